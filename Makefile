@@ -1,0 +1,57 @@
+# `make` alone lists the targets.  Nothing here needs root, and everything but Python and make is installed into .venv.
+PYTHON ?= python3
+BIN := .venv/bin
+READY := .venv/installed
+export PYTHONDONTWRITEBYTECODE := 1
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test test-unit lint format crds docs lock bench-runtime bench-fetch bench-decisions clean
+
+help:  ## list the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-18s %s\n", $$1, $$2}'
+
+$(READY): pyproject.toml locks/dev.txt .ci/bootstrap.py
+	@$(PYTHON) .ci/bootstrap.py
+
+demo: $(READY)  ## a real model published, proved, served and rolled out on this machine (build/demo/report.html)
+	@$(BIN)/python -m examples.demo
+
+test: $(READY)  ## every test that needs no root
+	$(BIN)/python -m pytest tests
+
+test-unit: $(READY)  ## the quick tests: pure code
+	$(BIN)/python -m pytest tests/unit -m "not slow"
+
+lint: $(READY)  ## ruff, mypy --strict, import-linter, generated files up to date
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-cache
+	@$(MAKE) --no-print-directory crds docs
+	@git diff --exit-code -- crds docs || { echo "error: generated files differ: commit what make crds docs wrote"; exit 1; }
+
+format: $(READY)  ## format the code and mend what ruff can
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+crds: $(READY)  ## write crds/ from the types in operator/tidegate/api
+	@$(BIN)/tidegate crd > crds/serving.tidegate.io_modeldeployments.yaml
+
+docs: $(READY)  ## write docs/manifest.md from the types
+	@$(BIN)/python -m tidegate.api.reference > docs/manifest.md
+
+lock: $(READY)  ## resolve the dependencies of pyproject.toml again
+	.venv/uv/bin/uv pip compile pyproject.toml --quiet --upgrade --universal --python-version 3.11 --extra dev \
+	    --generate-hashes --no-emit-index-url --no-header --no-annotate --output-file locks/dev.txt
+
+bench-runtime: $(READY)  ## the server beside raw ONNX Runtime (build/bench/runtime.json)
+	@$(BIN)/python -m benchmarks.runtime
+
+bench-fetch: $(READY)  ## the verified fetch beside s5cmd (build/bench/fetch.json)
+	@$(BIN)/python -m benchmarks.fetch
+
+bench-decisions: $(READY)  ## how often the rollout rule decides rightly (build/bench/decisions.json)
+	@$(BIN)/python -m benchmarks.decisions
+
+clean:  ## remove what was built or installed here
+	rm -rf .venv build
