@@ -1,14 +1,14 @@
 """Every error that a user of Tidegate can meet, and the exit code each one ends a command with.
 
     TidegateError        what went wrong, where, and what to do; `reason` is a stable code of docs/errors.md
-     ├─ UsageError       the command was called wrongly                   exit 2
-     ├─ Invalid          a manifest or file that says something impossible  exit 1, never retried
-     ├─ Failed           it was tried and did not work                     exit 1
-     ├─ Temporary        it may work later without any change              exit 5, retried
-     └─ BundleError        (tidegate.bundle.errors)
-         ├─ Unreachable  the store does not answer                         exit 5, retried
-         ├─ Denied       credentials missing or wrong                      exit 1, retried slowly
-         └─ Refused      the bytes are not what they claim                 exit 1, never for this digest
+     ├─ UsageError       the command was called wrongly                exit 2
+     ├─ Invalid          what a manifest or file says is impossible    exit 1, never retried unchanged
+     ├─ Failed           it was tried and did not work                 exit 1
+     ├─ Temporary        it may work later without any change          exit 5, retried
+     └─ BundleError      (tidegate.bundle.errors)
+         ├─ Unreachable  the store does not answer                     exit 5, retried
+         ├─ Denied       credentials missing or wrong                  exit 1, retried slowly
+         └─ Refused      the bytes are not what they claim             exit 1, never retried for this digest
 
 Messages never hold credentials: whoever raises builds them from names, sizes and digests only.
 """
