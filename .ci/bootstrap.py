@@ -63,8 +63,15 @@ def fetch_pip(index: str, folder: Path) -> Path:
     return path
 
 
+def uv_settings() -> dict[str, str]:
+    """Make uv trust what the rest of the machine trusts: a company's own certificate authority is only there."""
+    if cafile := os.environ.get("PIP_CERT"):
+        return {"SSL_CERT_FILE": cafile}
+    return {"UV_SYSTEM_CERTS": "1"} if ssl.get_default_verify_paths().cafile else {}
+
+
 def run(*command: str | Path) -> None:
-    done = subprocess.run([str(part) for part in command], check=False)
+    done = subprocess.run([str(part) for part in command], check=False, env={**uv_settings(), **os.environ})
     if done.returncode:
         raise SystemExit(f"error: {' '.join(map(str, command))} ended with {done.returncode}")
 
