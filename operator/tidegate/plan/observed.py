@@ -1,0 +1,132 @@
+"""What the world looks like when a plan is made: everything `plan()` may know besides spec, status and `now`.
+
+The runner (cluster or local) fills it afresh before every call, from what it sees and from nothing it
+remembers; it decides nothing.  Whatever it could not read it leaves out: a missing scrape, a revision it has
+no news of.  Nothing in here is trusted to fit the status: the status may be lost, or older, or newer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from types import MappingProxyType
+
+from tidegate.api.runtime import Runtime
+from tidegate.bundle.manifest import Interface
+from tidegate.plan.evidence import PodSample
+
+NOTHING: Mapping[str, object] = MappingProxyType({})
+
+
+class FailureClass(StrEnum):
+    """What to do about a failure: a changed bundle or spec, a wait, or nothing because a person wanted it."""
+
+    CONTENT = "Content"  # the bytes or the numbers are wrong: not tried again until the key changes or `retry`
+    ENVIRONMENT = "Environment"  # something around it is missing: tried again from 1 minute to 1 hour, for ever
+    COMMAND = "Command"  # rolled back by a person
+
+
+class Verb(StrEnum):
+    """What a person may ask for, `serving.tidegate.io/<verb>: <revision>[/<step>]@<RFC3339 time>`."""
+
+    PROMOTE = "promote"  # passes one manual gate, or ends the hold of the current step
+    PROMOTE_FULL = "promote-full"  # 100 % as soon as the candidate has the servers for it
+    ABORT = "abort"  # back to the stable version
+    RETRY = "retry"  # forgets why the current spec was rejected
+    PAUSE = "pause"
+    RESUME = "resume"
+    ROLLBACK_TO = "rollback-to"  # <revision> is the one to return to
+    RESTART = "restart"  # a canary of the same bundle
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """Why something does not get on; `reason` is a stable code of docs/errors.md.
+
+    `DigestMismatch SignatureMissing SignatureOtherKey SignatureInvalid GoldenMismatch InterfaceChanged
+    MetricBelowBound ModelInvalid SourceChanged …` are Content; `Unreachable Denied DiskFull
+    DeviceUnavailable StartTimeout CrashLoop …` are Environment.  The runner chooses the class: exit code 1
+    of a server or a `Refused` is Content, everything that may pass without a new spec is Environment.
+    """
+
+    class_: FailureClass
+    reason: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Resolution:
+    """What a bundle's manifest says, read once per change of `spec.bundle` (digest and signature verified)."""
+
+    uri: str
+    digest: str
+    version: str
+    interface: Interface
+    has_golden: bool
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    labels: tuple[str, ...] = ()  # lines of labels.txt
+    image: str = ""  # the runtime image by digest; locally the installed distribution's version
+
+
+@dataclass(frozen=True, slots=True)
+class Resolved:
+    """The answer to `Plan.resolve`: `key` and `attempt` are those of the question; exactly one of the rest."""
+
+    key: str
+    attempt: int
+    resolution: Resolution | None = None
+    failure: Failure | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RevisionRecord:
+    """What a revision is, write-once: the runner keeps it beside the servers (a ControllerRevision; a file).
+
+    Servers of a revision are always started from its record, never from the current spec.  `base` is the
+    revision without its `restart` token: two revisions of one base differ only in when they were started.
+    """
+
+    revision: str
+    number: int  # 1, 2, 3 …: what `history` and the TensorFlow Serving API show
+    resolution: Resolution
+    runtime: Runtime
+    base: str
+    restart: str = ""  # the time of the restart command that asked for it
+
+
+@dataclass(frozen=True, slots=True)
+class RevisionObserved:
+    """The servers of one revision, as they are and not as they should be."""
+
+    revision: str
+    replicas: int  # processes or pods that exist, not counting those draining
+    ready: int
+    device: str = ""  # what they run on, when it is known
+    failure: Failure | None = None  # why the latest start failed; None while starting for the first time
+    # a server that was ready and died sets `failure` too, until its successor is ready
+
+
+@dataclass(frozen=True, slots=True)
+class RouteObserved:
+    """The traffic split in effect: what the proxy has acknowledged, not what was asked for."""
+
+    weights: Mapping[str, int] = field(default_factory=dict)  # by revision; empty: no route yet
+    accepted: bool = True  # every parent current and accepted; locally: Envoy took the last update
+    message: str = ""  # why not
+    url: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Observed:
+    """One look at the world."""
+
+    generation: int = 1  # rises with every change of the spec (locally: counted by the runner, kept in its state)
+    resolved: Resolved | None = None
+    records: Mapping[str, RevisionRecord] = field(default_factory=dict)
+    revisions: Mapping[str, RevisionObserved] = field(default_factory=dict)
+    route: RouteObserved = field(default_factory=RouteObserved)
+    stable_marker: str = ""  # the stable revision's name on the front (kept apart from the status, which may be lost)
+    commands: Mapping[str, str] = field(default_factory=dict)  # verb -> latest value, unknown verbs are ignored
+    samples: tuple[PodSample, ...] = ()  # of every server of both versions that answered; only fresh ones
+    environment: str = ""  # any text that changes when what was missing changed: rejected Environment is retried at once
