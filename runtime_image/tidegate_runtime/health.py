@@ -1,0 +1,42 @@
+"""Whether this server is starting, ready, draining or failed: one value the loop writes and the probes read."""
+
+from __future__ import annotations
+
+from enum import Enum
+
+from tidegate_runtime.interfaces import Watchdog
+
+
+class Phase(Enum):
+    """The life of a server, in order; it never goes back."""
+
+    STARTING = "starting"
+    READY = "ready"
+    DRAINING = "draining"
+    FAILED = "failed"
+
+
+class Health:
+    """The phase, and what the watchdog adds to it. Written by the main thread only, read by any."""
+
+    __slots__ = ("_watchdog", "phase")
+
+    def __init__(self, watchdog: Watchdog | None = None) -> None:
+        self.phase = Phase.STARTING
+        self._watchdog = watchdog
+
+    @property
+    def started(self) -> bool:
+        return self.phase in (Phase.READY, Phase.DRAINING)
+
+    @property
+    def live(self) -> bool:
+        return self.phase is not Phase.FAILED and not self.stuck
+
+    @property
+    def ready(self) -> bool:
+        return self.phase is Phase.READY and not self.stuck
+
+    @property
+    def stuck(self) -> bool:
+        return self._watchdog is not None and self._watchdog.stuck

@@ -1,0 +1,134 @@
+"""The seams between the parts of the server: what the request path needs from the model, the counters and the shadow.
+
+    http -> codec -> engine ------------> LoadedModel (session.py) runs under a Lane (watchdog.py)
+                       `-> answered ----> Recorder (counters.py), Shadow (shadow.py)
+    internal.py (its own thread) reads ---^ and Health (health.py), Gauges (admission.py)
+
+What `main.py` calls to put the parts together, in this order:
+
+    watchdog.Watchdog()                         .start() .stop(); is a `Watchdog`
+    counters.Counters()                         is a `Recorder`
+    shadow.ShadowSender()                       is a `Shadow`; .stop()
+    internal.InternalServer(parts)              parts: `Parts` below; .start() -> port, .stop()
+    lifeline.watch(fd, lost)                    calls `lost()` on a thread of its own at EOF
+    session.load(settings, lane) -> LoadedModel     loads, proves residency, warms up: raises TidegateError
+    golden.prove(model, settings, lane)             raises GoldenMismatch, unless `settings.golden` says otherwise
+    parts.model = model                         from now on golden and compare endpoints can run it
+
+What the compare endpoint calls to read a shadowed request: `infer.decode(body, header_length, model)`, which gives
+an `Inference` with `.feeds`; it runs it with `model.run` on a lane and thread of its own, never through the engine.
+
+Only types live here, so that every part can be tested without the others.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+from tidegate.bundle.manifest import TensorSpec
+
+if TYPE_CHECKING:
+    from tidegate_runtime.health import Health
+    from tidegate_runtime.settings import Settings
+
+Array = NDArray[np.generic]  # BYTES: object array of str; BF16: uint16 with the raw bits; FP16: float16
+Kind = Literal["requests", "pinned", "synthetic"]
+
+
+class Lane(Protocol):
+    """One thing that runs one model call at a time (the loop, a worker thread), under the watchdog's eye.
+
+    `with lane.under(deadline)` is what a run happens in; `options` are the RunOptions to give to ONNX Runtime then.
+    """
+
+    @property
+    def options(self) -> Any:
+        """The RunOptions of the run under way; the watchdog sets `terminate` on them at the deadline."""
+
+    def begin(self, deadline: float) -> None:
+        """A run starts that must end before `deadline` (time.monotonic)."""
+
+    def end(self) -> bool:
+        """The run is over; true when the watchdog terminated it. Fresh RunOptions are made after that."""
+
+
+class Watchdog(Protocol):
+    """The thread that terminates runs at their deadline."""
+
+    @property
+    def stuck(self) -> bool:
+        """A run ignored its end for twice its deadline: liveness fails and new requests get 503."""
+
+    def lane(self) -> Lane:
+        """A new lane; each thread that runs the model has its own."""
+
+
+class LoadedModel(Protocol):
+    """A model that is loaded, warm and proved by its golden samples."""
+
+    name: str  # settings.name or the bundle's
+    version: str  # the bundle's version
+    revision: str  # settings.revision or the bundle's version
+    digest: str
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+    costs: tuple[tuple[int, float], ...]  # (rows, seconds of one run) measured in the warm-up, rows rising
+    batchable: bool  # first dimension of all inputs and outputs is one named dynamic dimension, results checked equal
+
+    def run(self, feeds: dict[str, Array], lane: Lane) -> list[Array]:
+        """All outputs in the order of `outputs`, under `lane.options`.
+
+        Called between `lane.begin` and `lane.end`, from several threads at once. Raises whatever ONNX Runtime
+        raises; the caller asks `lane.end()` whether it was the deadline.
+        """
+
+
+class Recorder(Protocol):
+    """The counters of evidence and metrics; called on the loop's thread, once per answer: cheap."""
+
+    def answered(self, kind: Kind, status: int, queue_s: float, compute_s: float, total_s: float) -> None:
+        """An inference request was answered with `status`; 0.0 seconds where it never got that far."""
+
+    def ran(self, rows: int, requests: int) -> None:
+        """One run of the model carried `rows` rows of `requests` requests."""
+
+    def left(self) -> None:
+        """A client went away before its answer."""
+
+
+class Shadow(Protocol):
+    """The sender that shows sampled requests and their answers to the candidate."""
+
+    @property
+    def wants(self) -> bool:
+        """Whether anything is to be shadowed now; read for every request, so it is a plain attribute."""
+
+    def offer(self, body: bytes, header_length: int | None, outputs: dict[str, Array]) -> None:
+        """An answered request as it came (`header_length`: the JSON part of a binary body) and the answer's tensors.
+
+        Samples, copies and queues; never blocks, drops when full.
+        """
+
+
+class Gauges(Protocol):
+    """What the metrics read from the request path at any time, from another thread: plain integers."""
+
+    in_flight: int  # requests accepted and not yet answered, waiting ones included
+    queued: int  # waiting for a run
+    connections: int
+
+
+@dataclass(slots=True)
+class Parts:
+    """What the internal endpoints can see; `model` is set when it is loaded and proved."""
+
+    settings: Settings
+    health: Health
+    recorder: Recorder
+    shadow: Shadow
+    gauges: Gauges
+    watchdog: Watchdog
+    model: LoadedModel | None = None

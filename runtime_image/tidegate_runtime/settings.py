@@ -1,0 +1,198 @@
+"""What `tidegate-runtime serve` was told, from flags or from `TIDEGATE_…` in the environment, read once.
+
+Each setting is one row of `FLAGS`: its flag, how its text is read, its default and what it means; the environment
+variable and the field of `Settings` follow from the flag's name.  argparse, because pydantic and click cost more
+time to import than the model takes to load.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
+BYTES = {"": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30}
+DEVICES = ("cpu", "cuda", "tensorrt")
+LONGEST = 7 * 24 * 3600.0
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """Every setting of the server; durations in seconds, sizes in bytes."""
+
+    bundle: Path
+    name: str
+    revision: str
+    host: str
+    http_port: int
+    metrics_host: str
+    metrics_port: int
+    internal_token_file: Path | None
+    lifeline_fd: int | None
+    termination_log: Path | None
+    device: str
+    golden: str
+    sessions: int
+    intra_op: int
+    inter_op: int
+    max_batch_size: int
+    max_batch_delay: float
+    max_batch_request: int
+    queue: int
+    queue_timeout: float
+    request_timeout: float
+    max_body: int
+    max_connections: int
+    max_json_depth: int
+    header_timeout: float
+    body_timeout: float
+    idle_timeout: float
+    drain_delay: float
+    drain: float
+
+    @property
+    def threads(self) -> int:
+        """Runs at the same time: intra-op threads 0 means one thread per run and a run per core."""
+        cores = usable_cores()
+        return max(1, cores // self.intra_op) if self.intra_op else cores
+
+
+@dataclass(frozen=True, slots=True)
+class Flag:
+    """One setting: `read` turns its text into a value and raises ValueError with a sentence."""
+
+    name: str
+    read: Callable[[str], Any]
+    default: str | None
+    meaning: str
+
+    @property
+    def field(self) -> str:
+        return self.name.replace("-", "_")
+
+    @property
+    def variable(self) -> str:
+        return "TIDEGATE_" + self.field.upper()
+
+
+def usable_cores() -> int:
+    """Cores this process may use: the smaller of its affinity and the CPU limit of its control group."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, min(cores, _cgroup_cores(Path("/sys/fs/cgroup/cpu.max")) or cores))
+
+
+def _cgroup_cores(limit: Path) -> int | None:
+    try:
+        quota, period = limit.read_text().split()[:2]
+        return None if quota == "max" else max(1, round(int(quota) / int(period)))
+    except (OSError, ValueError):
+        return None
+
+
+def duration(text: str) -> float:
+    """Seconds from "10s", "1m30s", "250ms"."""
+    parts = re.findall(r"(\d+(?:\.\d+)?)(ms|s|m|h)", text)
+    if not parts or "".join(number + unit for number, unit in parts) != text:
+        raise ValueError(f"{text!r} is not a duration such as 10s, 250ms or 1m30s")
+    seconds = sum(float(number) * SECONDS[unit] for number, unit in parts)
+    if seconds > LONGEST:
+        raise ValueError(f"{text!r} is more than seven days")
+    return seconds
+
+
+def size(text: str) -> int:
+    """Bytes from "64MiB" or a plain number."""
+    match = re.fullmatch(r"(\d{1,12})(KiB|MiB|GiB|)", text)
+    if not match:
+        raise ValueError(f"{text!r} is not a size such as 64MiB or 1024")
+    return int(match[1]) * BYTES[match[2]]
+
+
+def whole(low: int, high: int) -> Callable[[str], int]:
+    """A reader of whole numbers in a range."""
+
+    def read(text: str) -> int:
+        if not re.fullmatch(r"\d{1,9}", text) or not low <= int(text) <= high:
+            raise ValueError(f"{text!r} is not a whole number from {low} to {high}")
+        return int(text)
+
+    return read
+
+
+def one_of(*words: str) -> Callable[[str], str]:
+    """A reader of one word out of a few."""
+
+    def read(text: str) -> str:
+        if text not in words:
+            raise ValueError(f"{text!r} is none of {', '.join(words)}")
+        return text
+
+    return read
+
+
+PORT = whole(0, 65535)
+FLAGS: tuple[Flag, ...] = (
+    Flag("bundle", Path, None, "the bundle's directory (required)"),
+    Flag("name", str, "", "the model's name in every URL; the bundle's own when empty"),
+    Flag("revision", str, "", "the rollout's revision of this version; the bundle's version when empty"),
+    Flag("host", str, "0.0.0.0", "address the model answers on"),  # noqa: S104 - a pod answers on its own address
+    Flag("http-port", PORT, "8080", "port of the model; 0 picks a free one and prints it"),
+    Flag("metrics-host", str, "0.0.0.0", "address of probes, metrics and the internal endpoints"),  # noqa: S104
+    Flag("metrics-port", PORT, "9090", "port of probes, metrics and the internal endpoints; 0 picks a free one"),
+    Flag("internal-token-file", Path, None, "file with the bearer token of the internal endpoints; none: 401"),
+    Flag("lifeline-fd", whole(0, 1 << 20), None, "read end of a pipe: when its other end closes, drain and exit"),
+    Flag("termination-log", Path, None, "file that gets one line of JSON when the server fails before it is ready"),
+    Flag("device", one_of(*DEVICES), "cpu", "execution provider: cpu, cuda or tensorrt"),
+    Flag("golden", one_of("Require", "Report", "Skip"), "Require", "what a golden mismatch does before ready"),
+    Flag("sessions", whole(1, 64), "1", "ONNX Runtime sessions; each holds its own copy of the weights"),
+    Flag("intra-op", whole(0, 1024), "0", "threads inside one run; 0: one, and as many runs at once as cores"),
+    Flag("inter-op", whole(0, 1024), "0", "threads across a graph's branches; 0: none"),
+    Flag("max-batch-size", whole(1, 65536), "32", "rows run together; 1 switches batching off"),
+    Flag("max-batch-delay", duration, "0ms", "how long a free worker waits for more rows"),
+    Flag("max-batch-request", whole(1, 1 << 24), "1024", "largest first dimension one request may have"),
+    Flag("queue", whole(1, 1 << 20), "256", "requests that may wait; beyond it 429 with Retry-After"),
+    Flag("queue-timeout", duration, "10s", "how long a request may wait for its run; beyond it 429"),
+    Flag("request-timeout", duration, "30s", "how long a request may take in all; beyond it 504"),
+    Flag("max-body", size, "64MiB", "largest request body"),
+    Flag("max-connections", whole(1, 1 << 20), "4096", "open connections; one more is answered 503 and closed"),
+    Flag("max-json-depth", whole(4, 256), "32", "deepest nesting of a JSON body"),
+    Flag("header-timeout", duration, "10s", "time for the header of a request to arrive"),
+    Flag("body-timeout", duration, "60s", "time for the body of a request to arrive"),
+    Flag("idle-timeout", duration, "65m", "how long a quiet connection is kept (above Envoy's hour)"),
+    Flag("drain-delay", duration, "5s", "after SIGTERM: how long new requests are still served"),
+    Flag("drain", duration, "30s", "after SIGTERM: when the last request must be answered, all in all"),
+)
+
+
+def add_flags(parser: argparse.ArgumentParser) -> None:
+    """Add every flag to `parser`; their texts are read by `read_settings`."""
+    for flag in FLAGS:
+        shown = f"{flag.meaning} [{flag.default}]" if flag.default else flag.meaning
+        parser.add_argument(f"--{flag.name}", metavar=flag.field.upper(), help=shown.replace("%", "%%"))
+
+
+def read_settings(given: Mapping[str, str | None], environment: Mapping[str, str]) -> Settings:
+    """The settings from parsed flags and the environment; raises ValueError naming the flag."""
+    values: dict[str, Any] = {}
+    for flag in FLAGS:
+        text = given.get(flag.field)
+        text = text if text is not None else environment.get(flag.variable, flag.default)
+        try:
+            values[flag.field] = None if text is None else flag.read(text)
+        except ValueError as error:
+            raise ValueError(f"--{flag.name}: {error}") from None
+    if values["bundle"] is None:
+        raise ValueError("--bundle: the bundle's directory is missing")
+    return Settings(**values)
+
+
+def parse(arguments: Sequence[str], environment: Mapping[str, str]) -> Settings:
+    """Settings from an argument list, as the command line and the tests give it."""
+    parser = argparse.ArgumentParser(prog="tidegate-runtime serve", allow_abbrev=False)
+    add_flags(parser)
+    return read_settings(vars(parser.parse_args(arguments)), environment)
