@@ -10,14 +10,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from types import MappingProxyType
 
 from tidegate.api.runtime import Runtime
 from tidegate.bundle.manifest import Interface
 from tidegate.plan.evidence import PodSample
-
-NOTHING: Mapping[str, object] = MappingProxyType({})
-
 
 class FailureClass(StrEnum):
     """What to do about a failure: a changed bundle or spec, a wait, or nothing because a person wanted it."""
@@ -130,3 +126,5 @@ class Observed:
     commands: Mapping[str, str] = field(default_factory=dict)  # verb -> latest value, unknown verbs are ignored
     samples: tuple[PodSample, ...] = ()  # of every server of both versions that answered; only fresh ones
     environment: str = ""  # any text that changes when what was missing changed: rejected Environment is retried at once
+    exact_weights: bool = True  # False: the split is the number of ready servers (provider Service)
+    can_surge: bool = True  # False: there is no room for a candidate beside the stable version's servers

@@ -9,11 +9,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import Literal
 
 from tidegate.api.bundle import BundleSource
 from tidegate.api.rollout import MaxDivergence
 from tidegate.api.status import ModelDeploymentStatus
 from tidegate.plan.observed import RevisionRecord
+
+
+GoldenMode = Literal["Require", "Report", "Skip"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +45,7 @@ class RevisionWanted:
     record: RevisionRecord
     replicas: int
     max_replicas: int
+    golden: GoldenMode  # what a mismatch of the golden samples does: no readiness, a line in the log, nothing
 
 
 @dataclass(frozen=True, slots=True)
