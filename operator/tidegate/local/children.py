@@ -1,0 +1,88 @@
+"""Starting processes that end when the runner does, however it ends.
+
+Every child holds the read end of one pipe whose write end only the runner has: when the runner is gone the pipe gives
+end of file, and the child drains and exits.  Children have sessions of their own, so that Ctrl-C reaches the runner
+alone and it decides in which order things stop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+# What a child may see of the runner's environment: never credentials that happen to be exported in the shell.
+PASSED_ON = ("PATH", "HOME", "LANG", "LC_ALL", "TZ", "TMPDIR", "LD_LIBRARY_PATH", "CUDA_VISIBLE_DEVICES", "VIRTUAL_ENV")
+
+
+@dataclass(frozen=True, slots=True)
+class Lifeline:
+    """The pipe; `reading` goes to children, `writing` stays here and closes with the runner."""
+
+    reading: int
+    writing: int
+
+    @classmethod
+    def open(cls) -> Lifeline:
+        return cls(*os.pipe())
+
+    def close(self) -> None:
+        for descriptor in (self.writing, self.reading):
+            with contextlib.suppress(OSError):
+                os.close(descriptor)
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """How to start one child; `log` collects its stderr."""
+
+    command: Sequence[str]
+    log: Path
+    environment: Mapping[str, str]
+    keep_open: tuple[int, ...]
+
+
+def child_environment(extra: Mapping[str, str]) -> dict[str, str]:
+    return {name: os.environ[name] for name in PASSED_ON if name in os.environ} | dict(extra)
+
+
+async def start_child(start: Start) -> asyncio.subprocess.Process:
+    with start.log.open("ab") as log:
+        return await asyncio.create_subprocess_exec(
+            *start.command,
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=log,
+            env=dict(start.environment),
+            pass_fds=start.keep_open,
+            start_new_session=True,
+        )
+
+
+async def stop_child(process: asyncio.subprocess.Process, patience: float) -> None:
+    """SIGTERM, `patience` seconds, SIGKILL; returns when the process is gone."""
+    if process.returncode is not None:
+        return
+    with contextlib.suppress(ProcessLookupError):
+        process.send_signal(signal.SIGTERM)
+    try:
+        await asyncio.wait_for(process.wait(), patience)
+    except TimeoutError:
+        with contextlib.suppress(ProcessLookupError):
+            process.kill()
+        await process.wait()
+
+
+def last_lines(path: Path, count: int = 3, window: int = 8192) -> str:
+    """The end of a log, for a sentence about why a child ended."""
+    try:
+        with path.open("rb") as file:
+            file.seek(max(0, file.seek(0, os.SEEK_END) - window))
+            lines = file.read().decode("utf-8", "replace").splitlines()
+    except OSError:
+        return ""
+    return " | ".join(line.strip() for line in lines[-count:] if line.strip())
