@@ -12,10 +12,12 @@ import time
 from bisect import bisect_left
 from collections import defaultdict
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, get_args
 
 import numpy as np
 from numpy.typing import NDArray
+
+from tidegate_runtime.interfaces import Kind
 
 EVIDENCE_VERSION: Final = "tidegate.io/evidence/v1"
 # 100 µs to 60 s, 5 % apart: any limit a user writes can be read off within 5 %.  plan/evidence.py has the same formula.
@@ -220,58 +222,61 @@ class _DivergenceSecond:
 class Counters:
     """All counts of one server process; `answered` is the only call on the path of every request."""
 
-    def __init__(self, model: str, revision: str, *, monotonic: float | None = None, wall: float | None = None) -> None:
-        self.model = model
-        self.revision = revision
+    def __init__(self, *, monotonic: float | None = None, wall: float | None = None) -> None:
         self.instance = secrets.token_hex(8)
-        now = time.perf_counter() if monotonic is None else monotonic
-        self.clock = Clock(now, time.time() if wall is None else wall)
-        self.requests = Lane(self.clock)
-        self.pinned = Lane(self.clock)
-        self.synthetic = Lane(self.clock)
+        self.clock = Clock(
+            time.monotonic() if monotonic is None else monotonic,
+            time.time() if wall is None else wall,
+        )
+        self.lanes: dict[Kind, Lane] = {kind: Lane(self.clock) for kind in get_args(Kind)}
         self.divergence = DivergenceCounter(self.clock)
         self.codes: defaultdict[int, int] = defaultdict(int)
         self.queue_seconds = Spread(SECONDS)
         self.compute_seconds = Spread(SECONDS)
-        self.batch_sizes = Spread(SIZES)
+        self.batch_rows = Spread(SIZES)
+        self.batch_requests = Spread(SIZES)
         self.throttled = 0
         self.client_errors = 0
-        self.in_flight = 0
-        self.queued = 0
+        self.gone = 0
 
-    def answered(self, lane: Lane, now: float, seconds: float, status: int) -> None:
+    def answered(self, kind: Kind, status: int, queue_s: float, compute_s: float, total_s: float) -> None:
         """One answer was made: 2xx and 5xx are evidence, the client's own errors and 429 are counted apart."""
         self.codes[status] += 1
         if status < CLIENT_ERROR:
-            lane.add(now, seconds, False)
+            self.lanes[kind].add(time.monotonic(), total_s, False)
+            self.queue_seconds.add(queue_s)
+            self.compute_seconds.add(compute_s)
         elif status >= SERVER_ERROR:
-            lane.add(now, seconds, True)
+            self.lanes[kind].add(time.monotonic(), total_s, True)
         elif status == THROTTLED:
             self.throttled += 1
         else:
             self.client_errors += 1
 
-    def ran(self, size: int, compute_seconds: float) -> None:
-        """One run of the session with `size` rows."""
-        self.batch_sizes.add(size)
-        self.compute_seconds.add(compute_seconds)
+    def ran(self, rows: int, requests: int) -> None:
+        """One run of the session carried `rows` rows of `requests` requests."""
+        self.batch_rows.add(rows)
+        self.batch_requests.add(requests)
 
-    def evidence(self, now: float) -> dict[str, Any]:
-        """The evidence document of all whole seconds before monotonic `now`."""
-        until = int(now + self.clock.offset)
+    def left(self) -> None:
+        """A client went away before its answer."""
+        self.gone += 1
+
+    def until(self, now: float | None = None) -> int:
+        """The last whole second that is over."""
+        return int((time.monotonic() if now is None else now) + self.clock.offset)
+
+    def evidence(self, now: float | None = None) -> dict[str, Any]:
+        """The counts of all whole seconds that are over; who serves and what waits is added by internal.py."""
+        until = self.until(now)
+        lanes = {kind: lane_document(lane.read(until)) for kind, lane in self.lanes.items()}
         return {
             "apiVersion": EVIDENCE_VERSION,
             "instance": self.instance,
-            "model": self.model,
-            "revision": self.revision,
             "startTime": self.clock.start,
             "until": until,
-            "requests": lane_document(self.requests.read(until)),
-            "pinned": lane_document(self.pinned.read(until)),
-            "synthetic": lane_document(self.synthetic.read(until)),
+            **lanes,
             "clientErrors": self.client_errors,
             "throttled": self.throttled,
-            "inFlight": self.in_flight,
-            "queued": self.queued,
             "divergence": self.divergence.read(until).document(),
         }

@@ -1,0 +1,71 @@
+"""Which execution providers serve a device, and the proof that the model really runs there.
+
+ONNX Runtime falls back to the CPU without an error when CUDA cannot be used, or has no kernel for an operator: a pod
+that pays for a GPU and computes on the CPU must not become ready.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from tidegate.errors import Temporary
+
+CPU = "CPUExecutionProvider"
+CUDA = "CUDAExecutionProvider"
+TENSORRT = "TensorrtExecutionProvider"
+PROVIDERS: Mapping[str, tuple[str, ...]] = {"cpu": (CPU,), "cuda": (CUDA, CPU), "tensorrt": (TENSORRT, CUDA, CPU)}
+ENOUGH = 0.5  # of the nodes: shape arithmetic stays on the CPU in every graph
+
+
+class DeviceUnavailable(Temporary):
+    """The device that was asked for does not do the work here; another machine may."""
+
+    reason = "DeviceUnavailable"
+
+
+def providers_for(device: str, available: Sequence[str]) -> list[str]:
+    """The providers to ask for; raises DeviceUnavailable when this build or machine lacks the device's own."""
+    wanted = PROVIDERS[device]
+    if wanted[0] not in available:
+        raise DeviceUnavailable(
+            f"device '{device}' needs {wanted[0]}, which this ONNX Runtime does not have",
+            do="use the runtime image built for this device, or device: cpu",
+        )
+    return [name for name in wanted if name in available]
+
+
+def require_residency(device: str, active: Sequence[str], nodes: Mapping[str, int]) -> None:
+    """Raise DeviceUnavailable unless most nodes of the graph were given to the device's own providers.
+
+    `active` are the session's providers, `nodes` how many nodes of the optimized graph each one got.
+    """
+    if device == "cpu":
+        return
+    own = [name for name in PROVIDERS[device] if name != CPU]
+    if own[0] not in active:
+        raise DeviceUnavailable(
+            f"{own[0]} did not start and the session fell back to {', '.join(active)}",
+            do="check the driver and the device plugin of the node, or use device: cpu",
+        )
+    total = sum(nodes.values())
+    there = sum(nodes.get(name, 0) for name in own)
+    if there < ENOUGH * total or there == 0:
+        raise DeviceUnavailable(
+            f"only {there} of the model's {total} operators run on the device, the rest on the CPU",
+            do="use device: cpu for this model",
+        )
+
+
+def nodes_by_provider(session: Any) -> dict[str, int]:
+    """How many nodes of the loaded graph each provider got; needs `record_assignment` in the session's options."""
+    nodes: Counter[str] = Counter()
+    for part in session.get_provider_graph_assignment_info():
+        nodes[part.ep_name] += len(part.get_nodes())
+    return dict(nodes)
+
+
+def record_assignment(options: Any) -> None:
+    """Have the session remember which provider got which node."""
+    options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
