@@ -92,10 +92,29 @@ class CheckStatus(StatusModel):
 class RolloutStatus(StatusModel):
     """A rollout in progress, and all that is needed to go on after a crash."""
 
-    step: int = Field(0, ge=0, description="Steps that are over.")
+    cause: Annotated[str, Field(max_length=32)] = Field("", description="What began it: Spec, Rollback or Restart.")
     phase: Annotated[str, Field(max_length=32)] = Field("", description="Where the rollout stands.")
-    started_at: AwareDatetime | None = Field(None, description="When the first step began.")
-    step_started_at: AwareDatetime | None = Field(None, description="When the current step began.")
+    surge: Annotated[str, Field(max_length=32)] = Field("Surge", description="Surge or Replace; chosen at the start.")
+    step: int = Field(0, ge=0, description="Steps that have been entered; 0 before the first.")
+    weight: Weight = Field(0, description="Weight of the current step; the candidate's own may be held lower.")
+    live: int = Field(1, ge=0, description="Servers of the stable version at the start: they stay until the end.")
+    idle: bool = Field(False, description="Whether the deployment was scaled to zero at the start.")
+    previous: RevisionStatus | None = Field(None, description="The old version, kept warm after the promotion.")
+    started_at: AwareDatetime | None = Field(None, description="When the candidate was ready for its first step.")
+    weight_before: Weight = Field(0, description="The candidate's weight before the current one.")
+    weight_asked_at: AwareDatetime | None = Field(None, description="When the route was last asked for a weight.")
+    step_started_at: AwareDatetime | None = Field(None, description="When the step's weight was seen in the counts.")
+    waiting_since: AwareDatetime | None = Field(None, description="Since when servers or the route are awaited.")
+    frozen_since: AwareDatetime | None = Field(None, description="Since when it is paused or waits for a person.")
+    stable_down_since: AwareDatetime | None = Field(None, description="Since when no stable server is ready.")
+    checked_old_at: AwareDatetime | None = Field(None, description="When golden samples went to the old version.")
+    checked_old: tuple[int, int] = Field((0, 0), description="Golden samples it had answered then, and bad ones.")
+    until: AwareDatetime | None = Field(None, description="When the old version, or a failed first one, is stopped.")
+    promoted_step: int = Field(-1, ge=-1, description="The step whose hold a person has ended.")
+    full: bool = Field(False, description="Whether a person wants 100 % without further steps.")
+    decided: bool = Field(False, description="Whether the deadline has decided for the candidate.")
+    stable_lost: bool = Field(False, description="Whether the candidate stands in for a stable version that is gone.")
+    ceiling: Weight | None = Field(None, description="The weight it is held at while both versions are bad alike.")
     hold_reason: Reason = Field("", description="Why it does not move, as a code of docs/errors.md.")
     hold_message: Message = Field("", description="Why it does not move, as a sentence.")
     checks: Annotated[tuple[CheckStatus, ...], Field(max_length=16)] = Field(
@@ -116,6 +135,7 @@ class RejectedRevision(StatusModel):
     message: Message = Field("", description="Why, as a sentence.")
     at: AwareDatetime = Field(description="When.")
     attempts: int = Field(1, ge=0, description="How often it was tried.")
+    environment: Annotated[str, Field(max_length=128)] = Field("", description="What was around it when it failed.")
     retry_at: AwareDatetime | None = Field(None, description="When it is tried again.")
 
 
@@ -129,6 +149,15 @@ class HistoryEntry(StatusModel):
     outcome: Annotated[str, Field(max_length=32)] = Field("", description="How it ended.")
     reason: Reason = Field("", description="Why, as a code of docs/errors.md.")
     at: AwareDatetime = Field(description="When it ended.")
+
+
+class ResolutionStatus(StatusModel):
+    """What the bundle in the spec turned out to be; asked once for each change of `spec.bundle`."""
+
+    key: Annotated[str, Field(max_length=32)] = Field("", description="Stands for the `spec.bundle` that was read.")
+    attempt: int = Field(0, ge=0, description="Counts the readings.")
+    digest: Annotated[str, Field(max_length=71)] = Field("", description="The bundle's digest, pinned from then on.")
+    revision: Revision = Field("", description="A revision that serves it.")
 
 
 Verb = Annotated[str, Field(max_length=20)]
@@ -147,6 +176,10 @@ class ModelDeploymentStatus(StatusModel):
     stable: RevisionStatus | None = Field(None, description="The version that serves.")
     candidate: RevisionStatus | None = Field(None, description="The version that is being tried.")
     rollout: RolloutStatus | None = Field(None, description="The rollout in progress.")
+    resolution: ResolutionStatus | None = Field(None, description="What the bundle in the spec turned out to be.")
+    paused: bool = Field(False, description="Whether the pause command froze rollouts.")
+    rollback: Revision = Field("", description="The revision that a person wants back, until it serves.")
+    restart: Revision = Field("", description="The revision that a restart command made, until it serves.")
     rejected: Annotated[tuple[RejectedRevision, ...], Field(max_length=MAX_REJECTED)] = Field(
         (), description="Versions that were refused or rolled back, the newest last."
     )
