@@ -1,0 +1,222 @@
+"""The metrics port: probes, metrics and the internal endpoints, on a thread and loop of their own.
+
+However busy the server's loop is, a probe is answered.  What acts or tells about requests needs the bearer token of
+`--internal-token-file`; without that file those endpoints answer 401 to everybody.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hmac
+import logging
+import socket
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from tidegate.errors import Failed
+from tidegate_runtime import metrics
+from tidegate_runtime.compare import Comparer
+from tidegate_runtime.counters import Counters
+from tidegate_runtime.interfaces import Array, LoadedModel, Parts
+from tidegate_runtime.internal_documents import BadDocument, read_golden, read_rules, read_target
+from tidegate_runtime.low_priority import LowPriority
+from tidegate_runtime.metrics_http import Connection, Reply, Request, Rules, document, text
+from tidegate_runtime.session import OrtModel
+from tidegate_runtime.shadow import ShadowSender
+from tidegate_runtime.shadow_wire import Malformed, unpack
+from tidegate_runtime.synthetic import Synthetic
+
+LOG = logging.getLogger(__name__)
+MAX_JSON = 64 * 2**10
+MAX_COMPARE = 4 * 2**20  # a body and outputs of one MiB each, with room
+MAX_TOKEN = 4096
+STOP_SECONDS = 2.0
+Endpoint = Callable[[Request], Reply]
+
+
+class InternalServer:
+    """`start` binds and gives the port; everything else happens on the server's own thread."""
+
+    def __init__(self, parts: Parts) -> None:
+        assert isinstance(parts.recorder, Counters)
+        assert isinstance(parts.shadow, ShadowSender)
+        self._parts = parts
+        self._counters = parts.recorder
+        self._shadow = parts.shadow
+        allowed = parts.settings.request_timeout
+        self._comparer = Comparer(self._counters.divergence, parts.watchdog.lane(), decode_feeds, allowed)
+        self._synthetic = Synthetic(self._counters.lanes["synthetic"], parts.watchdog.lane(), allowed)
+        self._comparing = LowPriority("compare")
+        self._token = TokenFile(parts.settings.internal_token_file)
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="metrics", daemon=True)
+        self._http = Rules(self._respond, lambda path: MAX_COMPARE if path == "/internal/compare" else MAX_JSON)
+        self._open: dict[str, dict[str, Endpoint]] = {
+            "/livez": {"GET": self._live},
+            "/readyz": {"GET": self._ready},
+            "/startupz": {"GET": self._started},
+            "/metrics": {"GET": self._metrics},
+        }
+        self._guarded: dict[str, dict[str, Endpoint]] = {
+            "/internal/evidence": {"GET": self._evidence},
+            "/internal/shadow": {"PUT": self._aim_shadow},
+            "/internal/rules": {"PUT": self._set_rules},
+            "/internal/compare": {"POST": self._compare},
+            "/internal/golden": {"POST": self._golden},
+        }
+
+    def start(self) -> int:
+        """Bind, serve, and give the port; raises Failed when the port cannot be had."""
+        settings = self._parts.settings
+        listening = bind(settings.metrics_host, settings.metrics_port)
+        self._comparing.start()
+        self._thread.start()
+        serving = self._loop.create_server(lambda: Connection(self._http), sock=listening, backlog=128)
+        asyncio.run_coroutine_threadsafe(serving, self._loop).result(timeout=STOP_SECONDS)
+        return int(listening.getsockname()[1])
+
+    def stop(self) -> None:
+        """Close every connection and end the threads; probes fail from now on."""
+        self._synthetic.stop()
+        self._comparing.stop()
+        self._loop.call_soon_threadsafe(self._close)
+        self._thread.join(timeout=STOP_SECONDS)
+
+    def _close(self) -> None:
+        for transport in list(self._http.connections):
+            transport.close()
+        self._loop.stop()
+
+    # routes
+
+    async def _respond(self, request: Request) -> Reply:
+        if request.path.startswith("/internal/") and not self._token.allows(request.headers.get("authorization", "")):
+            return text(401, "this endpoint needs the server's internal token")
+        methods = self._open.get(request.path) or self._guarded.get(request.path)
+        if methods is None:
+            return text(404, "no such path on the metrics port")
+        endpoint = methods.get(request.method)
+        if endpoint is None:
+            return Reply(405, b"", allow=", ".join(methods))
+        try:
+            return endpoint(request)
+        except (BadDocument, Malformed) as error:
+            return text(400, str(error))
+        except Exception:  # a fault here must not leave the connection without an answer
+            LOG.exception("%s %s failed", request.method, request.path)
+            return text(500, "internal error")
+
+    def _live(self, _: Request) -> Reply:
+        health = self._parts.health
+        if health.live:
+            return text(200, "ok")
+        return text(503, "RunStuck: a run goes on long after its deadline" if health.stuck else health.phase.value)
+
+    def _ready(self, _: Request) -> Reply:
+        health = self._parts.health
+        return text(200, "ok") if health.ready else text(503, "RunStuck" if health.stuck else health.phase.value)
+
+    def _started(self, _: Request) -> Reply:
+        health = self._parts.health
+        return text(200, "ok") if health.started else text(503, health.phase.value)
+
+    def _metrics(self, _: Request) -> Reply:
+        gauges, model = self._parts.gauges, self._parts.model
+        now = metrics.Now(
+            labels=self._names(),
+            ready=self._parts.health.ready,
+            in_flight=gauges.in_flight,
+            queued=gauges.queued,
+            connections=gauges.connections,
+            golden_worst=dict(model.worst) if isinstance(model, OrtModel) else {},
+            shadow_dropped=self._shadow.dropped,
+        )
+        return Reply(200, metrics.exposition(self._counters, now), metrics.CONTENT_TYPE)
+
+    def _names(self) -> dict[str, str]:
+        model, settings = self._parts.model, self._parts.settings
+        if model is None:
+            return {"model": settings.name, "version": "", "revision": settings.revision}
+        return {"model": model.name, "version": model.version, "revision": model.revision}
+
+    # internal endpoints
+
+    def _evidence(self, _: Request) -> Reply:
+        found: dict[str, Any] = self._counters.evidence()
+        names, gauges = self._names(), self._parts.gauges
+        found |= {"model": names["model"], "revision": names["revision"]}
+        found |= {"inFlight": gauges.in_flight, "queued": gauges.queued}
+        found["divergence"]["dropped"] += self._shadow.dropped
+        return document(found)
+
+    def _aim_shadow(self, request: Request) -> Reply:
+        self._shadow.aim(read_target(request.body))
+        return Reply(204)
+
+    def _set_rules(self, request: Request) -> Reply:
+        self._comparer.rules = read_rules(request.body)
+        return Reply(204)
+
+    def _compare(self, request: Request) -> Reply:
+        model, shadowed = self._parts.model, unpack(request.body)
+        if model is None:
+            return text(503, "the model is not loaded yet")
+        if not self._comparing.offer(lambda: self._comparer.compare(model, shadowed)):
+            return text(429, "as many comparisons wait as there is room for")  # the sender counts it as dropped
+        return text(202, "queued")
+
+    def _golden(self, request: Request) -> Reply:
+        wish, model = read_golden(request.body), self._parts.model
+        if not isinstance(model, OrtModel):
+            return text(503, "the model is not loaded yet")
+        if not model.samples:
+            return text(409, "the bundle has no golden samples")
+        self._synthetic.ask(model, wish.rate, wish.count)
+        return text(202, "running")
+
+
+class TokenFile:
+    """The bearer token in a file; read again when the file changes, compared in constant time."""
+
+    def __init__(self, path: Path | None) -> None:
+        self._path = path
+        self._seen = 0
+        self._token = b""
+
+    def allows(self, authorization: str) -> bool:
+        token = self._read()
+        given = authorization.removeprefix("Bearer ") if authorization.startswith("Bearer ") else ""
+        return bool(token) and hmac.compare_digest(token, given.encode("latin-1"))
+
+    def _read(self) -> bytes:
+        if self._path is None:
+            return b""
+        try:
+            changed = self._path.stat().st_mtime_ns
+            if changed != self._seen:
+                with self._path.open("rb") as file:
+                    self._token = file.read(MAX_TOKEN).strip()
+                self._seen = changed
+        except OSError:
+            return b""
+        return self._token
+
+
+def decode_feeds(body: bytes, header_length: int | None, model: LoadedModel) -> dict[str, Array]:
+    """The tensors of a shadowed request, read as the request path reads them."""
+    from tidegate_runtime import infer
+
+    return infer.decode(body, header_length, model).feeds
+
+
+def bind(host: str, port: int) -> socket.socket:
+    """A listening socket; raises Failed with the port in the sentence."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        return socket.create_server((host, port), family=family, backlog=128)
+    except OSError as error:
+        raise Failed(
+            f"port {port} on {host} cannot be opened: {error.strerror}", do="choose another port", reason="PortTaken"
+        ) from None

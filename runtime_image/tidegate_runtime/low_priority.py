@@ -1,0 +1,65 @@
+"""One thread for work that may wait: comparing shadowed requests and running golden samples on demand.
+
+Users' requests come first: the thread is `nice` where the system can do that per thread, has its own lane under the
+watchdog, and its queue is short; what does not fit is dropped by the caller, and counted.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import queue
+import sys
+import threading
+from collections.abc import Callable
+
+NICE = 10
+PLACES = 64
+Work = Callable[[], None]
+
+
+class LowPriority:
+    """A thread with a queue of 64 places."""
+
+    def __init__(self, name: str) -> None:
+        self._queue: queue.Queue[Work | None] = queue.Queue(PLACES)
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._work, name=name, daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def offer(self, work: Work) -> bool:
+        """Queue it; false when there is no place."""
+        try:
+            self._queue.put_nowait(work)
+        except queue.Full:
+            return False
+        return True
+
+    def pause(self, seconds: float) -> bool:
+        """Wait that long, from within a piece of work; true when the thread is to stop."""
+        return self._over.wait(seconds)
+
+    def stop(self) -> None:
+        """Drop what waits and end; a run under way is left to the watchdog."""
+        self._over.set()
+        with contextlib.suppress(queue.Empty):
+            while True:
+                self._queue.get_nowait()
+        self._queue.put(None)
+
+    def _work(self) -> None:
+        be_nice()
+        while not self._over.is_set():
+            work = self._queue.get()
+            if work is None:
+                return
+            work()
+
+
+def be_nice() -> None:
+    """Give way to the threads that answer users; only Linux has this per thread."""
+    if sys.platform == "linux":
+        with contextlib.suppress(OSError):
+            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICE)
