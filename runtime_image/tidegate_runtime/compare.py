@@ -17,7 +17,7 @@ import numpy as np
 from tidegate.bundle.element_types import FLOATS
 from tidegate.bundle.golden import as_float
 from tidegate.bundle.manifest import TensorSpec
-from tidegate_runtime.counters import DivergenceCounter
+from tidegate_runtime.divergence import DivergenceCounter
 from tidegate_runtime.interfaces import Array, Lane, LoadedModel
 from tidegate_runtime.shadow_wire import Shadowed
 

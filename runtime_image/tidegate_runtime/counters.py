@@ -10,13 +10,14 @@ from __future__ import annotations
 import secrets
 from bisect import bisect_left
 from collections import defaultdict
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from time import monotonic, time
 from typing import Any, Final, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
+from tidegate_runtime.divergence import Clock, DivergenceCounter
 from tidegate_runtime.interfaces import Kind
 
 EVIDENCE_VERSION: Final = "tidegate.io/evidence/v1"
@@ -27,14 +28,29 @@ CLIENT_ERROR: Final = 400
 THROTTLED: Final = 429
 
 
-class Clock:
-    """Wall-clock seconds that never jump: the monotonic clock plus what the wall said when the process started."""
+@dataclass(frozen=True, slots=True)
+class Scale:
+    """Σ(k²/n) over bins of one length: for the errors, and for "slower than" every edge at once."""
 
-    __slots__ = ("offset", "start")
+    bins: int
+    error_squares: float
+    squares: NDArray[np.float64]
 
-    def __init__(self, now: float, wall: float) -> None:
-        self.offset = wall - now
-        self.start = wall
+    def plus(self, errors: int, counts: NDArray[np.int64]) -> Scale:
+        n = int(counts.sum())
+        if n == 0:
+            return self
+        slower = n - np.cumsum(counts[:-1])
+        return Scale(self.bins + 1, self.error_squares + errors * errors / n, self.squares + slower * slower / n)
+
+
+@dataclass(frozen=True, slots=True)
+class Decade:
+    """The ten seconds being counted (`at` times ten is where they begin), of closed seconds only."""
+
+    at: int
+    errors: int
+    counts: NDArray[np.int64]
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,35 +58,41 @@ class Totals:
     """All closed seconds of one lane; a new value replaces the old one, so readers need no lock."""
 
     n: int
-    bins: int
     errors: int
-    error_squares: float
-    counts: NDArray[np.int64]
-    squares: NDArray[np.float64]
     seconds: float
+    counts: NDArray[np.int64]
+    ones: Scale  # bins of one second
+    tens: Scale  # closed bins of ten: errors that come in longer clumps show here
+    decade: Decade
 
     @classmethod
     def zero(cls) -> Totals:
-        size = len(EDGES)
-        return cls(0, 0, 0, 0.0, np.zeros(size + 1, np.int64), np.zeros(size, np.float64), 0.0)
+        none = np.zeros(len(EDGES) + 1, np.int64)
+        scale = Scale(0, 0.0, np.zeros(len(EDGES), np.float64))
+        return cls(0, 0, 0.0, none, scale, scale, Decade(0, 0, none))
 
     def plus(self, second: Second) -> Totals:
-        """These totals and one more second: Σ(k²/n) for the errors and for "slower than" every edge at once."""
+        """These totals and one more second."""
         errors, total = second.errors, second.seconds  # before the counts: a second still being written keeps k <= n
         counts = np.array(second.counts, np.int64)
-        n = int(counts.sum())
-        if n == 0:
-            return self
-        slower = n - np.cumsum(counts[:-1])
+        before = self.with_decades_before(second.at // 10)
+        decade = before.decade
         return Totals(
-            n=self.n + n,
-            bins=self.bins + 1,
+            n=self.n + int(counts.sum()),
             errors=self.errors + errors,
-            error_squares=self.error_squares + errors * errors / n,
-            counts=self.counts + counts,
-            squares=self.squares + slower * slower / n,
             seconds=self.seconds + total,
+            counts=self.counts + counts,
+            ones=self.ones.plus(errors, counts),
+            tens=before.tens,
+            decade=Decade(decade.at, decade.errors + errors, decade.counts + counts),
         )
+
+    def with_decades_before(self, at: int) -> Totals:
+        """The same with the ten seconds being counted closed, when they lie before decade `at`."""
+        if self.decade.at >= at:
+            return self
+        tens = self.tens.plus(self.decade.errors, self.decade.counts)
+        return replace(self, tens=tens, decade=Decade(at, 0, np.zeros(len(EDGES) + 1, np.int64)))
 
 
 class Second:
@@ -114,16 +136,25 @@ class Lane:
     def read(self, until: int) -> Totals:
         """Totals of the seconds before `until`; the open second counts once it is over, also when nothing follows."""
         totals, second = self._state
-        return totals.plus(second) if second.at < until else totals
+        if second.at < until:
+            totals = totals.plus(second)
+        return totals.with_decades_before(until // 10)
 
 
 def lane_document(totals: Totals) -> dict[str, Any]:
     """A lane as it stands in the evidence JSON."""
+    ones, tens = totals.ones, totals.tens
     return {
         "n": totals.n,
-        "bins": totals.bins,
-        "errors": {"k": totals.errors, "squares": totals.error_squares},
-        "latency": {"edges": EDGES, "counts": totals.counts.tolist(), "squares": totals.squares.tolist()},
+        "bins": ones.bins,
+        "bins10": tens.bins,
+        "errors": {"k": totals.errors, "squares": ones.error_squares, "squares10": tens.error_squares},
+        "latency": {
+            "edges": EDGES,
+            "counts": totals.counts.tolist(),
+            "squares": ones.squares.tolist(),
+            "squares10": tens.squares.tolist(),
+        },
     }
 
 
@@ -144,79 +175,6 @@ class Spread:
 
 SECONDS: Final = (0.0001, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 SIZES: Final = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0, 1024.0)
-
-
-@dataclass(slots=True)
-class Divergence:
-    """Answers that were compared with the stable version's, by second; written by the comparing thread alone."""
-
-    n: int = 0
-    bins: int = 0
-    top1: tuple[int, float] = (0, 0.0)
-    outputs: dict[str, tuple[int, float, float]] = field(default_factory=dict)
-    dropped: int = 0
-
-    def document(self) -> dict[str, Any]:
-        k, squares = self.top1
-        outputs = {name: {"k": o[0], "squares": o[1], "worst": o[2]} for name, o in self.outputs.items()}
-        return {
-            "n": self.n,
-            "bins": self.bins,
-            "top1": {"k": k, "squares": squares},
-            "outputs": outputs,
-            "dropped": self.dropped,
-        }
-
-
-class DivergenceCounter:
-    """Adds comparisons second by second; like a lane, it publishes closed seconds as one value."""
-
-    __slots__ = ("_clock", "_state", "dropped")
-
-    def __init__(self, clock: Clock) -> None:
-        self._clock = clock
-        self._state: tuple[Divergence, _DivergenceSecond] = (Divergence(), _DivergenceSecond(0))
-        self.dropped = 0
-
-    def add(self, now: float, top1_differs: bool, outputs: dict[str, tuple[bool, float]]) -> None:
-        """One comparison: did the first class differ, and per output whether it is beyond tolerance and how far off."""
-        at = int(now + self._clock.offset)
-        totals, second = self._state
-        if second.at != at:
-            totals, second = second.added_to(totals), _DivergenceSecond(at)
-            self._state = (totals, second)
-        second.n += 1
-        second.top1 += top1_differs
-        for name, (differs, worst) in outputs.items():
-            k, before = second.outputs.get(name, (0, 0.0))
-            second.outputs[name] = (k + differs, max(before, worst))
-
-    def read(self, until: int) -> Divergence:
-        totals, second = self._state
-        result = second.added_to(totals) if second.at < until else totals
-        return Divergence(result.n, result.bins, result.top1, result.outputs, self.dropped)
-
-
-class _DivergenceSecond:
-    __slots__ = ("at", "n", "outputs", "top1")
-
-    def __init__(self, at: int) -> None:
-        self.at = at
-        self.n = 0
-        self.top1 = 0
-        self.outputs: dict[str, tuple[int, float]] = {}
-
-    def added_to(self, totals: Divergence) -> Divergence:
-        seen, top1_differs = list(self.outputs.items()), self.top1
-        n = self.n  # read last: a second still being written keeps k <= n
-        if n == 0:
-            return totals
-        outputs = dict(totals.outputs)
-        for name, (k, worst) in seen:
-            k0, squares, worst0 = outputs.get(name, (0, 0.0, 0.0))
-            outputs[name] = (k0 + k, squares + k * k / n, max(worst0, worst))
-        top1 = (totals.top1[0] + top1_differs, totals.top1[1] + top1_differs**2 / n)
-        return Divergence(totals.n + n, totals.bins + 1, top1, outputs)
 
 
 class Counters:

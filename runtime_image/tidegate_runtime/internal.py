@@ -148,7 +148,7 @@ class InternalServer:
         names, gauges = self._names(), self._parts.gauges
         found |= {"model": names["model"], "revision": names["revision"]}
         found |= {"inFlight": gauges.in_flight, "queued": gauges.queued}
-        found["divergence"]["dropped"] += self._shadow.dropped
+        found["divergence"]["dropped"] = self._shadow.dropped
         return document(found)
 
     def _aim_shadow(self, request: Request) -> Reply:

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from tidegate_runtime.counters import EDGES, Counters, Spread, Totals
+from tidegate_runtime.divergence import TOP1
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 COARSE = 14  # every 14th edge of the fine histogram: buckets that double
@@ -63,22 +64,16 @@ def _requests(counters: Counters, labels: Labels) -> Iterator[str]:
 
 
 def _divergence(counters: Counters, now: Now) -> Iterator[str]:
-    found = counters.divergence.read(counters.until() + 1)
-    yield from _family(
-        "compared_total", "counter", "Answers compared with the stable version's.", [(now.labels, found.n)]
-    )
-    rules: list[tuple[Labels, float]] = [({**now.labels, "rule": "top1", "output": ""}, found.top1[0])]
-    rules += [({**now.labels, "rule": "output", "output": name}, k) for name, (k, _, _) in found.outputs.items()]
-    yield from _family("diverged_total", "counter", "Compared answers that differ, by rule.", rules)
-    worst = [({**now.labels, "output": name}, value) for name, (_, _, value) in found.outputs.items()]
+    found = counters.divergence.read(counters.until() + 1).total
+    compared: list[tuple[Labels, float]] = [(now.labels, found.n)]
+    yield from _family("compared_total", "counter", "Answers compared with the stable version's.", compared)
+    rules = {TOP1: 0} | found.differing
+    differing = [({**now.labels, "rule": f"output:{rule}" if rule else "top1"}, k) for rule, k in rules.items()]
+    yield from _family("diverged_total", "counter", "Compared answers that differ, by rule.", differing)
+    worst = [({**now.labels, "output": name}, value) for name, value in found.worst.items()]
     yield from _family("divergence_worst", "gauge", "Worst difference from the stable version's answers.", worst)
-    dropped = found.dropped + now.shadow_dropped
-    yield from _family(
-        "shadow_dropped_total",
-        "counter",
-        "Sampled requests not compared: too many or too large.",
-        [(now.labels, dropped)],
-    )
+    dropped: list[tuple[Labels, float]] = [(now.labels, now.shadow_dropped)]
+    yield from _family("shadow_dropped_total", "counter", "Sampled requests that were too many or too large.", dropped)
 
 
 def _coarse(totals: Totals) -> list[tuple[str, int]]:
