@@ -7,13 +7,13 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import Field
 
 from tidegate.api.rules import ApiModel, Rule
-from tidegate.api.scalars import Number, matches
+from tidegate.api.scalars import NUMBER, matches
 
 METRIC_NAME = r"^[A-Za-z][-A-Za-z0-9_.@]*$"
 MetricName = Annotated[
     str, Field(min_length=1, max_length=63), matches(METRIC_NAME, "start a metric's name with a letter")
 ]
-Bound = Annotated[Number, Field(ge=-1e12, le=1e12)]
+Bound = Annotated[float, Field(ge=-1e12, le=1e12), NUMBER]
 
 
 class MetricBound(ApiModel):

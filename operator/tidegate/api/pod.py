@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
 from tidegate.api.rules import ApiModel, Rule
-from tidegate.api.scalars import LabelKey, LabelValue, ObjectName, Whole
+from tidegate.api.scalars import NUMBER, LabelKey, LabelValue, ObjectName
 
-OURS = r"^([a-z0-9.-]*\.)?(tidegate\.io|kubernetes\.io|k8s\.io)/"
 Labels = dict[LabelKey, LabelValue]
 Selector = Annotated[dict[LabelKey, LabelValue], Field(max_length=8)]
 AnnotationValue = Annotated[str, Field(max_length=256, pattern=r"^[ -~]*$")]
@@ -35,7 +34,7 @@ class Toleration(ApiModel):
     effect: Literal["NoSchedule", "PreferNoSchedule", "NoExecute"] | None = Field(
         None, description="Effect of the taint; all effects without it."
     )
-    toleration_seconds: Annotated[Whole, Field(ge=0, le=86_400)] | None = Field(
+    toleration_seconds: Annotated[int, Field(ge=0, le=86_400), NUMBER] | None = Field(
         None, description="How long NoExecute is borne; for ever without it."
     )
 
@@ -69,7 +68,7 @@ class NodeSelector(ApiModel):
 class PreferredNode(ApiModel):
     """A wish for nodes."""
 
-    weight: Annotated[Whole, Field(ge=1, le=100)] = Field(description="How strong the wish is, 1 to 100.")
+    weight: Annotated[int, Field(ge=1, le=100), NUMBER] = Field(description="How strong the wish is, 1 to 100.")
     preference: NodeSelectorTerm = Field(description="The nodes that are wished for.")
 
 
@@ -103,7 +102,7 @@ class PodAffinityTerm(ApiModel):
 class PreferredPods(ApiModel):
     """A wish about other pods."""
 
-    weight: Annotated[Whole, Field(ge=1, le=100)] = Field(description="How strong the wish is, 1 to 100.")
+    weight: Annotated[int, Field(ge=1, le=100), NUMBER] = Field(description="How strong the wish is, 1 to 100.")
     pod_affinity_term: PodAffinityTerm = Field(description="The other pods.")
 
 
@@ -111,10 +110,10 @@ class PodAffinity(ApiModel):
     """Which pods ours run beside, or away from, as in Kubernetes."""
 
     required_during_scheduling_ignored_during_execution: (
-        Annotated[tuple[PodAffinityTerm, ...], Field(max_length=2)] | None
+        Annotated[tuple[PodAffinityTerm, ...], Field(max_length=1)] | None
     ) = Field(None, description="What must hold.")
     preferred_during_scheduling_ignored_during_execution: (
-        Annotated[tuple[PreferredPods, ...], Field(max_length=2)] | None
+        Annotated[tuple[PreferredPods, ...], Field(max_length=1)] | None
     ) = Field(None, description="What is wished for.")
 
 
@@ -130,10 +129,16 @@ class TopologySpread(ApiModel):
     """How evenly pods spread; the selector is always the revision's own pods."""
 
     topology_key: LabelKey = Field(description="The node label over which to spread.")
-    max_skew: Annotated[Whole, Field(ge=1, le=100)] = Field(1, description="The largest difference in pods.")
+    max_skew: Annotated[int, Field(ge=1, le=100), NUMBER] = Field(1, description="The largest difference in pods.")
     when_unsatisfiable: Literal["DoNotSchedule", "ScheduleAnyway"] = Field(
         "ScheduleAnyway", description="What to do where it cannot be kept."
     )
+
+
+class PullSecret(ApiModel):
+    """A Secret of a registry."""
+
+    name: ObjectName = Field(description="Name of the Secret.")
 
 
 class Pod(ApiModel):
@@ -152,10 +157,10 @@ class Pod(ApiModel):
     image_pull_secrets: Annotated[tuple[PullSecret, ...], Field(max_length=4)] = Field(
         (), description="Secrets of the registry, of the same namespace."
     )
-    labels: Annotated[Labels, Field(max_length=16), NOT_OURS] = Field(
+    labels: Annotated[Labels, Field(max_length=8), NOT_OURS] = Field(
         default_factory=dict, description="Labels for the pods, beside Tidegate's own."
     )
-    annotations: Annotated[dict[LabelKey, AnnotationValue], Field(max_length=16), NOT_OURS] = Field(
+    annotations: Annotated[dict[LabelKey, AnnotationValue], Field(max_length=8), NOT_OURS] = Field(
         default_factory=dict, description="Annotations for the pods, beside Tidegate's own."
     )
     service_account_name: ObjectName | None = Field(
@@ -163,14 +168,3 @@ class Pod(ApiModel):
         description="Account of the pods; it must carry the label serving.tidegate.io/allow=true. Its token is "
         "never mounted.",
     )
-
-    RULES: ClassVar = ()
-
-
-class PullSecret(ApiModel):
-    """A Secret of a registry."""
-
-    name: ObjectName = Field(description="Name of the Secret.")
-
-
-Pod.model_rebuild()

@@ -7,18 +7,20 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
-from tidegate.api.rules import ApiModel, Rule
-from tidegate.api.scalars import Between, Duration, Flag, Number, Percent, Positive, Rate, Seconds, Whole, matches
+from tidegate.api.rules import ApiModel, Keyed, Rule
+from tidegate.api.scalars import NUMBER, Between, Duration, Flag, Percent, Positive, Rate, Seconds, matches
 
 MAX_STEPS = 20
-OutputName = Annotated[str, Field(min_length=1, max_length=63)]
-Tolerance = Annotated[Number, Field(ge=0, le=1e12)]
+OutputName = Annotated[str, Field(min_length=1, max_length=63, pattern=r"^[!-~]+$")]
+Tolerance = Annotated[float, Field(ge=0, le=1e12), NUMBER]
 
 
 class Step(ApiModel):
     """A share of the traffic, and how long it is watched."""
 
-    weight: Whole = Field(ge=1, le=99, description="Percent of the requests that go to the candidate, 1 to 99.")
+    weight: Annotated[int, Field(ge=1, le=99), NUMBER] = Field(
+        description="Percent of the requests that go to the candidate, 1 to 99."
+    )
     hold: Annotated[timedelta | Literal["manual"], Between("0s", "168h", word="manual")] = Field(
         timedelta(minutes=1),
         description="How long the step lasts at least; `manual` waits for `tidegate promote`.",
@@ -79,17 +81,16 @@ class MaxDivergence(ApiModel):
     top1_disagreement: Rate | None = Field(
         None, description="Share of the compared requests whose best class may differ."
     )
-    outputs: Annotated[tuple[OutputDivergence, ...], Field(max_length=8)] = Field(
+    outputs: Annotated[tuple[OutputDivergence, ...], Field(max_length=8), Keyed("name")] = Field(
         (),
         description="Limits by output tensor.",
-        json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["name"]},
     )
 
 
 class Synthetic(ApiModel):
     """Golden samples sent as requests."""
 
-    rate: Annotated[Number, Field(ge=0, le=100)] = Field(1, description="Requests per second; 0 sends none.")
+    rate: Annotated[float, Field(ge=0, le=100), NUMBER] = Field(1, description="Requests per second; 0 sends none.")
 
 
 class PrometheusQuery(ApiModel):
@@ -110,11 +111,11 @@ class PrometheusQuery(ApiModel):
     name: Annotated[
         str, Field(min_length=1, max_length=40), matches(r"^[A-Za-z0-9][-A-Za-z0-9_.]*$", "start with a letter")
     ] = Field(description="Name in the status and in reports.")
-    query: Annotated[str, Field(min_length=1, max_length=1024)] = Field(
+    query: Annotated[str, Field(min_length=1, max_length=1024, pattern=r"^[\t\n -~]+$")] = Field(
         description="PromQL that gives one number; {{namespace}}, {{name}} and {{revision}} are filled in, quoted."
     )
-    min: Annotated[Number, Field(ge=-1e15, le=1e15)] | None = Field(None, description="Least good value.")
-    max: Annotated[Number, Field(ge=-1e15, le=1e15)] | None = Field(None, description="Greatest good value.")
+    min: Annotated[float, Field(ge=-1e15, le=1e15), NUMBER] | None = Field(None, description="Least good value.")
+    max: Annotated[float, Field(ge=-1e15, le=1e15), NUMBER] | None = Field(None, description="Greatest good value.")
 
 
 class Prometheus(ApiModel):
@@ -125,10 +126,9 @@ class Prometheus(ApiModel):
         Field(min_length=1, max_length=63),
         matches(r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$", "write a name of the operator's settings"),
     ] = Field("main", description="Name of the server in the operator's settings; the object holds no address.")
-    queries: Annotated[tuple[PrometheusQuery, ...], Field(max_length=8)] = Field(
+    queries: Annotated[tuple[PrometheusQuery, ...], Field(max_length=5), Keyed("name")] = Field(
         (),
         description="Queries judged at each interval.",
-        json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["name"]},
     )
 
 
@@ -141,19 +141,19 @@ class Analysis(ApiModel):
     interval: Annotated[timedelta, Between("1s", "1h")] = Field(
         timedelta(seconds=10), description="How often the counts are looked at."
     )
-    confidence: Annotated[Number, Field(ge=0, le=0.9999)] = Field(
+    confidence: Annotated[float, Field(ge=0, le=0.9999), NUMBER] = Field(
         0.99,
         description="How sure a rollback must be, over the whole rollout, however often it is looked at; at least "
         "0.5. 0 compares each interval plainly and counts failures.",
     )
-    min_requests: Annotated[Whole, Field(ge=1, le=1_000_000)] = Field(
+    min_requests: Annotated[int, Field(ge=1, le=1_000_000), NUMBER] = Field(
         50, description="Requests that the candidate must have had in a step; fewer leave it undecided."
     )
     warmup: Duration = Field(timedelta(seconds=10), description="A server's first time, which is left out.")
     max_error_rate: Rate = Field(
         0.05, description="Share of the requests that may fail by the server's fault (5xx, timeouts)."
     )
-    max_error_rate_increase: Annotated[Number, Field(ge=1, le=1000)] = Field(
+    max_error_rate_increase: Annotated[float, Field(ge=1, le=1000), NUMBER] = Field(
         1.5, description="How many times the stable version's error rate is still accepted."
     )
     max_latency: LatencyLimits | None = Field(None, description="Limits of the answer times.")
@@ -168,7 +168,7 @@ class Analysis(ApiModel):
         description="Golden samples sent to the candidate where users send no requests.",
     )
     prometheus: Prometheus | None = Field(None, description="Questions to a Prometheus server.")
-    failure_limit: Annotated[Whole, Field(ge=1, le=100)] = Field(
+    failure_limit: Annotated[int, Field(ge=1, le=100), NUMBER] = Field(
         2, description="Failed intervals before the rollback, for queries and for confidence 0."
     )
     on_inconclusive: Literal["Promote", "Rollback", "Wait"] = Field(
@@ -195,7 +195,7 @@ class Analysis(ApiModel):
 class Shadow(ApiModel):
     """Copies of requests to the candidate; its answers never reach clients."""
 
-    percent: Annotated[Number, Field(ge=0, le=100)] = Field(
+    percent: Annotated[float, Field(ge=0, le=100), NUMBER] = Field(
         10, description="Percent of the stable version's requests that are copied, before and during steps."
     )
 
@@ -213,7 +213,7 @@ class Rollout(ApiModel):
 
     RULES: ClassVar = (RISING,)
     steps: Annotated[tuple[Step, ...], Field(max_length=MAX_STEPS)] = Field(
-        (Step(weight=10), Step(weight=50)),
+        (Step(weight=10, hold=timedelta(minutes=1)), Step(weight=50, hold=timedelta(minutes=1))),
         description="Shares of the traffic, rising; 100 % follows the last. An empty list sends all at once.",
     )
     surge: Literal["Auto", "Surge", "Replace"] = Field(
@@ -234,6 +234,6 @@ class Rollout(ApiModel):
         description="How long the old version stays warm after promotion; until then checks go on and the way back "
         "is instant.",
     )
-    history_limit: Annotated[Whole, Field(ge=1, le=10)] = Field(
+    history_limit: Annotated[int, Field(ge=1, le=10), NUMBER] = Field(
         5, description="Earlier versions that are remembered and can be returned to."
     )

@@ -38,6 +38,26 @@ class Rule:
         return value
 
 
+@dataclass(frozen=True, slots=True)
+class Keyed:
+    """A list whose items have different values of `key`: Kubernetes merges such lists by it."""
+
+    key: str
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        return core_schema.no_info_after_validator_function(self.check, handler(source))
+
+    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        return {**handler(schema), "x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": [self.key]}
+
+    def check(self, items: Any) -> Any:
+        names = [getattr(item, self.key) for item in items]
+        for name in names:
+            if names.count(name) > 1:
+                raise refusal(f"write each {self.key} once: {name} is there {names.count(name)} times")
+        return items
+
+
 def refusal(message: str) -> PydanticCustomError:
     # Braces would be read as placeholders of the message's context.
     return PydanticCustomError("rule", "{message}", {"message": message})
@@ -77,4 +97,20 @@ class ApiModel(BaseModel):
         made = handler(schema)
         target = handler.resolve_ref_schema(made)
         target.update(with_rules(target, cls.RULES))
+        for name, field in cls.model_fields.items():
+            part = target["properties"][field.alias or name]
+            part.pop("default", None)
+            if not field.is_required() and (default := cls.written_default(name)) is not None:
+                part["default"] = default
         return made
+
+    @classmethod
+    def written_default(cls, name: str) -> Any:
+        """A field's default as a manifest holds it, and of nested parts only what differs from their own defaults.
+
+        pydantic writes defaults by the type of the value (a minute as PT1M) and leaves factories out.
+        """
+        field = cls.model_fields[name]
+        filled = cls.model_construct(**{name: field.get_default(call_default_factory=True, validated_data={})})
+        written = filled.model_dump(mode="json", by_alias=True, include={name}, exclude_unset=True, exclude_none=True)
+        return written.get(field.alias or name)

@@ -9,8 +9,8 @@ from pydantic import Field
 
 from tidegate.api.bundle import SecretRef
 from tidegate.api.pod import Pod
-from tidegate.api.rules import ApiModel, Rule
-from tidegate.api.scalars import Between, ObjectName, Quantity, Whole, matches
+from tidegate.api.rules import ApiModel, Keyed, Rule
+from tidegate.api.scalars import NUMBER, Between, ObjectName, Quantity, matches
 
 # Options of the CUDA and TensorRT execution providers that change speed and memory, never answers, paths or devices.
 PROVIDER_OPTIONS = (
@@ -57,7 +57,7 @@ class Accelerator(ApiModel):
     """The GPU of a pod."""
 
     resource: ResourceName = Field("nvidia.com/gpu", description="Extended resource; also MIG slices.")
-    count: Annotated[Whole, Field(ge=1, le=16)] = Field(1, description="How many of them per pod.")
+    count: Annotated[int, Field(ge=1, le=16), NUMBER] = Field(1, description="How many of them per pod.")
 
 
 class ResourceList(ApiModel):
@@ -89,10 +89,10 @@ class Resources(ApiModel):
 class Threads(ApiModel):
     """Threads of ONNX Runtime."""
 
-    intra_op: Annotated[Whole, Field(ge=0, le=256)] = Field(
+    intra_op: Annotated[int, Field(ge=0, le=256), NUMBER] = Field(
         0, description="Threads within one operator; 0 follows the CPU limit."
     )
-    inter_op: Annotated[Whole, Field(ge=0, le=256)] = Field(
+    inter_op: Annotated[int, Field(ge=0, le=256), NUMBER] = Field(
         0, description="Operators that run at once; 0 follows the CPU limit."
     )
 
@@ -100,7 +100,7 @@ class Threads(ApiModel):
 class Batching(ApiModel):
     """How requests are run together."""
 
-    max_size: Annotated[Whole, Field(ge=1, le=1024)] = Field(
+    max_size: Annotated[int, Field(ge=1, le=1024), NUMBER] = Field(
         32, description="Requests in one run of the model at most; 1 turns batching off."
     )
     max_delay: Annotated[timedelta, Between("0s", "1s")] = Field(
@@ -111,7 +111,7 @@ class Batching(ApiModel):
 class Queue(ApiModel):
     """What may wait."""
 
-    max_length: Annotated[Whole, Field(ge=1, le=65_536)] = Field(
+    max_length: Annotated[int, Field(ge=1, le=65_536), NUMBER] = Field(
         256, description="Requests that may wait; more are answered 429 with Retry-After."
     )
     timeout: Annotated[timedelta, Between("1ms", "10m")] = Field(
@@ -178,7 +178,7 @@ OPTIONS_ALLOWED = Rule(
     lambda options: all(name in PROVIDER_OPTIONS for name in options),
 )
 OptionName = Annotated[str, Field(min_length=1, max_length=48)]
-OptionValue = Annotated[str, Field(max_length=128, pattern=r"^[ -~]*$")]
+OptionValue = Annotated[str, Field(max_length=128, pattern=r"^[-A-Za-z0-9_.:,;/]*$")]
 
 
 class Runtime(ApiModel):
@@ -193,20 +193,19 @@ class Runtime(ApiModel):
     )
     accelerator: Accelerator | None = Field(None, description="The GPU of a pod; needed for cuda and tensorrt.")
     resources: Resources = Field(default_factory=Resources, description="Processor and memory of a pod.")
-    sessions: Annotated[Whole, Field(ge=1, le=64)] = Field(1, description="ONNX Runtime sessions per pod.")
+    sessions: Annotated[int, Field(ge=1, le=64), NUMBER] = Field(1, description="ONNX Runtime sessions per pod.")
     threads: Threads = Field(default_factory=Threads, description="Threads of ONNX Runtime.")
     batching: Batching = Field(default_factory=Batching, description="How requests are run together.")
     queue: Queue = Field(default_factory=Queue, description="What may wait, and how long.")
     grace: Annotated[timedelta, Between("1s", "1h")] = Field(
         timedelta(seconds=30), description="Time to finish requests in work when a server stops."
     )
-    provider_options: Annotated[dict[OptionName, OptionValue], Field(max_length=32), OPTIONS_ALLOWED] = Field(
+    provider_options: Annotated[dict[OptionName, OptionValue], Field(max_length=16), OPTIONS_ALLOWED] = Field(
         default_factory=dict, description="Options of the GPU's execution provider, from a fixed list."
     )
-    env: Annotated[tuple[EnvVar, ...], Field(max_length=16)] = Field(
+    env: Annotated[tuple[EnvVar, ...], Field(max_length=8), Keyed("name")] = Field(
         (),
         description="Variables of the server's environment, from a fixed list.",
-        json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["name"]},
     )
     pod: Pod = Field(default_factory=Pod, description="Where pods run and what they are called.")
     auth: Auth | None = Field(None, description="Who may call the model; everybody in the network without it.")

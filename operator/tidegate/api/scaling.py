@@ -8,10 +8,10 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import Field
 
 from tidegate.api.rules import ApiModel, Rule
-from tidegate.api.scalars import Between, Number, Whole
+from tidegate.api.scalars import NUMBER, Between
 
 TARGETS = ("cpuUtilization", "concurrency", "requestsPerSecond", "queueTime", "gpuUtilization")
-Utilization = Annotated[Whole, Field(ge=1, le=100)]
+Utilization = Annotated[int, Field(ge=1, le=100), NUMBER]
 
 
 def one_target(target: Any) -> bool:
@@ -29,10 +29,10 @@ class Target(ApiModel):
         ),
     )
     cpu_utilization: Utilization | None = Field(None, description="Percent of the requested CPU, mean of the pods.")
-    concurrency: Annotated[Number, Field(ge=0.1, le=100_000)] | None = Field(
+    concurrency: Annotated[float, Field(ge=0.1, le=100_000), NUMBER] | None = Field(
         None, description="Requests in work at once, per pod."
     )
-    requests_per_second: Annotated[Number, Field(ge=0.1, le=10_000_000)] | None = Field(
+    requests_per_second: Annotated[float, Field(ge=0.1, le=10_000_000), NUMBER] | None = Field(
         None, description="Requests per second, per pod."
     )
     queue_time: Annotated[timedelta, Between("1ms", "1m")] | None = Field(
@@ -45,14 +45,14 @@ class ScalingPolicy(ApiModel):
     """How much may change in how long, as in HPA v2."""
 
     type: Literal["Pods", "Percent"] = Field(description="Unit of the value.")
-    value: Annotated[Whole, Field(ge=1, le=1000)] = Field(description="The largest change within the period.")
-    period_seconds: Annotated[Whole, Field(ge=1, le=1800)] = Field(description="Length of the period.")
+    value: Annotated[int, Field(ge=1, le=1000), NUMBER] = Field(description="The largest change within the period.")
+    period_seconds: Annotated[int, Field(ge=1, le=1800), NUMBER] = Field(description="Length of the period.")
 
 
 class ScalingRules(ApiModel):
     """One direction of scaling, as in HPA v2."""
 
-    stabilization_window_seconds: Annotated[Whole, Field(ge=0, le=3600)] | None = Field(
+    stabilization_window_seconds: Annotated[int, Field(ge=0, le=3600), NUMBER] | None = Field(
         None, description="How long earlier recommendations are still considered."
     )
     select_policy: Literal["Max", "Min", "Disabled"] | None = Field(
@@ -90,10 +90,10 @@ class Scaling(ApiModel):
             lambda scaling: scaling.min_replicas > 0 or scaling.max_replicas is not None,
         ),
     )
-    min_replicas: Annotated[Whole, Field(ge=0, le=1000)] = Field(
+    min_replicas: Annotated[int, Field(ge=0, le=1000), NUMBER] = Field(
         1, description="Servers that always run; 0 is possible with KEDA."
     )
-    max_replicas: Annotated[Whole, Field(ge=1, le=1000)] | None = Field(
+    max_replicas: Annotated[int, Field(ge=1, le=1000), NUMBER] | None = Field(
         None, description="Servers that run under load. Equal to minReplicas, or not given: no autoscaler."
     )
     target: Target = Field(
