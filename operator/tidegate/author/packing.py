@@ -1,0 +1,222 @@
+"""From a model in any supported form to a bundle directory: converted, proved, measured, written once.
+
+Everything is made in a fresh folder beside the target and renamed at the end: a bundle is there as a whole or not
+at all.  The same inputs and package versions give the same bytes.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+
+from tidegate.author import pool, proof
+from tidegate.author.describe import interface_of, model_facts
+from tidegate.author.estimator import PACKAGES, Original, convert
+from tidegate.author.metrics import measure, predictions
+from tidegate.author.parity import Parity, compare_with
+from tidegate.author.provenance import created_at, environment, git_source
+from tidegate.author.request import DataSet, PackRequest
+from tidegate.author.session import Runner, Tensors, as_type, open_runner
+from tidegate.author.source import Estimator, OnnxFile, load
+from tidegate.author.weights import load_graph, write_split
+from tidegate.bundle.manifest import (
+    NAME,
+    VERSION,
+    BundleDir,
+    FileEntry,
+    Interface,
+    Manifest,
+    Metric,
+    Source,
+    read_bundle_dir,
+)
+from tidegate.bundle.write import write_manifest
+from tidegate.errors import Invalid
+
+SKLEARN = "scikit-learn"
+
+
+@dataclass(frozen=True, slots=True)
+class Packed:
+    """A finished bundle, and what its maker should know about it."""
+
+    bundle: BundleDir
+    warnings: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(slots=True)
+class _Draft:
+    """What has been made so far in `folder`."""
+
+    folder: Path
+    model: onnx.ModelProto
+    interface: Interface
+    data: DataSet | None
+    rows: Tensors | None  # the data as the model's inputs
+    original: Original | None = None
+    warnings: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+
+def pack(source: object, request: PackRequest) -> Packed:
+    """Make a bundle at `request.out` of a fitted estimator, a file, or `module:factory`."""
+    _check_request(request)
+    loaded = load(source, trust_pickle=request.trust_pickle)
+    with _fresh_folder(request.out) as folder:
+        draft = _draft(loaded, request, folder)
+        manifest = _manifest(draft, request, _folder_of(loaded))
+        write_manifest(manifest, folder)
+        os.rename(folder, request.out)  # noqa: PTH104 - beside Path.rename's own pitfalls: fails on a full folder
+    return Packed(read_bundle_dir(request.out), tuple(draft.warnings), tuple(draft.notes))
+
+
+def _check_request(request: PackRequest) -> None:
+    for what, value, pattern in (("name", request.name, NAME), ("version", request.version, VERSION)):
+        if not pattern.fullmatch(value):
+            raise Invalid(f"'{value[:80]}' cannot be a {what}", do=f"use {pattern.pattern}", where=f"--{what}")
+    if request.out.exists() and (not request.out.is_dir() or any(request.out.iterdir())):
+        raise Invalid("it exists already", where=str(request.out), do="name a new folder: bundles are never changed")
+
+
+@contextlib.contextmanager
+def _fresh_folder(out: Path) -> Iterator[Path]:
+    out.parent.mkdir(parents=True, exist_ok=True)
+    folder = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.parent))
+    folder.chmod(0o755)
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _folder_of(loaded: OnnxFile | Estimator) -> Path | None:
+    return loaded.path.parent if isinstance(loaded, OnnxFile) else loaded.folder
+
+
+def _draft(loaded: OnnxFile | Estimator, request: PackRequest, folder: Path) -> _Draft:
+    if isinstance(loaded, OnnxFile):
+        model = load_graph(loaded.path)
+        write_split(model, loaded.path.parent, folder)
+        interface = interface_of(model)
+        rows = _by_name(request.data, interface) if request.data else None
+        return _Draft(folder, model, interface, request.data, rows)
+    example = request.data or _example(loaded.rows)
+    model, original = convert(loaded.value, example, request.name)
+    write_split(model, folder, folder)
+    rows = original.form.tensors(example) if example else None
+    return _Draft(folder, model, interface_of(model), request.data, rows, original)
+
+
+def _example(rows: Any) -> DataSet | None:
+    """The rows that a factory gave beside its estimator: an array, or columns by name."""
+    if rows is None:
+        return None
+    columns = rows if hasattr(rows, "keys") else {"X": rows}
+    arrays = {str(name): np.asarray(columns[name]) for name in columns.keys()}  # noqa: SIM118 - a DataFrame too
+    return DataSet("example", arrays)
+
+
+def _by_name(data: DataSet, interface: Interface) -> dict[str, Any]:
+    """Data for an ONNX model: arrays by input name, or a single matrix for a single input."""
+    tensors = interface.inputs
+    if len(tensors) == 1 and tensors[0].name not in data.columns:
+        columns = list(data.columns.values())
+        joined = columns[0] if len(columns) == 1 else np.stack([column.reshape(-1) for column in columns], axis=1)
+        return {tensors[0].name: as_type(joined, tensors[0].element_type)}
+    missing = [tensor.name for tensor in tensors if tensor.name not in data.columns]
+    if missing:
+        raise Invalid(f"there is nothing for the input '{missing[0]}'", where=data.name)
+    return {tensor.name: as_type(data.columns[tensor.name], tensor.element_type) for tensor in tensors}
+
+
+def _manifest(draft: _Draft, request: PackRequest, folder: Path | None) -> Manifest:
+    _copy_files(request.files, draft.folder)
+    runner = open_runner(draft.folder / "model.onnx", draft.interface)
+    parity = _parity(draft, runner, request)
+    metrics = _metrics(draft, runner, request)
+    golden = proof.golden(draft.folder, draft.model, runner, _golden_request(draft, request))
+    draft.warnings += golden.warnings
+    draft.notes += golden.notes
+    return Manifest(
+        name=request.name,
+        version=request.version,
+        description=request.description,
+        license=request.license,
+        created_at=created_at(request.created_at),
+        source=_source(request.source_folder or folder),
+        model=model_facts(draft.model, "model.onnx"),
+        interface=draft.interface,
+        files=listed_files(draft.folder),
+        golden=golden.entry,
+        metrics=metrics,
+        parity={**({"original": parity.document(SKLEARN)} if parity else {}), **golden.document()},
+        environment=environment(PACKAGES if draft.original else ()),
+    )
+
+
+def _source(folder: Path | None) -> Source | None:
+    return git_source(folder) if folder else None
+
+
+def _golden_request(draft: _Draft, request: PackRequest) -> proof.Wanted:
+    known = pool.hints_from_graph(draft.model)
+    ranges = {**known.ranges, **(pool.hints_from_columns(draft.rows) if draft.rows else {})}
+    hints = replace(known, ranges=ranges, dims=request.golden.dims)
+    return proof.Wanted(request.golden, hints, draft.rows)
+
+
+def _parity(draft: _Draft, runner: Runner, request: PackRequest) -> Parity | None:
+    """Compared on the data and on made-up rows: the converter saw neither."""
+    if draft.original is None:
+        return None
+    hints = _golden_request(draft, request).hints
+    maker = pool.PoolMaker(draft.interface, hints, request.golden.seed)
+    parity = compare_with(draft.original, runner, draft.rows or maker.running(runner, 64))
+    if parity.mismatched:
+        draft.warnings.append(
+            f"{parity.mismatched} of {parity.rows} rows tip over to another answer by rounding to 32 bits"
+        )
+    return parity
+
+
+def _metrics(draft: _Draft, runner: Runner, request: PackRequest) -> tuple[Metric, ...]:
+    found = {name: Metric(name, value) for name, value in request.metrics.items()}
+    data = draft.data
+    if data is not None and data.labels is not None and draft.rows is not None:
+        kinds = {output.name: output.element_type for output in draft.interface.outputs}
+        values = measure(predictions(runner, draft.rows), data.labels, kinds)
+        count = len(data.labels)
+        found |= {name: Metric(name, value, data.name, data.digest, count) for name, value in values.items()}
+    return tuple(found.values())
+
+
+def _copy_files(files: tuple[Path, ...], folder: Path) -> None:
+    for path in files:
+        target = folder / path.name
+        if not path.is_file():
+            raise Invalid("no such file", where=str(path))
+        if target.exists() or target.name in ("bundle.yaml", "bundle.sig"):
+            raise Invalid(f"the bundle has a file '{path.name}' already", where=str(path))
+        shutil.copyfile(path, target)
+
+
+def listed_files(folder: Path) -> tuple[FileEntry, ...]:
+    """Every file under `folder`, with its size and sha256, in the order of their paths."""
+    paths = sorted(path for path in folder.rglob("*") if path.is_file())
+    return tuple(_entry(path, path.relative_to(folder).as_posix()) for path in paths)
+
+
+def _entry(path: Path, name: str) -> FileEntry:
+    with path.open("rb") as file:
+        return FileEntry(name, path.stat().st_size, hashlib.file_digest(file, "sha256").hexdigest())

@@ -1,0 +1,151 @@
+"""The golden samples of a bundle, from wish to files: made or given, proved repeatable, proved to see damage."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+
+from tidegate.author.damage import DamagedModels, weights_of
+from tidegate.author.golden import ENOUGH, Chooser, Proof, given_samples, prove, prove_repeatable, tolerances
+from tidegate.author.pool import Hints, PoolMaker, pool_rows
+from tidegate.author.request import GENERATED, HELDOUT, NONE, GoldenRequest
+from tidegate.author.session import Runner, Tensors, as_type, rows_of, take
+from tidegate.bundle.errors import GoldenInvalid
+from tidegate.bundle.golden import GoldenSample, read_sample_files, write_sample
+from tidegate.bundle.manifest import MAX_GOLDEN, Golden
+from tidegate.errors import Invalid
+
+MAX_SECONDS = 5.0
+NAMED = 5  # tensors in a warning
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What is asked for, and what is known about good inputs."""
+
+    request: GoldenRequest
+    hints: Hints
+    rows: Tensors | None
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """The manifest's entry (none without samples), and what the proof found."""
+
+    entry: Golden | None
+    proof: Proof | None = None
+    samples: int = 0
+    warnings: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+    def document(self) -> dict[str, Any]:
+        """For the manifest: the share of damage that the samples notice."""
+        if self.proof is None:
+            return {}
+        found: dict[str, Any] = {
+            "share": f"{self.proof.share:.4f}",
+            "noticed": self.proof.noticed,
+            "tried": self.proof.tried,
+        }
+        if self.proof.blind:
+            found["unnoticed"] = list(self.proof.blind[:64])
+        return {"goldenDamage": found}
+
+
+def golden(folder: Path, model: onnx.ModelProto, runner: Runner, wanted: Wanted) -> Outcome:
+    """Write golden/*.npz into `folder` and prove them; raises NotRepeatable or GoldenInvalid."""
+    if wanted.request.source == NONE:
+        return Outcome(None, warnings=["no golden samples: damage to this bundle will only show in its traffic"])
+    models = DamagedModels(model, folder, runner.interface)
+    damages = list(models.damages())
+    rules = tolerances(runner.interface)
+    if wanted.request.source in (GENERATED, HELDOUT):
+        inputs = _pool(model, runner, wanted)
+        chooser = Chooser(runner.interface, rules, inputs, runner.run_pool(inputs))
+        samples = chooser.samples(models, damages, _count(wanted.request))
+    else:
+        samples = _given(Path(wanted.request.source), runner)
+    _require_quick(samples, runner)
+    prove_repeatable(samples, folder / "model.onnx", runner.interface)
+    proof = prove(samples, models, damages, rules)
+    files = _written(samples, folder, runner)
+    source = wanted.request.source if wanted.request.source in (GENERATED, HELDOUT) else "user"
+    entry = Golden(files, rules, source)  # type: ignore[arg-type]
+    return Outcome(entry, proof, len(samples), _warnings(proof), _notes(source))
+
+
+def _count(request: GoldenRequest) -> int:
+    if not 1 <= request.count <= MAX_GOLDEN:
+        raise Invalid(f"{request.count} samples, allowed are 1 to {MAX_GOLDEN}", where="--golden-count")
+    return request.count
+
+
+def _pool(model: onnx.ModelProto, runner: Runner, wanted: Wanted) -> Tensors:
+    rows = pool_rows(sum(weight.elements for weight in weights_of(model)), runner.interface)
+    if wanted.request.source == HELDOUT:
+        if wanted.rows is None:
+            raise Invalid("there is no data to take rows from", where="--golden heldout", do="add --data FILE")
+        order = np.random.default_rng(wanted.request.seed).permutation(rows_of(wanted.rows))
+        return take(wanted.rows, order[:rows])
+    return PoolMaker(runner.interface, wanted.hints, wanted.request.seed).running(runner, rows)
+
+
+def _given(path: Path, runner: Runner) -> list[GoldenSample]:
+    """Samples of the user's: an npz with an array per input (and per output, then these must be the answers)."""
+    if not path.is_file():
+        raise Invalid("no such file", where=str(path), do="--golden takes generated, heldout, none or an npz file")
+    try:
+        with np.load(path, allow_pickle=False) as found:
+            arrays = {name: found[name] for name in found.files}
+    except (OSError, ValueError, EOFError, KeyError) as error:
+        raise GoldenInvalid(f"cannot be read as npz: {str(error)[:120]}", where=str(path)) from None
+    interface = runner.interface
+    known = {tensor.name: tensor for tensor in (*interface.inputs, *interface.outputs)}
+    for name in arrays:
+        if name not in known:
+            raise GoldenInvalid(f"'{name}' is no input or output: they are {', '.join(known)[:200]}", where=str(path))
+    for tensor in interface.inputs:
+        if tensor.name not in arrays:
+            raise GoldenInvalid(f"there is nothing for the input '{tensor.name}'", where=str(path))
+    typed = {name: as_type(array, known[name].element_type) for name, array in arrays.items()}
+    inputs = {tensor.name: typed.pop(tensor.name) for tensor in interface.inputs}
+    return given_samples(inputs, typed, runner)
+
+
+def _require_quick(samples: list[GoldenSample], runner: Runner) -> None:
+    started = time.perf_counter()
+    for sample in samples:
+        runner.run(sample.inputs)
+    if (took := time.perf_counter() - started) > MAX_SECONDS:
+        raise GoldenInvalid(
+            f"the golden samples take {took:.1f} s, allowed are {MAX_SECONDS:.0f} s",
+            where="golden samples",
+            do="use fewer: --golden-count 2",
+        )
+
+
+def _written(samples: list[GoldenSample], folder: Path, runner: Runner) -> tuple[str, ...]:
+    (folder / "golden").mkdir()
+    paths = [folder / "golden" / f"{number}.npz" for number in range(len(samples))]
+    for sample, path in zip(samples, paths, strict=True):
+        write_sample(sample, path)
+    read_sample_files(paths, runner.interface)  # within the limits that every reader has
+    return tuple(f"golden/{path.name}" for path in paths)
+
+
+def _warnings(proof: Proof) -> list[str]:
+    if proof.share >= ENOUGH:
+        return []
+    blind = ", ".join(proof.blind[:NAMED]) + (" …" if len(proof.blind) > NAMED else "")
+    return [f"the golden samples notice {proof.share:.0%} of the damage tried; not noticed: {blind}"]
+
+
+def _notes(source: str) -> list[str]:
+    if source == GENERATED:
+        return []
+    return [f"golden samples are {source} rows: real rows are published with this bundle"]

@@ -1,0 +1,51 @@
+"""What `pack` is asked for, in one value: the command line and the Python API fill the same fields."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+GENERATED, HELDOUT, NONE = "generated", "heldout", "none"
+
+
+@dataclass(frozen=True, slots=True)
+class DataSet:
+    """Rows a model is measured on: columns by input name, or one matrix under `X`, and what is right for each row.
+
+    `digest` is the sha256 of the file it came from, so that a metric can be traced to its data.
+    """
+
+    name: str
+    columns: Mapping[str, Any]
+    labels: Any = None
+    digest: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class GoldenRequest:
+    """Where golden samples come from: `generated`, `heldout` rows of the data, a file of the user's, or `none`."""
+
+    source: str = GENERATED
+    count: int = 8
+    seed: int = 20_240_229
+    dims: Mapping[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class PackRequest:
+    """A bundle to be made at `out`; everything but the first three is optional."""
+
+    out: Path
+    name: str
+    version: str
+    description: str = ""
+    license: str = ""
+    created_at: str = ""
+    data: DataSet | None = None
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    files: tuple[Path, ...] = ()
+    golden: GoldenRequest = field(default_factory=GoldenRequest)
+    source_folder: Path | None = None  # the working tree the model was made in; asked for its Git commit
+    trust_pickle: bool = False

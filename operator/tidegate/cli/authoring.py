@@ -1,0 +1,151 @@
+"""pack, inspect, diff, check: making bundles and looking at them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from tidegate.cli.output import emit, quiet_option
+from tidegate.errors import UsageError
+
+if TYPE_CHECKING:
+    from tidegate.author.packing import Packed
+    from tidegate.author.request import DataSet, PackRequest
+
+OUTPUT = click.option(
+    "--output",
+    type=click.Choice(["table", "json", "yaml"]),
+    default="table",
+    show_default=True,
+    help="How to print the result (-o is the folder here).",
+)
+
+
+@click.command(context_settings={"help_option_names": ["-h", "--help"]})
+@click.argument("source")
+@click.option("-o", "--out", type=click.Path(path_type=Path), required=True, help="The new bundle directory.")
+@click.option("--name", required=True, help="What the model is called.")
+@click.option("--version", required=True, help="This version of it; never ordered, identity is the digest.")
+@click.option("--data", type=click.Path(path_type=Path), help="Rows to measure on: .npz, .npy or .csv with a header.")
+@click.option("--labels", default="", help="What is right for each row: a column or array of --data, or a file.")
+@click.option("--golden", default="generated", help="generated, heldout (rows of --data), none, or a .npz of inputs.")
+@click.option("--golden-count", default=8, show_default=True, help="How many golden samples (1 to 64).")
+@click.option("--seed", default=20_240_229, show_default=True, help="Of everything that is drawn.")
+@click.option("--dim", "dims", multiple=True, metavar="NAME=SIZE", help="Size of a dynamic dimension while proving.")
+@click.option("--metrics", type=click.Path(path_type=Path), help="Metrics computed elsewhere: JSON of numbers.")
+@click.option("--metric", "metric", multiple=True, metavar="NAME=VALUE", help="One metric computed elsewhere.")
+@click.option(
+    "--file", "files", multiple=True, type=click.Path(path_type=Path), help="A further file, such as README.md."
+)
+@click.option("--description", default="", help="One sentence about the model.")
+@click.option("--license", "license_", default="", help="Its license.")
+@click.option("--created-at", default="", help="RFC 3339 time to record; default: of SOURCE_DATE_EPOCH, or none.")
+@click.option("--trust-pickle", is_flag=True, help="Read a pickle or joblib file, which may run any code.")
+@OUTPUT
+@quiet_option
+def pack(output: str, quiet: bool, source: str, **options: Any) -> None:
+    """Turn a trained model into a bundle and prove it.
+
+    SOURCE is an .onnx file, a pickled or joblib-dumped scikit-learn estimator, or a factory that returns a fitted
+    one: module:function or script.py:function.
+
+    \b
+    Example: tidegate pack train.py:model -o bundle --name digits --version 1.0.0 --data test.npz --labels y
+    """
+    from tidegate.author import pack as make
+
+    if options["trust_pickle"]:
+        click.echo("warning: reading a pickle runs whatever code its writer put into it", err=True)
+    packed = make(source, _request(options))
+    for warning in packed.warnings:
+        click.echo(f"warning: {warning}", err=True)
+    for note in packed.notes:
+        click.echo(f"note: {note}", err=True)
+    if quiet:
+        click.echo(packed.bundle.digest)
+        return
+    emit(_packed(packed), output=output, table=lambda: _print_packed(packed))
+
+
+def _request(options: dict[str, Any]) -> PackRequest:
+    from tidegate.author import GoldenRequest, PackRequest
+
+    golden = GoldenRequest(
+        options["golden"], options["golden_count"], options["seed"], dict(map(_dim, options["dims"]))
+    )
+    return PackRequest(
+        out=options["out"],
+        name=options["name"],
+        version=options["version"],
+        description=options["description"],
+        license=options["license_"],
+        created_at=options["created_at"],
+        data=_data(options["data"], options["labels"]),
+        metrics=_metrics(options["metrics"], options["metric"]),
+        files=options["files"],
+        golden=golden,
+        trust_pickle=options["trust_pickle"],
+    )
+
+
+def _dim(text: str) -> tuple[str, int]:
+    name, _, size = text.partition("=")
+    if not name or not size.isdigit() or int(size) < 1:
+        raise UsageError(f"'{text}' is not NAME=SIZE", where="--dim", do="write, for example, sequence=16")
+    return name, int(size)
+
+
+def _data(path: Path | None, labels: str) -> DataSet | None:
+    if path is None:
+        if labels:
+            raise UsageError("labels of what?", where="--labels", do="give the rows with --data FILE")
+        return None
+    from tidegate.author.extras import need
+
+    need("numpy", extra="runtime")
+    from tidegate.author.data import read_data
+
+    return read_data(path, labels)
+
+
+def _metrics(path: Path | None, single: tuple[str, ...]) -> dict[str, float]:
+    if path is None and not single:
+        return {}
+    from tidegate.author.given_metrics import metric_of, read_metrics
+
+    return {**(read_metrics(path) if path else {}), **dict(map(metric_of, single))}
+
+
+def _packed(packed: Packed) -> dict[str, Any]:
+    manifest = packed.bundle.manifest
+    return {
+        "digest": packed.bundle.digest,
+        "path": str(packed.bundle.path),
+        "name": manifest.name,
+        "version": manifest.version,
+        "bytes": manifest.total_bytes,
+        "files": len(manifest.files),
+        "metrics": manifest.metric_values(),
+        "parity": dict(manifest.parity),
+        "warnings": list(packed.warnings),
+        "notes": list(packed.notes),
+    }
+
+
+def _print_packed(packed: Packed) -> None:
+    manifest = packed.bundle.manifest
+    click.echo(f"{manifest.name} {manifest.version} in {packed.bundle.path}")
+    click.echo(f"digest   {packed.bundle.digest}")
+    click.echo(f"size     {manifest.total_bytes:,} bytes in {len(manifest.files)} files")
+    for metric in manifest.metrics:
+        basis = f"  ({metric.samples} rows of {metric.dataset})" if metric.samples else ""
+        click.echo(f"{metric.name:<8} {metric.value:.4f}{basis}")
+    if original := manifest.parity.get("original"):
+        rows, wrong = original["rows"], original["mismatchedRows"]
+        click.echo(f"parity   {rows} rows against {original['against']}: {wrong} differ")
+    if damage := manifest.parity.get("goldenDamage"):
+        noticed, tried = damage["noticed"], damage["tried"]
+        count = len(manifest.golden.files) if manifest.golden else 0
+        click.echo(f"golden   {count} samples notice {noticed} of {tried} damages tried")
