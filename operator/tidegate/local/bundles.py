@@ -1,0 +1,128 @@
+"""Bundles on this machine: fetched once, kept by digest, found again by digest whatever their address says later."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+from tidegate.api.bundle import BundleSource, SecretRef
+from tidegate.bundle.cache import Cache, Lease
+from tidegate.bundle.fetch import Fetched, resolve
+from tidegate.bundle.preflight import preflight_manifest
+from tidegate.bundle.source import Access, Source
+from tidegate.errors import Invalid, TidegateError
+from tidegate.local.failures import failure_of
+from tidegate.local.secrets import read_secret, secret, secret_key, texts
+from tidegate.plan.observed import Failure, Resolution, RevisionRecord
+from tidegate.plan.wanted import ResolveWanted
+
+CACHE_BYTES = 50 * 2**30
+LABELS = "labels.txt"
+CLAIM = "pvc://"
+
+
+def cache_folder() -> Path:
+    base = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
+    return Path(base).expanduser() / "tidegate"
+
+
+class MountMissing(Invalid):
+    """The manifest names a volume that the command line did not give."""
+
+    reason = "MountMissing"
+
+
+class Bundles:
+    """The cache, and the secrets and folders that `--secret` and `--mount` named."""
+
+    def __init__(self, folder: Path, secrets: Mapping[str, Path], mounts: Mapping[str, Path]) -> None:
+        self._cache = Cache(folder, max_bytes=CACHE_BYTES)
+        self._secrets = secrets
+        self._mounts = mounts
+        self._leases: dict[str, Lease] = {}
+
+    @property
+    def environment(self) -> str:
+        """A text that changes when a secret or a mount does: then what failed for want of it is tried again."""
+        stamps = [f"{name}={path}:{stamp(path)}" for name, path in sorted({**self._secrets, **self._mounts}.items())]
+        return hashlib.sha256("\n".join(stamps).encode()).hexdigest()[:16]
+
+    async def resolve(self, wanted: ResolveWanted) -> Resolution | Failure:
+        """What the bundle says of itself, once it is here and every byte of it is what it claims to be."""
+        try:
+            return await asyncio.to_thread(self._resolve, wanted.source)
+        except (TidegateError, OSError) as error:
+            return failure_of(error)
+
+    def _resolve(self, wanted: BundleSource) -> Resolution:
+        source = self._source(wanted)
+        found = resolve(source)
+        preflight_manifest(found.manifest)
+        pinned = Source(source.uri, found.digest, source.public_key, source.access)
+        return resolution(wanted.uri, self._cache.fetch(pinned))
+
+    async def local(self, record: RevisionRecord, credentials: SecretRef | None) -> Path:
+        """The folder of a revision's own bytes; a fetch only when the cache has lost them, and then by digest."""
+        return await asyncio.to_thread(self._local, record.resolution, credentials)
+
+    def _local(self, wanted: Resolution, credentials: SecretRef | None) -> Path:
+        if wanted.digest not in self._leases:
+            self._leases[wanted.digest] = self._cache.lease(wanted.digest)
+        return self._cache.fetch(self._access(wanted.uri, wanted.digest, credentials)).path
+
+    def _source(self, wanted: BundleSource) -> Source:
+        source = self._access(wanted.uri, wanted.digest, wanted.secret_ref)
+        if wanted.signature is None:
+            return source
+        key = wanted.signature.public_key_secret_ref
+        public_key = secret_key(self._given(key.name), key.name, key.key)
+        return Source(source.uri, source.digest, public_key, source.access)
+
+    def _access(self, uri: str, digest: str | None, credentials: SecretRef | None) -> Source:
+        found = texts(secret(self._given(credentials.name), credentials.name)) if credentials else {}
+        return Source(self._placed(uri), digest, access=Access(found, allow_loopback=True))
+
+    def _given(self, name: str) -> dict[str, Mapping[str, bytes]]:
+        """The secret as it is now: one that is replaced while we run is taken up."""
+        return {name: read_secret(self._secrets[name])} if name in self._secrets else {}
+
+    def _placed(self, uri: str) -> str:
+        """A volume claim is a folder that `--mount` names; every other address stays."""
+        if not uri.startswith(CLAIM):
+            return uri
+        claim, _, path = uri.removeprefix(CLAIM).partition("/")
+        if claim not in self._mounts:
+            raise MountMissing(f"the manifest names volume {claim}", do=f"give it with --mount {claim}=DIR")
+        return f"file://{self._mounts[claim] / path}"
+
+
+def stamp(path: Path) -> str:
+    try:
+        newest = max(entry.stat().st_mtime_ns for entry in ([path, *path.iterdir()] if path.is_dir() else [path]))
+    except OSError:
+        return "-"
+    return str(newest)
+
+
+def resolution(uri: str, fetched: Fetched) -> Resolution:
+    manifest = fetched.manifest
+    return Resolution(
+        uri=uri,
+        digest=fetched.digest,
+        version=manifest.version,
+        interface=manifest.interface,
+        has_golden=bool(manifest.golden and manifest.golden.files),
+        metrics={metric.name: metric.value for metric in manifest.metrics},
+        labels=labels(fetched.path / LABELS),
+    )
+
+
+def labels(path: Path) -> tuple[str, ...]:
+    """The lines of labels.txt; classes that the interface rule compares."""
+    try:
+        return tuple(path.read_text("utf-8").splitlines())
+    except (OSError, UnicodeDecodeError):
+        return ()

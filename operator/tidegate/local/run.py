@@ -1,0 +1,279 @@
+"""`tidegate run`: the deployments of a manifest on this machine, until somebody or `--once` ends it."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import secrets
+import shutil
+import signal
+import sys
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from tidegate.api.spec import ModelDeployment
+from tidegate.errors import UsageError
+from tidegate.local.bundles import Bundles
+from tidegate.local.children import Lifeline
+from tidegate.local.deployment import Deployment, Surroundings
+from tidegate.local.files import write_whole
+from tidegate.local.front import Front
+from tidegate.local.here import fitted, without_effect
+from tidegate.local.machine import envoy_binary
+from tidegate.local.manifest import ManifestFile
+from tidegate.local.narrator import Narrator, Shown
+from tidegate.local.outcome import Outcome, outcome, overall, settled
+from tidegate.local.proxy import PortTaken, Proxy, free_port
+from tidegate.local.routes import Listen, ModelRoute
+from tidegate.local.servers import Workplace
+from tidegate.local.state import DeploymentState, State
+
+POLL_SECONDS = 0.2
+PORT_PATIENCE_SECONDS = 5.0  # a run that was killed leaves its Envoy for a moment
+DRAIN_SECONDS = 30.0
+LOOPBACK = ("127.0.0.1", "::1", "localhost")
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """The command line."""
+
+    manifest: Path
+    state: Path
+    listen: Listen
+    secrets: dict[str, Path]
+    mounts: dict[str, Path]
+    cache: Path
+    device: str | None = None
+    max_processes: int = 8
+    once: bool = False
+    timeout: float = 600.0
+
+
+class Run:
+    """One life of the runner."""
+
+    def __init__(self, options: Options) -> None:
+        self.options = options
+        self.state = State(options.state)
+        self.manifest = ManifestFile(options.manifest)
+        self.deployments: dict[str, Deployment] = {}
+        self.narrator = Narrator(self._shown)
+        self._lifeline = Lifeline.open()
+        self._bundles = Bundles(options.cache, options.secrets, options.mounts)
+        self._token = secrets.token_hex(32)
+        self._states: dict[str, DeploymentState] = {}
+        self._changed: dict[str, asyncio.Event] = {}
+        self._commands: dict[str, dict[str, str]] = {}
+        self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._ended = asyncio.Event()
+        self._code = 0
+        self._front: Front | None = None
+
+    async def main(self) -> int:
+        """Serve until a signal or, with `--once`, a decision; the exit code."""
+        self.manifest.read()
+        self._refuse_open_doors()
+        binary = envoy_binary()
+        self.state.open()
+        proxy = Proxy(binary, await self._port(), self.state.folder / "envoy.log", self._lifeline)
+        self._front = Front(proxy)
+        self._clean_after_the_killed()
+        write_whole(self._token_file, self._token.encode())
+        self._token_file.chmod(0o600)
+        self._on_signals()
+        try:
+            await self._serve(proxy)
+        finally:
+            await self._stop(proxy)
+        return self._code
+
+    @property
+    def _token_file(self) -> Path:
+        return self.state.folder / "token"
+
+    def _refuse_open_doors(self) -> None:
+        """A manifest that asks for credentials is not served to a network without them."""
+        guarded = [one.metadata.name for one in self.manifest.deployments if one.spec.runtime.auth]
+        if guarded and self.options.listen.host not in LOOPBACK:
+            raise UsageError(
+                f"{guarded[0]} asks for runtime.auth, which is not enforced on one machine",
+                where=f"--host {self.options.listen.host}",
+                do="leave --host out, or take runtime.auth out of the manifest",
+            )
+
+    async def _port(self) -> Listen:
+        """A port that is free, or becomes it when what a killed run left behind has ended."""
+        deadline = time.monotonic() + (PORT_PATIENCE_SECONDS if self.state.run().get("pid") else 0.0)
+        while True:
+            try:
+                return free_port(self.options.listen)
+            except PortTaken:
+                if time.monotonic() > deadline:
+                    raise
+                await asyncio.sleep(POLL_SECONDS)
+
+    def _clean_after_the_killed(self) -> None:
+        """The short folder of sockets that a killed run could not take away."""
+        left = str(self.state.run().get("folder") or "")
+        if Path(left).name.startswith("tidegate-") and Path(left).parent == self._proxy.folder.parent:
+            shutil.rmtree(left, ignore_errors=True)
+
+    @property
+    def _proxy(self) -> Proxy:
+        assert self._front
+        return self._front.proxy
+
+    async def _serve(self, proxy: Proxy) -> None:
+        self.narrator.start()
+        for manifest in self.manifest.deployments:
+            self._add(manifest)
+        assert self._front
+        await proxy.start(self._front.routes, self._envoy_is_back)
+        self._write_run(pid=os.getpid())
+        for name, deployment in self.deployments.items():
+            self.narrator.line(f"{name} on {self._front.url(name)}/infer")
+            self._tasks[name] = asyncio.create_task(deployment.serve())
+        await self._watch()
+
+    def _add(self, manifest: ModelDeployment) -> None:
+        """Know a deployment; its turns begin when its task does."""
+        name = manifest.metadata.name
+        for sentence in without_effect(manifest.spec):
+            self.narrator.line(f"  {name}: {sentence}")
+        state = self.state.of(name)
+        state.prepare()
+        changed = self._changed[name] = asyncio.Event()
+        place = Workplace(
+            name, state.servers, self._lifeline, self._token, self._token_file, self.options.device, changed.set
+        )  # fmt: skip
+        assert self._front
+        around = Surroundings(state, place, self._front, self._bundles, self.narrator.event, changed)
+        self._states[name] = state
+        self._commands[name] = state.commands()
+        self._front.add(ModelRoute(name, hostnames=manifest.spec.routing.hostnames))
+        self.deployments[name] = Deployment(name, fitted(manifest.spec, self.options.max_processes), around)
+
+    def _envoy_is_back(self) -> None:
+        self.narrator.line("! Envoy ended and was started again")
+        for event in self._changed.values():
+            event.set()
+
+    def _write_run(self, *, pid: int | None) -> None:
+        """What the commands need to find this run; without a pid it has ended in order."""
+        document: dict[str, Any] = {
+            "manifest": str(self.options.manifest.resolve()),
+            "url": f"http://{self._proxy.listen.host}:{self._proxy.listen.port}",
+            "deployments": sorted(self.deployments),
+            "envoy": self._proxy.pid,
+            "at": datetime.now(UTC).isoformat(timespec="seconds"),
+        }
+        running = {"pid": pid, "folder": str(self._proxy.folder)} if pid else {}
+        self.state.write_run(document | running)
+
+    async def _watch(self) -> None:
+        """Look after the manifest, the commands and the end, a few times per second."""
+        deadline = time.monotonic() + self.options.timeout
+        while not self._ended.is_set():
+            if self.manifest.changed():
+                await self._reread()
+            for name, state in self._states.items():
+                if (commands := state.commands()) != self._commands[name]:
+                    self._commands[name] = commands
+                    self._changed[name].set()
+            if self.options.once:
+                self._end_when_settled(time.monotonic() > deadline)
+            self._raise_what_failed()
+            await wait_for(self._ended.wait, POLL_SECONDS)
+
+    def _raise_what_failed(self) -> None:
+        """A turn that fails in a way nobody foresaw ends the run with its traceback, never in silence."""
+        for task in self._tasks.values():
+            if task.done() and not task.cancelled():
+                task.result()
+
+    def _end_when_settled(self, overdue: bool) -> None:
+        found = [outcome(one.status, one.generation) for one in self.deployments.values()]
+        if settled(found) or overdue:
+            self.end(int(overall(found)))
+
+    def end(self, code: int) -> None:
+        self._code = code
+        self._ended.set()
+
+    async def _reread(self) -> None:
+        """Take what the manifest says now; nonsense changes nothing of what serves."""
+        if self.manifest.problem:
+            self.narrator.line(f"! the manifest is not used, what serves stays: {self.manifest.problem}")
+            return
+        self.narrator.line(f"  {self.manifest.path} was read again")
+        wanted = {one.metadata.name: one for one in self.manifest.deployments}
+        for name in set(self.deployments) - set(wanted):
+            await self._remove(name)
+        for name, manifest in wanted.items():
+            if name in self.deployments:
+                self.deployments[name].apply(fitted(manifest.spec, self.options.max_processes))
+            else:
+                self._add(manifest)
+                self._tasks[name] = asyncio.create_task(self.deployments[name].serve())
+        self._write_run(pid=os.getpid())
+
+    async def _remove(self, name: str) -> None:
+        """A deployment that is no longer in the file: its route goes, then its servers drain."""
+        self.narrator.line(f"  {name} is no longer in the manifest: its servers drain")
+        deployment = self.deployments.pop(name)
+        task = self._tasks.pop(name)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        assert self._front
+        await self._front.remove(name)
+        await deployment.stop()
+        for kept in (self._states, self._changed, self._commands):
+            kept.pop(name)
+
+    def _on_signals(self) -> None:
+        """Ctrl-C and SIGTERM end the run in order; a second one at once, and the lifeline ends the children."""
+        loop = asyncio.get_running_loop()
+        for number, code in ((signal.SIGINT, 130), (signal.SIGTERM, 0)):
+            loop.add_signal_handler(number, self._signalled, code)
+
+    def _signalled(self, code: int) -> None:
+        if self._ended.is_set():
+            sys.stderr.write("ended at once\n")
+            os._exit(code or 1)
+        self.narrator.line("  draining; once more ends at once")
+        self.end(code)
+
+    async def _stop(self, proxy: Proxy) -> None:
+        """No new requests, the ones under way to their end, then the servers, all together."""
+        for task in self._tasks.values():
+            task.cancel()
+        await asyncio.gather(*self._tasks.values(), return_exceptions=True)
+        await proxy.stop(DRAIN_SECONDS)
+        await asyncio.gather(*(deployment.stop() for deployment in self.deployments.values()))
+        self._write_run(pid=None)
+        self.narrator.stop()
+        self._lifeline.close()
+        self.state.close()
+
+    def _shown(self) -> list[Shown]:
+        return [Shown(name, one.status, one.course.row) for name, one in self.deployments.items()]
+
+
+async def wait_for(wait: Callable[[], Awaitable[Any]], seconds: float) -> None:
+    try:
+        await asyncio.wait_for(wait(), seconds)
+    except TimeoutError:
+        return
+
+
+def run(options: Options) -> int:
+    """Run to the end; the exit code. Raises the errors that keep it from starting."""
+    return asyncio.run(Run(options).main())
+
+
+__all__ = ["Options", "Outcome", "Run", "run"]
