@@ -16,7 +16,8 @@ from typing import Any
 
 from tidegate.bundle.digest import digest_of
 from tidegate.bundle.errors import ManifestInvalid
-from tidegate.bundle.manifest import FORMAT_VERSION, MANIFEST_NAME, Manifest, TensorSpec, parse_manifest
+from tidegate.bundle.manifest import FORMAT_VERSION, Manifest, TensorSpec, parse_manifest
+from tidegate.bundle.paths import MANIFEST_NAME
 
 # Characters that JSON writes as they are and YAML does not allow, or breaks lines at.
 ESCAPED = re.compile("[\x7f-\x9f\u2028\u2029\ufeff\ufffe\uffff]")

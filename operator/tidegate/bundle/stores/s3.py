@@ -1,0 +1,254 @@
+"""Bundles in S3, or in anything that speaks its protocol.
+
+Reading is plain ranged HTTP with a signature from botocore: no client object, so that it starts quickly, is quick,
+and connects only to addresses that were judged.  Writing is boto3's: multipart, retries, conditions.
+"""
+
+from __future__ import annotations
+
+import email.utils
+import re
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from tidegate.bundle.errors import BundleError, Conflict, Denied, NotFound, Unreachable
+from tidegate.bundle.source import Access
+from tidegate.bundle.stores.web import WebReader, refusal_for
+from tidegate.bundle.transport import Response
+from tidegate.bundle.uri import BundleUri
+from tidegate.errors import Invalid
+
+EMPTY_SHA256 = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
+CODE = re.compile(rb"<Code>([A-Za-z0-9]{1,64})</Code>")
+MAX_SKEW = 300  # seconds; S3 refuses above 900
+WRONG_KEYS = frozenset({"InvalidAccessKeyId", "SignatureDoesNotMatch", "ExpiredToken", "InvalidToken", "AuthFailure"})
+TEMPORARY = frozenset({"SlowDown", "InternalError", "ServiceUnavailable", "RequestTimeout", "Throttling"})
+CHANGED = frozenset({"PreconditionFailed", "ConditionalRequestConflict", "412", "409"})
+
+
+@dataclass(frozen=True, slots=True)
+class Keys:
+    """Where the bucket is and who asks; from the credentials, or for `ambient` access from the environment too."""
+
+    endpoint: str
+    region: str
+    access_key: str
+    secret_key: str
+    token: str
+
+    def __repr__(self) -> str:
+        return f"Keys({self.endpoint or 'AWS'}, {self.region})"
+
+
+def keys_for(access: Access) -> Keys:
+    """The keys in the credentials; only ambient access looks anywhere else."""
+    given = access.credentials
+    keys = Keys(
+        given.get("AWS_ENDPOINT_URL_S3") or given.get("AWS_ENDPOINT_URL", ""),
+        given.get("AWS_REGION") or given.get("AWS_DEFAULT_REGION", ""),
+        given.get("AWS_ACCESS_KEY_ID", ""),
+        given.get("AWS_SECRET_ACCESS_KEY", ""),
+        given.get("AWS_SESSION_TOKEN", ""),
+    )
+    return _ambient_keys(keys) if access.ambient else keys
+
+
+def _ambient_keys(keys: Keys) -> Keys:
+    import os
+
+    import botocore.session
+
+    session = botocore.session.get_session()
+    endpoint = keys.endpoint or os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL", "")
+    region = keys.region or str(session.get_config_variable("region") or "")
+    found = None if keys.access_key else session.get_credentials()
+    if found is None:
+        return Keys(endpoint, region, keys.access_key, keys.secret_key, keys.token)
+    frozen = found.get_frozen_credentials()
+    return Keys(endpoint, region, frozen.access_key, frozen.secret_key, frozen.token or "")
+
+
+class S3Store(WebReader):
+    """Reads one bucket."""
+
+    def __init__(self, uri: BundleUri, access: Access) -> None:
+        self._keys = keys_for(access)
+        self._bucket = uri.place
+        self._region = self._keys.region or "us-east-1"
+        scheme, host, port, self._prefix = _endpoint(self._keys, self._bucket, self._region)
+        super().__init__(scheme, host, port, access)
+
+    def target(self, path: str) -> str:
+        return f"{self._prefix}/{path}"
+
+    def ranged(self, path: str) -> bool:  # noqa: ARG002
+        return True
+
+    def headers(self, method: str, path: str, extra: Mapping[str, str]) -> Mapping[str, str]:
+        if not self._keys.access_key:
+            return extra
+        from botocore.auth import S3SigV4Auth
+        from botocore.awsrequest import AWSRequest
+        from botocore.credentials import Credentials
+
+        request = AWSRequest(method, self.where(path), headers={**extra, "X-Amz-Content-SHA256": EMPTY_SHA256})
+        request.context["payload_signing_enabled"] = True
+        keys = Credentials(self._keys.access_key, self._keys.secret_key, self._keys.token or None)
+        S3SigV4Auth(keys, "s3", self._region).add_auth(request)
+        return dict(request.headers.items())
+
+    def refusal(self, response: Response, body: bytes, path: str) -> BundleError:
+        match = CODE.search(body)
+        code = match[1].decode() if match else ""
+        return _refusal(code, self.where(path), response.headers.get("Date")) or refusal_for(response, self.where(path))
+
+
+def _endpoint(keys: Keys, bucket: str, region: str) -> tuple[str, str, int, str]:
+    """Scheme, host, port and path prefix: the bucket in the path for other servers, in the name for AWS."""
+    if not keys.endpoint:
+        return "https", f"{bucket}.s3.{region}.amazonaws.com", 443, ""
+    parts = urlsplit(keys.endpoint)
+    try:
+        port = parts.port or {"http": 80, "https": 443}[parts.scheme]
+    except (ValueError, KeyError):
+        raise Invalid("must be http:// or https:// and a host", where="AWS_ENDPOINT_URL") from None
+    if parts.username or parts.query or not parts.hostname:
+        raise Invalid("must hold a host and nothing secret", where="AWS_ENDPOINT_URL")
+    return parts.scheme, parts.hostname, port, f"{parts.path.rstrip('/')}/{bucket}"
+
+
+def _refusal(code: str, where: str, date: str | None) -> BundleError | None:
+    if code == "NoSuchBucket":
+        return NotFound("no such bucket", where=where, do="create it, or check its name and the endpoint")
+    if code in ("NoSuchKey", "404"):
+        return NotFound("not there", where=where, do="check the address and the version")
+    skew = _skew(date)
+    if code == "RequestTimeTooSkewed" or (code and abs(skew) > MAX_SKEW and code not in TEMPORARY):
+        off = f"{abs(skew):.0f} s {'behind' if skew > 0 else 'ahead of'} the store's" if date else "wrong"
+        return Denied(f"this machine's clock is {off}", where=where, do="set the clock", reason="ClockSkewed")
+    if code in WRONG_KEYS:
+        return Denied(f"the keys are not accepted ({code})", where=where, do="check AWS_ACCESS_KEY_ID and its secret")
+    if code in ("AccessDenied", "403"):
+        return Denied(
+            "these keys may not do this", where=where, do="check the bucket's policy, and that keys are given"
+        )
+    if code in TEMPORARY:
+        return Unreachable(f"answered {code}", where=where, do="the store is in trouble: try again later")
+    if code in ("PermanentRedirect", "TemporaryRedirect", "AuthorizationHeaderMalformed"):
+        return Denied("the bucket is in another region", where=where, do="set AWS_REGION")
+    return None
+
+
+def _skew(date: str | None) -> float:
+    """By how many seconds the store's clock is ahead of ours."""
+    try:
+        there = email.utils.parsedate_to_datetime(date or "")
+    except ValueError:
+        return 0.0
+    return (there - datetime.now(UTC)).total_seconds()
+
+
+class S3Writer:
+    """Writes one bucket, for `push`."""
+
+    def __init__(self, uri: BundleUri, access: Access) -> None:
+        self._bucket = uri.place
+        self._client = _client(access)
+
+    def size(self, path: str) -> int | None:
+        try:
+            with _clear_errors(self._where(path)):
+                return int(self._client.head_object(Bucket=self._bucket, Key=path)["ContentLength"])
+        except NotFound:
+            return None
+
+    def write(self, path: str, source: Path, sent: Callable[[int], None]) -> None:
+        from boto3.s3.transfer import TransferConfig
+
+        parts = TransferConfig(multipart_threshold=64 * 2**20, multipart_chunksize=32 * 2**20, max_concurrency=4)
+        with _clear_errors(self._where(path)):
+            self._client.upload_file(str(source), self._bucket, path, Callback=sent, Config=parts)
+
+    def current(self, path: str) -> tuple[bytes, str] | None:
+        try:
+            with _clear_errors(self._where(path)):
+                found = self._client.get_object(Bucket=self._bucket, Key=path)
+                return found["Body"].read(2**24), found["ETag"]
+        except NotFound:
+            return None
+
+    def put(self, path: str, content: bytes, *, seen: str | None) -> None:
+        condition = {"IfNoneMatch": "*"} if seen is None else {"IfMatch": seen}
+        with _clear_errors(self._where(path)):
+            self._client.put_object(Bucket=self._bucket, Key=path, Body=content, **condition)
+
+    def close(self) -> None:
+        self._client.close()
+
+    def _where(self, path: str) -> str:
+        return f"s3://{self._bucket}/{path}"
+
+
+def _client(access: Access) -> Any:
+    import boto3
+    from botocore.config import Config
+
+    keys = keys_for(access)
+    config = Config(
+        connect_timeout=10,
+        read_timeout=60,
+        retries={"mode": "standard", "total_max_attempts": 5},
+        s3={"addressing_style": "path"} if keys.endpoint else {},
+        request_checksum_calculation="when_required",
+        signature_version="s3v4",
+    )
+    return boto3.client(
+        "s3",
+        endpoint_url=keys.endpoint or None,
+        region_name=keys.region or "us-east-1",
+        aws_access_key_id=keys.access_key or None,
+        aws_secret_access_key=keys.secret_key or None,
+        aws_session_token=keys.token or None,
+        verify=_verify_with(access.ca),
+        config=config,
+    )
+
+
+def _verify_with(ca: str) -> str | None:
+    if "-----BEGIN" in ca:
+        raise Invalid("give the CA as a path to push", where="AWS_CA_BUNDLE")
+    return ca or None
+
+
+@contextmanager
+def _clear_errors(where: str) -> Iterator[None]:
+    import boto3.exceptions
+    import botocore.exceptions
+
+    try:
+        yield
+    except botocore.exceptions.ClientError as error:
+        raise _client_refusal(error.response, where) from None
+    except botocore.exceptions.NoCredentialsError:
+        raise Denied("no credentials", where=where, do="set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY") from None
+    except boto3.exceptions.S3UploadFailedError as error:
+        cause = error.__context__
+        response = cause.response if isinstance(cause, botocore.exceptions.ClientError) else {}
+        raise _client_refusal(response, where) from None
+    except botocore.exceptions.BotoCoreError as error:
+        what = f"the store does not answer ({type(error).__name__})"
+        raise Unreachable(what, where=where, do="check AWS_ENDPOINT_URL and the network") from None
+
+
+def _client_refusal(response: Mapping[str, Any], where: str) -> BundleError:
+    code = str(response.get("Error", {}).get("Code", ""))
+    about = response.get("ResponseMetadata", {})
+    if code in CHANGED:
+        return Conflict("another push was here meanwhile", where=where, do="look at what is there now")
+    known = _refusal(code, where, about.get("HTTPHeaders", {}).get("date"))
+    return known or Unreachable(f"the upload failed ({code or 'no answer'})", where=where, do="try again later")
