@@ -52,6 +52,7 @@ class Options:
     max_processes: int = 8
     once: bool = False
     timeout: float = 600.0
+    report: Path | None = None
 
 
 class Run:
