@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from tidegate.cli.output import emit, quiet_option
+from tidegate.cli.output import emit, output_option, quiet_option
 from tidegate.errors import UsageError
 
 if TYPE_CHECKING:
@@ -149,3 +149,74 @@ def _print_packed(packed: Packed) -> None:
         noticed, tried = damage["noticed"], damage["tried"]
         count = len(manifest.golden.files) if manifest.golden else 0
         click.echo(f"golden   {count} samples notice {noticed} of {tried} damages tried")
+
+
+@click.command(context_settings={"help_option_names": ["-h", "--help"]})
+@click.argument("ref")
+@output_option
+@quiet_option
+def inspect(ref: str, output: str, quiet: bool) -> None:
+    """Show what a bundle is: REF is a directory or any bundle address. With --quiet: its digest.
+
+    \b
+    Example: tidegate inspect s3://models/digits/1.0.0
+    """
+    from tidegate.bundle.fetch import resolve
+    from tidegate.bundle.source import Access, Source
+    from tidegate.cli.bundle_view import inspect_document, print_inspection
+
+    resolved = resolve(Source(ref, access=Access(allow_loopback=True, ambient=True)))
+    if quiet:
+        click.echo(resolved.digest)
+        return
+    emit(inspect_document(resolved), output=output, table=lambda: print_inspection(resolved))
+
+
+@click.command(context_settings={"help_option_names": ["-h", "--help"]})
+@click.argument("before")
+@click.argument("after")
+@output_option
+@quiet_option
+def diff(before: str, after: str, output: str, quiet: bool) -> None:
+    """Show what changes from the bundle BEFORE to the bundle AFTER, and whether a rollout would take it.
+
+    With --quiet: `accepted` or `refused`.
+
+    \b
+    Example: tidegate diff s3://models/digits/1.0.0 s3://models/digits/1.1.0
+    """
+    from tidegate.author.extras import need
+
+    need("onnx", extra="runtime")
+    from tidegate.author.difference import difference
+    from tidegate.author.opened import opened
+    from tidegate.cli.bundle_view import diff_document, print_difference
+
+    with opened(before) as old, opened(after) as new:
+        found = difference(old, new)
+    if quiet:
+        click.echo("accepted" if found.accepted else "refused")
+        return
+    emit(diff_document(found), output=output, table=lambda: print_difference(found))
+
+
+@click.command(context_settings={"help_option_names": ["-h", "--help"]})
+@click.argument("ref")
+@click.option("--device", type=click.Choice(["cpu", "cuda", "tensorrt"]), default="cpu", show_default=True)
+@output_option
+@quiet_option
+def check(ref: str, device: str, output: str, quiet: bool) -> None:
+    """Run the golden samples as a pod would, in the server itself. With --quiet: the worst error of all outputs.
+
+    \b
+    Example: tidegate check bundle --device cpu
+    """
+    from tidegate.author.checking import here, run_check
+    from tidegate.cli.bundle_view import print_check
+
+    with here(ref) as folder:
+        document = run_check(folder, device)
+    if quiet:
+        click.echo(max((row["worst"] for row in document["outputs"]), default=0.0))
+        return
+    emit(document, output=output, table=lambda: print_check(document))
