@@ -15,6 +15,7 @@ from tidegate.api.runtime import Runtime
 from tidegate.bundle.manifest import Interface
 from tidegate.plan.evidence import PodSample
 
+
 class FailureClass(StrEnum):
     """What to do about a failure: a changed bundle or spec, a wait, or nothing because a person wanted it."""
 
@@ -125,6 +126,8 @@ class Observed:
     stable_marker: str = ""  # the stable revision's name on the front (kept apart from the status, which may be lost)
     commands: Mapping[str, str] = field(default_factory=dict)  # verb -> latest value, unknown verbs are ignored
     samples: tuple[PodSample, ...] = ()  # of every server of both versions that answered; only fresh ones
-    environment: str = ""  # any text that changes when what was missing changed: rejected Environment is retried at once
+    environment: str = (
+        ""  # any text that changes when what was missing changed: rejected Environment is retried at once
+    )
     exact_weights: bool = True  # False: the split is the number of ready servers (provider Service)
     can_surge: bool = True  # False: there is no room for a candidate beside the stable version's servers

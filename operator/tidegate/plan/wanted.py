@@ -16,7 +16,6 @@ from tidegate.api.rollout import MaxDivergence
 from tidegate.api.status import ModelDeploymentStatus
 from tidegate.plan.observed import RevisionRecord
 
-
 GoldenMode = Literal["Require", "Report", "Skip"]
 
 

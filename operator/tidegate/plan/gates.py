@@ -1,0 +1,216 @@
+"""Whether a candidate may go to its next weight.
+
+Each gate looks at one fact and says why it stands in the way; `objection` asks them in order and the first one that
+objects wins.  The order goes from what a person wants over what servers and route can do to what evidence says;
+servers for the next weight are asked for last, when nothing else is missing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import timedelta
+from enum import Enum, auto
+
+from tidegate.plan.measuring import quiet
+from tidegate.plan.phases import Phase
+from tidegate.plan.replicas import FULL
+from tidegate.plan.resolving import resolving
+from tidegate.plan.situation import Situation
+from tidegate.plan.splits import contradicted
+from tidegate.plan.texts import duration
+from tidegate.plan.verdict import Outcome, Verdict
+
+
+class For(Enum):
+    """What a hold waits for; `progressDeadline` runs for servers and the route, `deadline` for evidence only."""
+
+    PERSON = auto()
+    PLATFORM = auto()
+    TIME = auto()
+    EVIDENCE = auto()
+
+
+@dataclass(frozen=True, slots=True)
+class Hold:
+    """Why a rollout does not move; `reason` is a stable code from docs/errors.md."""
+
+    reason: str
+    message: str
+    waits_for: For
+    look_again: timedelta | None = None  # None: an observation will wake us
+
+
+Gate = Callable[[Situation], Hold | None]
+
+
+def paused(s: Situation) -> Hold | None:
+    if s.paused and not s.first:
+        by = "spec.paused is true" if s.spec.paused else "paused by command"
+        return Hold("Paused", by, For.PERSON)
+    return None
+
+
+def spec_is_known(s: Situation) -> Hold | None:
+    if resolving(s) and s.rollout.cause == "Spec":
+        return Hold("Resolving", "the spec names another bundle, which is being read", For.PLATFORM)
+    return None
+
+
+def candidate_is_ready(s: Situation) -> Hold | None:
+    servers = s.servers(s.candidate)
+    if servers.ready:
+        return None
+    if servers.failure:
+        return Hold(servers.failure.reason, servers.failure.message, For.PLATFORM)
+    return Hold("CandidateNotReady", "its servers start and prove themselves", For.PLATFORM)
+
+
+def weight_is_given(s: Situation) -> Hold | None:
+    # Readiness observed, not desired: argo-rollouts #3372 sent 100 % to a scaled-down version.
+    given = s.status.candidate.weight if s.status.candidate else 0
+    if given >= s.rollout.weight:
+        return None
+    if s.rollout.ceiling is not None:
+        message = s.judgement.message if s.judgement else "both versions are bad alike"
+        return Hold("SharedDegradation", message, For.EVIDENCE)
+    return _servers_missing(s, s.rollout.weight)
+
+
+def route_converged(s: Situation) -> Hold | None:
+    if s.rollout.phase != Phase.SHIFTING:
+        return None
+    if not s.observed.route.accepted:
+        return Hold("RouteNotReady", s.observed.route.message or "the route is not accepted", For.PLATFORM)
+    if contradicted(s):
+        return Hold("WeightIgnored", f"the requests do not follow {s.rollout.weight} %", For.PLATFORM)
+    return Hold("Converging", f"{s.rollout.weight} % is not seen in the counts yet", For.PLATFORM)
+
+
+def person_agrees(s: Situation) -> Hold | None:
+    if s.step is not None and s.step.hold == "manual" and not _waived_by_person(s):
+        return Hold("WaitingForPromote", f"step {s.step_number} ends by `tidegate promote`", For.PERSON)
+    return None
+
+
+def dwell_is_over(s: Situation) -> Hold | None:
+    if s.step is None or not isinstance(s.step.hold, timedelta) or _waived_by_person(s):
+        return None
+    left = s.step.hold - s.elapsed(s.rollout.step_started_at)
+    if left > timedelta(0):
+        return Hold("StepHold", f"{s.rollout.weight} % for {duration(s.step.hold)}", For.TIME, look_again=left)
+    return None
+
+
+def requests_are_enough(s: Situation) -> Hold | None:
+    if not _judged_by_requests(s) or _waived(s):
+        return None
+    if quiet(s):
+        return _synthetic_objection(s)
+    evidence, least = s.rollout.evidence, s.spec.rollout.analysis.min_requests
+    had = evidence.step.candidate if evidence else 0
+    if had < least:
+        return Hold("TooFewRequests", f"{had} of {least} requests in this step", For.EVIDENCE)
+    return None
+
+
+def evidence_passes(s: Situation) -> Hold | None:
+    """Asked once, before 100 %."""
+    if s.following_weight < FULL or _waived(s) or s.first:
+        return None
+    if _judged_by_requests(s):
+        return None if quiet(s) else _whole_objection(s)
+    return _comparison_objection(s)
+
+
+def candidate_has_capacity(s: Situation) -> Hold | None:
+    return _servers_missing(s, s.following_weight)
+
+
+GATES: tuple[Gate, ...] = (
+    paused,
+    spec_is_known,
+    candidate_is_ready,
+    weight_is_given,
+    route_converged,  # the split is seen in the counters before the dwell time starts
+    person_agrees,
+    dwell_is_over,
+    requests_are_enough,
+    evidence_passes,
+    candidate_has_capacity,  # last: servers for a weight that nothing else stands in the way of
+)
+
+
+def objection(s: Situation) -> Hold | None:
+    """The first thing that stands in the way of the next weight."""
+    for gate in GATES:
+        if hold := gate(s):
+            return hold
+    return None
+
+
+def ready_for_more(s: Situation) -> bool:
+    """Whether only servers are missing for the next weight: then they are asked for."""
+    return not any(gate(s) for gate in GATES[:-1])
+
+
+def _servers_missing(s: Situation, weight: int) -> Hold | None:
+    need, have = s.capacity.candidate_needs(weight), s.servers(s.candidate).ready
+    if have >= need:
+        return None
+    return Hold("CandidateNotReady", f"{have} of {need} servers ready for {weight} %", For.PLATFORM)
+
+
+def _waived_by_person(s: Situation) -> bool:
+    return s.rollout.full or s.rollout.promoted_step == s.step_number
+
+
+def _waived(s: Situation) -> bool:
+    return s.rollout.decided or s.rollout.stable_lost or _waived_by_person(s)
+
+
+def _judged_by_requests(s: Situation) -> bool:
+    """Users' requests can say something only where the candidate gets some."""
+    return s.rollout.weight > 0
+
+
+def _synthetic_objection(s: Situation) -> Hold | None:
+    """Nobody sends anything: golden samples stand in, and a model without users is updated too."""
+    analysis, evidence = s.spec.rollout.analysis, s.rollout.evidence
+    left = analysis.interval - s.elapsed(s.rollout.step_started_at)
+    if left > timedelta(0):
+        return Hold("NoTraffic", "no requests on either version", For.TIME, look_again=left)
+    record = s.record(s.candidate)
+    if evidence is None or not analysis.synthetic.rate or record is None or not record.resolution.has_golden:
+        return None
+    if not evidence.synthetic.candidate_requests:
+        return Hold("NoTraffic", "no requests on either version, golden samples are sent", For.EVIDENCE)
+    if evidence.synthetic.candidate_bad:
+        bad, sent = evidence.synthetic.candidate_bad, evidence.synthetic.candidate_requests
+        return Hold("SyntheticFailing", f"{bad} of {sent} golden samples were answered badly", For.EVIDENCE)
+    return None
+
+
+def _whole_objection(s: Situation) -> Hold | None:
+    if s.judgement is not None and s.judgement.outcome == Outcome.PASS:
+        return None
+    message = s.judgement.message if s.judgement else ""
+    return Hold("Undecided", message or "the evidence does not say enough yet", For.EVIDENCE)
+
+
+def _comparison_objection(s: Situation) -> Hold | None:
+    """Before its first request a candidate can only be judged by comparing answers."""
+    if not (s.compares and s.shadow_percent and s.judgement and s.rollout.started_at):
+        return None
+    asked = [result for result in s.judgement.results if result.check.name.startswith(("top1", "output/"))]
+    if all(result.verdict == Verdict.PASS for result in asked):
+        return None
+    if not any(result.requests for result in asked) and s.elapsed(s.rollout.started_at) >= _silence(s):
+        return None
+    undecided = next(result for result in asked if result.verdict != Verdict.PASS)
+    return Hold("Undecided", undecided.sentence, For.EVIDENCE)
+
+
+def _silence(s: Situation) -> timedelta:
+    """So long nothing was compared: there is nobody whose requests could be."""
+    return 12 * s.spec.rollout.analysis.interval

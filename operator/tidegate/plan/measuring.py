@@ -1,0 +1,125 @@
+"""Where the rollout meets its evidence: counting begins, goes on and is judged; nothing is decided here.
+
+Counts are kept by the two revisions that the evidence names, so that they mean the same before and after promotion.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from tidegate.api.evidence import Evidence, Tally
+from tidegate.api.rollout import Analysis
+from tidegate.api.status import CheckStatus, Measurement, Measurements
+from tidegate.plan.evidence import Reading, Start, accumulate, begin, fits, latency_quantile
+from tidegate.plan.phases import ACTIVE, Phase
+from tidegate.plan.situation import Situation
+from tidegate.plan.texts import sentence
+from tidegate.plan.verdict import Judgement, judge, judge_promoted
+
+MAX_CHECKS = 16
+
+
+def measure(s: Situation) -> Situation:
+    """The situation with the latest counts and what they say."""
+    rollout = s.status.rollout
+    if rollout is None or s.first or rollout.phase not in ACTIVE | {Phase.WATCHING}:
+        return s
+    if rollout.started_at is None:
+        return _begun(s) if s.servers(s.candidate).ready else s
+    evidence = _counted(s)
+    judgement = _judged(s, evidence)
+    s = s.in_rollout(evidence=evidence, checks=_checks(judgement), measurements=_measurements(s, evidence))
+    return replace(s, judgement=judgement)
+
+
+def versions(s: Situation) -> tuple[str, str]:
+    """The two revisions that are compared: (stable, candidate) as they were before the promotion."""
+    return (s.previous, s.stable) if s.rollout.phase == Phase.WATCHING else (s.stable, s.candidate)
+
+
+def quiet(s: Situation) -> bool:
+    """Whether no user has sent anything to either version since the step began."""
+    evidence = s.rollout.evidence
+    return evidence is not None and not (evidence.step.stable or evidence.step.candidate)
+
+
+def _begun(s: Situation) -> Situation:
+    return s.in_rollout(started_at=s.now, evidence=_fresh(s))
+
+
+def _fresh(s: Situation) -> Evidence:
+    stable, candidate = versions(s)
+    return begin(_analysis(s), Start(stable, candidate, s.observed.samples, s.now))
+
+
+def _counted(s: Situation) -> Evidence:
+    evidence = s.rollout.evidence
+    if evidence is None or not fits(evidence, _analysis(s)):
+        return _fresh(s)
+    if (evidence.stable_revision, evidence.candidate_revision) != versions(s):
+        return _fresh(s)
+    analysis = _analysis(s)
+    reading = Reading(s.observed.samples, _share(s), s.rollout.step, analysis.interval, analysis.warmup, s.now)
+    return accumulate(evidence, reading)
+
+
+def _share(s: Situation) -> str:
+    """Weight and ready servers as the last plan saw them: the counts since then were made under these."""
+    old, new = s.status.stable, s.status.candidate
+    if s.rollout.phase == Phase.WATCHING:
+        old, new = s.rollout.previous, s.status.stable
+    weight = new.weight if new else 0
+    return f"{weight}:{old.ready_replicas if old else 0}/{new.ready_replicas if new else 0}"
+
+
+def _judged(s: Situation, evidence: Evidence) -> Judgement:
+    analysis = _analysis(s)
+    ask = judge_promoted if s.rollout.phase == Phase.WATCHING else judge
+    return ask(analysis, evidence, analysis.deadline + s.spec.rollout.scale_down_delay)
+
+
+def _analysis(s: Situation) -> Analysis:
+    return s.spec.rollout.analysis
+
+
+def _checks(judgement: Judgement) -> tuple[CheckStatus, ...]:
+    return tuple(
+        CheckStatus(name=result.check.name, verdict=result.verdict.value, message=sentence(result.sentence))
+        for result in judgement.results[:MAX_CHECKS]
+    )
+
+
+def _measurements(s: Situation, evidence: Evidence) -> Measurements:
+    stable, candidate = versions(s)
+    last = evidence.recent[-1] if evidence.recent else None
+    return Measurements(
+        stable=_figures(s, stable, evidence.stable, last.stable if last else None),
+        candidate=_figures(s, candidate, evidence.candidate, last.candidate if last else None),
+    )
+
+
+def _figures(s: Situation, revision: str, totals: Tally, last: Tally | None) -> Measurement:
+    samples = [sample for sample in s.observed.samples if sample.revision == revision]
+    return Measurement(
+        requests=totals.requests,
+        rps=last.requests / _analysis(s).interval.total_seconds() if last else None,
+        error_rate=_share_of(totals.bad[:1], totals.requests),
+        p50_ms=_milliseconds(latency_quantile(samples, 0.5)),
+        p99_ms=_milliseconds(latency_quantile(samples, 0.99)),
+        divergence=_share_of(_top1(s, totals), totals.compared),
+    )
+
+
+def _top1(s: Situation, totals: Tally) -> tuple[int, ...]:
+    """Comparisons whose best class differed, where that is counted."""
+    evidence = s.rollout.evidence
+    signals = evidence.signals if evidence else ()
+    return totals.bad[signals.index("top1") :][:1] if "top1" in signals else ()
+
+
+def _share_of(bad: tuple[int, ...], n: int) -> float | None:
+    return bad[0] / n if bad and n else None
+
+
+def _milliseconds(seconds: float | None) -> float | None:
+    return None if seconds is None else round(seconds * 1000, 3)

@@ -1,0 +1,62 @@
+"""How many servers each version needs, and which weights exist at all.
+
+With weights in the route any share is possible, and the candidate needs its share of the stable version's live
+count.  Where the split is the number of ready servers (provider Service), or where a new server takes the place of
+an old one (Replace), only some weights exist.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from math import ceil
+
+FULL = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Capacity:
+    """How this rollout splits its servers; `live` is the stable version's count at its start."""
+
+    live: int
+    replace: bool = False
+    exact: bool = True
+
+    def candidate_needs(self, weight: int) -> int:
+        """Servers without which the candidate may not have this weight."""
+        if weight <= 0:
+            return 0
+        if self.replace:
+            return self._replaced(weight)
+        if self.exact or weight >= FULL:
+            return max(1, ceil(weight * self.live / FULL))
+        return max(1, weight * self.live // (FULL - weight))
+
+    def stable_keeps(self, weight: int) -> int:
+        """Servers of the stable version while the candidate prepares for this weight."""
+        return self.live - self._replaced(weight) if self.replace and weight > 0 else self.live
+
+    def _replaced(self, weight: int) -> int:
+        # The last old server goes only after 100 % went to the new ones: it still has weight until then.
+        return max(1, min(ceil(weight * self.live / FULL), self.live - 1))
+
+    def supports(self, weight: int, ready: int) -> bool:
+        """Whether that many ready servers are enough for this weight."""
+        return ready >= self.candidate_needs(weight)
+
+    def ladder(self, steps: Iterable[int]) -> tuple[int, ...]:
+        """The weights of this rollout, rising, with 100 at the end."""
+        return (*self._reachable(steps), FULL)
+
+    def unreachable(self, steps: Iterable[int]) -> tuple[int, ...]:
+        """Weights that the number of servers cannot make: less than one server among all."""
+        if self.exact or self.replace:
+            return ()
+        return tuple(weight for weight in steps if weight * (self.live + 1) < FULL)
+
+    def _reachable(self, steps: Iterable[int]) -> tuple[int, ...]:
+        steps = tuple(steps)
+        if not self.replace:
+            return tuple(weight for weight in steps if weight not in self.unreachable(steps))
+        rounded = {FULL * ceil(weight * self.live / FULL) // self.live for weight in steps}
+        return tuple(sorted(weight for weight in rounded if weight < FULL))

@@ -1,0 +1,85 @@
+"""From `spec.bundle` to the revision that the spec names, and from there to what the rollout should move to.
+
+The manifest is read once for each change of `spec.bundle`; from then on its digest is pinned in the status, so that
+content which changes under an address is refused (`SourceChanged`) and never rolled out by itself.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from tidegate.api.status import ResolutionStatus
+from tidegate.plan.observed import Failure, FailureClass, Resolution, Resolved, RevisionRecord
+from tidegate.plan.rejected import blocked, reject
+from tidegate.plan.revision import resolve_key, revision_name
+from tidegate.plan.situation import Situation, Wish
+from tidegate.plan.wanted import ResolveWanted
+
+
+def resolve(s: Situation) -> Situation:
+    """The situation with `target`: the revision that the spec names, None until its bundle is known."""
+    key, known = resolve_key(s.spec.bundle), s.status.resolution or ResolutionStatus()
+    if known.key != key:
+        known = ResolutionStatus(key=key, attempt=known.attempt + 1)
+        s = s.remember(resolution=known)
+    record = s.record(known.revision)
+    if record is not None:
+        return _named(s, known, record.resolution)
+    answer = s.observed.resolved
+    if answer is None or (answer.key, answer.attempt) != (known.key, known.attempt):
+        return s
+    if answer.resolution is not None:
+        return _named(s, known, answer.resolution)
+    return _refused(s, known, answer)
+
+
+def resolve_wanted(s: Situation) -> ResolveWanted | None:
+    """The question that is open, unless it is too early to ask again."""
+    known = s.status.resolution
+    if s.target is not None or known is None or blocked(s, known.key):
+        return None
+    pinned = s.spec.bundle.digest or known.digest or None
+    return ResolveWanted(known.key, known.attempt, s.spec.bundle.model_copy(update={"digest": pinned}))
+
+
+def resolving(s: Situation) -> bool:
+    """Whether the spec's revision is not known yet but may still become so."""
+    return s.target is None and not blocked(s, resolve_key(s.spec.bundle))
+
+
+def choose(s: Situation) -> Situation:
+    """The situation with `wish`: what to move to, None to stay.
+
+    A person's rollback goes before the spec, and the spec before a restart of what it no longer names.
+    """
+    back = s.record(s.status.rollback)
+    if back is not None:
+        return replace(s, wish=Wish(back, "Rollback"))
+    target = s.target
+    if target is not None and target.base != s.base(s.stable):
+        return replace(s, wish=None if blocked(s, target.revision) else Wish(target, "Spec"))
+    again = s.record(s.status.restart)
+    return replace(s, wish=Wish(again, "Restart") if again and again.revision != s.stable else None)
+
+
+def _named(s: Situation, known: ResolutionStatus, bundle: Resolution) -> Situation:
+    name = revision_name(bundle, s.spec.runtime)
+    record = s.record(name) or RevisionRecord(name, _next_number(s), bundle, s.spec.runtime, base=name)
+    resolved = known.model_copy(update={"digest": bundle.digest, "revision": name})
+    s = s if resolved == s.status.resolution else s.remember(resolution=resolved)
+    return replace(s, target=record, extra_records={**s.extra_records, name: record})
+
+
+def _refused(s: Situation, known: ResolutionStatus, answer: Resolved) -> Situation:
+    failure = answer.failure or Failure(FailureClass.ENVIRONMENT, "NoAnswer", "the bundle could not be read")
+    if failure.reason == "DigestMismatch" and known.digest and s.spec.bundle.digest is None:
+        failure = replace(failure, class_=FailureClass.CONTENT, reason="SourceChanged")
+    s = s.remember(resolution=known.model_copy(update={"attempt": known.attempt + 1}))
+    return reject(s, known.key, failure).tell(failure.reason, failure.message, warning=True)
+
+
+def _next_number(s: Situation) -> int:
+    numbers = [record.number for record in s.observed.records.values()]
+    numbers += [entry.number for entry in s.status.history]
+    numbers += [known.number for known in (s.status.stable, s.status.candidate) if known]
+    return 1 + max(numbers, default=0)
