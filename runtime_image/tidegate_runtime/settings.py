@@ -48,7 +48,7 @@ class Settings:
     request_timeout: float
     max_body: int
     max_connections: int
-    max_json_depth: int
+    max_json_numbers: int
     header_timeout: float
     body_timeout: float
     idle_timeout: float
@@ -160,7 +160,7 @@ FLAGS: tuple[Flag, ...] = (
     Flag("request-timeout", duration, "30s", "how long a request may take in all; beyond it 504"),
     Flag("max-body", size, "64MiB", "largest request body"),
     Flag("max-connections", whole(1, 1 << 20), "4096", "open connections; one more is answered 503 and closed"),
-    Flag("max-json-depth", whole(4, 256), "32", "deepest nesting of a JSON body"),
+    Flag("max-json-numbers", whole(1024, 1 << 28), "8388608", "most values in a JSON body"),
     Flag("header-timeout", duration, "10s", "time for the header of a request to arrive"),
     Flag("body-timeout", duration, "60s", "time for the body of a request to arrive"),
     Flag("idle-timeout", duration, "65m", "how long a quiet connection is kept (above Envoy's hour)"),

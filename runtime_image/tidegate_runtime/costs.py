@@ -1,0 +1,62 @@
+"""How long a run will take: measured in the warm-up, corrected by every run since.
+
+A run that is known to be short is made on the loop, because handing it to a thread costs more than it takes; sizes
+and shapes that were never seen go to a thread (a "tiny" model takes 10 ms at 100,000 rows).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+INLINE_SECONDS: Final = 0.0003
+GAIN: Final = 0.85  # batching is on when eight rows together cost less than this share of eight runs
+SHAPES: Final = 512
+WEIGHT = 0.1
+JUMP = 4.0  # one slow run (the machine was busy) moves the estimate by at most 30 %
+
+
+class Costs:
+    """Seconds per run, by batch key and by the number of rows to the next power of two."""
+
+    __slots__ = ("_seconds",)
+
+    def __init__(self, measured: Sequence[tuple[int, float]], key: object) -> None:
+        self._seconds: dict[tuple[object, int], float] = {}
+        for rows, seconds in sorted(measured):
+            self._seconds[(key, rows.bit_length())] = seconds
+        self._fill(measured, key)
+
+    def _fill(self, measured: Sequence[tuple[int, float]], key: object) -> None:
+        """Sizes between two measured ones cost what the larger one does."""
+        largest = max((rows for rows, _ in measured), default=0).bit_length()
+        for bucket in range(largest - 1, 0, -1):
+            self._seconds.setdefault((key, bucket), self._seconds[(key, bucket + 1)])
+
+    def predict(self, key: object, rows: int) -> float | None:
+        """Seconds of a run, or None when nothing like it was ever run."""
+        return self._seconds.get((key, rows.bit_length()))
+
+    def short_rows(self, key: object, limit: int) -> int:
+        """How many rows, at most `limit`, a run may have and still be short enough for the loop; 0: not even one."""
+        for bucket in range(limit.bit_length(), 0, -1):
+            seconds = self._seconds.get((key, bucket))
+            if seconds is not None and seconds <= INLINE_SECONDS:
+                return min(limit, (1 << bucket) - 1)
+        return 0
+
+    def ran(self, key: object, rows: int, seconds: float) -> None:
+        """A run took this long."""
+        place = (key, rows.bit_length())
+        known = self._seconds.get(place)
+        if known is not None:
+            self._seconds[place] = known + WEIGHT * (min(seconds, JUMP * known) - known)
+        elif len(self._seconds) < SHAPES:
+            self._seconds[place] = seconds
+
+
+def batching_pays(measured: Sequence[tuple[int, float]]) -> bool:
+    """Whether a row in a batch of eight is clearly cheaper than alone; it is not for most networks on a CPU."""
+    by_rows = dict(measured)
+    one, rows = by_rows.get(1), max((rows for rows in by_rows if 1 < rows <= 8), default=0)  # noqa: PLR2004
+    return not one or not rows or by_rows[rows] < GAIN * rows * one

@@ -1,0 +1,70 @@
+"""What can go wrong with one request, as the client sees it.
+
+RequestError         status and a sentence; never a path, a trace or a value of somebody else's request
+ ├─ BadRequest       400   the request says something impossible
+ ├─ NotFound         404   another model, another version, no such path
+ ├─ TooLarge         413   more bytes or numbers than allowed
+ ├─ Throttled        429   the queue is full or the wait was too long; has Retry-After
+ ├─ RunFailed        500   the model failed on this input, or gave what the protocol cannot carry
+ ├─ Unavailable      503   not ready, stuck
+ └─ TooSlow          504   the run was ended at its deadline
+"""
+
+from __future__ import annotations
+
+
+class RequestError(Exception):
+    """An answer other than 200."""
+
+    status = 500
+
+    def __init__(self, message: str, status: int = 0) -> None:
+        super().__init__(message)
+        self.message = message
+        self.status = status or type(self).status
+
+
+class BadRequest(RequestError):
+    """The client can mend it."""
+
+    status = 400
+
+
+class NotFound(RequestError):
+    """Nothing of this name here."""
+
+    status = 404
+
+
+class TooLarge(RequestError):
+    """Beyond a limit."""
+
+    status = 413
+
+
+class Throttled(RequestError):
+    """Later, please."""
+
+    status = 429
+
+    def __init__(self, message: str, retry_after: int = 1) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
+
+
+class RunFailed(RequestError):
+    """The model's fault."""
+
+    status = 500
+
+
+class Unavailable(RequestError):
+    """Not now."""
+
+    status = 503
+
+
+class TooSlow(RequestError):
+    """Out of time."""
+
+    status = 504

@@ -1,0 +1,380 @@
+"""One client's connection: bytes to requests (httptools), requests to routes, answers back in order.
+
+A connection answers one request at a time; what is pipelined behind it waits, parsed, up to a limit.  All limits of
+the outside are here: header size, body size before and while it arrives, pipelined requests, time for each.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import Any, Final, cast
+
+import httptools
+import orjson
+
+from tidegate_runtime.errors import BadRequest, RequestError, Throttled, TooLarge
+from tidegate_runtime.routes import Route
+
+MOST_HEADER: Final = 64 * 1024
+MOST_DROPPED: Final = 64 * 1024  # of a body that is refused
+MOST_PIPELINED: Final = 32
+LINGER_SECONDS: Final = 1.0
+KEPT: Final = frozenset(
+    {
+        b"content-length",
+        b"inference-header-content-length",
+        b"x-tidegate-pinned",
+        b"expect",
+        b"content-encoding",
+        b"transfer-encoding",
+    }
+)
+STATUS_LINES: Final = {status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n".encode() for status in HTTPStatus}
+JSON: Final = b"application/json"
+CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
+Where = int  # in a message
+IDLE, HEADER, BODY = 0, 1, 2
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What a connection may cost; seconds and bytes."""
+
+    max_body: int
+    header_timeout: float
+    body_timeout: float
+    idle_timeout: float
+
+
+@dataclass(slots=True)
+class Front:
+    """What all connections share. `route` raises RequestError for a path that is not served."""
+
+    limits: Limits
+    route: Callable[[bytes], Route]
+    opened: Callable[[Connection], bool]  # false: one too many
+    closed: Callable[[Connection], None]
+    head: bytes = b""  # headers of every answer
+    closing: bool = False  # draining: every answer ends its connection
+
+
+class Request:
+    """One request, complete or refused."""
+
+    __slots__ = ("arrived", "body", "headers", "keep_alive", "method", "old", "refusal", "route", "url")
+
+    def __init__(self) -> None:
+        self.url = b""
+        self.method = b""
+        self.headers: dict[bytes, bytes] = {}
+        self.body: bytes | bytearray = b""
+        self.keep_alive = True
+        self.old = False  # HTTP/1.0
+        self.arrived = 0.0
+        self.route: Route | None = None
+        self.refusal: RequestError | None = None
+
+
+class Connection(asyncio.Protocol):
+    """The protocol object of one client; made by the server, one per accepted socket."""
+
+    __slots__ = ("_at", "_continue", "_deadline", "_dropped", "_ending", "_front", "_full", "_header_bytes", "_parser",
+                 "_paused", "_pending", "_received", "_request", "_skip", "_timed", "_transport", "abandon", "busy",
+                 "fresh", "lingering", "opened_at")  # fmt: skip
+
+    def __init__(self, front: Front) -> None:
+        self._front = front
+        self._parser = httptools.HttpRequestParser(self)
+        self._transport: asyncio.Transport = cast("asyncio.Transport", None)
+        self._request = Request()
+        self._pending: deque[Request] = deque()
+        self._at: Where = IDLE  # where in a message the parser is
+        self._timed: Where = IDLE  # which part of it `_deadline` belongs to
+        self._received = self._header_bytes = 0
+        self._skip = False  # the body that arrives belongs to a refused request
+        self._ending = False  # after the answers that are due nothing more is read
+        self._dropped = 0
+        self._continue = False  # a client waits for "100 Continue"
+        self._paused = False
+        self._full = False  # the client reads slower than we write
+        self.abandon: Callable[[], None] | None = None  # what to do when the client leaves before its answer
+        self.busy: Request | None = None
+        self.fresh = True  # nothing was ever asked on it
+        self.lingering = False
+        self.opened_at = time.monotonic()
+        self._deadline = self.opened_at + front.limits.idle_timeout
+
+    # -- the transport's calls
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast("asyncio.Transport", transport)
+        if not self._front.opened(self):
+            self.answer(503, orjson.dumps({"error": "too many connections"}))
+
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - asyncio's signature
+        self._front.closed(self)
+        self._pending.clear()
+        if self.abandon is not None:
+            self.abandon()
+        self.busy = self.abandon = None
+
+    def eof_received(self) -> bool | None:
+        return None  # the client is gone: close
+
+    def pause_writing(self) -> None:
+        self._full = True
+
+    def resume_writing(self) -> None:
+        self._full = False
+        if self.busy is None and not self.lingering:
+            self._rest()
+
+    def data_received(self, data: bytes) -> None:
+        self.fresh = False
+        if self._ending:
+            self._drop(len(data))
+            return
+        try:
+            self._parser.feed_data(data)
+        except httptools.HttpParserUpgrade:
+            self._ending = True  # not offered: the request is answered as if it had not asked
+        except httptools.HttpParserError:
+            self._break_off(BadRequest("malformed HTTP request"))
+        if self._at is not IDLE:
+            self._mind_the_time(len(data))
+
+    # -- the parser's calls
+
+    def on_url(self, url: bytes) -> None:
+        self._at = HEADER
+        self._request.url += url
+        self._header_bytes += len(url)
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        self._header_bytes += len(name) + len(value)
+        key = name.lower()
+        if key in KEPT:
+            self._request.headers[key] = value
+
+    def on_headers_complete(self) -> None:
+        if self._ending:
+            return
+        request = self._request
+        self._at = BODY
+        request.method = self._parser.get_method()
+        request.keep_alive = self._parser.should_keep_alive()
+        request.old = self._parser.get_http_version() == "1.0"
+        try:
+            if self._header_bytes > MOST_HEADER:
+                raise RequestError("the header is larger than 64 KiB", 431)
+            self._accept(request)
+        except RequestError as error:
+            self._refuse_early(request, error)
+
+    def on_body(self, body: bytes) -> None:
+        if self._skip or self._ending:
+            self._drop(len(body))
+            return
+        held = self._request.body
+        if len(held) + len(body) > self._front.limits.max_body:
+            self._break_off(_too_large(self._front.limits.max_body))
+        elif not held:
+            self._request.body = body
+        elif type(held) is bytearray:
+            held += body
+        else:
+            self._request.body = bytearray(held) + body
+
+    def on_message_complete(self) -> None:
+        if self._ending:
+            return
+        request, self._request = self._request, Request()
+        self._at = self._timed = IDLE
+        self._received = self._header_bytes = 0
+        self._skip = False
+        if self._parser.should_upgrade():
+            request.keep_alive = False
+        request.arrived = time.monotonic()
+        if self.busy is None and not self._pending:
+            self._handle(request)
+        else:
+            self._queue(request)
+
+    # -- requests
+
+    def _accept(self, request: Request) -> None:
+        """Look at the header before any of the body is read."""
+        route = request.route = self._front.route(request.url)
+        if request.method not in route.methods:
+            allowed = ", ".join(sorted(method.decode() for method in route.methods))
+            raise RequestError(f"method {request.method.decode('latin-1')} is not offered here: use {allowed}", 405)
+        if request.headers.get(b"content-encoding", b"identity") != b"identity":
+            raise RequestError("compressed bodies are not accepted: send them plain", 415)
+        if int(request.headers.get(b"content-length", b"0")) > self._front.limits.max_body:
+            raise _too_large(self._front.limits.max_body)
+        if route.admits is not None and (refusal := route.admits()) is not None:
+            raise refusal
+        if request.headers.get(b"expect", b"").lower() == b"100-continue" and not request.old:
+            self._ask_for_body()
+
+    def _ask_for_body(self) -> None:
+        if self.busy is None and not self._pending:
+            self._transport.write(CONTINUE)
+        else:
+            self._continue = True
+
+    def _refuse_early(self, request: Request, error: RequestError) -> None:
+        """Refuse before the body: a short one is read and dropped, before a long one the connection ends."""
+        open_ended = b"transfer-encoding" in request.headers or b"expect" in request.headers
+        if open_ended or int(request.headers.get(b"content-length", b"0")) > MOST_DROPPED:
+            self._break_off(error)
+        else:
+            request.refusal = error  # answered when the message is complete
+            self._skip = True
+
+    def _break_off(self, error: RequestError) -> None:
+        """Answer `error` in its turn, then end the connection; what still arrives is dropped."""
+        if self._ending:
+            return
+        self._ending = True
+        self._at = self._timed = IDLE
+        request = self._request
+        request.keep_alive, request.refusal = False, error
+        request.arrived = time.monotonic()
+        self._queue(request)
+        self._advance()
+
+    def _queue(self, request: Request) -> None:
+        self._pending.append(request)
+        if len(self._pending) >= MOST_PIPELINED and not self._paused:
+            self._paused = True
+            self._transport.pause_reading()
+
+    def _advance(self) -> None:
+        while self._pending and self.busy is None and not self.lingering:
+            self._handle(self._pending.popleft())
+        if self._paused and len(self._pending) < MOST_PIPELINED and not self._ending:
+            self._paused = False
+            self._transport.resume_reading()
+        if self._continue and self.busy is None and not self._pending:
+            self._continue = False
+            self._transport.write(CONTINUE)
+
+    def _handle(self, request: Request) -> None:
+        self.busy = request
+        self._deadline = math.inf
+        if request.refusal is not None or request.route is None:
+            self.refuse(request.refusal or BadRequest("malformed HTTP request"))
+            return
+        try:
+            request.route.methods[request.method](self, request)
+        except RequestError as error:
+            self.refuse(error)
+
+    # -- answers
+
+    def refuse(self, error: RequestError) -> None:
+        """Answer with the protocol's error."""
+        more = b"retry-after: %d\r\n" % error.retry_after if isinstance(error, Throttled) else b""
+        self.answer(error.status, orjson.dumps({"error": error.message}), more=more)
+
+    def answer(self, status: int, body: bytes, *, kind: bytes = JSON, more: bytes = b"") -> None:
+        """Write the answer of the request being handled, and go on with the next one."""
+        request, self.busy, self.abandon = self.busy, None, None
+        last = self._is_last(request)
+        if last:
+            more += b"connection: close\r\n"
+        elif request is not None and request.old:
+            more += b"connection: keep-alive\r\n"
+        head = b"%bcontent-type: %b\r\ncontent-length: %d\r\n%b%b\r\n" % (
+            STATUS_LINES[status], kind, len(body), self._front.head, more,
+        )  # fmt: skip
+        if request is not None and request.method == b"HEAD":
+            body = b""
+        self._transport.write(head + body)
+        if last:
+            self._linger()
+        elif self._pending or self._continue:
+            asyncio.get_running_loop().call_soon(self._advance)  # not deeper and deeper down the stack
+        else:
+            self._rest()
+
+    def _is_last(self, request: Request | None) -> bool:
+        if request is None or not request.keep_alive:
+            return True
+        if self._pending or self._at is not IDLE:
+            return False
+        return self._front.closing or self._ending
+
+    def _linger(self) -> None:
+        """Say that nothing more is written and let the client close: closing at once could reset its answer away."""
+        self.lingering = self._ending = True
+        self._pending.clear()
+        self._deadline = time.monotonic() + LINGER_SECONDS
+        if not self._transport.is_closing():
+            self._transport.write_eof()
+
+    def _drop(self, size: int) -> None:
+        """Count what nobody wants; beyond the limit it is no longer read, and the linger time ends the connection."""
+        self._dropped += size
+        if self._dropped > MOST_DROPPED and self._ending and not self._paused:
+            self._paused = True
+            self._transport.pause_reading()
+
+    # -- time
+
+    def _rest(self) -> None:
+        """Nothing is being handled: the client has its idle time, or the time to read its answer."""
+        limits = self._front.limits
+        self._timed = IDLE
+        self._deadline = time.monotonic() + (limits.body_timeout if self._full else limits.idle_timeout)
+        if self._at is not IDLE:
+            self._mind_the_time(0)
+
+    def _mind_the_time(self, received: int) -> None:
+        """In the middle of a message: its deadline runs from its first byte, and its header has a size."""
+        if self._at is HEADER:
+            self._received += received
+            if self._received > MOST_HEADER:
+                self._break_off(RequestError("the header is larger than 64 KiB", 431))
+                return
+        if self._timed is not self._at and self.busy is None:
+            self._timed = self._at
+            limits = self._front.limits
+            self._deadline = time.monotonic() + (limits.header_timeout if self._at is HEADER else limits.body_timeout)
+
+    @property
+    def idle(self) -> bool:
+        """Nothing is asked and nothing is half said."""
+        return self.busy is None and not self._pending and self._at is IDLE and not self.lingering
+
+    def sweep(self, now: float) -> None:
+        """End what is over its time; called by the server a few times a second."""
+        if now < self._deadline:
+            return
+        if self.lingering or self._full:
+            self._transport.abort()
+        elif self._at is IDLE:
+            self._transport.close()
+        else:
+            self._break_off(RequestError("the request took too long to arrive", 408))
+
+    def close(self) -> None:
+        self._transport.close()
+
+    def abort(self) -> None:
+        self._transport.abort()
+
+    @property
+    def socket(self) -> Any:
+        return self._transport.get_extra_info("socket")
+
+
+def _too_large(limit: int) -> TooLarge:
+    return TooLarge(f"the body is larger than {limit} bytes")

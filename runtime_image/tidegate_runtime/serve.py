@@ -1,0 +1,214 @@
+"""`tidegate-runtime serve`: puts the parts together, tells when it listens, proves the model, serves until told to end.
+
+The port is open while the model loads: everything but the health paths answers 503 until the golden samples have
+passed.  A failure before that ends the process with one line for whoever started it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import gc
+import json
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import uvloop
+
+from tidegate.errors import Failed, TidegateError
+from tidegate_runtime import __version__, golden, lifeline, session
+from tidegate_runtime.admission import Admission
+from tidegate_runtime.counters import Counters
+from tidegate_runtime.drain import Drain
+from tidegate_runtime.engine import Engine, Surroundings
+from tidegate_runtime.health import Health, Phase
+from tidegate_runtime.infer import InferCodec
+from tidegate_runtime.interfaces import LoadedModel, Parts
+from tidegate_runtime.internal import InternalServer
+from tidegate_runtime.oip import OpenInference, Serving, server_routes
+from tidegate_runtime.routes import Identity
+from tidegate_runtime.server import Server
+from tidegate_runtime.settings import Settings, add_flags, read_settings
+from tidegate_runtime.shadow import ShadowSender
+from tidegate_runtime.watchdog import Watchdog
+
+CUT_OFF: Final = 0  # what was left at the end of the drain is the clients' loss, not a failure of the process
+DIED_LOADING: Final = {
+    "reason": "ModelInvalid",
+    "message": "the server died while loading the model: a crash or not enough memory",
+}
+GC_THRESHOLD: Final = 50_000  # a pass over the heap costs as much as a hundred small requests
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    add_flags(parser)
+
+
+def execute(arguments: argparse.Namespace) -> int:
+    """Serve until SIGTERM; the exit code."""
+    try:
+        settings = read_settings(vars(arguments), os.environ)
+    except ValueError as error:
+        print(f"error: {error}", file=sys.stderr)  # noqa: T201
+        return 2
+    code = uvloop.run(_Process(settings).live())
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)  # a run that never ends, in a thread, must not keep the process
+
+
+@dataclass(frozen=True, slots=True)
+class _Observed:
+    """The parts that count and watch; there before any model is."""
+
+    watchdog: Watchdog
+    recorder: Counters
+    shadow: ShadowSender
+    admission: Admission
+    health: Health
+
+
+class _Process:
+    """One life of the server."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        watchdog = Watchdog()
+        self._parts = _Observed(watchdog, Counters(), ShadowSender(), Admission(settings.queue), Health(watchdog))
+        self._seen = Parts(
+            settings=settings, health=self._parts.health, recorder=self._parts.recorder, shadow=self._parts.shadow,
+            gauges=self._parts.admission, watchdog=watchdog,
+        )  # fmt: skip
+        self._server = Server(settings, self._parts.admission, server_routes(self._parts.health, __version__))
+
+    async def live(self) -> int:
+        """From listening to the last answer; the exit code."""
+        drain = Drain(self._parts.health, self._settings.drain_delay, self._settings.drain)
+        self._listen_to_signals(drain)
+        self._parts.watchdog.start()
+        internal = InternalServer(self._seen)
+        try:
+            metrics_port = internal.start()
+            http_port = await self._server.start()
+            self._tell_ports(http_port, metrics_port)
+            if not await self._become_ready(drain):
+                return 0
+        except TidegateError as error:
+            self._parts.health.phase = Phase.FAILED
+            return self._fail(error)
+        await drain.begun()
+        finished = await drain.carry_out(self._server)
+        log("info", "stopped", everything_answered=finished)
+        internal.stop()
+        return CUT_OFF
+
+    def _listen_to_signals(self, drain: Drain) -> None:
+        loop = asyncio.get_running_loop()
+        loop.add_signal_handler(signal.SIGTERM, drain.begin)
+        loop.add_signal_handler(signal.SIGINT, drain.hurry)
+        if self._settings.lifeline_fd is not None:
+
+            def lost() -> None:
+                loop.call_soon_threadsafe(drain.hurry)
+
+            lifeline.watch(self._settings.lifeline_fd, lost)
+
+    def _tell_ports(self, http: int, metrics: int) -> None:
+        line = {
+            "event": "listening", "http": http, "metrics": metrics, "pid": os.getpid(),
+            "instance": self._parts.recorder.instance,
+        }  # fmt: skip
+        print(json.dumps(line), flush=True)  # noqa: T201 - the contract with whoever started us
+
+    async def _become_ready(self, drain: Drain) -> bool:
+        """Load and prove the model on a thread; false when the end was asked for before that was done."""
+        self._last_words(DIED_LOADING)
+        loaded = on_thread(self._load)
+        asked_to_end = asyncio.ensure_future(drain.begun())
+        either: set[asyncio.Future[Any]] = {loaded, asked_to_end}
+        await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
+        if not loaded.done():
+            return False
+        asked_to_end.cancel()
+        self._serve(loaded.result())
+        self._last_words(None)
+        if self._parts.health.phase is Phase.STARTING:
+            self._parts.health.phase = Phase.READY
+        log("info", "ready", model=self._seen.model.name if self._seen.model else "")
+        return True
+
+    def _load(self) -> LoadedModel:
+        """Load, warm up, prove; also compile every path a request takes once, so that the first one is not slow."""
+        lane = self._parts.watchdog.lane()
+        model = session.load(self._settings, lane)
+        golden.prove(model, self._settings, lane)
+        return model
+
+    def _serve(self, model: LoadedModel) -> None:
+        settings, parts = self._settings, self._parts
+        codec = InferCodec(model, most_rows=settings.max_batch_request, most_numbers=settings.max_json_numbers)
+        around = Surroundings(asyncio.get_running_loop(), settings, parts.watchdog, parts.recorder, parts.admission)
+        engine = Engine(model, None, around)
+        serving = Serving(model, codec, engine, parts.recorder, parts.shadow, parts.health, settings)
+        self._server.front.head = b"server: tidegate\r\nx-tidegate-revision: %b\r\n" % model.revision.encode()
+        identity = Identity(model.name, tuple(dict.fromkeys((model.version, model.revision))))
+        self._server.serve(OpenInference(serving).routes(), identity, engine)
+        self._seen.model = model
+        gc.collect()
+        gc.freeze()
+        gc.set_threshold(GC_THRESHOLD)
+
+    def _fail(self, error: TidegateError) -> int:
+        words = {"reason": error.reason, "message": str(error)[:1024]}
+        self._last_words(words)
+        print(json.dumps(words), file=sys.stderr, flush=True)  # noqa: T201 - the contract
+        return error.exit_code
+
+    def _last_words(self, words: dict[str, str] | None) -> None:
+        """What the termination log says when the process ends now."""
+        path = self._settings.termination_log
+        if path is not None:
+            write_words(path, words)
+
+
+def write_words(path: Path, words: dict[str, str] | None) -> None:
+    """One line of JSON, or nothing; a log that cannot be written is told on stderr and no reason to stop."""
+    try:
+        path.write_text("" if words is None else json.dumps(words) + "\n")
+    except OSError as error:
+        log("warning", "termination log cannot be written", error=error.strerror or "")
+
+
+def on_thread(work: Callable[[], LoadedModel]) -> asyncio.Future[LoadedModel]:
+    """`work` on a daemon thread of its own: it cannot be interrupted, and must not hold the process up."""
+    loop = asyncio.get_running_loop()
+    future: asyncio.Future[LoadedModel] = loop.create_future()
+
+    def finish(result: LoadedModel | None, error: Exception | None) -> None:
+        if error is not None:
+            future.set_exception(error)
+        elif result is not None:
+            future.set_result(result)
+
+    def run() -> None:
+        try:
+            result, error = work(), None
+        except TidegateError as known:
+            result, error = None, known
+        except Exception as unknown:  # noqa: BLE001 - whatever it is, the process ends with a sentence
+            result, error = None, Failed(f"{type(unknown).__name__} while loading the model: {unknown}")
+        loop.call_soon_threadsafe(finish, result, error)
+
+    threading.Thread(target=run, name="load", daemon=True).start()
+    return future
+
+
+def log(level: str, event: str, **more: Any) -> None:
+    """One line of JSON on stderr."""
+    print(json.dumps({"level": level, "event": event, **more}), file=sys.stderr, flush=True)  # noqa: T201

@@ -1,0 +1,169 @@
+"""The listening socket and all connections of the model's port: the cap, the clock, and how it stops without a loss."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import ctypes
+import select
+import socket
+import struct
+import sys
+import time
+from typing import Final
+
+from tidegate.errors import Failed
+from tidegate_runtime.admission import Admission
+from tidegate_runtime.engine import Engine
+from tidegate_runtime.http import Connection, Front, Limits
+from tidegate_runtime.oip import not_ready
+from tidegate_runtime.routes import Identity, Route, Routes, find
+from tidegate_runtime.settings import Settings
+
+BACKLOG: Final = 1024
+SWEEP_SECONDS: Final = 0.25
+FRESH_SECONDS: Final = 1.0  # how long a new connection may take to ask something while the server stops
+HANDSHAKE_SECONDS: Final = 0.05  # for connections that were being made when the door was shut
+SO_ATTACH_FILTER: Final = 26
+# Classic BPF on a listening socket: the byte of TCP flags; SYN without ACK is dropped, everything else passes.
+NO_NEW_CONNECTIONS: Final = (
+    (0x30, 0, 0, 13),  # load the byte at offset 13
+    (0x54, 0, 0, 0x12),  # keep the flags SYN and ACK
+    (0x15, 0, 1, 0x02),  # is it SYN alone?
+    (0x06, 0, 0, 0),  # yes: drop
+    (0x06, 0, 0, 0xFFFFFFFF),  # no: keep
+)
+
+
+class Server:
+    """The model's port. Everything happens on the loop it was started on."""
+
+    def __init__(self, settings: Settings, admission: Admission, base: Routes) -> None:
+        self._settings = settings
+        self._admission = admission
+        self._routes = base
+        self._identity: Identity | None = None
+        self._engine: Engine | None = None
+        self._connections: set[Connection] = set()
+        limits = Limits(settings.max_body, settings.header_timeout, settings.body_timeout, settings.idle_timeout)
+        self.front = Front(limits, self._route, self._opened, self._closed)
+        self._listening: socket.socket | None = None
+        self._accepting: asyncio.Server | None = None
+
+    async def start(self) -> int:
+        """Listen, and give the port; raises Failed when the port cannot be had."""
+        self._listening = bind(self._settings.host, self._settings.http_port)
+        loop = asyncio.get_running_loop()
+        # A copy for the loop: closing it must not close the queue of connections that nobody has accepted yet.
+        copy = self._listening.dup()
+        self._accepting = await loop.create_server(lambda: Connection(self.front), sock=copy, backlog=BACKLOG)
+        self._sweep()
+        return int(self._listening.getsockname()[1])
+
+    def serve(self, routes: Routes, identity: Identity, engine: Engine) -> None:
+        """The model is ready: its paths exist from now on."""
+        self._routes = {**self._routes, **routes}
+        self._identity = identity
+        self._engine = engine
+
+    @property
+    def connections(self) -> int:
+        return len(self._connections)
+
+    async def stop_listening(self) -> None:
+        """Shut the door behind everybody who is already in line.
+
+        Closing a listener resets the connections that wait in its queue, and more arrive while it is emptied: so
+        first new ones are kept out (they are refused as soon as it is closed), then the line is let in.
+        """
+        if self._listening is None or self._accepting is None:
+            return
+        self._accepting.close()
+        keep_out(self._listening)
+        await self._let_in(self._listening)
+        await asyncio.sleep(HANDSHAKE_SECONDS)
+        await self._let_in(self._listening)
+        self._listening.close()
+        self._listening = None
+
+    async def _let_in(self, listening: socket.socket) -> None:
+        loop = asyncio.get_running_loop()
+        listening.setblocking(False)
+        while True:
+            try:
+                client, _ = listening.accept()
+            except (BlockingIOError, OSError):
+                return
+            await loop.connect_accepted_socket(lambda: Connection(self.front), client)
+
+    def close_idle(self, now: float) -> None:
+        """Close connections on which nothing is asked; new ones get a moment to ask first."""
+        for connection in list(self._connections):
+            early = connection.fresh and now - connection.opened_at < FRESH_SECONDS
+            if connection.idle and not early and not _has_bytes(connection):
+                connection.close()
+
+    def abort_all(self) -> None:
+        for connection in list(self._connections):
+            connection.abort()
+
+    def _route(self, path: bytes) -> Route:
+        if self._identity is not None:
+            return find(self._routes, path, self._identity)
+        route = self._routes.get(path)
+        if route is None:
+            raise not_ready()
+        return route
+
+    def _opened(self, connection: Connection) -> bool:
+        self._connections.add(connection)
+        self._admission.connections = len(self._connections)
+        return len(self._connections) <= self._settings.max_connections
+
+    def _closed(self, connection: Connection) -> None:
+        self._connections.discard(connection)
+        self._admission.connections = len(self._connections)
+
+    def _sweep(self) -> None:
+        now = time.monotonic()
+        for connection in list(self._connections):
+            connection.sweep(now)
+        if self._engine is not None:
+            self._engine.sweep(now)
+        asyncio.get_running_loop().call_later(SWEEP_SECONDS, self._sweep)
+
+
+def bind(host: str, port: int) -> socket.socket:
+    """A listening socket; raises Failed when the port cannot be had."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listening = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listening.bind((host, port))
+        listening.listen(BACKLOG)
+    except OSError as error:
+        listening.close()
+        raise Failed(f"cannot listen: {error.strerror}", where=f"{host}:{port}", reason="PortTaken",
+                     do="choose another port, or 0 for a free one") from None  # fmt: skip
+    return listening
+
+
+def keep_out(listening: socket.socket) -> None:
+    """Drop new handshakes on `listening`, and nothing else; where the system cannot, a few may still slip in."""
+    if sys.platform != "linux":
+        return
+    program = b"".join(struct.pack("HBBI", *step) for step in NO_NEW_CONNECTIONS)
+    held = ctypes.create_string_buffer(program)
+    with contextlib.suppress(OSError):
+        filled = struct.pack("HP", len(NO_NEW_CONNECTIONS), ctypes.addressof(held))
+        listening.setsockopt(socket.SOL_SOCKET, SO_ATTACH_FILTER, filled)
+
+
+def _has_bytes(connection: Connection) -> bool:
+    """Whether a request is on its way that the loop has not seen yet."""
+    poll = select.poll()
+    try:
+        poll.register(connection.socket.fileno(), select.POLLIN)
+        return bool(poll.poll(0))
+    except (OSError, ValueError, AttributeError):
+        return False

@@ -1,0 +1,123 @@
+"""What a request must look like, worked out once from the model's interface: names, types and shapes.
+
+A shape that was accepted before is accepted by one dictionary lookup.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+from tidegate.bundle.manifest import TensorSpec
+from tidegate_runtime.errors import BadRequest
+from tidegate_runtime.interfaces import Array, LoadedModel
+from tidegate_runtime.types import CARRIERS
+
+REMEMBERED: Final = 1024
+SHOWN: Final = 16
+MOST_ELEMENTS: Final = 1 << 40
+Shape = tuple[int, ...]
+
+
+class Port:
+    """One input or output of the model."""
+
+    __slots__ = ("_known", "_most_rows", "carrier", "dynamic", "name", "optional", "shape", "spec")
+
+    def __init__(self, spec: TensorSpec, most_rows: int) -> None:
+        self.spec = spec
+        self.name = spec.name
+        self.shape = spec.shape
+        self.optional = spec.optional
+        self.carrier = CARRIERS[spec.element_type]
+        self.dynamic = any(isinstance(size, str) or size < 0 for size in spec.shape)
+        self._most_rows = most_rows
+        self._known: dict[Shape, int] = {}
+
+    def count(self, shape: Sequence[Any]) -> int:
+        """How many elements a tensor of `shape` has; raises ValueError unless the model takes that shape."""
+        key = tuple(shape)
+        known = self._known.get(key)
+        if known is not None and all(type(size) is int for size in key):  # True == 1 and 1.0 == 1
+            return known
+        count = self._checked(key)
+        if len(self._known) < REMEMBERED:
+            self._known[key] = count
+        return count
+
+    def _checked(self, shape: tuple[Any, ...]) -> int:
+        if not all(type(size) is int and size >= 0 for size in shape):
+            raise ValueError("shape must be a list of whole numbers, none below 0")
+        fits = len(shape) == len(self.shape) and all(
+            isinstance(want, str) or want < 0 or want == size for want, size in zip(self.shape, shape, strict=True)
+        )
+        if not fits:
+            raise ValueError(f"shape {_shown(shape)} does not fit {_shown(self.shape)}")
+        if shape and not self._is_fixed(0) and shape[0] > self._most_rows:
+            raise ValueError(f"first dimension {shape[0]} is above the limit of {self._most_rows}")
+        count = 1
+        for size in shape:
+            count *= size
+        if count > MOST_ELEMENTS:
+            raise ValueError(f"shape {_shown(shape)} has too many elements")
+        return count
+
+    def _is_fixed(self, axis: int) -> bool:
+        want = self.shape[axis]
+        return not isinstance(want, str) and want >= 0
+
+
+class Signature:
+    """The inputs and outputs of the model, by name, and what must agree between them."""
+
+    __slots__ = ("_named", "_required", "batchable", "inputs", "inputs_in_order", "outputs", "single", "uniform")
+
+    def __init__(self, model: LoadedModel, most_rows: int) -> None:
+        self.inputs_in_order = tuple(Port(spec, most_rows) for spec in model.inputs)
+        self.inputs = {port.name: port for port in self.inputs_in_order}
+        self.outputs = {spec.name: Port(spec, most_rows) for spec in model.outputs}
+        self.batchable = model.batchable
+        self.single = len(self.inputs) == 1
+        # No dynamic dimension but the first and no optional input: every request can go with every other.
+        self.uniform = all(
+            not port.optional and all(port._is_fixed(axis) for axis in range(1, len(port.shape)))
+            for port in self.inputs_in_order
+        )
+        self._required = frozenset(port.name for port in self.inputs_in_order if not port.optional)
+        self._named = _shared_dimensions(self.inputs_in_order)
+
+    def check_together(self, feeds: Mapping[str, Array]) -> None:
+        """Whether all required inputs are there and named dimensions agree; raises BadRequest."""
+        if len(feeds) < len(self._required) or not self._required <= feeds.keys():
+            missing = ", ".join(sorted(repr(name) for name in self._required - feeds.keys()))
+            raise BadRequest(f"input {missing} is missing")
+        for symbol, places in self._named.items():
+            sizes = {feeds[name].shape[axis] for name, axis in places if name in feeds}
+            if len(sizes) > 1:
+                names = " and ".join(sorted({repr(name) for name, _ in places}))
+                raise BadRequest(f"inputs {names} must agree in dimension {symbol!r}: found {sorted(sizes)}")
+
+    def rows(self, feeds: Mapping[str, Array]) -> int:
+        """The size of the first dimension where requests can be joined there, else 1."""
+        if not self.batchable:
+            return 1
+        return int(next(iter(feeds.values())).shape[0])
+
+    def key(self, feeds: Mapping[str, Array]) -> object:
+        """What must be equal for two requests to share a run."""
+        if self.uniform:
+            return None
+        return tuple((name, array.shape[1:] if self.batchable else array.shape) for name, array in feeds.items())
+
+
+def _shared_dimensions(ports: Sequence[Port]) -> dict[str, list[tuple[str, int]]]:
+    places: dict[str, list[tuple[str, int]]] = {}
+    for port in ports:
+        for axis, size in enumerate(port.shape):
+            if isinstance(size, str):
+                places.setdefault(size, []).append((port.name, axis))
+    return {symbol: found for symbol, found in places.items() if len(found) > 1}
+
+
+def _shown(shape: Sequence[Any]) -> str:
+    return "[" + ", ".join(str(size) for size in shape[:SHOWN]) + ("" if len(shape) <= SHOWN else ", …") + "]"
