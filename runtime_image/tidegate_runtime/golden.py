@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import json
+import logging
 import math
-import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,6 +15,7 @@ from tidegate_runtime.ort_errors import sentence
 from tidegate_runtime.session import OrtModel
 from tidegate_runtime.settings import Settings
 
+LOG = logging.getLogger(__name__)
 SKIP, REPORT = "Skip", "Report"
 
 
@@ -32,7 +32,7 @@ def prove(model: OrtModel, settings: Settings, lane: Lane) -> None:
         except GoldenMismatch as error:
             if settings.golden != REPORT:
                 raise
-            print(json.dumps({"event": "golden mismatch", "message": str(error)}), file=sys.stderr, flush=True)  # noqa: T201 - the log
+            LOG.warning("golden mismatch, only reported: %s", error)
 
 
 def named_samples(model: OrtModel) -> list[tuple[str, GoldenSample]]:
