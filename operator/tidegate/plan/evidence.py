@@ -8,65 +8,32 @@ requests pinned to a version or sent by ourselves enter no test.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
 
-from tidegate.api.evidence import Evidence
+from tidegate.api.evidence import (
+    MAX_INSTANCES,
+    MAX_REMEMBERED,
+    Baseline,
+    Block,
+    Evidence,
+    Interval,
+    StepRequests,
+    Synthetic,
+    Tally,
+)
 from tidegate.api.rollout import Analysis
-from tidegate.errors import Invalid
+from tidegate.plan.intervals import both, closed, combined, with_segment
+from tidegate.plan.samples import EDGES, PodSample, Traffic, latency_quantile, parse_sample
+from tidegate.plan.signals import INCREASE, counters_of, edge_above, edges_of, signals_of
 
-# Edges of the servers' latency histograms in seconds; the same formula as in tidegate_runtime.counters.
-EDGES: tuple[float, ...] = tuple(1e-4 * 1.05**i for i in range(274))
+__all__ = [
+    "EDGES", "PodSample", "Reading", "Start", "Traffic", "accumulate", "begin", "fits", "latency_quantile",
+    "parse_sample", "share_observed", "watch",
+]  # fmt: skip
 
-
-@dataclass(frozen=True, slots=True)
-class Shares:
-    """Bad events among `n`: how many, and how they clump (sum over seconds of bad²/n)."""
-
-    bad: int
-    squares: float
-
-
-@dataclass(frozen=True, slots=True)
-class Traffic:
-    """Requests of one kind (unpinned, pinned or synthetic) that a server has answered since it started."""
-
-    n: int
-    bins: int
-    errors: Shares
-    latency_counts: tuple[int, ...]
-    latency_squares: tuple[float, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Compared:
-    """Comparisons of the candidate's answers with the stable version's."""
-
-    n: int
-    bins: int
-    top1: Shares
-    outputs: Mapping[str, Shares]
-    dropped: int
-
-
-@dataclass(frozen=True, slots=True)
-class PodSample:
-    """One server's counters at one reading; they count from the start of its process."""
-
-    instance: str
-    revision: str
-    start_time: float
-    until: float
-    requests: Traffic
-    pinned: Traffic
-    synthetic: Traffic
-    divergence: Compared
-    client_errors: int
-    throttled: int
-    in_flight: int
-    queued: int
+FORGET_SECONDS = 600.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,11 +52,6 @@ class Reading:
     now: datetime
 
 
-def parse_sample(document: Mapping[str, Any]) -> PodSample:
-    """The counters in a server's evidence document; `Invalid` says which part makes no sense."""
-    raise Invalid("the evidence document makes no sense", where=str(document.get("instance", "")))
-
-
 @dataclass(frozen=True, slots=True)
 class Start:
     """Where counting begins: the two versions, their servers' counters, and older ones of the stable version.
@@ -105,31 +67,182 @@ class Start:
     earlier: Sequence[PodSample] = ()
 
 
+def _fell(now: Tally | Baseline, before: Tally | Baseline) -> bool:
+    return now.requests < before.requests or any(x < y for x, y in zip(now.bad, before.bad, strict=False))
+
+
 def begin(analysis: Analysis, start: Start) -> Evidence:
     """Empty evidence at the start of a rollout, with the latency limits fixed from what the stable version did."""
-    return Evidence(
+    stable = [sample for sample in start.samples if sample.revision == start.stable_revision]
+    signals = signals_of(analysis, stable)
+    empty = Evidence(
         started_at=start.now,
         interval_started_at=start.now,
         stable_revision=start.stable_revision,
         candidate_revision=start.candidate_revision,
+        signals=tuple(s.name for s in signals),
+        limits=tuple(s.limit for s in signals if s.limit),
+        ceilings=tuple(s.ceiling for s in signals),
+        ratios=tuple(s.ratio for s in signals),
+        exceeded=(0,) * len(signals),
+        increased=(0,) * len(signals),
+        block=Block(started_at=start.now),
     )
+    edges = edges_of(empty)
+    past = {sample.instance: counters_of(sample, empty, edges) for sample in start.earlier}
+    before = Tally()
+    for sample in stable:
+        counted = counters_of(sample, empty, edges)
+        since = past.get(sample.instance)
+        before = combined(before, combined(counted, since, -1) if since and not _fell(counted, since) else counted)
+    watched = _watched(empty, start.samples)
+    first = tuple(_baseline(sample, counters_of(sample, empty, edges), analysis.warmup) for sample in watched)
+    return empty.model_copy(update={"before": before, "baselines": first})
 
 
 def fits(evidence: Evidence, analysis: Analysis) -> bool:
     """Whether `evidence` counts what `analysis` asks about; after an edit of the limits it must begin again."""
-    return True
+    asked = signals_of(analysis, ())
+    absolute = {s.limit for s in asked if s.limit and s.ceiling}
+    increases = analysis.max_latency_increase.written() if analysis.max_latency_increase else {}
+    return (
+        evidence.signals == tuple(s.name for s in asked)
+        and evidence.ceilings == tuple(s.ceiling for s in asked)
+        and evidence.ratios == tuple(s.ratio for s in asked)
+        and absolute <= set(evidence.limits)
+        and all(
+            limit.seconds == edge_above(limit.stable_seconds * (1 + increases[limit.signal.removeprefix(INCREASE)]))
+            for limit in evidence.limits
+            if limit.stable_seconds
+        )
+    )
+
+
+def watch(evidence: Evidence, now: datetime) -> Evidence:
+    """Evidence to go on with after the promotion: what the stable version did is now the record to be held to."""
+    return evidence.model_copy(
+        update={
+            "started_at": now,
+            "interval_started_at": now,
+            "before": combined(combined(evidence.before, evidence.stable), evidence.open.stable),
+            "stable": Tally(),
+            "candidate": Tally(),
+            "recent": (),
+            "open": Interval(),
+            "block": Block(started_at=now),
+            "segments": (),
+            "intervals": 0,
+            "exceeded": (0,) * len(evidence.signals),
+            "increased": (0,) * len(evidence.signals),
+        }
+    )
 
 
 def share_observed(evidence: Evidence) -> tuple[int, int]:
     """Unpinned requests (stable, candidate) since the share of the traffic last changed."""
-    return (0, 0)
-
-
-def latency_quantile(samples: Sequence[PodSample], quantile: float) -> float | None:
-    """Seconds within which that share of the servers' requests ended, at the edge above; None without requests."""
-    return None
+    if not evidence.segments:
+        return (0, 0)
+    return (evidence.segments[-1].stable_requests, evidence.segments[-1].candidate_requests)
 
 
 def accumulate(evidence: Evidence, reading: Reading) -> Evidence:
-    """`evidence` with what the servers counted since the last reading."""
-    return evidence
+    """`evidence` with what the servers counted since the last reading; an interval that is over is closed."""
+    edges = edges_of(evidence)
+    known = {baseline.instance: baseline for baseline in evidence.baselines}
+    brought, synthetic = Interval(), evidence.synthetic
+    baselines: dict[str, Baseline] = {}
+    for sample in _watched(evidence, reading.samples):
+        new = _baseline(sample, counters_of(sample, evidence, edges), reading.warmup)
+        delta, golden = _since(known.get(sample.instance), new, evidence, sample.start_time)
+        who = "stable" if sample.revision == evidence.stable_revision else "candidate"
+        brought = brought.model_copy(update={who: combined(getattr(brought, who), delta)})
+        synthetic = _golden(synthetic, golden, who)
+        baselines[sample.instance] = new
+    added = {
+        "baselines": (*baselines.values(), *_absent(evidence, baselines, reading.now)),
+        "open": both(evidence.open, brought),
+        "segments": with_segment(evidence.segments, reading.share, brought),
+        "step": _step(evidence.step, reading.step, brought),
+        "synthetic": synthetic,
+    }
+    return closed(evidence.model_copy(update=added), reading.interval, reading.now)
+
+
+def _watched(evidence: Evidence, samples: Sequence[PodSample]) -> list[PodSample]:
+    """The servers that are counted: all of both versions, or a sample that stays the same while they live."""
+    room = _room(evidence)
+    known = {baseline.instance for baseline in evidence.baselines}
+    ordered = sorted(samples, key=lambda sample: (sample.instance not in known, sample.instance))
+    stable = [sample for sample in ordered if sample.revision == evidence.stable_revision]
+    candidate = [sample for sample in ordered if sample.revision == evidence.candidate_revision]
+    candidate = candidate[: max(room // 2, room - len(stable))]
+    return stable[: room - len(candidate)] + candidate
+
+
+def _room(evidence: Evidence) -> int:
+    return min(MAX_INSTANCES, MAX_REMEMBERED // len(evidence.signals))
+
+
+def _absent(evidence: Evidence, present: dict[str, Baseline], now: datetime) -> list[Baseline]:
+    """Servers that did not answer: their counts since the last reading come when they do."""
+    since = now.timestamp() - FORGET_SECONDS
+    absent = [b for b in evidence.baselines if b.instance not in present and b.until >= since]
+    return absent[: _room(evidence) - len(present)]
+
+
+def _baseline(sample: PodSample, counted: Tally, warmup: timedelta) -> Baseline:
+    return Baseline.model_construct(
+        instance=sample.instance,
+        until=sample.until,
+        warm=sample.until >= sample.start_time + warmup.total_seconds(),
+        requests=counted.requests,
+        bins=counted.bins,
+        compared=counted.compared,
+        compared_bins=counted.compared_bins,
+        bad=counted.bad,
+        squares=counted.squares,
+        synthetic=(sample.synthetic.n, sample.synthetic.errors.bad),
+    )
+
+
+def _since(old: Baseline | None, new: Baseline, evidence: Evidence, started: float) -> tuple[Tally, tuple[int, int]]:
+    """What one server counted since its baseline, and its golden samples; nothing before its warm-up is over."""
+    if old is None and new.warm and started >= evidence.started_at.timestamp():
+        old = Baseline(instance=new.instance, until=started)  # it has no warm-up: all of it counts
+    if old is None or not old.warm:
+        return Tally(), (0, 0)
+    if _fell(new, old) or new.synthetic[0] < old.synthetic[0]:
+        return _tally(new), new.synthetic
+    golden = (new.synthetic[0] - old.synthetic[0], max(0, new.synthetic[1] - old.synthetic[1]))
+    return combined(_tally(new), _tally(old), -1), golden
+
+
+def _tally(baseline: Baseline) -> Tally:
+    return Tally.model_construct(
+        requests=baseline.requests,
+        bins=baseline.bins,
+        compared=baseline.compared,
+        compared_bins=baseline.compared_bins,
+        bad=baseline.bad,
+        squares=baseline.squares,
+    )
+
+
+def _golden(seen: Synthetic, new: tuple[int, int], who: str) -> Synthetic:
+    if not new[0]:
+        return seen
+    answered, bad = f"{who}_requests", f"{who}_bad"
+    return seen.model_copy(
+        update={answered: getattr(seen, answered) + new[0], bad: getattr(seen, bad) + new[1]},
+    )
+
+
+def _step(seen: StepRequests, step: int, brought: Interval) -> StepRequests:
+    if seen.step != step:
+        seen = StepRequests(step=step)
+    return seen.model_copy(
+        update={
+            "stable": seen.stable + brought.stable.requests,
+            "candidate": seen.candidate + brought.candidate.requests,
+        }
+    )
