@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import itertools
 import re
-import stat
 import threading
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -16,9 +15,10 @@ from typing import Any
 import onnxruntime
 
 from tidegate.bundle.element_types import ELEMENT_TYPES
-from tidegate.bundle.errors import DigestMismatch, ModelInvalid, NotFound, UnsafeFile
+from tidegate.bundle.errors import ModelInvalid
 from tidegate.bundle.golden import GoldenSample, read_samples
 from tidegate.bundle.manifest import BundleDir, TensorSpec, read_bundle_dir
+from tidegate.bundle.verify import check_listing
 from tidegate_runtime import bfloat, devices, warmup
 from tidegate_runtime.interfaces import Array, Lane
 from tidegate_runtime.ort_errors import sentence
@@ -84,26 +84,13 @@ class OrtModel:
 def load(settings: Settings, lane: Lane) -> OrtModel:
     """Load, prove residency, warm up; raises TidegateError with one sentence."""
     bundle = read_bundle_dir(settings.bundle)
-    require_sizes(bundle)
+    check_listing(bundle)  # sizes and names; the digests were checked when it was fetched
     samples = read_samples(bundle)
     sessions = [_open(bundle, settings) for _ in range(settings.sessions)]
     require_interface(bundle, sessions[0])
     model = OrtModel(bundle, settings, _runner(sessions, bundle), samples)
     warmup.warm_up(model, settings, lane)
     return model
-
-
-def require_sizes(bundle: BundleDir) -> None:
-    """Every listed file is there as a plain file of its listed size; its digest was checked when it was fetched."""
-    for entry in bundle.manifest.files:
-        try:
-            found = (bundle.path / entry.path).lstat()
-        except FileNotFoundError:
-            raise NotFound("the bundle lists this file, and it is missing", where=entry.path) from None
-        if not stat.S_ISREG(found.st_mode):
-            raise UnsafeFile("not a regular file", where=entry.path)
-        if found.st_size != entry.bytes:
-            raise DigestMismatch(f"{found.st_size} bytes, the bundle lists {entry.bytes}", where=entry.path)
 
 
 def _open(bundle: BundleDir, settings: Settings) -> Any:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,16 @@ from onnx import TensorProto, helper, numpy_helper
 
 from tidegate.bundle.element_types import BY_ONNX_NUMBER
 from tidegate.bundle.golden import GoldenSample, write_sample
-from tidegate.bundle.manifest import FileEntry, Golden, Interface, Manifest, Model, TensorSpec, Tolerance
+from tidegate.bundle.manifest import (
+    FileEntry,
+    Golden,
+    Interface,
+    Manifest,
+    Model,
+    TensorSpec,
+    Tolerance,
+    read_bundle_dir,
+)
 from tidegate.bundle.write import write_manifest
 
 Array = NDArray[Any]
@@ -144,6 +154,17 @@ def write_manifest_of(
     )
     write_manifest(manifest, folder)
     return folder
+
+
+def with_interface(manifest: Manifest, interface: Interface) -> Manifest:
+    return replace(manifest, interface=interface)
+
+
+def rewrite_manifest(folder: Path, *, minimum_runtime: str) -> None:
+    """The same bundle, said to need another ONNX Runtime."""
+    manifest = read_bundle_dir(folder).manifest
+    (folder / "bundle.yaml").unlink()
+    write_manifest(replace(manifest, model=replace(manifest.model, minimum_runtime=minimum_runtime)), folder)
 
 
 def entry(folder: Path, path: str) -> FileEntry:

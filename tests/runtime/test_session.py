@@ -144,7 +144,7 @@ def test_a_missing_a_shorter_and_a_linked_file_are_refused_by_name(tmp_path: Pat
     content = sample.read_bytes()
 
     sample.write_bytes(content[:-1])
-    with pytest.raises(DigestMismatch, match=r"golden/1.npz: \d+ bytes, the bundle lists \d+"):
+    with pytest.raises(DigestMismatch, match=r"golden/1.npz: \d+ bytes, expected \d+"):
         session.load(settings_for(folder), lane)
     sample.unlink()
     with pytest.raises(NotFound, match=r"golden/1.npz"):

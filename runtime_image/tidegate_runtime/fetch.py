@@ -1,0 +1,34 @@
+"""`tidegate-runtime fetch URI DIR`: the init step of a pod; the server then finds a whole, verified bundle."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from tidegate_runtime.bundle_source import add_source_arguments, source_of
+from tidegate_runtime.outcome import add_log_argument, answer
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    add_source_arguments(parser)
+    parser.add_argument("directory", metavar="DIR", type=Path, help="new directory for the bundle")
+    add_log_argument(parser)
+
+
+def execute(arguments: argparse.Namespace) -> int:
+    """Fetch; the exit code."""
+    return answer(lambda: _fetch(arguments), arguments.termination_log)
+
+
+def _fetch(arguments: argparse.Namespace) -> dict[str, Any]:
+    from tidegate.bundle.fetch import fetch
+
+    fetched = fetch(source_of(arguments), arguments.directory)
+    return {
+        "digest": fetched.digest,
+        "version": fetched.manifest.version,
+        "bytesRead": fetched.bytes_read,
+        "hit": fetched.hit,
+        "seconds": round(fetched.seconds, 3),
+    }
