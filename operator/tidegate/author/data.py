@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import hashlib
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -60,9 +61,10 @@ def _read(path: Path) -> Mapping[str, Array]:
 
 def _numpy(path: Path) -> dict[str, Array]:
     try:
-        found = np.load(path, allow_pickle=False)
-        arrays = {MATRIX: found} if isinstance(found, np.ndarray) else {name: found[name] for name in found.files}
-    except (ValueError, OSError, KeyError, EOFError) as error:
+        with path.open("rb") as file:
+            found = np.load(file, allow_pickle=False)
+            arrays = {MATRIX: found} if isinstance(found, np.ndarray) else dict(found)
+    except (ValueError, OSError, KeyError, EOFError, zipfile.BadZipFile) as error:
         raise Invalid(
             f"cannot be read: {str(error)[:120]}",
             where=str(path),

@@ -86,7 +86,10 @@ def form_of(estimator: Any, example: DataSet | None) -> Form:
         return _columns(kinds, named=bool(names))
     if example is not None and len(example.columns) == 1:
         column = next(iter(example.columns.values()))
-        width = int(np.prod(column.shape[1:]))
+        if int(np.prod(column.shape[1:])) != width:
+            raise Invalid(
+                f"{int(np.prod(column.shape[1:]))} columns, the model was fitted on {width}", where=example.name
+            )
         return Form({INPUT: _kind_of(column)}, {INPUT: width})
     kinds = dict(zip(names or _numbered(width), _remembered(first, width), strict=False))
     return _columns(kinds, named=bool(names))

@@ -59,6 +59,11 @@ def initializers(model: onnx.ModelProto) -> Iterator[onnx.TensorProto]:
         yield from graph.initializer
 
 
+def is_quantized(model: onnx.ModelProto) -> bool:
+    """Whether any of it computes with few bits."""
+    return any(node.op_type.endswith(("quantizeLinear", "QuantizeLinear", "Integer")) for node in nodes(model))
+
+
 def tidy(model: onnx.ModelProto) -> None:
     """Mend what converters leave: an operator set listed twice, a first dimension without a name."""
     newest: dict[str, int] = {}

@@ -26,7 +26,7 @@ from tidegate.author.metrics import measure, predictions
 from tidegate.author.parity import Parity, compare_with
 from tidegate.author.provenance import created_at, environment, git_source
 from tidegate.author.request import DataSet, PackRequest
-from tidegate.author.session import Runner, Tensors, as_type, open_runner
+from tidegate.author.session import Runner, Tensors, as_pool, as_type, open_runner
 from tidegate.author.source import Estimator, OnnxFile, load
 from tidegate.author.weights import load_graph, write_split
 from tidegate.bundle.manifest import (
@@ -109,7 +109,7 @@ def _draft(loaded: OnnxFile | Estimator, request: PackRequest, folder: Path) -> 
         model = load_graph(loaded.path)
         write_split(model, loaded.path.parent, folder)
         interface = interface_of(model)
-        rows = _by_name(request.data, interface) if request.data else None
+        rows = as_pool(interface, _by_name(request.data, interface)) if request.data else None
         return _Draft(folder, model, interface, request.data, rows)
     example = request.data or _example(loaded.rows)
     model, original = convert(loaded.value, example, request.name)
@@ -172,7 +172,8 @@ def _source(folder: Path | None) -> Source | None:
 def _golden_request(draft: _Draft, request: PackRequest) -> proof.Wanted:
     known = pool.hints_from_graph(draft.model)
     ranges = {**known.ranges, **(pool.hints_from_columns(draft.rows) if draft.rows else {})}
-    hints = replace(known, ranges=ranges, dims=request.golden.dims)
+    chosen = {**known.categories, **(pool.categories_from_columns(draft.rows, known.words) if draft.rows else {})}
+    hints = replace(known, ranges=ranges, categories=chosen, dims=request.golden.dims)
     return proof.Wanted(request.golden, hints, draft.rows)
 
 

@@ -11,9 +11,10 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import onnx
+from onnx import numpy_helper
 
 from tidegate.author.graph import nodes
-from tidegate.author.session import Array, Runner, as_type
+from tidegate.author.session import Array, Runner, as_type, batched
 from tidegate.bundle.errors import GoldenInvalid, ModelInvalid
 from tidegate.bundle.manifest import Interface, TensorSpec
 
@@ -21,15 +22,17 @@ POOL_BYTES = 32 << 20
 ROWS_BY_WEIGHTS = ((2_000_000, 256), (50_000_000, 64))  # (weights, rows): larger models are run less often
 FEWEST_ROWS = 16
 DYNAMIC_SIZE = 8
+PICKS, PASSES = ("Gather", "ArrayFeatureExtractor"), ("Identity", "Reshape", "Squeeze", "Cast")
 TEXTS = 256
 INTEGER_TOPS = (1000, 100, 10, 2, 1)  # an embedding of 10 rows refuses the index 11: smaller ones are tried in turn
 
 
 @dataclass(frozen=True, slots=True)
 class Hints:
-    """What is known about good inputs: per input the low and high end of each column, and words the model knows."""
+    """What is known about good inputs: per input the ends of each column or its categories, and words of any text."""
 
     ranges: Mapping[str, tuple[Array, Array]] = field(default_factory=dict)
+    categories: Mapping[str, Sequence[Sequence[str]]] = field(default_factory=dict)
     words: Sequence[str] = ()
     dims: Mapping[str, int] = field(default_factory=dict)
 
@@ -47,7 +50,27 @@ def hints_from_graph(model: onnx.ModelProto) -> Hints:
     for tensor in model.graph.initializer:
         if tensor.data_type == onnx.TensorProto.STRING:
             words.update(dict.fromkeys(text.decode("utf-8", "replace") for text in tensor.string_data[:TEXTS]))
-    return Hints(ranges, tuple(list(words)[: 4 * TEXTS]))
+    return Hints(ranges, _categories(model.graph), tuple(list(words)[: 4 * TEXTS]))
+
+
+def _categories(graph: onnx.GraphProto) -> dict[str, list[list[str]]]:
+    """The texts that encoders know, by the input and column that each reads."""
+    picks = {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer if tensor.dims == [1]}
+    origin = {value.name: (value.name, 0) for value in graph.input}
+    found: dict[str, dict[int, list[str]]] = {}
+    for node in graph.node:
+        if not node.input or node.input[0] not in origin:
+            continue
+        name, column = origin[node.input[0]]
+        if node.op_type in PICKS and node.input[1] in picks:
+            column = int(picks[node.input[1]][0])
+        if node.op_type in (*PICKS, *PASSES):
+            origin[node.output[0]] = (name, column)
+        for attribute in node.attribute:
+            if attribute.name == "cats_strings":
+                found.setdefault(name, {})[column] = [text.decode("utf-8", "replace") for text in attribute.strings]
+    whole = {name: columns for name, columns in found.items() if sorted(columns) == list(range(len(columns)))}
+    return {name: [columns[number] for number in range(len(columns))] for name, columns in whole.items()}
 
 
 def _thresholds(node: onnx.NodeProto) -> tuple[Array, Array] | None:
@@ -75,6 +98,19 @@ def hints_from_columns(columns: Mapping[str, Array]) -> Mapping[str, tuple[Array
         for name, array in columns.items()
         if array.dtype.kind in "iuf" and array.size
     }
+
+
+def categories_from_columns(columns: Mapping[str, Array], words: Sequence[str]) -> dict[str, list[list[str]]]:
+    """Per column of given texts those that the model itself holds as a word: then nothing of the data is published."""
+    known = set(words)
+    found = {}
+    for name, array in columns.items():
+        if array.dtype.kind != "O":
+            continue
+        columns_of = array.reshape(len(array), -1).T.tolist()
+        if all(2 * sum(text in known for text in column) > len(column) for column in columns_of):
+            found[name] = [sorted(known & set(column)) for column in columns_of]
+    return found
 
 
 def pool_rows(weights: int, interface: Interface) -> int:
@@ -108,7 +144,7 @@ class PoolMaker:
         for top in INTEGER_TOPS:
             inputs = self.inputs(rows, top)
             try:
-                runner.run(inputs)
+                runner.run_pool(inputs)
             except ModelInvalid as error:
                 refusal = error.what
                 continue
@@ -124,18 +160,20 @@ class PoolMaker:
     ) -> Array:
         random, tempers = chance
         shape = _shape(tensor, self.hints.dims)
-        if shape and isinstance(tensor.shape[0], str):
-            shape = (rows, *shape[1:])
+        shape = (rows, *shape[1:]) if batched(self.interface) else (rows, *shape)
         kind = tensor.element_type
         if kind == "BYTES":
-            return self._texts(random, shape)
+            return self._texts(tensor.name, random, shape)
         if kind == "BOOL":
             return as_type(random.integers(0, 2, shape), kind)
         if kind.startswith(("INT", "UINT")):
             return as_type(random.integers(0, integer_top, shape), kind)
         return as_type(self._numbers(tensor.name, random, shape, tempers), kind)
 
-    def _texts(self, random: np.random.Generator, shape: tuple[int, ...]) -> Array:
+    def _texts(self, name: str, random: np.random.Generator, shape: tuple[int, ...]) -> Array:
+        if (columns := self.hints.categories.get(name)) and len(columns) in (1, shape[-1]):
+            drawn = [random.choice(words, size=shape[:-1]) for words in (list(columns) * shape[-1])[: shape[-1]]]
+            return as_type(np.stack(drawn, axis=-1), "BYTES")
         words = [word for word in self.hints.words if word.strip()] or ["tide", "gate", "model", "sample", ""]
         count = int(np.prod(shape))
         single = random.integers(0, 2, count) == 0  # a category is one word, a text is several
@@ -147,8 +185,8 @@ class PoolMaker:
     def _numbers(self, name: str, random: np.random.Generator, shape: tuple[int, ...], tempers: Array) -> Array:
         """Values within the known range of each column, else normal ones; some rows faint, some sparse, some strong."""
         spread = (len(shape) - 1) * (1,)
-        strong = np.resize(tempers[0], shape[0]).reshape(-1, *spread) if shape else tempers[0][0]
-        dense = np.resize(tempers[1], shape[0]).reshape(-1, *spread) if shape else tempers[1][0]
+        strong = np.resize(tempers[0], shape[0]).reshape(-1, *spread)
+        dense = np.resize(tempers[1], shape[0]).reshape(-1, *spread)
         kept = random.random(shape) < dense
         if (known := self._range(name, shape[1:])) is not None:
             low, high = known
@@ -160,14 +198,15 @@ class PoolMaker:
 
     def _range(self, name: str, columns: tuple[int, ...]) -> tuple[Array, Array] | None:
         known = self.hints.ranges.get(name)
-        if known is None or not columns or len(known[0]) > columns[0]:
+        rank = known[0].ndim if known else 0
+        if known is None or not 0 < rank <= len(columns) or len(known[0]) > columns[-rank]:
             return None
-        missing = columns[0] - len(known[0])  # columns that no tree looks at
+        missing = columns[-rank] - len(known[0])  # columns that no tree looks at
         low, high = (
             np.concatenate([end, np.full((missing, *end.shape[1:]), fill)])
             for end, fill in zip(known, (0, 1), strict=True)
         )
-        return (low, high) if low.shape == columns else None
+        return (low, high) if low.shape == columns[-rank:] else None
 
 
 def _tempers(random: np.random.Generator, rows: int) -> Array:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import zipfile
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,12 +13,13 @@ import onnx
 
 from tidegate.author.damage import DamagedModels, weights_of
 from tidegate.author.golden import ENOUGH, Chooser, Proof, given_samples, prove, prove_repeatable, tolerances
+from tidegate.author.graph import is_quantized
 from tidegate.author.pool import Hints, PoolMaker, pool_rows
 from tidegate.author.request import GENERATED, HELDOUT, NONE, GoldenRequest
 from tidegate.author.session import Runner, Tensors, as_type, rows_of, take
 from tidegate.bundle.errors import GoldenInvalid
 from tidegate.bundle.golden import GoldenSample, read_sample_files, write_sample
-from tidegate.bundle.manifest import MAX_GOLDEN, Golden
+from tidegate.bundle.manifest import MAX_GOLDEN, Golden, Tolerance
 from tidegate.errors import Invalid
 
 MAX_SECONDS = 5.0
@@ -63,15 +65,16 @@ def golden(folder: Path, model: onnx.ModelProto, runner: Runner, wanted: Wanted)
         return Outcome(None, warnings=["no golden samples: damage to this bundle will only show in its traffic"])
     models = DamagedModels(model, folder, runner.interface)
     damages = list(models.damages())
-    rules = tolerances(runner.interface)
+    rules = tolerances(runner.interface, quantized=is_quantized(model))
     if wanted.request.source in (GENERATED, HELDOUT):
         inputs = _pool(model, runner, wanted)
         chooser = Chooser(runner.interface, rules, inputs, runner.run_pool(inputs))
-        samples = chooser.samples(models, damages, _count(wanted.request))
+        chosen = chooser.requests(models, damages, _count(wanted.request))
+        samples = [GoldenSample(request, runner.run(request)) for request in chosen]
     else:
-        samples = _given(Path(wanted.request.source), runner)
+        samples = _given(Path(wanted.request.source), runner, rules)
     _require_quick(samples, runner)
-    prove_repeatable(samples, folder / "model.onnx", runner.interface)
+    prove_repeatable(samples, folder / "model.onnx", runner.interface, rules)
     proof = prove(samples, models, damages, rules)
     files = _written(samples, folder, runner)
     source = wanted.request.source if wanted.request.source in (GENERATED, HELDOUT) else "user"
@@ -95,14 +98,14 @@ def _pool(model: onnx.ModelProto, runner: Runner, wanted: Wanted) -> Tensors:
     return PoolMaker(runner.interface, wanted.hints, wanted.request.seed).running(runner, rows)
 
 
-def _given(path: Path, runner: Runner) -> list[GoldenSample]:
+def _given(path: Path, runner: Runner, rules: tuple[Tolerance, ...]) -> list[GoldenSample]:
     """Samples of the user's: an npz with an array per input (and per output, then these must be the answers)."""
     if not path.is_file():
         raise Invalid("no such file", where=str(path), do="--golden takes generated, heldout, none or an npz file")
     try:
-        with np.load(path, allow_pickle=False) as found:
-            arrays = {name: found[name] for name in found.files}
-    except (OSError, ValueError, EOFError, KeyError) as error:
+        with path.open("rb") as file:
+            arrays = dict(np.load(file, allow_pickle=False))
+    except (OSError, ValueError, EOFError, KeyError, TypeError, zipfile.BadZipFile) as error:
         raise GoldenInvalid(f"cannot be read as npz: {str(error)[:120]}", where=str(path)) from None
     interface = runner.interface
     known = {tensor.name: tensor for tensor in (*interface.inputs, *interface.outputs)}
@@ -114,7 +117,7 @@ def _given(path: Path, runner: Runner) -> list[GoldenSample]:
             raise GoldenInvalid(f"there is nothing for the input '{tensor.name}'", where=str(path))
     typed = {name: as_type(array, known[name].element_type) for name, array in arrays.items()}
     inputs = {tensor.name: typed.pop(tensor.name) for tensor in interface.inputs}
-    return given_samples(inputs, typed, runner)
+    return given_samples(inputs, typed, runner, rules)
 
 
 def _require_quick(samples: list[GoldenSample], runner: Runner) -> None:

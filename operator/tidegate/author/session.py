@@ -110,8 +110,15 @@ def rows_of(tensors: Tensors) -> int:
 
 
 def request_of(interface: Interface, pool: Tensors, rows: Sequence[int]) -> dict[str, Array]:
-    """What is sent for these rows of a pool (or, of its answers, what comes back)."""
+    """What is sent for these rows of a pool; where the model takes no batches, for the only one."""
     return take(pool, list(rows)) if batched(interface) else take(pool, rows[0])
+
+
+def as_pool(interface: Interface, rows: Tensors) -> dict[str, Array]:
+    """Rows of data as a pool: a model that takes one row at a time gets each as a batch of one."""
+    ranks = {tensor.name: len(tensor.shape) for tensor in interface.inputs}
+    alone = not batched(interface)
+    return {name: array[:, None] if alone and array.ndim == ranks[name] else array for name, array in rows.items()}
 
 
 def take(tensors: Tensors, rows: Any) -> dict[str, Array]:

@@ -1,0 +1,268 @@
+"""Packing ONNX files: weights split by content, bytes that repeat, and files that are no models."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+from onnx import TensorProto, helper
+
+from tidegate.author import GoldenRequest
+from tidegate.author.golden import NotRepeatable
+from tidegate.bundle.errors import GoldenInvalid, ModelInvalid
+from tidegate.bundle.verify import verify_dir
+from tidegate.errors import Invalid, TidegateError
+
+
+def test_a_packed_model_is_a_bundle_that_verifies(packed: Any, linear: Any) -> None:
+    result = packed(linear())
+
+    assert verify_dir(result.bundle.path).digest == result.bundle.digest
+    assert result.bundle.manifest.interface.inputs[0].shape == ("batch", 4)
+
+
+def test_packing_twice_gives_the_same_digest(packed: Any, linear: Any) -> None:
+    source = linear()
+
+    assert packed(source).bundle.digest == packed(source).bundle.digest
+
+
+def test_the_time_of_creation_comes_from_source_date_epoch_only(
+    packed: Any, linear: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = linear()
+    assert packed(source).bundle.manifest.created_at == ""
+
+    monkeypatch.setenv("SOURCE_DATE_EPOCH", "86400")
+
+    assert packed(source).bundle.manifest.created_at == "1970-01-02T00:00:00Z"
+
+
+def test_a_tensor_of_a_mebibyte_becomes_a_file_named_by_its_content(packed: Any, linear: Any) -> None:
+    bundle = packed(linear(512, 512)).bundle
+
+    (weights,) = [entry for entry in bundle.manifest.files if entry.path.startswith("weights/")]
+    assert weights.path == f"weights/{weights.sha256[:16]}.bin"
+    assert weights.bytes == 512 * 512 * 4
+
+
+def test_equal_tensors_share_one_file(packed: Any, onnx_file: Any) -> None:
+    weight = np.full((512, 512), 0.01, np.float32)
+    weight[0] = 1
+    source = onnx_file(
+        [helper.make_node("MatMul", ["x", "A"], ["h"]), helper.make_node("MatMul", ["h", "B"], ["y"])],
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["batch", 512])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["batch", 512])],
+        {"A": weight, "B": weight},
+    )
+
+    files = [entry.path for entry in packed(source).bundle.manifest.files]
+
+    assert len([path for path in files if path.startswith("weights/")]) == 1
+
+
+def test_external_data_of_the_exporter_is_split_the_same_way(packed: Any, linear: Any) -> None:
+    inside = linear(512, 512)
+    model = onnx.load(inside)
+    outside = inside.parent / "external.onnx"
+    onnx.save(model, outside, save_as_external_data=True, location="all.data", size_threshold=0)
+
+    names = [{e.path for e in packed(path).bundle.manifest.files} for path in (inside, outside)]
+
+    assert names[0] == names[1]
+
+
+def test_a_model_packed_from_external_data_answers_like_the_original(packed: Any, linear: Any) -> None:
+    source = linear(512, 512)
+    x = np.random.default_rng(3).standard_normal((2, 512)).astype(np.float32)
+
+    bundle = packed(source).bundle
+
+    answers = [_run(path, x) for path in (source, bundle.path / "model.onnx")]
+    np.testing.assert_array_equal(*answers)
+
+
+def _run(path: Path, x: Any) -> Any:
+    return onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"]).run(None, {"x": x})[0]
+
+
+def test_cut_off_external_data_is_named(packed: Any, linear: Any) -> None:
+    source = linear(512, 512)
+    onnx.save(onnx.load(source), source, save_as_external_data=True, location="all.data", size_threshold=0)
+    data = source.parent / "all.data"
+    data.write_bytes(data.read_bytes()[:-1])
+
+    with pytest.raises(Invalid, match=r"all\.data: tensor W needs 1048576 bytes"):
+        packed(source)
+
+
+def test_external_data_outside_the_folder_is_refused(packed: Any, linear: Any) -> None:
+    source = linear()
+    model = onnx.load(source)
+    tensor = model.graph.initializer[0]
+    tensor.data_location = TensorProto.EXTERNAL
+    tensor.external_data.add(key="location", value="../secret")
+    source.write_bytes(model.SerializeToString())
+
+    with pytest.raises(Invalid, match="outside the model's folder"):
+        packed(source)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "not an ONNX model"),
+        (b"garbage that is no model at all", "not an ONNX model"),
+        (b"\x89HDF\r\n\x1a\n" + bytes(64), "Keras"),
+        (b"\x1c\x00\x00\x00TFL3" + bytes(64), "TensorFlow Lite"),
+        (b"PK\x03\x04" + bytes(64), "zip archive"),
+        (b"tree\nversion=v4\n", "LightGBM"),
+        (b'{"learner":{}}', "XGBoost"),
+    ],
+)
+def test_other_formats_are_told_by_their_content(packed: Any, tmp_path: Path, content: bytes, message: str) -> None:
+    source = tmp_path / "model.onnx"
+    source.write_bytes(content)
+
+    with pytest.raises(TidegateError, match=message):
+        packed(source)
+
+
+def test_a_truncated_model_leaves_nothing_behind(packed: Any, linear: Any, tmp_path: Path) -> None:
+    source = linear(64, 64)
+    source.write_bytes(source.read_bytes()[:-200])
+
+    with pytest.raises(TidegateError):
+        packed(source)
+
+    assert [path.name for path in tmp_path.iterdir()] == ["source"]
+
+
+def test_a_folder_with_something_in_it_is_never_overwritten(packed: Any, linear: Any, tmp_path: Path) -> None:
+    (tmp_path / "there").mkdir()
+    (tmp_path / "there" / "mine").write_text("x")
+
+    with pytest.raises(Invalid, match="exists already"):
+        packed(linear(), out=tmp_path / "there")
+
+
+@pytest.mark.parametrize("fields", [{"name": "../x"}, {"version": ""}, {"version": "1 0"}])
+def test_names_and_versions_that_no_bundle_can_have_are_refused(packed: Any, linear: Any, fields: Any) -> None:
+    with pytest.raises(Invalid, match="cannot be a"):
+        packed(linear(), **fields)
+
+
+def test_a_model_that_draws_lots_is_refused(packed: Any, onnx_file: Any) -> None:
+    source = _random_model(onnx_file)
+
+    with pytest.raises(NotRepeatable, match="another 'y'"):
+        packed(source)
+
+
+def test_a_model_that_draws_lots_packs_without_golden_samples(packed: Any, onnx_file: Any) -> None:
+    result = packed(_random_model(onnx_file), golden=GoldenRequest("none"))
+
+    assert result.bundle.manifest.golden is None
+    assert "no golden samples" in result.warnings[0]
+
+
+def _random_model(onnx_file: Callable[..., Path]) -> Path:
+    return onnx_file(
+        [helper.make_node("RandomNormalLike", ["x"], ["n"]), helper.make_node("Add", ["x", "n"], ["y"])],
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["batch", 3])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["batch", 3])],
+    )
+
+
+def test_an_answer_that_depends_on_the_other_rows_of_a_batch_is_refused(packed: Any, onnx_file: Any) -> None:
+    source = onnx_file(
+        [
+            helper.make_node("ReduceMax", ["x", "axes"], ["m"], keepdims=1),
+            helper.make_node("Sub", ["x", "m"], ["y"]),
+        ],
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["batch", 3])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["batch", 3])],
+        {"axes": np.array([0], np.int64)},
+    )
+
+    with pytest.raises(NotRepeatable, match="one row at a time"):
+        packed(source)
+
+
+def test_a_fixed_batch_of_one_is_proved_one_request_at_a_time(packed: Any, onnx_file: Any) -> None:
+    weight = np.random.default_rng(0).standard_normal((4, 3)).astype(np.float32)
+    source = onnx_file(
+        [helper.make_node("MatMul", ["x", "W"], ["y"])],
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, 4])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, [1, 3])],
+        {"W": weight},
+    )
+
+    damage = packed(source).bundle.manifest.parity["goldenDamage"]
+
+    assert damage["noticed"] == damage["tried"] == 3
+
+
+def test_types_that_no_request_can_carry_are_refused(packed: Any, onnx_file: Any) -> None:
+    source = onnx_file(
+        [helper.make_node("SequenceConstruct", ["x"], ["y"])],
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["batch", 3])],
+        [helper.make_tensor_sequence_value_info("y", TensorProto.FLOAT, None)],
+    )
+
+    with pytest.raises(ModelInvalid, match="'y' is a sequence"):
+        packed(source)
+
+
+def test_integer_inputs_that_index_a_small_table_are_found(packed: Any, onnx_file: Any) -> None:
+    table = np.random.default_rng(0).standard_normal((5, 3)).astype(np.float32)
+    source = onnx_file(
+        [helper.make_node("Gather", ["table", "ids"], ["y"])],
+        [helper.make_tensor_value_info("ids", TensorProto.INT64, ["batch"])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["batch", 3])],
+        {"table": table},
+    )
+
+    assert packed(source).bundle.manifest.golden is not None
+
+
+def test_golden_samples_of_the_user_are_published_and_said_so(packed: Any, linear: Any, tmp_path: Path) -> None:
+    np.savez(tmp_path / "real.npz", x=np.eye(4))
+
+    result = packed(linear(), golden=GoldenRequest(str(tmp_path / "real.npz")))
+
+    assert result.bundle.manifest.golden.source == "user"
+    assert "real rows are published" in result.notes[0]
+
+
+def test_expected_outputs_of_the_user_must_be_what_the_model_answers(packed: Any, linear: Any, tmp_path: Path) -> None:
+    np.savez(tmp_path / "wrong.npz", x=np.eye(4), y=np.zeros((4, 3)))
+
+    with pytest.raises(GoldenInvalid, match="does not answer what the samples expect"):
+        packed(linear(), golden=GoldenRequest(str(tmp_path / "wrong.npz")))
+
+
+@pytest.mark.parametrize(
+    ("arrays", "message"),
+    [({"z": np.eye(4)}, "'z' is no input or output"), ({"y": np.eye(3)}, "nothing for the input 'x'")],
+)
+def test_golden_files_with_other_names_are_refused(
+    packed: Any, linear: Any, tmp_path: Path, arrays: Any, message: str
+) -> None:
+    np.savez(tmp_path / "names.npz", **arrays)
+
+    with pytest.raises(GoldenInvalid, match=message):
+        packed(linear(), golden=GoldenRequest(str(tmp_path / "names.npz")))
+
+
+def test_files_beside_the_model_are_listed(packed: Any, linear: Any, tmp_path: Path) -> None:
+    (tmp_path / "labels.txt").write_text("a\nb\nc\n")
+
+    bundle = packed(linear(), files=(tmp_path / "labels.txt",)).bundle
+
+    assert bundle.manifest.entry("labels.txt").bytes == 6
