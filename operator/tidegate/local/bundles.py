@@ -11,7 +11,6 @@ from pathlib import Path
 from tidegate.api.bundle import BundleSource, SecretRef
 from tidegate.bundle.cache import Cache, Lease
 from tidegate.bundle.fetch import Fetched, resolve
-from tidegate.bundle.preflight import preflight_manifest
 from tidegate.bundle.source import Access, Source
 from tidegate.errors import Invalid, TidegateError
 from tidegate.local.failures import failure_of
@@ -59,9 +58,7 @@ class Bundles:
 
     def _resolve(self, wanted: BundleSource) -> Resolution:
         source = self._source(wanted)
-        found = resolve(source)
-        preflight_manifest(found.manifest)
-        pinned = Source(source.uri, found.digest, source.public_key, source.access)
+        pinned = Source(source.uri, resolve(source).digest, source.public_key, source.access)
         return resolution(wanted.uri, self._cache.fetch(pinned))
 
     async def local(self, record: RevisionRecord, credentials: SecretRef | None) -> Path:

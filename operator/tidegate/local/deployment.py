@@ -164,11 +164,14 @@ class Deployment:
         self._resolve(plan.resolve)
         self.fleet.start(plan.revisions)
         self._route = wanted_route(self.name, self.spec, plan, self.fleet, self._route)
+        before = self._around.front.observed(self.name)
         await self._around.front.set(self._route)
+        in_use = self._around.front.observed(self.name)
+        if in_use != before:
+            self._around.changed.set()  # the next plan may build on it
         if plan.stable:
             self._around.state.save_stable(plan.stable)
-        in_use = self._around.front.observed(self.name).weights
-        self.fleet.stop_others(plan.revisions, in_use)
+        self.fleet.stop_others(plan.revisions, in_use.weights)
         await self._requests.carry_out(plan, self.spec.rollout.analysis.interval)
         self._forget(plan)
 

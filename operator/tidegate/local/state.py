@@ -89,6 +89,7 @@ class State:
         deadline = time.monotonic() + LOCK_PATIENCE_SECONDS
         while not locked(self._lock, fcntl.LOCK_EX):
             if time.monotonic() > deadline:
+                self.close()
                 raise AlreadyRunning(
                     "another `tidegate run` has this state",
                     where=str(self.folder),

@@ -1,0 +1,90 @@
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from tidegate.errors import Invalid
+from tidegate.local.manifest import ManifestFile
+
+GOOD = """\
+apiVersion: serving.tidegate.io/v1alpha1
+kind: ModelDeployment
+metadata: {name: fraud}
+spec: {bundle: {uri: "s3://models/fraud/1"}}
+"""
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> ManifestFile:
+    path = tmp_path / "m.yaml"
+    path.write_text(GOOD)
+    found = ManifestFile(path)
+    found.read()
+    return found
+
+
+def seen(file: ManifestFile) -> bool:
+    """Two looks: content counts when it stays for two."""
+    return any([file.changed(), file.changed()])
+
+
+def rewrite(file: ManifestFile, text: str) -> None:
+    file.path.write_text(text)
+    stamp = file.path.stat().st_mtime_ns + 1_000_000
+    os.utime(file.path, ns=(stamp, stamp))
+
+
+def test_a_file_that_stays_is_not_read_again(file: ManifestFile) -> None:
+    assert not seen(file)
+
+
+def test_new_content_is_taken(file: ManifestFile) -> None:
+    rewrite(file, GOOD.replace("fraud/1", "fraud/2"))
+
+    assert seen(file)
+    assert file.deployments[0].spec.bundle.uri == "s3://models/fraud/2"
+    assert file.problem == ""
+
+
+def test_nonsense_keeps_the_last_good_manifest_and_names_the_line(file: ManifestFile) -> None:
+    rewrite(file, GOOD.replace("uri:", "url:"))
+
+    assert seen(file)
+    assert file.deployments[0].spec.bundle.uri == "s3://models/fraud/1"
+    assert f"{file.path}:4" in file.problem
+
+
+def test_a_deleted_file_keeps_the_last_good_manifest(file: ManifestFile) -> None:
+    file.path.unlink()
+
+    assert seen(file)
+    assert file.deployments[0].metadata.name == "fraud"
+    assert "gone" in file.problem
+
+
+def test_a_repaired_file_is_taken_again(file: ManifestFile) -> None:
+    rewrite(file, "nonsense")
+    assert seen(file)
+    rewrite(file, GOOD + "\n")
+
+    assert seen(file)
+    assert file.problem == ""
+
+
+def test_a_file_that_is_still_being_written_is_waited_for(file: ManifestFile) -> None:
+    rewrite(file, "")
+    assert not file.changed()
+    rewrite(file, GOOD.replace("fraud/1", "fraud/3"))
+
+    assert seen(file)
+    assert file.deployments[0].spec.bundle.uri.endswith("/3")
+
+
+def test_two_deployments_of_one_name_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "m.yaml"
+    path.write_text(GOOD + "---\n" + GOOD.replace("name: fraud", "name: fraud, namespace: other"))
+
+    with pytest.raises(Invalid, match="more than one ModelDeployment is called fraud"):
+        ManifestFile(path).read()

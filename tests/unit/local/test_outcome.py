@@ -1,0 +1,30 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from tidegate.api.status import ModelDeploymentStatus
+from tidegate.local.outcome import Outcome, outcome, overall, settled
+
+Make = Callable[..., ModelDeploymentStatus]
+
+
+def test_promoted_and_ready_is_zero(status: Make) -> None:
+    assert outcome(status("Promoted", "Ready"), 1) is Outcome.SERVING
+
+
+def test_rejected_while_the_stable_version_serves_is_three(status: Make) -> None:
+    assert outcome(status("Stalled", "Ready"), 1) is Outcome.RETURNED
+
+
+def test_rejected_with_nothing_that_serves_is_one(status: Make) -> None:
+    assert outcome(status("Stalled"), 1) is Outcome.FAILED
+
+
+def test_a_status_of_the_spec_before_says_nothing(status: Make) -> None:
+    assert outcome(status("Promoted", "Ready"), 2) is Outcome.UNSETTLED
+
+
+def test_of_several_deployments_a_failed_one_decides() -> None:
+    assert overall([Outcome.SERVING, Outcome.FAILED, Outcome.RETURNED]) is Outcome.FAILED
+    assert overall([Outcome.SERVING, Outcome.RETURNED]) is Outcome.RETURNED
+    assert not settled([Outcome.SERVING, Outcome.UNSETTLED])
