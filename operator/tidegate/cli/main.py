@@ -78,6 +78,16 @@ def cli(ctx: click.Context, debug: bool) -> None:
     ctx.obj = {"debug": debug}
 
 
+def bug(error: Exception) -> TidegateError:
+    """What we did not foresee, as a sentence; the traceback is one flag away."""
+    first_line = str(error).partition("\n")[0]
+    return TidegateError(
+        f"a bug in tidegate: {type(error).__name__}: {first_line}",
+        do="run it again with --debug before the command and report what it prints",
+        reason="Bug",
+    )
+
+
 def main() -> None:
     """Run the command line; every error ends in one sentence and a documented exit code, never in a traceback."""
     debug = "--debug" in sys.argv
@@ -97,4 +107,8 @@ def main() -> None:
     except BrokenPipeError:
         sys.stderr.close()  # the reader left (`| head`): nothing to say, and nobody to say it to
         sys.exit(1)
+    except Exception as error:  # noqa: BLE001 - the last line of defence: whoever is at the prompt gets a sentence
+        if debug:
+            raise
+        sys.exit(fail(bug(error)))
     sys.exit(code if isinstance(code, int) else 0)
