@@ -51,7 +51,8 @@ class InternalServer:
         self._comparing = LowPriority("compare")
         self._token = TokenFile(parts.settings.internal_token_file)
         self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._loop.run_forever, name="metrics", daemon=True)
+        self._thread = threading.Thread(target=self._live_on_loop, name="metrics", daemon=True)
+        self._listening: asyncio.Server | None = None
         self._http = Rules(self._respond, lambda path: MAX_COMPARE if path == "/internal/compare" else MAX_JSON)
         self._open: dict[str, dict[str, Endpoint]] = {
             "/livez": {"GET": self._live},
@@ -74,20 +75,25 @@ class InternalServer:
         self._comparing.start()
         self._thread.start()
         serving = self._loop.create_server(lambda: Connection(self._http), sock=listening, backlog=128)
-        asyncio.run_coroutine_threadsafe(serving, self._loop).result(timeout=STOP_SECONDS)
+        self._listening = asyncio.run_coroutine_threadsafe(serving, self._loop).result(timeout=STOP_SECONDS)
         return int(listening.getsockname()[1])
 
     def stop(self) -> None:
         """Close every connection and end the threads; probes fail from now on."""
         self._synthetic.stop()
         self._comparing.stop()
-        self._loop.call_soon_threadsafe(self._close)
-        self._thread.join(timeout=STOP_SECONDS)
+        if self._listening is not None:
+            self._loop.call_soon_threadsafe(self._loop.stop)
+            self._thread.join(timeout=STOP_SECONDS)
 
-    def _close(self) -> None:
+    def _live_on_loop(self) -> None:
+        self._loop.run_forever()
+        if self._listening is not None:
+            self._listening.close()
         for transport in list(self._http.connections):
-            transport.close()
-        self._loop.stop()
+            transport.abort()
+        self._loop.run_until_complete(asyncio.sleep(0))  # the transports close their sockets here
+        self._loop.close()
 
     # routes
 

@@ -62,7 +62,7 @@ class Rules:
 
     respond: Respond
     limit: Callable[[str], int]  # the largest body that a path takes
-    connections: set[asyncio.BaseTransport] = field(default_factory=set)
+    connections: set[asyncio.Transport] = field(default_factory=set)
 
 
 class Connection(asyncio.Protocol):
