@@ -107,7 +107,7 @@ def main() -> None:
     except BrokenPipeError:
         sys.stderr.close()  # the reader left (`| head`): nothing to say, and nobody to say it to
         sys.exit(1)
-    except Exception as error:  # noqa: BLE001 - the last line of defence: whoever is at the prompt gets a sentence
+    except Exception as error:  # the last line of defence: whoever is at the prompt gets a sentence
         if debug:
             raise
         sys.exit(fail(bug(error)))
