@@ -24,6 +24,7 @@ except ImportError:  # no wheel for this Python: orjson and numpy stand in
 SMALL: Final = 2048
 COUNTED: Final = 1 << 22  # bodies above this have their commas counted before they are parsed: a number takes 24 bytes
 MOST_LISTS: Final = 1 << 20
+BRACKET: Final = ord("[")
 WIDE: Final = {"d": np.dtype("f8"), "i": np.dtype("i8"), "u": np.dtype("u8")}
 Shape = tuple[int, ...]
 
@@ -74,7 +75,8 @@ def _plain(document: Any) -> Any:
     if not isinstance(document, simdjson.Object):
         return None
     plain: dict[str, Any] = {}
-    for key, value in document.items():
+    for key in document.keys():  # noqa: SIM118 - and not items(): it would turn every array into a list
+        value = document[key]
         if key == "inputs" and isinstance(value, simdjson.Array):
             plain[key] = [_plain_tensor(item) for item in value]
         else:
@@ -85,7 +87,7 @@ def _plain(document: Any) -> Any:
 def _plain_tensor(item: Any) -> Any:
     if not isinstance(item, simdjson.Object):
         return item
-    return {key: value if key == "data" else _value(value) for key, value in item.items()}
+    return {key: item[key] if key == "data" else _value(item[key]) for key in item.keys()}  # noqa: SIM118
 
 
 def _value(value: Any) -> Any:
@@ -170,11 +172,11 @@ def _narrowed(carrier: Carrier, wide: Array) -> Array:
 def check_for_stray_lists(text: bytes | bytearray | memoryview, tensors: list[tuple[Any, Shape]], others: int) -> None:
     """Refuse lists deeper than the shape in what simdjson read: it would flatten them.
 
-    Counting the brackets takes 15 µs where looking at each value takes 3 ms; the values are looked at only when there
-    are more brackets than the `others` lists of the request and its tensors need (texts may hold some, too).
+    Counting brackets takes 30 µs (bytes.count: 240) where looking at each value takes 3 ms; the values are looked at
+    only when there are more than the `others` lists of the request and its tensors need (texts may hold some, too).
     """
     expected = others + sum(_lists(values, shape) for values, shape in tensors)
-    if bytes(text).count(b"[") == expected:
+    if np.count_nonzero(np.frombuffer(text, np.uint8) == BRACKET) == expected:
         return
     for values, shape in tensors:
         if simdjson is not None and isinstance(values, simdjson.Array):
