@@ -25,6 +25,7 @@ from tidegate.bundle.manifest import Interface
 
 STATISTICS = ("nodes_hitrates", "nodes_hitrates_as_tensor")  # of the training; they change no answer
 SHARE = 0.01  # of all parameters: smaller tensors are not damaged in turn
+ROUNDING = 1e-7
 PLAIN = Settings(optimize=False)
 
 
@@ -134,11 +135,11 @@ class DamagedModels:
         self._open = self._open_replaceable()
 
     def damages(self) -> Iterator[Damage]:
-        """Every damage that changes its weight at all (a constant tensor cannot be permuted)."""
+        """Every damage that changes its weight by more than rounding (a constant tensor cannot be permuted)."""
         for weight in self._weights.values():
             values = self._values(weight)
             for how, change in DAMAGES.items():
-                if not np.array_equal(change(values, 0), values):
+                if _differs(change(values, 0), values):
                     yield Damage(weight.name, how)
 
     @contextlib.contextmanager
@@ -183,6 +184,12 @@ class DamagedModels:
             return open_runner(path, self.interface, PLAIN)
         finally:
             path.unlink()
+
+
+def _differs(changed: Array, values: Array) -> bool:
+    with np.errstate(invalid="ignore"):
+        distance = np.abs(changed.astype(np.float64) - values.astype(np.float64))
+    return bool(np.nan_to_num(distance, nan=0.0, posinf=np.inf).max(initial=0.0) > ROUNDING)
 
 
 @contextlib.contextmanager

@@ -33,9 +33,9 @@ class Opened:
     def graph(self) -> onnx.ModelProto:
         """The graph, without its weights."""
         entry = self._entry(self.manifest.model.file)
-        model = onnx.ModelProto()
+        content, model = self._bytes(entry, MOST), onnx.ModelProto()
         try:
-            model.ParseFromString(self._bytes(entry, MOST))
+            model.ParseFromString(content)
         except Exception as error:
             raise ModelInvalid("this is no ONNX model", where=f"{self.resolved.uri}: {entry.path}") from error
         return model
