@@ -20,7 +20,7 @@ from tidegate.bundle.retry import Retries
 from tidegate.bundle.source import Limits, Progress
 from tidegate.bundle.stores import Stream
 
-RANGE = 32 * BLOCK
+RANGE = 32 * 2**20
 WORKERS = 4
 WATCH = 0.5  # seconds between looks at the clock
 
@@ -62,6 +62,7 @@ class Transfer:
         self._failure: BaseException | None = None
         self._lock = threading.Lock()
         self._beat = threading.Condition(self._lock)
+        self._running = 0
         self._here = 0  # bytes that are here, resumed ones too
         self.bytes_read = 0  # bytes that came from the store
 
@@ -72,7 +73,8 @@ class Transfer:
             self._prepare(number, entry, files, journals, local) for number, entry in enumerate(self._manifest.files)
         ]
         try:
-            threads = [threading.Thread(target=self._work, daemon=True) for _ in range(min(WORKERS, len(self._queue)))]
+            self._running = min(WORKERS, len(self._queue))
+            threads = [threading.Thread(target=self._work, daemon=True) for _ in range(self._running)]
             for thread in threads:
                 thread.start()
             self._watch(threads)
@@ -108,6 +110,7 @@ class Transfer:
         except BaseException as error:  # noqa: BLE001  (carried to the thread that waits)
             self._fail(error)
         with self._beat:
+            self._running -= 1
             self._beat.notify_all()
 
     def _next(self) -> Span | None:
@@ -170,10 +173,9 @@ class Transfer:
             file.assembly.finish(durable=self._durable)
 
     def _count(self, count: int) -> None:
-        with self._beat:
+        with self._lock:
             self._here += count
             self.bytes_read += count
-            self._beat.notify_all()
 
     def _fail(self, error: BaseException) -> None:
         with self._beat:
@@ -186,9 +188,9 @@ class Transfer:
         """Wait for the threads; break off at the deadline, or when nothing moves."""
         seen, since = -1, self._reader.deadline.clock()
         try:
-            while any(thread.is_alive() for thread in threads):
+            while self._running:
                 with self._beat:
-                    self._beat.wait(WATCH)
+                    self._beat.wait_for(lambda: not self._running, WATCH)
                     here = self._here
                 now = self._reader.deadline.clock()
                 if here != seen:
