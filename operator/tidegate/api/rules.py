@@ -74,7 +74,7 @@ class ApiModel(BaseModel):
     """Part of a manifest: camelCase outside, snake_case inside, frozen, nothing unknown, a null is not there."""
 
     model_config = ConfigDict(
-        alias_generator=to_camel, populate_by_name=True, extra="forbid", frozen=True, allow_inf_nan=False
+        alias_generator=to_camel, populate_by_name=True, extra="forbid", frozen=True, allow_inf_nan=False, hide_input_in_errors=True
     )
     RULES: ClassVar[tuple[Rule, ...]] = ()
 

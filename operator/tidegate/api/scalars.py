@@ -18,7 +18,7 @@ from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 from tidegate.api.rules import VALIDATIONS, Rule, refusal, with_rules
 
 UNITS = {"h": 3_600_000, "m": 60_000, "s": 1_000, "ms": 1}
-DURATION = r"^([0-9]{1,6}(\.[0-9]{1,3})?(h|m|s|ms))+$"
+DURATION = r"^([0-9]{1,6}(\.[0-9]{1,3})?(h|m|s)|[0-9]{1,6}ms)+$"
 DURATION_PART = re.compile(r"([0-9]+(?:\.[0-9]+)?)(ms|h|m|s)")
 PERCENT = r"^[0-9]{1,3}(\.[0-9]{1,2})?%$"
 
@@ -60,7 +60,7 @@ Rate = Annotated[
 
 def parse_duration(text: str) -> timedelta:
     """`1m30s` as a timedelta; the text has the form of DURATION."""
-    milliseconds = sum(float(amount) * UNITS[unit] for amount, unit in DURATION_PART.findall(text))
+    milliseconds = sum(round(float(amount) * UNITS[unit]) for amount, unit in DURATION_PART.findall(text))
     return timedelta(milliseconds=milliseconds)
 
 
@@ -135,8 +135,6 @@ PERCENT_RULE = Rule(
 
 
 def parse_percent(value: Any) -> Any:
-    if isinstance(value, int | float) and not isinstance(value, bool):
-        return value  # from Python code: already a share
     if not isinstance(value, str) or not PERCENT_RULE.holds(value):
         raise refusal(PERCENT_RULE.message)
     return float(value[:-1]) / 100
@@ -162,7 +160,8 @@ QUANTITY_RULE_MESSAGE = "write a quantity such as 2, 500m or 2Gi"
 
 
 def parse_quantity(value: Any) -> str:
-    text = str(value) if isinstance(value, int) and not isinstance(value, bool) else value
+    whole = isinstance(value, int | float) and not isinstance(value, bool) and value == int(value)
+    text = str(int(value)) if whole else value
     if not isinstance(text, str) or not re.search(QUANTITY, text) or "\n" in text:
         raise refusal(QUANTITY_RULE_MESSAGE)
     return text
