@@ -13,13 +13,14 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, model_validato
 from pydantic.alias_generators import to_camel
 
 from tidegate.api.evidence import Evidence
+from tidegate.api.rules import Keyed
 
 Revision = Annotated[str, Field(max_length=63)]
 Reason = Annotated[str, Field(max_length=63)]
 Message = Annotated[str, Field(max_length=256)]
 Weight = Annotated[int, Field(ge=0, le=100)]
 MAX_REJECTED = 10
-MAX_HISTORY = 10
+MAX_HISTORY = 11  # historyLimit and the version that serves
 
 
 class StatusModel(BaseModel):
@@ -169,10 +170,9 @@ class ModelDeploymentStatus(StatusModel):
 
     observed_generation: int = Field(0, ge=0, description="Generation of the spec that this status speaks of.")
     phase: Annotated[str, Field(max_length=32)] = Field("", description="One word for where the deployment stands.")
-    conditions: Annotated[tuple[Condition, ...], Field(max_length=12)] = Field(
+    conditions: Annotated[tuple[Condition, ...], Field(max_length=12), Keyed("type")] = Field(
         (),
         description="Facts: Ready, Promoted, Reconciling, Stalled, BundleVerified, RouteReady, Degraded.",
-        json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["type"]},
     )
     stable: RevisionStatus | None = Field(None, description="The version that serves.")
     candidate: RevisionStatus | None = Field(None, description="The version that is being tried.")

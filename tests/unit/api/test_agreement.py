@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import copy
 import json
+import re
+from collections.abc import Callable
 from functools import cache
 from typing import Any
 
+from cel_expr_python import cel
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
@@ -14,6 +17,8 @@ from pydantic import ValidationError
 from tidegate.api.crd import object_schema
 from tidegate.api.spec import ModelDeployment
 
+ENVIRONMENT = cel.NewEnv(variables={"self": cel.Type.DYN})
+compiled = cache(ENVIRONMENT.compile)
 SCHEMA = object_schema()
 SPEC = SCHEMA["properties"]["spec"]
 # Text that some field takes, or nearly takes: random letters alone would only ever be refused.
@@ -22,7 +27,7 @@ WORDS = [
     "s3://models/fraud/1", "s3://a@b/c", "file:///a/../b", "file:///a/b", "https://host:443/p", "https://1.2.3.4/p", "oci://x",
     "sha256:" + "0" * 64, "2Gi", "500m", "-1", "1e3", "0.001", "nvidia.com/gpu", "gpu", "name", "Name", "a.b", "a..b", "-a", "a-",
     "x" * 63, "x" * 64, "tidegate.io/a", "serving.tidegate.io/a", "app.kubernetes.io/name", "nottidegate.io/a", "kubernetes.io/hostname",
-    "TZ", "LD_PRELOAD", "use_tf32", "device_id", "host", "x-model-version", "x-tidegate-pinned", "X-Upper", "*.example.com", "1.2.3.4",
+    "TZ", "LD_PRELOAD", "use_tf32", "trt_fp16_enable", "device_id", "AWS_REGION", "f1", "accuracy", "vendor.example.com/gpu", "host", "x-model-version", "x-tidegate-pinned", "X-Upper", "*.example.com", "1.2.3.4",
     "Require", "Auto", "KEDA", "cuda", "Prometheus", "true", "null", "a\n", "\n", "a b", "é", "\x00", "'", "\\", "p99.9", "Ünï",
 ]  # fmt: skip
 NUMBERS = [
@@ -76,10 +81,27 @@ def likely(path: tuple[str, ...]) -> st.SearchStrategy[Any]:
         case "array":
             return st.lists(either((*path, "[]")), max_size=3)
         case "object" if "additionalProperties" in schema:
-            return st.dictionaries(st.sampled_from(WORDS), either((*path, "{}")), max_size=3)
+            keys = fitting(lambda word: passes(schema, {word: ""}))
+            return st.dictionaries(keys, either((*path, "{}")), max_size=2)
         case "object":
             return fields(path, schema)
-    return st.one_of(st.sampled_from(WORDS), st.integers(0, 8))
+    return fitting(lambda word: passes(schema, word))
+
+
+def passes(schema: dict[str, Any], value: Any) -> bool:
+    """Whether the rules and bounds of this part alone are kept."""
+    rules = (compiled(rule["rule"]) for rule in schema.get("x-kubernetes-validations", []))
+    fits = not isinstance(value, str) or (
+        schema.get("minLength", 0) <= len(value) <= schema.get("maxLength", 99)
+        and re.search(schema.get("pattern", ""), value)
+    )
+    return bool(fits) and all(rule.eval(data={"self": value}).value() is True for rule in rules)
+
+
+def fitting(fits: Callable[[str], bool]) -> st.SearchStrategy[str]:
+    """Mostly words that fit, now and then any."""
+    good = [word for word in WORDS if fits(word)] or WORDS
+    return st.integers(0, 19).flatmap(lambda die: st.sampled_from(WORDS if die == 0 else good))
 
 
 def fields(path: tuple[str, ...], schema: dict[str, Any]) -> st.SearchStrategy[Any]:
@@ -90,11 +112,13 @@ def fields(path: tuple[str, ...], schema: dict[str, Any]) -> st.SearchStrategy[A
     few = st.lists(st.sampled_from(sorted(known)), max_size=3, unique=True).flatmap(
         lambda names: st.fixed_dictionaries(needed | {name: known[name] for name in names})
     )
-    return st.one_of(few, few, few, some if len(known) < 6 else few, few.map(lambda made: made | {"nobody": 1}))
+    return st.one_of(
+        few, few, few, few, few, some if len(known) < 6 else few, few.map(lambda made: made | {"nobody": 1})
+    )
 
 
 def either(path: tuple[str, ...]) -> st.SearchStrategy[Any]:
-    return st.deferred(lambda: st.integers(0, 11).flatmap(lambda die: JUNK if die == 0 else likely(path)))
+    return st.deferred(lambda: st.integers(0, 39).flatmap(lambda die: JUNK if die == 0 else likely(path)))
 
 
 def taken_by_types(manifest: dict[str, Any]) -> ModelDeployment | None:
