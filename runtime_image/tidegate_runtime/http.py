@@ -67,13 +67,14 @@ class Front:
 class Request:
     """One request, complete or refused."""
 
-    __slots__ = ("arrived", "body", "headers", "keep_alive", "method", "old", "refusal", "route", "url")
+    __slots__ = ("arrived", "body", "headers", "keep_alive", "method", "old", "parts", "refusal", "route", "url")
 
     def __init__(self) -> None:
         self.url = b""
         self.method = b""
         self.headers: dict[bytes, bytes] = {}
         self.body: bytes | bytearray = b""
+        self.parts: list[bytes] | None = None  # of a body whose length was told
         self.keep_alive = True
         self.old = False  # HTTP/1.0
         self.arrived = 0.0
@@ -170,6 +171,10 @@ class Connection(asyncio.Protocol):
         request.method = self._parser.get_method()
         request.keep_alive = self._parser.should_keep_alive()
         request.old = self._parser.get_http_version() == "1.0"
+        if b"transfer-encoding" in request.headers:
+            request.body = bytearray()
+        else:
+            request.parts = []
         try:
             if self._header_bytes > MOST_HEADER:
                 raise RequestError("the header is larger than 64 KiB", 431)
@@ -181,20 +186,20 @@ class Connection(asyncio.Protocol):
         if self._skip or self._ending:
             self._drop(len(body))
             return
-        held = self._request.body
-        if len(held) + len(body) > self._front.limits.max_body:
+        request = self._request
+        if request.parts is not None:
+            request.parts.append(body)  # joined once at the end: growing a buffer would copy it again and again
+        elif len(request.body) + len(body) > self._front.limits.max_body:
             self._break_off(_too_large(self._front.limits.max_body))
-        elif not held:
-            self._request.body = body
-        elif type(held) is bytearray:
-            held += body
         else:
-            self._request.body = bytearray(held) + body
+            request.body += body  # chunked: a list could hold millions of chunks of one byte
 
     def on_message_complete(self) -> None:
         if self._ending:
             return
         request, self._request = self._request, Request()
+        if request.parts:
+            request.body = request.parts[0] if len(request.parts) == 1 else b"".join(request.parts)
         self._at = self._timed = IDLE
         self._received = self._header_bytes = 0
         self._skip = False
