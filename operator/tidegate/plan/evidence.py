@@ -191,7 +191,7 @@ def _absent(evidence: Evidence, present: dict[str, Baseline], now: datetime) -> 
 
 
 def _baseline(sample: PodSample, counted: Tally, warmup: timedelta) -> Baseline:
-    return Baseline.model_construct(
+    return Baseline(
         instance=sample.instance,
         until=sample.until,
         warm=sample.until >= sample.start_time + warmup.total_seconds(),
@@ -218,7 +218,7 @@ def _since(old: Baseline | None, new: Baseline, evidence: Evidence, started: flo
 
 
 def _tally(baseline: Baseline) -> Tally:
-    return Tally.model_construct(
+    return Tally(
         requests=baseline.requests,
         bins=baseline.bins,
         compared=baseline.compared,

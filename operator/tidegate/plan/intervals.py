@@ -20,7 +20,7 @@ EARLY = 0.9  # a look that comes a little early still ends the interval: whoever
 def _counts(a: Sequence[int], b: Sequence[int], sign: int = 1) -> tuple[int, ...]:
     if not b:
         return tuple(a)
-    return tuple([x + sign * y for x, y in zip(a or (0,) * len(b), b, strict=True)])
+    return tuple([max(0, x + sign * y) for x, y in zip(a or (0,) * len(b), b, strict=True)])
 
 
 def _amounts(a: Sequence[float], b: Sequence[float], sign: int = 1) -> tuple[float, ...]:
@@ -30,21 +30,22 @@ def _amounts(a: Sequence[float], b: Sequence[float], sign: int = 1) -> tuple[flo
 
 
 def combined(a: Tally, b: Tally, sign: int = 1) -> Tally:
-    return Tally.model_construct(
-        requests=a.requests + sign * b.requests,
-        bins=a.bins + sign * b.bins,
-        compared=a.compared + sign * b.compared,
-        compared_bins=a.compared_bins + sign * b.compared_bins,
+    """The sum or the difference of two tallies; a server that contradicts itself counts as nothing, never less."""
+    return Tally(
+        requests=max(0, a.requests + sign * b.requests),
+        bins=max(0, a.bins + sign * b.bins),
+        compared=max(0, a.compared + sign * b.compared),
+        compared_bins=max(0, a.compared_bins + sign * b.compared_bins),
         bad=_counts(a.bad, b.bad, sign),
         squares=_amounts(a.squares, b.squares, sign),
-        blocks=a.blocks + sign * b.blocks,
-        compared_blocks=a.compared_blocks + sign * b.compared_blocks,
+        blocks=max(0, a.blocks + sign * b.blocks),
+        compared_blocks=max(0, a.compared_blocks + sign * b.compared_blocks),
         block_squares=_amounts(a.block_squares, b.block_squares, sign),
     )
 
 
 def both(a: Interval, b: Interval) -> Interval:
-    return Interval.model_construct(stable=combined(a.stable, b.stable), candidate=combined(a.candidate, b.candidate))
+    return Interval(stable=combined(a.stable, b.stable), candidate=combined(a.candidate, b.candidate))
 
 
 def with_segment(segments: tuple[Segment, ...], share: str, brought: Interval) -> tuple[Segment, ...]:
@@ -52,7 +53,7 @@ def with_segment(segments: tuple[Segment, ...], share: str, brought: Interval) -
     if not segments or segments[-1].share != share:
         segments = (*_room(segments), Segment(share=share))
     last = segments[-1]
-    new = Segment.model_construct(
+    new = Segment(
         share=share,
         stable_requests=last.stable_requests + brought.stable.requests,
         candidate_requests=last.candidate_requests + brought.candidate.requests,
@@ -69,7 +70,7 @@ def _room(segments: tuple[Segment, ...]) -> tuple[Segment, ...]:
     ordered = sorted(segments, key=_observed)
     i = min(range(len(ordered) - 1), key=lambda i: _observed(ordered[i + 1]) - _observed(ordered[i]))
     a, b = ordered[i : i + 2]
-    merged = Segment.model_construct(
+    merged = Segment(
         share=a.share,
         stable_requests=a.stable_requests + b.stable_requests,
         candidate_requests=a.candidate_requests + b.candidate_requests,
@@ -108,7 +109,7 @@ def _with_block(evidence: Evidence, now: datetime) -> tuple[Interval, Block]:
     sums = both(evidence.block.counts, evidence.open)
     if now - evidence.block.started_at < EARLY * BLOCK:
         return evidence.open, evidence.block.model_copy(update={"counts": sums})
-    latest = Interval.model_construct(
+    latest = Interval(
         stable=_ending(evidence.open.stable, sums.stable, evidence.signals),
         candidate=_ending(evidence.open.candidate, sums.candidate, evidence.signals),
     )

@@ -89,7 +89,7 @@ def _clumps(sample: PodSample, name: str, edge: int | None) -> Clumps:
 def counters_of(sample: PodSample, evidence: Evidence, edges: Sequence[int | None]) -> Tally:
     """A server's counters in the form of the evidence; blocks are its own, of ten seconds."""
     clumps = [_clumps(sample, name, edge) for name, edge in zip(evidence.signals, edges, strict=True)]
-    return Tally.model_construct(
+    return Tally(
         requests=sample.requests.n,
         bins=sample.requests.bins,
         compared=sample.divergence.n,
