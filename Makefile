@@ -2,6 +2,8 @@
 PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/installed
+LOCK := .venv/uv/bin/uv pip compile pyproject.toml --quiet --upgrade --universal --generate-hashes \
+    --no-emit-index-url --no-header --no-annotate
 export PYTHONDONTWRITEBYTECODE := 1
 
 .DEFAULT_GOAL := help
@@ -41,8 +43,9 @@ docs: $(READY)  ## write docs/manifest.md from the types
 	@$(BIN)/python -m tidegate.api.reference > docs/manifest.md
 
 lock: $(READY)  ## resolve the dependencies of pyproject.toml again
-	.venv/uv/bin/uv pip compile pyproject.toml --quiet --upgrade --universal --python-version 3.11 --extra dev \
-	    --generate-hashes --no-emit-index-url --no-header --no-annotate --output-file locks/dev.txt
+	$(LOCK) --python-version 3.11 --extra dev --output-file locks/dev.txt
+	$(LOCK) --python-version 3.12 --extra runtime --output-file locks/runtime-cpu.txt
+	$(LOCK) --python-version 3.12 --extra runtime-cuda --output-file locks/runtime-cuda.txt
 
 bench-runtime: $(READY)  ## the server beside raw ONNX Runtime (build/bench/runtime.json)
 	@$(BIN)/python -m benchmarks.runtime

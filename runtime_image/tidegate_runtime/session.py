@@ -6,8 +6,10 @@ out as one sentence: garbage, missing weights, an endless loop, or a wish for mo
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import re
+import sys
 import threading
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -97,6 +99,9 @@ def _open(bundle: BundleDir, settings: Settings) -> Any:
     onnxruntime.disable_telemetry_events()
     path = bundle.path / bundle.manifest.model.file
     providers = devices.providers_for(settings.device, onnxruntime.get_available_providers())
+    if settings.device != "cpu":
+        with contextlib.redirect_stdout(sys.stderr):  # it prints what it misses
+            onnxruntime.preload_dlls()  # CUDA's wheels are in site-packages, where no linker looks
     options = _options(settings)
     late = threading.Timer(LOAD_SECONDS, options.set_load_cancellation_flag, (True,))
     late.daemon = True
