@@ -74,7 +74,12 @@ class ApiModel(BaseModel):
     """Part of a manifest: camelCase outside, snake_case inside, frozen, nothing unknown, a null is not there."""
 
     model_config = ConfigDict(
-        alias_generator=to_camel, populate_by_name=True, extra="forbid", frozen=True, allow_inf_nan=False, hide_input_in_errors=True
+        alias_generator=to_camel,
+        populate_by_name=True,
+        extra="forbid",
+        frozen=True,
+        allow_inf_nan=False,
+        hide_input_in_errors=True,
     )
     RULES: ClassVar[tuple[Rule, ...]] = ()
 
@@ -106,11 +111,11 @@ class ApiModel(BaseModel):
 
     @classmethod
     def written_default(cls, name: str) -> Any:
-        """A field's default as a manifest holds it, and of nested parts only what differs from their own defaults.
+        """A field's default as a manifest holds it, whole: the API server asks the rules of a default as it stands.
 
         pydantic writes defaults by the type of the value (a minute as PT1M) and leaves factories out.
         """
         field = cls.model_fields[name]
         filled = cls.model_construct(**{name: field.get_default(call_default_factory=True, validated_data={})})
-        written = filled.model_dump(mode="json", by_alias=True, include={name}, exclude_unset=True, exclude_none=True)
+        written = filled.model_dump(mode="json", by_alias=True, include={name}, exclude_none=True)
         return written.get(field.alias or name)
