@@ -1,6 +1,6 @@
 """How the short-lived commands answer: one line of JSON to stdout and to the termination log, an exit code.
 
-Kubernetes keeps at most 4 KiB of a container's termination message, so no answer is longer.
+Kubernetes keeps at most 4 KiB of a container's termination message, so no message there is longer.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from tidegate.errors import Failed, TidegateError
+from tidegate.errors import TidegateError
 
 MOST_BYTES = 4096
 
@@ -32,32 +32,30 @@ def add_log_argument(parser: argparse.ArgumentParser) -> None:
 def answer(work: Callable[[], Mapping[str, Any]], log: Path | str | None) -> int:
     """Do the work and tell its result, or the reason why there is none; the exit code."""
     try:
-        line, code = _line(work()), 0
+        document, code = dict(work()), 0
     except TidegateError as error:
-        line, code = _line({"reason": error.reason, "message": str(error)[:1024]}), error.exit_code
+        document, code = {"reason": error.reason, "message": str(error)[:1024]}, error.exit_code
     except MemoryError:
-        line, code = _line({"reason": "OutOfMemory", "message": "there is not enough memory here"}), 1
-    print(line, file=sys.stdout if code == 0 else sys.stderr, flush=True)
+        document, code = {"reason": "OutOfMemory", "message": "there is not enough memory here"}, 1
+    print(line(document), file=sys.stdout if code == 0 else sys.stderr, flush=True)
     if log is not None:
         try:
-            Path(log).write_text(line + "\n", encoding="utf-8")
+            Path(log).write_text(line(fitting(document, ("outputs", "proof"))) + "\n", encoding="utf-8")
         except OSError as error:
             print(f"the termination log cannot be written: {error.strerror}", file=sys.stderr)  # noqa: T201
     return code
 
 
-def _line(document: Mapping[str, Any]) -> str:
-    line = json.dumps(document, ensure_ascii=False, separators=(",", ":"))
-    if len(line.encode()) > MOST_BYTES:
-        raise Failed("the answer is longer than a termination message may be", reason="AnswerTooLong")
-    return line
+def line(document: Mapping[str, Any]) -> str:
+    """JSON without a space too many."""
+    return json.dumps(document, ensure_ascii=False, separators=(",", ":"))
 
 
 def fitting(document: dict[str, Any], optional: tuple[str, ...]) -> dict[str, Any]:
     """The document without the first of these fields until it fits; what is gone is named in `omitted`."""
     omitted: list[str] = []
     for name in optional:
-        if len(json.dumps(document, ensure_ascii=False, separators=(",", ":")).encode()) <= MOST_BYTES:
+        if len(line(document).encode()) <= MOST_BYTES:
             break
         if document.pop(name, None) is not None:
             omitted.append(name)
