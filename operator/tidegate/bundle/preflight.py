@@ -80,6 +80,18 @@ def preflight_model(bundle: BundleDir) -> None:
     _check_interface(model, bundle.manifest.interface, where)
 
 
+def check_deep(bundle: BundleDir) -> None:
+    """Hold every operator and shape against ONNX' own definitions; slower, and stricter than ONNX Runtime."""
+    import onnx
+
+    path = bundle.path / bundle.manifest.model.file
+    try:
+        onnx.checker.check_model(str(path), full_check=True)
+    except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
+        reason = str(error).splitlines()[0][:200]
+        raise ModelInvalid(f"ONNX' own checker refuses it: {reason}", where=str(path)) from None
+
+
 def load_graph(path: Path) -> Any:
     """The parsed model without external data; ModelInvalid when it is something else or broken off."""
     import onnx

@@ -1,0 +1,229 @@
+"""verify, push, pull, keygen, sign: bundles on their way, and the proofs that they arrived."""
+
+from __future__ import annotations
+
+import contextlib
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from tidegate.bundle.source import Access, Source
+from tidegate.cli.output import emit, output_option, quiet_option
+from tidegate.cli.progress import progress_line
+from tidegate.errors import Invalid
+
+if TYPE_CHECKING:
+    from tidegate.bundle.manifest import BundleDir
+
+HELP = {"help_option_names": ["-h", "--help"]}
+MAX_KEY_BYTES = 64 * 2**10
+# A person's own command line: their environment's credentials and their own machine are meant.
+PERSONAL = Access(allow_loopback=True, ambient=True)
+
+digest_option = click.option("--digest", metavar="sha256:…", help="The digest that the bundle must have.")
+public_key_option = click.option(
+    "--public-key", type=click.Path(path_type=Path), help="Demand a signature by this key (PEM)."
+)
+
+
+@click.command(context_settings=HELP)
+@click.argument("ref")
+@digest_option
+@public_key_option
+@click.option("--deep", is_flag=True, help="Also check every operator and shape against ONNX' own definitions.")
+@output_option
+@quiet_option
+def verify(ref: str, *, digest: str | None, public_key: Path | None, deep: bool, output: str, quiet: bool) -> None:
+    """Check every digest, the signature and the model, without running it.
+
+    REF is a directory or any bundle address. With --quiet: the digest.
+
+    \b
+    Example: tidegate verify s3://models/digits/1.0.0 --public-key release.pub
+    """
+    from tidegate.bundle.preflight import check_deep, preflight_model
+
+    with _here(Source(ref, digest, _key(public_key), PERSONAL)) as bundle:
+        preflight_model(bundle)
+        if deep:
+            check_deep(bundle)
+    manifest = bundle.manifest
+    checked = _Checked(ref, bundle.digest, len(manifest.files), manifest.total_bytes, public_key is not None, deep)
+    if quiet:
+        click.echo(checked.digest)
+        return
+    emit(checked.document(manifest.name, manifest.version), output=output, table=checked.print)
+
+
+@dataclass(frozen=True, slots=True)
+class _Checked:
+    ref: str
+    digest: str
+    files: int
+    bytes: int
+    signed: bool
+    deep: bool
+
+    def document(self, name: str, version: str) -> dict[str, Any]:
+        return {
+            "ref": self.ref,
+            "digest": self.digest,
+            "name": name,
+            "version": version,
+            "files": self.files,
+            "bytes": self.bytes,
+            "signature": "verified" if self.signed else "not asked for",
+            "deep": self.deep,
+        }
+
+    def print(self) -> None:
+        click.echo(f"digest     {self.digest}")
+        click.echo(f"files      {self.files}, {self.bytes:,} bytes, each as listed")
+        click.echo(f"signature  {'by the given key' if self.signed else 'not checked: give --public-key'}")
+        click.echo(f"model      fits this ONNX Runtime{' and the definitions of ONNX' if self.deep else ''}")
+
+
+@contextlib.contextmanager
+def _here(source: Source) -> Iterator[BundleDir]:
+    """The bundle in a directory and verified: where it lies already, or fetched for as long as this takes."""
+    from tidegate.bundle.fetch import fetch
+    from tidegate.bundle.verify import verify_dir
+
+    folder = Path(source.uri)
+    if folder.is_dir():
+        with progress_line("verify") as progress:
+            bundle = verify_dir(folder, digest=source.digest, public_key=source.public_key, progress=progress)
+        yield bundle
+        return
+    with tempfile.TemporaryDirectory(prefix="tidegate-") as temporary:
+        target = Path(temporary) / "bundle"
+        with progress_line("fetch") as progress:
+            fetch(source, target, progress=progress)
+        yield verify_dir(target)
+
+
+@click.command(context_settings=HELP)
+@click.argument("folder", type=click.Path(path_type=Path))
+@click.argument("uri")
+@click.option("--replace", is_flag=True, help="Let the version become this bundle if it is another one now.")
+@output_option
+@quiet_option
+def push(folder: Path, uri: str, *, replace: bool, output: str, quiet: bool) -> None:
+    """Publish a bundle directory to a store, for S3 with the credentials of the environment (AWS_*).
+
+    Files that the store has are not sent again, and a version never becomes another bundle unless --replace says so.
+    With --quiet: the digest.
+
+    \b
+    Example: tidegate push bundle s3://models/digits/1.0.0
+    """
+    from tidegate.bundle.push import push as publish
+
+    with progress_line("push") as progress:
+        pushed = publish(folder, uri, access=PERSONAL, replace=replace, progress=progress)
+    if quiet:
+        click.echo(pushed.digest)
+        return
+    document = {
+        "digest": pushed.digest,
+        "uri": pushed.uri,
+        "files": pushed.files_sent,
+        "bytes": pushed.bytes_sent,
+        "already": pushed.already,
+    }
+    state = "already there" if pushed.already else "published"
+    sent = f"{pushed.files_sent} files, {pushed.bytes_sent:,} bytes sent"
+    emit(document, output=output, table=lambda: click.echo(f"{state}  {uri}@{pushed.digest}  ({sent})"))
+
+
+@click.command(context_settings=HELP)
+@click.argument("uri")
+@click.argument("folder", type=click.Path(path_type=Path))
+@digest_option
+@public_key_option
+@output_option
+@quiet_option
+def pull(uri: str, folder: Path, *, digest: str | None, public_key: Path | None, output: str, quiet: bool) -> None:
+    """Fetch and verify a bundle into a new directory, for S3 with the credentials of the environment (AWS_*).
+
+    A pull that was broken off goes on where it was. With --quiet: the digest.
+
+    \b
+    Example: tidegate pull s3://models/digits/1.0.0 bundle --public-key release.pub
+    """
+    from tidegate.bundle.fetch import fetch
+
+    with progress_line("pull") as progress:
+        fetched = fetch(Source(uri, digest, _key(public_key), PERSONAL), folder, progress=progress)
+    if quiet:
+        click.echo(fetched.digest)
+        return
+    document = {
+        "digest": fetched.digest,
+        "path": str(fetched.path),
+        "bytes": fetched.bytes_read,
+        "already": fetched.hit,
+        "seconds": round(fetched.seconds, 3),
+    }
+    what = "already there" if fetched.hit else f"{fetched.bytes_read:,} bytes"
+    emit(document, output=output, table=lambda: click.echo(f"{fetched.digest}  in {fetched.path}  ({what})"))
+
+
+@click.command(context_settings=HELP)
+@click.option("--private", "private", type=click.Path(path_type=Path), default="release.key", show_default=True)
+@click.option("--public", "public", type=click.Path(path_type=Path), default="release.pub", show_default=True)
+@output_option
+@quiet_option
+def keygen(private: Path, public: Path, *, output: str, quiet: bool) -> None:
+    """Make an ECDSA P-256 key pair for signing; an existing file is never overwritten.
+
+    With --quiet: the path of the public key.
+
+    \b
+    Example: tidegate keygen --private release.key --public release.pub
+    """
+    from tidegate.bundle.signature import generate_keys
+
+    generate_keys(private, public)
+    if quiet:
+        click.echo(public)
+        return
+    document = {"private": str(private), "public": str(public)}
+    emit(document, output=output, table=lambda: click.echo(f"{private} signs: keep it secret; {public} verifies"))
+
+
+@click.command(context_settings=HELP)
+@click.argument("folder", type=click.Path(path_type=Path))
+@click.option("--key", type=click.Path(path_type=Path), required=True, help="The private key (PEM).")
+@output_option
+@quiet_option
+def sign(folder: Path, key: Path, *, output: str, quiet: bool) -> None:
+    """Sign a bundle directory: its manifest, which pins every byte of the rest. With --quiet: the digest.
+
+    \b
+    Example: tidegate sign bundle --key release.key
+    """
+    from tidegate.bundle.manifest import read_bundle_dir
+    from tidegate.bundle.signature import sign as sign_manifest
+
+    written = sign_manifest(folder, key)
+    digest = read_bundle_dir(folder).digest
+    if quiet:
+        click.echo(digest)
+        return
+    document = {"digest": digest, "signature": str(written)}
+    emit(document, output=output, table=lambda: click.echo(f"{digest}  signed in {written}"))
+
+
+def _key(path: Path | None) -> bytes | None:
+    from tidegate.bundle.paths import read_plain_file
+
+    if path is None:
+        return None
+    if not path.is_file():
+        raise Invalid("no such file", where=str(path), do="name the public key")
+    return read_plain_file(path.resolve(), limit=MAX_KEY_BYTES)

@@ -1,0 +1,50 @@
+"""A progress line on stderr for what takes longer than a second; nothing when stderr is not a terminal."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+import threading
+import time
+from collections.abc import Iterator
+
+from tidegate.bundle.source import Progress
+
+PATIENCE = 1.0  # seconds before anything is shown
+
+
+@contextlib.contextmanager
+def progress_line(label: str) -> Iterator[Progress | None]:
+    """Give a function that is told of bytes done and bytes in all."""
+    if not sys.stderr.isatty():
+        yield None
+        return
+    line = _Line(label)
+    try:
+        yield line.show
+    finally:
+        line.stop()
+
+
+class _Line:
+    def __init__(self, label: str) -> None:
+        from rich.console import Console
+        from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
+
+        columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
+        self._bar = Progress(*columns, console=Console(stderr=True), transient=True)
+        self._task = self._bar.add_task(label, total=None)
+        self._lock = threading.Lock()
+        self._began = time.monotonic()
+        self._shown = False
+
+    def show(self, done: int, total: int) -> None:
+        with self._lock:
+            if not self._shown and time.monotonic() - self._began > PATIENCE:
+                self._bar.start()
+                self._shown = True
+        self._bar.update(self._task, completed=done, total=total)
+
+    def stop(self) -> None:
+        if self._shown:
+            self._bar.stop()
