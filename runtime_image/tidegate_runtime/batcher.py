@@ -94,7 +94,7 @@ class Waiting:
         """The oldest call and those of the same shape that fit beside it in `limit` rows."""
         first = self._calls.popleft()
         calls, rows, key, passed = [first], first.rows, first.key, []
-        while self._calls and rows < limit:
+        while self._calls and rows < limit > 1:
             call = self._calls.popleft()
             if call.key == key and rows + call.rows <= limit:
                 calls.append(call)

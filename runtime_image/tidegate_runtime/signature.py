@@ -98,10 +98,9 @@ class Signature:
                 raise BadRequest(f"inputs {names} must agree in dimension {symbol!r}: found {sorted(sizes)}")
 
     def rows(self, feeds: Mapping[str, Array]) -> int:
-        """The size of the first dimension where requests can be joined there, else 1."""
-        if not self.batchable:
-            return 1
-        return int(next(iter(feeds.values())).shape[0])
+        """The size of the first dimension: what a run costs goes with it, and requests are joined along it."""
+        shape = next(iter(feeds.values())).shape
+        return int(shape[0]) if shape else 1
 
     def key(self, feeds: Mapping[str, Array]) -> object:
         """What must be equal for two requests to share a run."""
