@@ -1,4 +1,7 @@
-"""`tidegate-runtime fetch URI DIR`: the init step of a pod; the server then finds a whole, verified bundle."""
+"""`tidegate-runtime fetch URI DIR`: the init step of a pod; the server then finds a whole, verified bundle.
+
+The static checks of the graph are done here: they need `onnx`, which the server itself never imports.
+"""
 
 from __future__ import annotations
 
@@ -23,8 +26,11 @@ def execute(arguments: argparse.Namespace) -> int:
 
 def _fetch(arguments: argparse.Namespace) -> dict[str, Any]:
     from tidegate.bundle.fetch import fetch
+    from tidegate.bundle.manifest import read_bundle_dir
+    from tidegate.bundle.preflight import preflight_model
 
     fetched = fetch(source_of(arguments), arguments.directory)
+    preflight_model(read_bundle_dir(fetched.path))
     return {
         "digest": fetched.digest,
         "version": fetched.manifest.version,

@@ -12,11 +12,13 @@ from pathlib import Path
 from typing import Any
 
 from tidegate.bundle.fetch import DEFAULT_LIMITS, fetch
+from tidegate.bundle.manifest import read_bundle_dir
+from tidegate.bundle.preflight import preflight_manifest, preflight_model
 from tidegate.bundle.reader import BundleReader
 from tidegate_runtime.bundle_source import add_source_arguments, source_of
 from tidegate_runtime.check import check
 from tidegate_runtime.outcome import add_log_argument, answer, fitting
-from tidegate_runtime.resolve import read_labels, require_runnable, resolution
+from tidegate_runtime.resolve import read_labels, resolution
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -35,12 +37,14 @@ def _prove(arguments: argparse.Namespace) -> dict[str, Any]:
     reader = BundleReader(source, DEFAULT_LIMITS)
     try:
         resolved = reader.resolve()
-        require_runnable(resolved.manifest)
+        preflight_manifest(resolved.manifest)
         labels = read_labels(reader, resolved.manifest)
     finally:
         reader.close()
     with tempfile.TemporaryDirectory(dir=arguments.work, prefix="tidegate-prove-") as folder:
-        fetch(replace(source, digest=resolved.digest), Path(folder) / "bundle")
-        checked = check(Path(folder) / "bundle", "cpu")
+        here = Path(folder) / "bundle"
+        fetch(replace(source, digest=resolved.digest), here)
+        preflight_model(read_bundle_dir(here))
+        checked = check(here, "cpu")
     proof = {"samples": checked["samples"], "seconds": checked["seconds"], "outputs": checked["outputs"]}
     return fitting(resolution(resolved, labels) | {"proof": proof}, ("labels", "interface", "metrics"))

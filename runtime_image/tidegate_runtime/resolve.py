@@ -11,11 +11,10 @@ import hashlib
 import json
 from typing import Any
 
-import onnxruntime
-
-from tidegate.bundle.errors import DigestMismatch, ModelInvalid
+from tidegate.bundle.errors import DigestMismatch
 from tidegate.bundle.fetch import DEFAULT_LIMITS
 from tidegate.bundle.manifest import FileEntry, Interface, Manifest, TensorSpec
+from tidegate.bundle.preflight import preflight_manifest
 from tidegate.bundle.reader import BundleReader, Resolved
 from tidegate_runtime.bundle_source import add_source_arguments, source_of
 from tidegate_runtime.outcome import add_log_argument, answer, fitting
@@ -39,7 +38,7 @@ def _resolve(arguments: argparse.Namespace) -> dict[str, Any]:
     reader = BundleReader(source_of(arguments), DEFAULT_LIMITS)
     try:
         resolved = reader.resolve()
-        require_runnable(resolved.manifest)
+        preflight_manifest(resolved.manifest)
         return resolution(resolved, read_labels(reader, resolved.manifest))
     finally:
         reader.close()
@@ -66,20 +65,6 @@ def resolution(resolved: Resolved, labels: list[str]) -> dict[str, Any]:
         "interface": shown,
     }
     return fitting(document, ("labels", "interface", "metrics"))
-
-
-def require_runnable(manifest: Manifest) -> None:
-    """Raise ModelInvalid when the manifest itself says that this ONNX Runtime is too old for the model."""
-    wanted, found = manifest.model.minimum_runtime, onnxruntime.__version__
-    if wanted and _number(wanted) > _number(found):
-        raise ModelInvalid(
-            f"the model needs ONNX Runtime {wanted}, this is {found}", where=manifest.model.file, do="use a newer image"
-        )
-
-
-def _number(version: str) -> tuple[int, ...]:
-    parts = version.split("+", maxsplit=1)[0].split(".")
-    return tuple(int(part) for part in parts[:3] if part.isdigit())
 
 
 def _interface(interface: Interface) -> dict[str, Any]:

@@ -58,6 +58,18 @@ def test_fetch_brings_the_same_bundle(bundle: Path, tmp_path: Path, capsys: pyte
     assert found["digest"] == read_bundle_dir(bundle).digest == read_bundle_dir(tmp_path / "here").digest
 
 
+def test_fetch_refuses_a_pickle_that_is_called_onnx(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = small.write_bundle(tmp_path / "b", small.linear())
+    (folder / "model.onnx").write_bytes(b"\x80\x04\x95 pickle me")
+    (folder / "bundle.yaml").unlink()
+    small.write_manifest_of(folder, small.linear())
+
+    code, found = outcome(capsys, "fetch", folder.as_uri(), str(tmp_path / "here"))
+
+    assert (code, found["reason"]) == (1, "ModelInvalid")
+    assert "is a pickle, not ONNX" in found["message"]
+
+
 @pytest.mark.parametrize("command", [["fetch", "HERE"], ["resolve"], ["prove"]])
 def test_another_digest_is_refused(
     bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], command: list[str]

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import socket
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -199,6 +201,26 @@ def test_a_port_that_is_taken_ends_the_server_with_one_line(tmp_path: Path, serv
 
     assert '"reason": "PortTaken"' in str(ended.value)
     assert json.loads((tmp_path / "termination-log").read_text())["reason"] == "PortTaken"
+
+
+def test_the_server_imports_nothing_heavy() -> None:
+    heavy = (
+        "pydantic",
+        "boto3",
+        "botocore",
+        "rich",
+        "click",
+        "urllib3",
+        "model_signing",
+        "cryptography",
+        "onnx",
+        "grpc",
+    )
+    code = f"import sys, tidegate_runtime.serve; print([name for name in {heavy!r} if name in sys.modules])"
+
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
+
+    assert done.stdout.strip() == "[]"
 
 
 def test_the_server_is_small(server: RunningServer) -> None:
