@@ -51,7 +51,7 @@ def weights(s: Situation) -> Mapping[str, int]:
     if candidate:
         given[s.candidate] = share
     if s.previous:
-        given[s.previous] = 0
+        given.setdefault(s.previous, 0)
     return given
 
 

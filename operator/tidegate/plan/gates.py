@@ -200,8 +200,10 @@ def _whole_objection(s: Situation) -> Hold | None:
 
 def _comparison_objection(s: Situation) -> Hold | None:
     """Before its first request a candidate can only be judged by comparing answers."""
-    if not (s.compares and s.shadow_percent and s.judgement and s.rollout.started_at):
+    if not (s.compares and s.shadow_percent):
         return None
+    if s.judgement is None:
+        return Hold("Undecided", "the comparison of answers begins", For.EVIDENCE)
     asked = [result for result in s.judgement.results if result.check.name.startswith(("top1", "output/"))]
     if all(result.verdict == Verdict.PASS for result in asked):
         return None

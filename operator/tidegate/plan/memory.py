@@ -74,8 +74,16 @@ def _rollout(s: Situation) -> Situation:
         return _watching(s)
     if s.status.candidate is None:
         return s.remember(rollout=None)
-    if rollout.phase not in set(Phase):
+    return _weights(s)
+
+
+def _weights(s: Situation) -> Situation:
+    """A candidate has weight in Shifting and Holding only; an unknown phase is looked at as Shifting."""
+    phase, candidate = s.rollout.phase, s.status.candidate
+    if phase not in set(Phase) or (phase == Phase.PROVING and s.rollout.weight):
         return s.in_rollout(phase=Phase.SHIFTING.value)
+    if candidate and candidate.weight and phase not in (Phase.SHIFTING, Phase.HOLDING):
+        return s.remember(candidate=candidate.model_copy(update={"weight": 0}))
     return s
 
 

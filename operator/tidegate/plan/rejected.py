@@ -26,6 +26,8 @@ def backoff(attempts: int) -> timedelta:
 
 def entry(s: Situation, subject: str) -> RejectedRevision | None:
     """What is remembered against a revision (or a bundle's resolve key) under the current rules."""
+    if not s.status.rejected:
+        return None
     key = rejection_key(subject, s.spec)
     return next((known for known in s.status.rejected if known.key == key), None)
 

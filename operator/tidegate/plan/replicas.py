@@ -46,17 +46,14 @@ class Capacity:
 
     def ladder(self, steps: Iterable[int]) -> tuple[int, ...]:
         """The weights of this rollout, rising, with 100 at the end."""
-        return (*self._reachable(steps), FULL)
+        return (*sorted({given for weight in steps if 0 < (given := self.given(weight)) < FULL}), FULL)
 
     def unreachable(self, steps: Iterable[int]) -> tuple[int, ...]:
         """Weights that the number of servers cannot make: less than one server among all."""
-        if self.exact or self.replace:
-            return ()
-        return tuple(weight for weight in steps if weight * (self.live + 1) < FULL)
+        return tuple(weight for weight in steps if not self.given(weight))
 
-    def _reachable(self, steps: Iterable[int]) -> tuple[int, ...]:
-        steps = tuple(steps)
-        if not self.replace:
-            return tuple(weight for weight in steps if weight not in self.unreachable(steps))
-        rounded = {FULL * ceil(weight * self.live / FULL) // self.live for weight in steps}
-        return tuple(sorted(weight for weight in rounded if weight < FULL))
+    def given(self, weight: int) -> int:
+        """The weight that a step of that weight really gets; 0: none, it is skipped."""
+        if self.replace:
+            return FULL * ceil(weight * self.live / FULL) // self.live
+        return weight if self.exact or weight * (self.live + 1) >= FULL else 0

@@ -23,7 +23,7 @@ def resolve(s: Situation) -> Situation:
         known = ResolutionStatus(key=key, attempt=known.attempt + 1)
         s = s.remember(resolution=known)
     record = s.record(known.revision)
-    if record is not None:
+    if record is not None and _whole(record):
         return _named(s, known, record.resolution)
     answer = s.observed.resolved
     if answer is None or (answer.key, answer.attempt) != (known.key, known.attempt):
@@ -64,10 +64,18 @@ def choose(s: Situation) -> Situation:
 
 def _named(s: Situation, known: ResolutionStatus, bundle: Resolution) -> Situation:
     name = revision_name(bundle, s.spec.runtime)
-    record = s.record(name) or RevisionRecord(name, _next_number(s), bundle, s.spec.runtime, base=name)
+    record = s.record(name)
+    if record is None or not _whole(record):
+        number = record.number if record else _next_number(s)
+        record = RevisionRecord(name, number, bundle, s.spec.runtime, base=name)
     resolved = known.model_copy(update={"digest": bundle.digest, "revision": name})
     s = s if resolved == s.status.resolution else s.remember(resolution=resolved)
     return replace(s, target=record, extra_records={**s.extra_records, name: record})
+
+
+def _whole(record: RevisionRecord) -> bool:
+    """Whether it is more than what could be pieced together from the status."""
+    return bool(record.resolution.interface.outputs)
 
 
 def _refused(s: Situation, known: ResolutionStatus, answer: Resolved) -> Situation:

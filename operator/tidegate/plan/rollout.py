@@ -31,6 +31,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from datetime import timedelta
 
+from tidegate.api.evidence import RECENT_INTERVALS
 from tidegate.plan import moves
 from tidegate.plan.exits import end, timed_out
 from tidegate.plan.gates import For, Hold, objection
@@ -125,7 +126,7 @@ def _arrive(s: Situation) -> Situation:
 def _go_on(s: Situation) -> Situation:
     hold = objection(s)
     s = _thawed(s, hold)
-    return _held(s, hold) if hold else moves.grant(s, FULL if s.rollout.stable_lost else s.following_weight)
+    return _held(s, hold) if hold else moves.grant(s, s.following_weight)
 
 
 def _held(s: Situation, hold: Hold) -> Situation:
@@ -176,11 +177,19 @@ def _decided(s: Situation, hold: Hold) -> Situation:
 
 def _give_weight(s: Situation) -> Situation:
     """Ask the route for the step's weight, or for as much of it as servers and evidence allow now."""
-    shared = s.judgement is not None and s.judgement.outcome == Outcome.SHARED
-    ceiling = (s.rollout.ceiling if s.rollout.ceiling is not None else s.lower_weight) if shared else None
+    ceiling = _ceiling(s)
     if ceiling != s.rollout.ceiling and not s.paused:
         s = s.in_rollout(ceiling=ceiling)
     return moves.ask_weight(s, _possible_weight(s))
+
+
+def _ceiling(s: Situation) -> int | None:
+    """The last lower weight while both versions are bad alike, and until the longest window has seen them better."""
+    held = s.rollout.ceiling
+    if s.judgement is not None and s.judgement.outcome == Outcome.SHARED:
+        return s.lower_weight if held is None else held
+    window = RECENT_INTERVALS * s.spec.rollout.analysis.interval
+    return held if held is not None and s.elapsed(s.rollout.weight_asked_at) < window else None
 
 
 def _possible_weight(s: Situation) -> int:

@@ -16,7 +16,7 @@ from tidegate.api.spec import ModelDeploymentSpec
 from tidegate.api.status import ModelDeploymentStatus, RevisionStatus, RolloutStatus
 from tidegate.bundle.manifest import Interface
 from tidegate.plan.observed import Observed, Resolution, RevisionObserved, RevisionRecord
-from tidegate.plan.replicas import Capacity
+from tidegate.plan.replicas import FULL, Capacity
 from tidegate.plan.verdict import Judgement
 from tidegate.plan.wanted import Event
 
@@ -85,7 +85,7 @@ class Situation:
         return self.status.stable is None
 
     def record(self, revision: str) -> RevisionRecord | None:
-        return self.observed.records.get(revision) or self.extra_records.get(revision)
+        return self.extra_records.get(revision) or self.observed.records.get(revision)
 
     def record_of(self, known: RevisionStatus) -> RevisionRecord:
         """The record of a revision in status; pieced together from the status when it was lost."""
@@ -132,7 +132,9 @@ class Situation:
     @property
     def following_weight(self) -> int:
         """The first weight above the granted one; edited steps need no other rule."""
-        return next((weight for weight in self.ladder if weight > self.rollout.weight), 100)
+        if self.rollout.full or self.rollout.stable_lost:
+            return FULL
+        return next((weight for weight in self.ladder if weight > self.rollout.weight), FULL)
 
     @property
     def lower_weight(self) -> int:
@@ -146,12 +148,10 @@ class Situation:
     @property
     def step(self) -> Step | None:
         """The step whose hold counts now; None before the first and when it was edited away."""
-        reachable = self.ladder[:-1]
-        current = self.rollout.weight
-        if current not in reachable:
+        current, capacity = self.rollout.weight, self.capacity
+        if current in (0, FULL):
             return None
-        asked = [step for step in self.steps if self.capacity.ladder([step.weight])[0] == current]
-        return asked[-1] if asked else None
+        return next((step for step in reversed(self.steps) if capacity.given(step.weight) == current), None)
 
     @property
     def compares(self) -> bool:

@@ -29,9 +29,13 @@ def watching(s: Situation) -> Situation:
     failure = _gone(s) or _failed(s)
     if failure and s.servers(s.previous).ready:
         return _checked(s, failure)
-    if s.rollout.until is None or s.now >= s.rollout.until:
+    if _over(s):
         return moves.settle(s)
     return _unchecked(s) if failure is None else s
+
+
+def _over(s: Situation) -> bool:
+    return s.rollout.until is None or s.now >= s.rollout.until
 
 
 def _down_since(s: Situation) -> Situation:
@@ -65,8 +69,8 @@ def _checked(s: Situation, failure: Failure) -> Situation:
     answered = asked.stable_requests - rollout.checked_old_requests
     if asked.stable_bad > rollout.checked_old_bad:
         message = f"the old version fails its golden samples too; {failure.message}"
-        s = _unchecked(s)
-        return s.in_rollout(hold_reason="SharedDegradation", hold_message=sentence(message))
+        held = _unchecked(s).in_rollout(hold_reason="SharedDegradation", hold_message=sentence(message))
+        return moves.settle(s) if _over(s) else held
     if answered >= SAMPLES_OF_OLD or s.elapsed(rollout.checked_old_at) >= OLD_MUST_ANSWER_WITHIN:
         return moves.return_to_previous(s, failure)
     return s

@@ -175,7 +175,7 @@ class Story:
 
     @property
     def replicas(self) -> dict[str, int]:
-        return {w.record.resolution.version: w.replicas for w in self.plan.revisions if w.replicas}
+        return {w.record.resolution.version: w.replicas for w in self.plan.revisions if w.max_replicas}
 
     @property
     def hold(self) -> str:

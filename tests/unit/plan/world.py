@@ -79,6 +79,7 @@ class Behaviour:
     failure: Failure | None = None
     errors: float = 0.0
     golden_fails: bool = False
+    golden_silent: bool = False
     differs: float = 0.0
 
 
@@ -107,6 +108,7 @@ class World:
     exact_weights: bool = True
     can_surge: bool = True
     extra_servers: int = 0  # of the stable version, as if an autoscaler had asked
+    idle: bool = False  # an autoscaler has stopped the stable version's servers
     events: list[Event] = field(default_factory=list)
     plans: list[Plan] = field(default_factory=list)
 
@@ -162,7 +164,7 @@ class World:
     def _carry_out(self, made: Plan) -> None:
         for wanted in made.revisions:
             self.records.setdefault(wanted.record.revision, wanted.record)
-        self._serve({wanted.record.revision: wanted.replicas for wanted in made.revisions})
+        self._serve({w.record.revision: max(1, w.replicas) for w in made.revisions if w.max_replicas})
         if not self.route_stuck and self.route_accepted:
             self.weights = {name: weight for name, weight in made.weights.items() if weight}
         if made.stable:
@@ -186,16 +188,12 @@ class World:
             del self.servers[name]
             self.counters.pop(name, None)
         for name, replicas in wanted.items():
-            if not replicas:
-                self.servers.pop(name, None)
-                self.counters.pop(name, None)
-                continue
             self._start(name, replicas)
 
     def _start(self, name: str, replicas: int) -> None:
         behaviour = self.behaviour(self.version(name))
         if self.status.stable and name == self.status.stable.revision and self.status.rollout is None:
-            replicas = max(replicas, self.extra_servers)
+            replicas = 0 if self.idle else max(replicas, self.extra_servers)
         ready = 0 if behaviour.failure else min(replicas, replicas if behaviour.ready is None else behaviour.ready)
         self.servers[name] = RevisionObserved(name, replicas, ready, "cpu", behaviour.failure)
         if name not in self.counters:
@@ -223,7 +221,7 @@ class World:
         if last is None:
             return
         for name, rate in last.synthetic.items():
-            if name in self._alive():
+            if name in self._alive() and not self.behaviour(self.version(name)).golden_silent:
                 sent = max(1, int(rate * seconds))
                 self.counters[name].synthetic += sent
                 self.counters[name].synthetic_bad += sent if self.behaviour(self.version(name)).golden_fails else 0
