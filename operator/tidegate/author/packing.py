@@ -40,6 +40,7 @@ from tidegate.bundle.manifest import (
     Source,
     read_bundle_dir,
 )
+from tidegate.bundle.preflight import preflight_model
 from tidegate.bundle.write import write_manifest
 from tidegate.errors import Invalid
 
@@ -77,6 +78,7 @@ def pack(source: object, request: PackRequest) -> Packed:
         draft = _draft(loaded, request, folder)
         manifest = _manifest(draft, request, _folder_of(loaded))
         write_manifest(manifest, folder)
+        preflight_model(read_bundle_dir(folder))
         os.rename(folder, request.out)  # noqa: PTH104 - beside Path.rename's own pitfalls: fails on a full folder
     return Packed(read_bundle_dir(request.out), tuple(draft.warnings), tuple(draft.notes))
 

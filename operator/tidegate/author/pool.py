@@ -19,7 +19,7 @@ from tidegate.bundle.errors import GoldenInvalid, ModelInvalid
 from tidegate.bundle.manifest import Interface, TensorSpec
 
 POOL_BYTES = 32 << 20
-ROWS_BY_WEIGHTS = ((2_000_000, 256), (50_000_000, 64))  # (weights, rows): larger models are run less often
+ROWS_BY_WEIGHTS = ((1_000_000, 256), (50_000_000, 32))  # (weights, rows): larger models are run less often
 FEWEST_ROWS = 16
 DYNAMIC_SIZE = 8
 PICKS, PASSES = ("Gather", "ArrayFeatureExtractor"), ("Identity", "Reshape", "Squeeze", "Cast")
