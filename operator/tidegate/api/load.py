@@ -47,6 +47,14 @@ class ManifestInvalid(Invalid):
         self.problems = problems
 
 
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a deployment's name stands."""
+
+    file: str
+    line: int
+
+
 @dataclass(slots=True)
 class Checked:
     """What was found in files: deployments, what is wrong, and documents that are somebody else's."""
@@ -54,7 +62,7 @@ class Checked:
     deployments: list[ModelDeployment] = field(default_factory=list)
     problems: list[Problem] = field(default_factory=list)
     passed_over: list[Problem] = field(default_factory=list)
-    places: dict[tuple[str, str], str] = field(default_factory=dict)  # (namespace, name) -> file:line
+    places: list[Place] = field(default_factory=list)  # of each deployment, in the same order
 
 
 def load_manifests(path: Path | str) -> list[ModelDeployment]:
@@ -63,6 +71,9 @@ def load_manifests(path: Path | str) -> list[ModelDeployment]:
     Raises ManifestInvalid with every problem, UsageError when there is nothing to read.
     """
     checked = check([str(path)])
+    found = list(zip(checked.deployments, checked.places, strict=True))
+    for number, (deployment, place) in enumerate(found):
+        checked.problems += twice(deployment, place, [one for one in found[:number] if one[1].file != place.file])
     if checked.problems:
         raise ManifestInvalid(tuple(checked.problems))
     if not checked.deployments:
@@ -147,14 +158,21 @@ def ours(values: Mapping[Any, Any]) -> bool:
 
 
 def add_deployment(deployment: ModelDeployment, document: Document, name: str, checked: Checked) -> None:
-    key = (deployment.metadata.namespace, deployment.metadata.name)
-    line = document.line(("metadata", "name"))
-    if key in checked.places:
-        message = f"{deployment.metadata.name} is also in {checked.places[key]}: give each its own name"
-        checked.problems.append(Problem(name, line, "metadata.name", message))
-        return
-    checked.places[key] = f"{name}:{line}"
+    place = Place(name, document.line(("metadata", "name")))
+    here = [(one, at) for one, at in zip(checked.deployments, checked.places, strict=True) if at.file == name]
+    checked.problems += twice(deployment, place, here)
     checked.deployments.append(deployment)
+    checked.places.append(place)
+
+
+def twice(deployment: ModelDeployment, place: Place, others: Iterable[tuple[ModelDeployment, Place]]) -> list[Problem]:
+    """A problem when one of `others` is the same object: the later one would silently win."""
+    meta = deployment.metadata
+    for other, at in others:
+        if (other.metadata.namespace, other.metadata.name) == (meta.namespace, meta.name):
+            message = f"{meta.name} is also in {at.file}:{at.line}: give each its own name"
+            return [Problem(place.file, place.line, "metadata.name", message)]
+    return []
 
 
 def problems(error: ValidationError, document: Document, name: str) -> list[Problem]:
