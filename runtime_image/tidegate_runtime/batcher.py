@@ -29,7 +29,8 @@ class Call:
     ended: float = 0.0
     outputs: Sequence[Array] = ()
     error: Exception | None = None
-    taken: bool = False
+    taken: bool = False  # out of the queue
+    answered: bool = False
     cancelled: bool = False
     short: bool = True  # False: its texts are long, so what runs of this shape took says nothing
 

@@ -13,7 +13,8 @@ INLINE_SECONDS: Final = 0.0003
 GAIN: Final = 0.85  # batching is on when eight rows together cost less than this share of eight runs
 SHAPES: Final = 512
 WEIGHT = 0.1
-JUMP = 4.0  # one slow run (the machine was busy) moves the estimate by at most 30 %
+JUMP = 4.0  # one slower run (the machine was busy) moves the estimate by at most 30 %
+STALL = 0.01  # a run as long as this is believed at once: the values of an input can make a short run long
 
 
 class Costs:
@@ -49,7 +50,9 @@ class Costs:
         """A run took this long."""
         place = (key, rows.bit_length())
         known = self._seconds.get(place)
-        if known is not None:
+        if seconds > STALL and (known is not None or len(self._seconds) < SHAPES):
+            self._seconds[place] = seconds
+        elif known is not None:
             self._seconds[place] = known + WEIGHT * (min(seconds, JUMP * known) - known)
         elif len(self._seconds) < SHAPES:
             self._seconds[place] = seconds

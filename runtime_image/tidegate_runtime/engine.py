@@ -71,7 +71,7 @@ class Engine:
 
     def cancel(self, call: Call) -> None:
         """The client is gone: what waits is dropped, what runs is thrown away."""
-        if call.cancelled or call.ended or call.error is not None:
+        if call.cancelled or call.answered:
             return
         call.cancelled = True
         self.admission.in_flight -= 1
@@ -87,17 +87,20 @@ class Engine:
             self._fail(call, TooSlow("no time was left to run it") if late else _waited(self._queue_timeout))
         for batch in self._running:
             for call in batch.calls:
-                if now > call.deadline and not call.cancelled:
+                if now > call.deadline and not call.cancelled and not call.answered:
                     self._fail(call, TooSlow("the run took longer than the request may"))
-                    call.cancelled = True
 
     def stop(self) -> None:
         for worker in self._workers:
             worker.stop()
 
     def _fail(self, call: Call, error: Throttled | TooSlow) -> None:
-        self.admission.in_flight -= 1
         call.error = error
+        self._answer(call)
+
+    def _answer(self, call: Call) -> None:
+        self.admission.in_flight -= 1
+        call.answered = True
         call.done(call)
 
     def _dispatch(self) -> None:
@@ -166,9 +169,8 @@ class Engine:
             self._costs.ran(batch.key, batch.rows, first.ended - first.started)
         self._recorder.ran(batch.rows, len(batch.calls))
         for call in batch.calls:
-            if not call.cancelled:
-                self.admission.in_flight -= 1
-                call.done(call)
+            if not call.cancelled and not call.answered:
+                self._answer(call)
 
 
 def _waited(seconds: float) -> Throttled:

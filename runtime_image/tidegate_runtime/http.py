@@ -37,6 +37,7 @@ KEPT: Final = frozenset(
 )
 STATUS_LINES: Final = {status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n".encode() for status in HTTPStatus}
 JSON: Final = b"application/json"
+VERSIONS: Final = ("1.1", "1.0")
 CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
 Where = int  # in a message
 IDLE, HEADER, BODY = 0, 1, 2
@@ -170,12 +171,15 @@ class Connection(asyncio.Protocol):
         self._at = BODY
         request.method = self._parser.get_method()
         request.keep_alive = self._parser.should_keep_alive()
-        request.old = self._parser.get_http_version() == "1.0"
+        version = self._parser.get_http_version()
+        request.old = version == "1.0"
         if b"transfer-encoding" in request.headers:
             request.body = bytearray()
         else:
             request.parts = []
         try:
+            if version not in VERSIONS:
+                raise RequestError("HTTP/1.1 is expected", 505)
             if self._header_bytes > MOST_HEADER:
                 raise RequestError("the header is larger than 64 KiB", 431)
             self._accept(request)

@@ -1,0 +1,109 @@
+"""What whoever starts a server can rely on: one line with the ports, one line when it fails, and an end."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tomllib
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from tests.runtime import small_bundles as small
+from tests.runtime.conftest import DEADLINE, Running, start
+
+import tidegate_runtime
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def failed(folder: Path, *flags: str) -> tuple[int, dict[str, str]]:
+    """The exit code and the last line of a server that does not come up."""
+    running = start(folder, *flags)
+    _, errors = running.process.communicate(timeout=DEADLINE)
+    return running.process.returncode, json.loads(errors.strip().splitlines()[-1])
+
+
+def test_the_line_on_stdout_tells_ports_process_and_instance(
+    bundles: Callable[..., Path], serve: Callable[..., Running]
+) -> None:
+    running = serve(bundles(small.linear(), small.linear_samples()), ready=False)
+    running.wait_ready()
+    assert running.http != running.metrics
+    assert running.probe("/readyz").status == 200
+    assert running.end() == 0
+    assert running.process.stdout is not None
+    assert running.process.stdout.read() == ""
+
+
+def test_a_golden_mismatch_ends_it_with_a_reason_before_it_is_ever_ready(
+    bundles: Callable[..., Path], tmp_path: Path
+) -> None:
+    folder = bundles(small.linear(-small.WEIGHTS), small.linear_samples())
+    log = tmp_path / "termination"
+    code, words = failed(folder, "--termination-log", str(log))
+    assert code == 1
+    assert words["reason"] == "GoldenMismatch"
+    assert json.loads(log.read_text()) == words
+
+
+def test_a_bundle_that_is_not_there_ends_it_with_a_reason(tmp_path: Path) -> None:
+    code, words = failed(tmp_path / "nothing")
+    assert code == 1
+    assert words["reason"]
+
+
+def test_a_port_that_is_taken_ends_it_with_a_reason(fraud: Running, bundles: Callable[..., Path]) -> None:
+    code, words = failed(bundles(small.linear()), "--http-port", str(fraud.http))
+    assert (code, words["reason"]) == (1, "PortTaken")
+
+
+def test_a_wrong_flag_is_a_usage_error(tmp_path: Path) -> None:
+    for flags, sentence in (
+        (["--queue", "0"], "--queue: '0' is not a whole number from 1 to 1048576"),
+        (["--drain", "soon"], "--drain: 'soon' is not a duration such as 10s, 250ms or 1m30s"),
+        (["--device", "abacus"], "--device: 'abacus' is none of cpu, cuda, tensorrt"),
+    ):
+        command = [sys.executable, "-m", "tidegate_runtime", "serve", "--bundle", str(tmp_path), *flags]
+        ended = subprocess.run(command, capture_output=True, text=True, timeout=DEADLINE, check=False)
+        assert (ended.returncode, ended.stderr.strip()) == (2, f"error: {sentence}")
+
+
+def test_the_termination_log_of_a_ready_server_is_empty(
+    bundles: Callable[..., Path], serve: Callable[..., Running], tmp_path: Path
+) -> None:
+    log = tmp_path / "termination"
+    serve(bundles(small.linear()), "--termination-log", str(log))
+    assert log.read_text() == ""
+
+
+def test_the_end_of_the_lifeline_ends_the_server_within_its_hurried_drain(
+    bundles: Callable[..., Path], serve: Callable[..., Running]
+) -> None:
+    ours, theirs = os.pipe()
+    try:
+        running = serve(bundles(small.linear()), "--lifeline-fd", str(ours), "--drain-delay", "60s", pass_fds=(ours,))
+    finally:
+        os.close(theirs)
+        os.close(ours)
+    assert running.process.wait(timeout=3.5) == 0
+
+
+@pytest.mark.parametrize("moment", ["before ready", "after ready"])
+def test_sigterm_ends_it_with_zero(bundles: Callable[..., Path], serve: Callable[..., Running], moment: str) -> None:
+    running = serve(bundles(small.linear()), ready=moment == "after ready")
+    assert running.end() == 0
+
+
+def test_serving_imports_nothing_that_is_slow_or_large() -> None:
+    heavy = ["pydantic", "boto3", "rich", "model_signing", "onnx", "grpc", "click", "cryptography"]
+    code = f"import sys, tidegate_runtime.serve; print([m for m in {heavy} if m in sys.modules])"
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=DEADLINE, check=True)
+    assert found.stdout.strip() == "[]"
+
+
+def test_the_version_is_that_of_the_distribution() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    assert tidegate_runtime.__version__ == project["version"]
