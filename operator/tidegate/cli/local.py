@@ -180,7 +180,7 @@ def standing(target: Target) -> list[str]:
     if known.rollout:
         hold = known.rollout.hold_message or known.rollout.hold_reason
         lines.append(f"  step {known.rollout.step} {known.rollout.phase}" + (f": {hold}" if hold else ""))
-        lines += [f"  {check.name}: {check.message}, {check.verdict}" for check in known.rollout.checks]
+        lines += [f"  {check.name}: {check.message}" for check in known.rollout.checks]
     return lines + [
         f"  {one.type}={one.status} {one.reason}" + (f": {one.message}" if one.message else "")
         for one in known.conditions

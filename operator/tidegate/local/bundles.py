@@ -11,6 +11,7 @@ from pathlib import Path
 from tidegate.api.bundle import BundleSource, SecretRef
 from tidegate.bundle.cache import Cache, Lease
 from tidegate.bundle.fetch import Fetched, resolve
+from tidegate.bundle.manifest import read_bundle_dir
 from tidegate.bundle.source import Access, Source
 from tidegate.errors import Invalid, TidegateError
 from tidegate.local.failures import failure_of
@@ -59,7 +60,12 @@ class Bundles:
     def _resolve(self, wanted: BundleSource) -> Resolution:
         source = self._source(wanted)
         pinned = Source(source.uri, resolve(source).digest, source.public_key, source.access)
-        return resolution(wanted.uri, self._cache.fetch(pinned))
+        fetched = self._cache.fetch(pinned)
+        if not fetched.hit:
+            from tidegate.bundle.preflight import preflight_model  # half a second of imports, on a worker's time
+
+            preflight_model(read_bundle_dir(fetched.path))
+        return resolution(wanted.uri, fetched)
 
     async def local(self, record: RevisionRecord, credentials: SecretRef | None) -> Path:
         """The folder of a revision's own bytes; a fetch only when the cache has lost them, and then by digest."""

@@ -13,6 +13,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
+import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -90,16 +91,23 @@ class Deployment:
                 await asyncio.wait_for(self._around.changed.wait(), max(0.0, pause - LEAST_PAUSE))
 
     async def _turn_or_trouble(self) -> float:
-        """One turn; what fails on this machine (a full disk) is told once and tried again."""
+        """One turn; what fails is told once and tried again, and what serves goes on."""
         try:
             pause = await self.turn()
             self._trouble = ""
         except (TidegateError, OSError) as error:
-            if str(error) != self._trouble:
-                self._trouble = str(error)
-                self._around.tell(self.name, Event("Warning", "LocalError", self._trouble))
-            pause = AFTER_TROUBLE
+            pause = self._in_trouble("LocalError", str(error))
+        except Exception as error:  # noqa: BLE001  (a mistake of ours must not take a serving model down)
+            place = traceback.extract_tb(error.__traceback__)[-1]
+            where = f"{Path(place.filename).name}:{place.lineno}"
+            pause = self._in_trouble("InternalError", f"{type(error).__name__} in {where}: {error}")
         return pause
+
+    def _in_trouble(self, reason: str, message: str) -> float:
+        if message != self._trouble:
+            self._trouble = message
+            self._around.tell(self.name, Event("Warning", reason, message))
+        return AFTER_TROUBLE
 
     async def turn(self) -> float:
         """Look, plan, remember, carry out; the seconds until the next turn at the latest."""

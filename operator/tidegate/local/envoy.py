@@ -234,15 +234,12 @@ def pinned(model: ModelRoute, revision: str) -> Document:
 
 
 def weighted(model: ModelRoute) -> Document:
-    """The split in whole percent; without any server yet, an answer that says so."""
-    known = {backend.revision for backend in model.backends}
-    shares = [
-        {"name": model.cluster(revision), "weight": weight}
-        for revision, weight in sorted(model.weights.items())
-        if weight > 0 and revision in known
-    ]
-    if not shares:
-        return refusal({}, 503, f"model {model.model} has no version that is ready")
+    """The split in whole percent; while no server is there, an answer that says so."""
+    ports = {backend.revision: backend.ports for backend in model.backends}
+    weights = {revision: weight for revision, weight in model.weights.items() if weight > 0 and revision in ports}
+    if not any(ports[revision] for revision in weights):
+        return refusal({}, 503, f"no version of model {model.model} is ready")
+    shares = [{"name": model.cluster(revision), "weight": weight} for revision, weight in sorted(weights.items())]
     return {
         "route": {"weighted_clusters": {"clusters": shares}, "timeout": "0s"},
         "request_headers_to_remove": [PINNED],

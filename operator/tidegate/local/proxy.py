@@ -18,7 +18,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from tidegate.errors import Failed
+from tidegate.errors import Failed, UsageError
 from tidegate.local import envoy
 from tidegate.local.calls import Address, NoAnswer, call
 from tidegate.local.children import Lifeline, Start, child_environment, last_lines, start_child, stop_child
@@ -31,6 +31,7 @@ TAKE_SECONDS = 5.0
 POLL_SECONDS = 0.01
 RESTART_SECONDS = (0.0, 0.1, 0.2, 0.5)  # before the first, second, … restart in a row; the last one repeats
 HEALTHY_SECONDS = 10.0
+LOG_LIMIT = 4 * 1024 * 1024
 ROUTES_VERSION = f"http.{envoy.STAT_PREFIX}.rds.{envoy.ROUTES}.version_text"
 CLUSTERS_VERSION = "cluster_manager.cds.version_text"
 
@@ -48,19 +49,23 @@ class ProxyFailed(Failed):
 
 
 def free_port(listen: Listen) -> Listen:
-    """`listen` with a real port; raises PortTaken when it is in use."""
-    family = socket.AF_INET6 if ":" in listen.host else socket.AF_INET
-    with socket.socket(family, socket.SOCK_STREAM) as probe:
+    """`listen` with a numeric address and a real port; raises PortTaken when it is in use."""
+    where = f"{listen.host}:{listen.port}"
+    try:
+        family, kind, _, _, address = socket.getaddrinfo(listen.host, listen.port, type=socket.SOCK_STREAM)[0]
+    except OSError:
+        raise UsageError("this is no address of this machine", where=f"--host {listen.host}") from None
+    with socket.socket(family, kind) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
-            probe.bind((listen.host, listen.port))
+            probe.bind(address)
         except OSError as error:
             raise PortTaken(
                 f"cannot listen: {error.strerror or error}",
-                where=f"{listen.host}:{listen.port}",
+                where=where,
                 do="stop what listens there, or choose another with --port",
             ) from None
-        return Listen(listen.host, probe.getsockname()[1])
+        return Listen(str(address[0]), probe.getsockname()[1])
 
 
 class Proxy:
@@ -170,6 +175,8 @@ class Proxy:
 
     async def _spawn(self) -> asyncio.subprocess.Process:
         self._admin_path.unlink(missing_ok=True)
+        if self._log.exists() and self._log.stat().st_size > LOG_LIMIT:
+            self._log.replace(self._log.with_suffix(".1.log"))
         envoy_command = [
             str(self._binary), "--config-path", str(self.folder / "bootstrap.json"), "--disable-hot-restart",
             "--log-level", "warning", "--concurrency", str(max(1, min(4, (os.cpu_count() or 1) // 2))),

@@ -188,14 +188,7 @@ class Run:
                     self._changed[name].set()
             if self.options.once:
                 self._end_when_settled(time.monotonic() > deadline)
-            self._raise_what_failed()
             await wait_for(self._ended.wait, POLL_SECONDS)
-
-    def _raise_what_failed(self) -> None:
-        """A turn that fails in a way nobody foresaw ends the run with its traceback, never in silence."""
-        for task in self._tasks.values():
-            if task.done() and not task.cancelled():
-                task.result()
 
     def _end_when_settled(self, overdue: bool) -> None:
         found = [outcome(one.status, one.generation) for one in self.deployments.values()]

@@ -90,13 +90,20 @@ class Course:
 
 
 def described(plan: Plan, fleet: Fleet, revision: str) -> dict[str, Any]:
-    """What a revision is: which of the two, which version, how many servers are ready."""
+    """What a revision is: which role, which version, how many servers are ready."""
     versions = {wanted.record.revision: wanted.record.resolution.version for wanted in plan.revisions}
     return {
-        "role": "stable" if revision == plan.stable else "candidate",
+        "role": role(plan, revision),
         "version": versions.get(revision, ""),
         "ready": sum(server.ready for server in fleet.of(revision)),
     }
+
+
+def role(plan: Plan, revision: str) -> str:
+    candidate = plan.status.candidate
+    if candidate and candidate.revision == revision:
+        return "candidate"
+    return "stable" if revision == plan.stable else "earlier"
 
 
 def event_row(event: Event) -> dict[str, str]:

@@ -82,7 +82,7 @@ def test_before_any_version_is_ready_clients_get_a_sentence() -> None:
     (only,) = rules(ModelRoute("fraud"))
 
     assert only["direct_response"]["status"] == 503
-    assert "no version that is ready" in only["direct_response"]["body"]["inline_string"]
+    assert "no version of model fraud is ready" in only["direct_response"]["body"]["inline_string"]
 
 
 def test_of_several_deployments_the_host_decides_and_else_the_path() -> None:
