@@ -115,6 +115,8 @@ class Assembly:
             return False
         except FileNotFoundError:
             return False
+        except OSError as error:
+            raise UnsafeFile(f"cannot be taken up again: {error.strerror}", where=str(self.path)) from None
         about = os.fstat(self._file)
         if not stat.S_ISREG(about.st_mode) or about.st_nlink != 1 or about.st_size > self.entry.bytes:
             raise UnsafeFile("not the plain file that an earlier transfer left", where=str(self.path))

@@ -20,7 +20,7 @@ from pathlib import Path
 
 from tidegate.bundle.assemble import NEW, disk_errors
 from tidegate.bundle.digest import hex_of
-from tidegate.bundle.errors import Conflict, DiskFull, Refused, UnsafeFile
+from tidegate.bundle.errors import BundleError, Conflict, DiskFull, UnsafeFile
 from tidegate.bundle.manifest import FileEntry, Manifest
 from tidegate.bundle.paths import MANIFEST_NAME, SIGNATURE_NAME
 from tidegate.bundle.reader import BundleReader, Resolved
@@ -114,7 +114,7 @@ def is_taken(destination: Path) -> bool:
 def _already(destination: Path, resolved: Resolved, began: float) -> Fetched:
     try:
         verify_dir(destination, digest=resolved.digest)
-    except Refused as error:
+    except BundleError as error:
         raise Conflict(
             f"is there already and is not {resolved.digest} ({error.what})",
             where=str(destination),
@@ -134,17 +134,31 @@ def _require_space(place: Placement, manifest: Manifest) -> None:
 @contextlib.contextmanager
 def _own_directory(partial: Path) -> Iterator[None]:
     """Our directory for what is on its way, ours alone while the lock is held; a second fetch waits here."""
+    while (lock := _locked(partial)) is None:
+        continue  # whoever held it has finished and removed the directory
+    try:
+        yield
+    finally:
+        os.close(lock)
+
+
+def _locked(partial: Path) -> int | None:
+    """The lock of the directory, or None when it was another's and is gone."""
     with disk_errors(partial):
         partial.mkdir(mode=0o700, parents=True, exist_ok=True)
         about = partial.lstat()
         if not stat.S_ISDIR(about.st_mode) or about.st_uid != os.geteuid():
             raise UnsafeFile("not a directory of ours", where=str(partial), do="remove it")
-        lock = os.open(partial / "lock", os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(lock)
+        try:
+            lock = os.open(partial / "lock", os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        except FileNotFoundError:
+            return None
+    fcntl.flock(lock, fcntl.LOCK_EX)
+    with contextlib.suppress(FileNotFoundError):
+        if os.path.samestat(os.fstat(lock), os.stat(partial / "lock", follow_symlinks=False)):  # noqa: PTH116
+            return lock
+    os.close(lock)
+    return None
 
 
 @contextlib.contextmanager

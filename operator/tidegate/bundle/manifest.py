@@ -78,9 +78,9 @@ class Model:
 class Tolerance:
     """How far an output may be from its golden sample: |a-b| <= atol + rtol*|b|.
 
-    `device` "" holds everywhere.  `top1`: along the last axis the largest must also be the same wherever its lead is
-    more than twice the tolerance.  `label_of` names the scores this output is the winner of: then it may differ
-    only where those scores' lead is within twice their tolerance.
+    `device` "" holds everywhere.  `top1` marks scores along the last axis: a mismatch then tells how many rows have
+    another winner (within the tolerance a lead of more than twice it cannot change hands).  `label_of` names the
+    scores this output is the winner of: it may differ only where their lead is within twice their tolerance.
     """
 
     output: str
