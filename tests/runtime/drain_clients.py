@@ -16,6 +16,7 @@ BODY = json.dumps({"inputs": [{"name": "x", "shape": [1, 4], "datatype": "FP32",
 REQUEST = b"POST /v2/models/fraud/infer HTTP/1.1\r\nhost: x\r\ncontent-length: %d\r\n\r\n%b" % (len(BODY), BODY)
 BURST = 8
 PATIENCE = 10.0
+BEFORE = 300
 
 
 @dataclass
@@ -26,9 +27,12 @@ class Tally:
     answered_while_ending: int = 0
     lost: list[str] = field(default_factory=list)
     ending: bool = False
+    warm: asyncio.Event = field(default_factory=asyncio.Event)  # enough answers for the signal to come
 
     def answer(self, kind: str, status: int) -> None:
         self.answered += 1
+        if self.answered == BEFORE:
+            self.warm.set()
         self.answered_while_ending += self.ending
         if status != 200:
             self.lost.append(f"{kind}: status {status}")
