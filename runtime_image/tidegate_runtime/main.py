@@ -20,6 +20,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "serve": ("tidegate_runtime.serve", "serve the model of a bundle directory"),
     "fetch": ("tidegate_runtime.fetch", "fetch a bundle, verified, into a directory"),
     "resolve": ("tidegate_runtime.resolve", "say what a bundle is, as JSON, without fetching its files"),
+    "prove": ("tidegate_runtime.prove", "fetch a bundle whole and run its golden samples on the CPU"),
     "check": ("tidegate_runtime.check", "run the golden samples of a bundle directory once"),
 }
 
