@@ -1,4 +1,4 @@
-"""Simulated servers for `benchmarks.decisions`: requests by the second, bad events in bursts, counters like the servers'.
+"""Simulated servers for `benchmarks.decisions`: requests by the second, bad events in bursts, and their counters.
 
 Only the world is made here; what follows from its counters is decided by the product.
 """

@@ -21,10 +21,10 @@ from statistics import median
 from typing import Any
 
 import numpy as np
-
 from benchmarks.decision_bar import misses
 from benchmarks.decision_plot import plot
 from benchmarks.decision_traffic import INTERVAL, SECONDS, START, Counters, World, both, series
+
 from tidegate.api.rollout import Analysis
 from tidegate.plan.evidence import Reading, Start, accumulate, begin
 from tidegate.plan.verdict import AtDeadline, Outcome, at_deadline, judge

@@ -106,6 +106,7 @@ class Tested:
     passes: bool
     log_fail: float
     log_pass: float
+    alike: bool = False  # wherever it fails, the stable version was above the limit too
 
 
 def levels(alpha: float, looks: int) -> Levels:
@@ -133,7 +134,7 @@ def clumping(sums: Sums) -> float:
     )
 
 
-# The e-processes.  Each gives the logarithm of an e-value.
+# The e-processes.  Each gives the logarithm of an e-value; what one below 1 would be worth nobody asks.
 
 
 @lru_cache(maxsize=256)
@@ -163,9 +164,9 @@ def log_mean(logs: Sequence[float]) -> float:
 def log_above(sums: Sums, limit: float, phi: float) -> float:
     """Evidence that the rate is above the limit."""
     if sums.bad <= sums.n * limit:
-        return 0.0  # never above 0 there; what a negative one would be worth nobody asks
+        return 0.0
     bad, good = sums.bad / phi, (sums.n - sums.bad) / phi
-    return log_mean([bad * a + good * b for a, b in rate_grid(limit, REACH)])
+    return max(0.0, log_mean([bad * a + good * b for a, b in rate_grid(limit, REACH)]))
 
 
 def log_below(sums: Sums, limit: float, phi: float) -> float:
@@ -173,7 +174,7 @@ def log_below(sums: Sums, limit: float, phi: float) -> float:
     if sums.bad >= sums.n * limit:
         return 0.0
     bad, good = sums.bad / phi, (sums.n - sums.bad) / phi
-    return log_mean([bad * a + good * b for a, b in rate_grid(limit, 1 / REACH)])
+    return max(0.0, log_mean([bad * a + good * b for a, b in rate_grid(limit, 1 / REACH)]))
 
 
 def log_ratio(segments: Iterable[Exposure], limit: float, phi: float) -> float:
@@ -185,7 +186,7 @@ def log_ratio(segments: Iterable[Exposure], limit: float, phi: float) -> float:
     own = sum(s.candidate_bad for s in told)
     if own <= expected:
         return 0.0  # the likelihood is concave: it only falls from here
-    return log_mean([_log_ratio_at(told, own, limit, ratio) / phi for ratio in ratio_grid(limit)])
+    return max(0.0, log_mean([_log_ratio_at(told, own, limit, ratio) / phi for ratio in ratio_grid(limit)]))
 
 
 def _log_ratio_at(segments: Sequence[Exposure], own: int, limit: float, ratio: float) -> float:
@@ -222,11 +223,20 @@ def phi_to_pass(story: Story, phi: float) -> float:
 
 
 def phi_before(story: Story, window: int) -> float:
-    """The dispersion by what lies before the candidate's last intervals, and by the stable version."""
-    candidate = story.candidate
-    for _, latest in story.recent[-window:]:
-        candidate = candidate - latest
-    return _phi(candidate, story.before + story.stable)
+    """The dispersion by what lies before the last intervals: neither version's break excuses itself."""
+    stable, candidate = _latest(story, window)
+    return _phi(story.candidate - candidate, story.before + story.stable - stable)
+
+
+def phi_apart(story: Story, window: int) -> float:
+    """The same with all of the stable version: what shakes both versions now weakens the comparison of the two."""
+    return _phi(story.candidate - _latest(story, window)[1], story.before + story.stable)
+
+
+def _latest(story: Story, window: int) -> tuple[Sums, Sums]:
+    """(stable, candidate) over the last intervals."""
+    recent = story.recent[-window:]
+    return sum((stable for stable, _ in recent), Sums()), sum((own for _, own in recent), Sums())
 
 
 def absolute_test(story: Story, limit: float, level: Levels) -> Tested:
@@ -234,27 +244,23 @@ def absolute_test(story: Story, limit: float, level: Levels) -> Tested:
     phi = phi_of(story)
     log_fail = log_above(story.candidate, limit, phi)
     log_pass = log_below(story.candidate, limit, phi_to_pass(story, phi))
-    fails = log_fail > level.whole or _breaks(story, [own for _, own in story.recent], limit, level)
-    passes = not fails and log_pass > level.passing and story.intervals >= PASS_INTERVALS
-    return Tested(fails, passes, log_fail, log_pass)
+    broken = [stable for stable, own, window in _horizons(story) if _is_above(story, own, window, limit, level)]
+    if log_fail > level.whole:
+        broken.append(story.stable)
+    passes = not broken and log_pass > level.passing and story.intervals >= PASS_INTERVALS
+    alike = bool(broken) and all(stable.bad > stable.n * limit for stable in broken)
+    return Tested(bool(broken), passes, log_fail, log_pass, alike)
 
 
-def stable_fails(story: Story, limit: float, level: Levels) -> bool:
-    """Whether the stable version is above the same limit, by the same test with the same dispersion."""
-    if log_above(story.stable, limit, phi_of(story)) > level.whole:
-        return True
-    return _breaks(story, [own for own, _ in story.recent], limit, level)
+def _horizons(story: Story) -> Iterable[tuple[Sums, Sums, int]]:
+    """(stable, candidate) over each window that there was time for."""
+    return [(*_latest(story, window), window) for window in WINDOWS if window <= len(story.recent)]
 
 
-def _breaks(story: Story, intervals: Sequence[Sums], limit: float, level: Levels) -> bool:
-    """Whether the last intervals of one version alone are above the limit."""
-    for window in WINDOWS:
-        latest = sum(intervals[-window:], Sums())
-        if window > len(intervals) or latest.bad * -log(limit) <= level.window:
-            continue  # the e-value's logarithm cannot exceed bad · log(1/limit)
-        if log_above(latest, limit, phi_before(story, window)) > level.window:
-            return True
-    return False
+def _is_above(story: Story, own: Sums, window: int, limit: float, level: Levels) -> bool:
+    if own.bad * -log(limit) <= level.window:
+        return False  # the e-value's logarithm cannot exceed bad · log(1/limit)
+    return log_above(own, limit, phi_before(story, window)) > level.window
 
 
 def guard_test(story: Story, ratio: float, allowed: float, level: Levels) -> Tested:
@@ -276,7 +282,7 @@ def _parts(story: Story, ratio: float, allowed: float, level: Levels) -> bool:
         if window > len(exposures) or most_log_ratio(latest, ratio) <= level.window:
             continue
         above = sum(e.candidate_bad for e in latest) > allowed * sum(e.candidate_n for e in latest)
-        if above and log_ratio(latest, ratio, phi_before(story, window)) > level.window:
+        if above and log_ratio(latest, ratio, phi_apart(story, window)) > level.window:
             return True
     return False
 

@@ -88,7 +88,7 @@ def closed(evidence: Evidence, interval: timedelta, now: datetime) -> Evidence:
     """`evidence` with its open interval closed, if its time is over."""
     if now - evidence.interval_started_at < EARLY * interval:
         return evidence
-    latest, block = _with_block(evidence, now)
+    latest, block = _with_block(evidence, BLOCK - (1 - EARLY) * interval, now)
     return evidence.model_copy(
         update={
             "interval_started_at": now,
@@ -104,10 +104,10 @@ def closed(evidence: Evidence, interval: timedelta, now: datetime) -> Evidence:
     )
 
 
-def _with_block(evidence: Evidence, now: datetime) -> tuple[Interval, Block]:
+def _with_block(evidence: Evidence, length: timedelta, now: datetime) -> tuple[Interval, Block]:
     """The interval that ends, holding the block that ends with it, and the block that goes on."""
     sums = both(evidence.block.counts, evidence.open)
-    if now - evidence.block.started_at < EARLY * BLOCK:
+    if now - evidence.block.started_at < length:
         return evidence.open, evidence.block.model_copy(update={"counts": sums})
     latest = Interval(
         stable=_ending(evidence.open.stable, sums.stable, evidence.signals),

@@ -3,9 +3,9 @@
 A check is *absolute* (the candidate's own share of bad events against a limit) or a *guard* (its rate against the
 stable version's).  Absolute checks can pass; guards can only fail, since without bad events they know nothing.
 
-    a check of the candidate fails, the stable version does not fail it     -> FAIL
-    both versions fail it and the guard on the same events fails            -> FAIL
-    both versions fail it and the guard does not                            -> SHARED (hold at the last lower weight)
+    a check of the candidate fails, the stable version is within its limit  -> FAIL
+    the stable version is above it too, the guard on the same events fails  -> FAIL
+    the stable version is above it too, the guard does not fail             -> SHARED (hold at the last lower weight)
     every absolute check passes                                             -> PASS
     else                                                                    -> UNDECIDED
 
@@ -32,7 +32,6 @@ from tidegate.plan.analysis import (
     guard_test,
     levels,
     rate_upper_bound,
-    stable_fails,
 )
 from tidegate.plan.signals import ERRORS, LATENCY, TOP1, allowed_share, is_comparison
 from tidegate.plan.wording import figures, milliseconds, percent, times
@@ -193,9 +192,7 @@ def _tested(check: Check, evidence: Evidence, level: Levels, ratio: float) -> Ch
     if not check.absolute:
         return _result(check, evidence, guard_test(story, check.limit, allowed, level))
     tested = absolute_test(story, check.limit, level)
-    shared = (
-        tested.fails and stable_fails(story, check.limit, level) and not guard_test(story, ratio, allowed, level).fails
-    )
+    shared = tested.alike and not guard_test(story, ratio, allowed, level).fails
     return _result(check, evidence, tested, shared=shared)
 
 
