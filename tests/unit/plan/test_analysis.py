@@ -68,7 +68,7 @@ def ever_above(rng: random.Random, alpha: float) -> bool:
 
 def ever_parted(rng: random.Random, alpha: float) -> bool:
     """Whether a candidate exactly at the guard's ratio is ever called worse; the traffic shifts in between."""
-    segments = []
+    segments: list[Exposure] = []
     for own, stable in ((10, 90), (50, 50)):
         n = [0, 0, 0, 0]
         for _ in range(40):

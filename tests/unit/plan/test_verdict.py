@@ -125,7 +125,7 @@ def test_latency_that_is_bad_on_both_versions_is_shared() -> None:
 
 
 def test_a_slower_candidate_fails_an_increase_and_a_slump_of_both_does_not() -> None:
-    fields = {"maxLatencyIncrease": {"p99": "20%"}}
+    fields: dict[str, Any] = {"maxLatencyIncrease": {"p99": "20%"}}
     story = Story(**fields).runs(3, slow=3)
     assert (story.judged.outcome, story.judged.reason) == (Outcome.FAIL, "LatencyIncreased")
     assert "(stable version's 10.3 ms) exceeded by 30 % (stable version 0 %, limit 1.5 times)" in story.judged.message
