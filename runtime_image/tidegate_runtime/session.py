@@ -27,6 +27,7 @@ from tidegate_runtime.ort_errors import sentence
 from tidegate_runtime.settings import Settings
 
 LOAD_SECONDS = 600.0
+LEAST_FOLDED = 64 * 2**20
 ORT_TYPES = {
     "float": "FP32",
     "double": "FP64",
@@ -102,7 +103,7 @@ def _open(bundle: BundleDir, settings: Settings) -> Any:
     if settings.device != "cpu":
         with contextlib.redirect_stdout(sys.stderr):  # it prints what it misses
             onnxruntime.preload_dlls()  # CUDA's wheels are in site-packages, where no linker looks
-    options = _options(settings)
+    options = _options(bundle, settings)
     late = threading.Timer(LOAD_SECONDS, options.set_load_cancellation_flag, (True,))
     late.daemon = True
     late.start()
@@ -117,8 +118,11 @@ def _open(bundle: BundleDir, settings: Settings) -> Any:
     return session
 
 
-def _options(settings: Settings) -> Any:
+def _options(bundle: BundleDir, settings: Settings) -> Any:
     options = onnxruntime.SessionOptions()
+    # Constants are computed once, at load: a model of 1 KB that makes 100 GB of them must not. Weights may be unpacked.
+    most = max(LEAST_FOLDED, 4 * bundle.manifest.total_bytes)
+    options.add_session_config_entry("optimization.constant_folding_max_output_size_in_bytes", str(most))
     options.log_severity_level = 4  # errors come back as exceptions, with their own words
     options.intra_op_num_threads = settings.intra_op or 1
     options.inter_op_num_threads = settings.inter_op or 1

@@ -87,6 +87,26 @@ def greedy() -> onnx.ModelProto:
     return model(nodes, one, [value("y", TensorProto.FLOAT, [1])], {"size": np.array([2**45])})
 
 
+def swelling(count: int) -> onnx.ModelProto:
+    """A few bytes that become `count` floats when constants are folded at load, and in no run that says no."""
+    much = helper.make_graph(
+        [
+            helper.make_node("ConstantOfShape", ["size"], ["huge"]),
+            helper.make_node("Exp", ["huge"], ["more"]),
+            helper.make_node("ReduceSum", ["more"], ["much"], keepdims=0),
+        ],
+        "much",
+        [],
+        [value("much", TensorProto.FLOAT, [])],
+    )
+    little = helper.make_graph(
+        [helper.make_node("Identity", ["zero"], ["little"])], "little", [], [value("little", TensorProto.FLOAT, [])]
+    )
+    nodes = [helper.make_node("If", ["x"], ["y"], then_branch=much, else_branch=little)]
+    weights = {"size": np.array([count]), "zero": np.array(0.0, np.float32)}
+    return model(nodes, [value("x", TensorProto.BOOL, [])], [value("y", TensorProto.FLOAT, [])], weights)
+
+
 def cast(element_type: int, shape: Sequence[int | str] = ("N", 2)) -> onnx.ModelProto:
     """One tensor of any type, given back unchanged."""
     nodes = [helper.make_node("Identity", ["x"], ["y"])]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -88,6 +90,18 @@ def test_an_endless_loop_is_refused_at_its_deadline(load: Load, samples: list[Go
 def test_a_model_that_asks_for_2_to_the_45_floats_is_refused(load: Load) -> None:
     with pytest.raises(ModelInvalid, match=r"first run failed: .*Failed to allocate"):
         load(small.greedy())
+
+
+def test_a_model_that_swells_at_load_is_loaded_as_small_as_it_is(tmp_path: Path) -> None:
+    folder = small.write_bundle(tmp_path / "b", small.swelling(100_000_000))
+    code = (
+        "import resource, sys; from tidegate_runtime.check import check; from pathlib import Path;"
+        "check(Path(sys.argv[1]), 'cpu'); print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)"
+    )
+
+    done = subprocess.run([sys.executable, "-c", code, folder], capture_output=True, text=True, timeout=60, check=True)
+
+    assert int(done.stdout) < 200_000  # KiB; 1.2 million when constants are folded without a limit
 
 
 @pytest.mark.parametrize("content", [b"", b"\x80\x04\x95junk", b"PK\x03\x04" + b"\0" * 200, b"\x89HDF\r\n\x1a\n"])
