@@ -43,12 +43,11 @@ def demanded(s: Situation) -> Plan:
 
 def weights(s: Situation) -> Mapping[str, int]:
     """Percent by revision; a first version has none before it is ready."""
-    candidate = s.status.candidate
-    share = candidate.weight if candidate else 0
+    share = s.trial.weight
     if s.status.stable is None:
         return {s.candidate: FULL} if share else {}
     given = {s.stable: FULL - share}
-    if candidate:
+    if s.candidate:
         given[s.candidate] = share
     if s.previous:
         given.setdefault(s.previous, 0)

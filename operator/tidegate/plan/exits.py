@@ -34,7 +34,7 @@ def superseded(s: Situation) -> End | None:
         return None
     if s.wish is not None and s.wish.record.revision == s.candidate:
         return None
-    if s.status.candidate and s.status.candidate.weight and not s.servers(s.stable).ready:
+    if s.trial.weight and not s.servers(s.stable).ready:
         return None
     if known := blocked(s, s.candidate):
         return End(None, f"rejected before: {known.reason}")

@@ -68,8 +68,7 @@ def candidate_is_ready(s: Situation) -> Hold | None:
 
 def weight_is_given(s: Situation) -> Hold | None:
     # Readiness observed, not desired: argo-rollouts #3372 sent 100 % to a scaled-down version.
-    given = s.status.candidate.weight if s.status.candidate else 0
-    if given >= s.rollout.weight:
+    if s.trial.weight >= s.rollout.weight:
         return None
     if s.rollout.ceiling is not None:
         message = s.judgement.message if s.judgement else "both versions are bad alike"

@@ -65,11 +65,10 @@ def _counted(s: Situation) -> Evidence:
 
 def _share(s: Situation) -> str:
     """Weight and ready servers as the last plan saw them: the counts since then were made under these."""
-    old, new = s.status.stable, s.status.candidate
+    old, new = s.serving, s.trial
     if s.rollout.phase == Phase.WATCHING:
-        old, new = s.rollout.previous, s.status.stable
-    weight = new.weight if new else 0
-    return f"{weight}:{old.ready_replicas if old else 0}/{new.ready_replicas if new else 0}"
+        old, new = s.rollout.previous or s.serving, s.serving
+    return f"{new.weight}:{old.ready_replicas}/{new.ready_replicas}"
 
 
 def _judged(s: Situation, evidence: Evidence) -> Judgement:

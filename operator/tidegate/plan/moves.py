@@ -68,8 +68,8 @@ def grant(s: Situation, weight: int) -> Situation:
 
 def ask_weight(s: Situation, weight: int) -> Situation:
     """Any -> Shifting: what the route is to give the candidate now."""
-    candidate = s.status.candidate
-    if candidate is None or candidate.weight == weight:
+    candidate = s.trial
+    if candidate.weight == weight:
         return s
     lower = s.rollout.weight > weight
     before = candidate.weight
@@ -80,10 +80,8 @@ def ask_weight(s: Situation, weight: int) -> Situation:
 
 def promote(s: Situation) -> Situation:
     """Shifting -> Watching, or Serving where there is nothing to watch: the candidate is the stable version."""
-    candidate, old, rollout = s.status.candidate, s.status.stable, s.rollout
-    if candidate is None:
-        return s
-    stable = candidate.model_copy(update={"weight": FULL})
+    old, rollout = s.status.stable, s.rollout
+    stable = s.trial.model_copy(update={"weight": FULL})
     delay = timedelta(0) if rollout.surge == "Replace" else s.spec.rollout.scale_down_delay
     watched = old is not None and delay > timedelta(0) and rollout.cause != "Rollback"
     watching = rollout.model_copy(
@@ -110,9 +108,7 @@ def send_back(s: Situation, failure: Failure | None, why: str = "") -> Situation
 
     Without a failure nothing is held against the candidate: the spec has just moved on.
     """
-    candidate = s.status.candidate
-    if candidate is None:
-        return s
+    candidate = s.trial
     had_weight = candidate.weight > 0 or s.rollout.weight > 0
     if failure is not None:
         outcome = ROLLED_BACK if had_weight else REFUSED
@@ -140,9 +136,7 @@ def send_back(s: Situation, failure: Failure | None, why: str = "") -> Situation
 
 def return_to_previous(s: Situation, failure: Failure | None) -> Situation:
     """Watching -> Returning: the warm old version is the stable one again, at once."""
-    failed, old = s.status.stable, s.rollout.previous
-    if failed is None or old is None:
-        return s
+    failed, old = s.serving, s.rollout.previous or s.serving
     if failure is not None:
         s = noted(reject(s, failed.revision, failure), failed, ROLLED_BACK, failure.reason)
     reason, message = (failure.reason, failure.message) if failure else ("Returned", "the spec names the old version")

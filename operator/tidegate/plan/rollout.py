@@ -115,7 +115,7 @@ def _leave(s: Situation) -> Situation | None:
 
 
 def _arrive(s: Situation) -> Situation:
-    given = s.status.candidate.weight if s.status.candidate else 0
+    given = s.trial.weight
     if given == FULL and in_effect(s):
         return moves.promote(s)
     if given < FULL and converged(s):

@@ -51,10 +51,7 @@ class Situation:
         return replace(self, status=self.status.model_copy(update=changes))
 
     def in_rollout(self, **changes: Any) -> Situation:
-        """The same with another rollout status; nothing where no rollout runs."""
-        if self.status.rollout is None:
-            return self
-        return self.remember(rollout=self.status.rollout.model_copy(update=changes))
+        return self.remember(rollout=self.rollout.model_copy(update=changes))
 
     def tell(self, reason: str, message: str, revision: str = "", *, warning: bool = False) -> Situation:
         event = Event("Warning" if warning else "Normal", reason, message, revision)
@@ -68,12 +65,22 @@ class Situation:
         return self.status.rollout or _NO_ROLLOUT
 
     @property
+    def trial(self) -> RevisionStatus:
+        """The candidate; a blank one where there is none."""
+        return self.status.candidate or _NOBODY
+
+    @property
+    def serving(self) -> RevisionStatus:
+        """The stable version; a blank one where there is none."""
+        return self.status.stable or _NOBODY
+
+    @property
     def stable(self) -> str:
-        return self.status.stable.revision if self.status.stable else ""
+        return self.serving.revision
 
     @property
     def candidate(self) -> str:
-        return self.status.candidate.revision if self.status.candidate else ""
+        return self.trial.revision
 
     @property
     def previous(self) -> str:
@@ -171,3 +178,4 @@ class Situation:
 
 
 _NO_ROLLOUT = RolloutStatus(cause="", phase="")
+_NOBODY = RevisionStatus(revision="")

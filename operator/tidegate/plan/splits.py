@@ -10,14 +10,12 @@ from tidegate.plan.situation import Situation
 def split(s: Situation) -> Split:
     """Unpinned requests of both versions since the weight was asked for."""
     stable, candidate = share_observed(s.rollout.evidence) if s.rollout.evidence else (0, 0)
-    asked = s.status.candidate.weight if s.status.candidate else 0
-    return Split(s.rollout.weight_before, asked, stable, candidate, s.elapsed(s.rollout.weight_asked_at))
+    return Split(s.rollout.weight_before, s.trial.weight, stable, candidate, s.elapsed(s.rollout.weight_asked_at))
 
 
 def in_effect(s: Situation) -> bool:
     """Whether the route has taken the weights that were asked for."""
-    asked = s.status.candidate.weight if s.status.candidate else 0
-    return s.observed.route.accepted and s.routed(s.candidate) == asked
+    return s.observed.route.accepted and s.routed(s.candidate) == s.trial.weight
 
 
 def converged(s: Situation) -> bool:

@@ -37,8 +37,9 @@ class RevisionWanted:
     """Servers of one revision: between `replicas` and `max_replicas`, started from `record`.
 
     `replicas` is a minimum; a runner without autoscaler keeps exactly that many, and one where the minimum
-    is zero and `max_replicas` is not.  `max_replicas` zero: drain and stop them, keep the record.  A revision that exists and is in no plan: drain and stop its servers (never one
-    that still has weight in the observed route; plans see to that).
+    is zero and `max_replicas` is not.  `max_replicas` zero: drain and stop them, keep the record.  A revision
+    that exists and is in no plan: drain and stop its servers (never one that still has weight in the observed
+    route; plans see to that).
     """
 
     record: RevisionRecord

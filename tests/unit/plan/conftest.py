@@ -1,8 +1,8 @@
 """The words that stories about rollouts are told in.
 
-    story = scenario(steps=[10, 50]).serving("v1")
-    story.apply("v2").runs("3m")
-    assert story.weights == {"v1": 50, "v2": 50}
+story = scenario(steps=[10, 50]).serving("v1")
+story.apply("v2").runs("3m")
+assert story.weights == {"v1": 50, "v2": 50}
 """
 
 from __future__ import annotations
@@ -112,8 +112,8 @@ class Story:
     def runs(self, time: str, every: timedelta = TURN) -> Story:
         end = self.world.now + parse_duration(time)
         while self.world.now < end:
-            self.turn()
-            self.world.pass_time(every)
+            sleeps = self.turn().look_again is None  # nothing can change by itself
+            self.world.pass_time(end - self.world.now if sleeps else every)
         self.turn()
         return self
 

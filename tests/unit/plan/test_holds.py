@@ -20,7 +20,7 @@ def test_a_candidate_without_ready_servers_never_gets_weight(scenario: Scenario)
 
 def test_a_manual_hold_waits_for_promote_and_not_for_the_deadline(scenario: Scenario) -> None:
     story = scenario(steps=[(10, "manual")]).serving("v1")
-    story.apply("v2").until_weight(10).runs("3h")
+    story.apply("v2").until_weight(10).runs("40m")
     assert story.hold == "WaitingForPromote"
 
     story.command("promote").until_phase("Watching", within="5m")

@@ -28,7 +28,7 @@ def test_a_paused_rollout_keeps_its_weight_and_resumes_where_it_was(scenario: Sc
     story = scenario(steps=[(10, "2m"), (50, "1m")]).serving("v1")
     story.apply("v2").until_weight(10).runs("1m")
     pause(story, True)
-    assert story.runs("2h").weights == {"v1": 90, "v2": 10}
+    assert story.runs("40m").weights == {"v1": 90, "v2": 10}
     assert story.hold == "Paused"
 
     pause(story, False)
@@ -76,7 +76,7 @@ def test_a_paused_watch_neither_ends_nor_returns(scenario: Scenario) -> None:
     story = scenario(steps=[50]).serving("v1")
     story.apply("v2").until_phase("Watching").edit(paused=True)
 
-    story.servers_of("v2", errors=0.5).runs("2h")
+    story.servers_of("v2", errors=0.5).runs("20m")
 
     assert story.stable == "v2"
     assert story.replicas == {"v1": 1, "v2": 1}

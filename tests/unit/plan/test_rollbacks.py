@@ -130,6 +130,7 @@ def test_the_old_version_is_asked_by_golden_samples_before_the_return(scenario: 
     story.until(lambda story: bool(story.plan.synthetic), within="5m")
 
     assert story.plan.synthetic == {story.revision("v1"): 1.0}
+    assert story.settle(1).stable == "v2"  # its answers are awaited
 
 
 def test_a_fault_that_the_old_version_shares_holds(scenario: Scenario) -> None:
