@@ -40,13 +40,14 @@ class Inference:
     feeds: dict[str, Array]
     wanted: Sequence[Wanted]
     null_for_nonfinite: bool
-    timeout: float  # seconds; 0: the server's own
+    timeout: float  # seconds, when the client asks for less than the server allows; else 0
 
 
 class InferCodec:
     """Reads requests and writes answers for one model; what can be worked out beforehand is."""
 
-    def __init__(self, model: LoadedModel, *, most_rows: int, most_numbers: int) -> None:
+    def __init__(self, model: LoadedModel, *, most_rows: int, most_numbers: int, longest: float) -> None:
+        self._longest = longest
         self.signature = Signature(model, most_rows)
         self._reader = JsonReader(most_numbers)
         ports = list(self.signature.outputs.values())
@@ -89,7 +90,10 @@ class InferCodec:
         timeout = given.get("timeout", 0)
         if type(timeout) is not int or timeout < 0:
             raise BadRequest("parameters.timeout must be a whole number of microseconds")
-        return Inference(_id(document), feeds, wanted, "nonfinite" in given, timeout * MICROSECONDS)
+        seconds = timeout * MICROSECONDS
+        return Inference(
+            _id(document), feeds, wanted, "nonfinite" in given, seconds if seconds < self._longest else 0.0
+        )
 
     def _wanted(self, outputs: Any, binary: bool) -> Sequence[Wanted]:
         if outputs is None or outputs == []:
@@ -187,7 +191,7 @@ class InferCodec:
 
 def decode(body: Body, header_length: int | None, model: LoadedModel) -> Inference:
     """A request read without the server's limits on rows: the stable version has accepted it already."""
-    return InferCodec(model, most_rows=1 << 30, most_numbers=1 << 30).decode(body, header_length)
+    return InferCodec(model, most_rows=1 << 30, most_numbers=1 << 30, longest=0.0).decode(body, header_length)
 
 
 def _json_data(port: Port, array: Array, null_for_nonfinite: bool) -> bytes:

@@ -11,7 +11,7 @@ import orjson
 
 from tidegate_runtime.batcher import Call
 from tidegate_runtime.engine import Engine
-from tidegate_runtime.errors import BadRequest, RequestError, Unavailable
+from tidegate_runtime.errors import BadRequest, RequestError, TooSlow, Unavailable
 from tidegate_runtime.health import Health
 from tidegate_runtime.http import JSON, Connection, Request
 from tidegate_runtime.infer import InferCodec, Inference
@@ -95,7 +95,7 @@ class OpenInference:
 
     def _call(self, connection: Connection, request: Request, inference: Inference) -> Call:
         limit = self._serving.settings.request_timeout
-        seconds = min(inference.timeout, limit) if inference.timeout else limit
+        seconds = inference.timeout or limit
         signature = self._serving.codec.signature
         return Call(
             feeds=inference.feeds,
@@ -117,7 +117,7 @@ class OpenInference:
         status = 200
         try:
             if call.error is not None:
-                raise call.error
+                raise _fair(call.error, inference)
             body, json_length = serving.codec.encode(inference, call.outputs)
             if json_length is None:
                 connection.answer(200, body)
@@ -138,6 +138,13 @@ class OpenInference:
         names = [spec.name for spec in self._serving.model.outputs]
         outputs = dict(zip(names, call.outputs, strict=True))
         self._serving.shadow.offer(bytes(request.body), _header_length(request), outputs)
+
+
+def _fair(error: Exception, inference: Inference) -> Exception:
+    """A client that gave its request too little time is told so, and it is no evidence against the model."""
+    if inference.timeout and isinstance(error, TooSlow):
+        return RequestError("the request's own timeout ran out", 408)
+    return error
 
 
 def server_routes(health: Health, version: str) -> Routes:

@@ -152,7 +152,12 @@ class _Process:
 
     def _serve(self, model: LoadedModel) -> None:
         settings, parts = self._settings, self._parts
-        codec = InferCodec(model, most_rows=settings.max_batch_request, most_numbers=settings.max_json_numbers)
+        codec = InferCodec(
+            model,
+            most_rows=settings.max_batch_request,
+            most_numbers=settings.max_json_numbers,
+            longest=settings.request_timeout,
+        )
         around = Surroundings(asyncio.get_running_loop(), settings, parts.watchdog, parts.recorder, parts.admission)
         engine = Engine(model, None, around)
         serving = Serving(model, codec, engine, parts.recorder, parts.shadow, parts.health, settings)

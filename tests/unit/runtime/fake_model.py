@@ -1,0 +1,69 @@
+"""A model without ONNX Runtime for tests of what happens around it: y = 2x, and a log of its runs."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from tidegate.bundle.manifest import TensorSpec
+from tidegate_runtime.interfaces import Array, Lane
+
+POISON = 666.0
+
+
+@dataclass
+class FakeLane:
+    """A lane that never ends anything, unless told that the watchdog did."""
+
+    options: Any = None
+    terminated: bool = False
+
+    def begin(self, deadline: float) -> None:
+        pass
+
+    def end(self) -> bool:
+        return self.terminated
+
+
+@dataclass
+class FakeWatchdog:
+    stuck: bool = False
+
+    def lane(self) -> Lane:
+        return FakeLane()
+
+
+@dataclass
+class FakeModel:
+    """Doubles its input; fails on the poison; waits for `gate` when it is closed."""
+
+    costs: tuple[tuple[int, float], ...] = ((1, 1e-5), (8, 2e-5), (32, 4e-5))
+    batchable: bool = True
+    name: str = "fake"
+    version: str = "v1"
+    revision: str = "r1"
+    digest: str = ""
+    inputs: tuple[TensorSpec, ...] = (TensorSpec("x", "FP32", ("N", 2)),)
+    outputs: tuple[TensorSpec, ...] = (TensorSpec("y", "FP32", ("N", 2)),)
+    runs: list[int] = field(default_factory=list)
+    threads: set[str] = field(default_factory=set)
+    gate: threading.Event = field(default_factory=threading.Event)
+    entered: Callable[[], None] = lambda: None
+
+    def run(self, feeds: dict[str, Array], lane: Lane) -> list[Array]:
+        self.entered()
+        self.gate.wait(10)
+        x = feeds["x"]
+        self.runs.append(len(x))
+        self.threads.add(threading.current_thread().name)
+        if POISON in x:
+            raise RuntimeError("/secret/path: poisoned")
+        return [np.multiply(x, 2, dtype=np.float32)]
+
+
+def rows(count: int, value: float = 1.0) -> dict[str, Array]:
+    return {"x": np.full((count, 2), value, np.float32)}

@@ -1,0 +1,244 @@
+"""Which requests share a run, where it is made, and that one bad request spoils nobody else's answer."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from tests.unit.runtime.fake_model import POISON, FakeModel, FakeWatchdog, rows
+
+from tidegate_runtime.admission import Admission
+from tidegate_runtime.batcher import Call
+from tidegate_runtime.costs import STALL, Costs, batching_pays
+from tidegate_runtime.counters import Counters
+from tidegate_runtime.engine import Engine, Surroundings
+from tidegate_runtime.errors import RunFailed, Throttled, TooSlow, Unavailable
+from tidegate_runtime.settings import parse
+
+LONG = ((1, 0.01), (8, 0.02))
+DEADLINE = 10.0
+
+
+class Bench:
+    """An engine on the running loop, and the calls given to it."""
+
+    def __init__(self, model: FakeModel, *flags: str) -> None:
+        self.model = model
+        self.watchdog = FakeWatchdog()
+        self.admission = Admission(8)
+        settings = parse(["--bundle", "b", "--intra-op", "1000", *flags], {})
+        loop = asyncio.get_running_loop()
+        self.engine = Engine(model, None, Surroundings(loop, settings, self.watchdog, Counters(), self.admission))
+        self.done: list[Call] = []
+        self._finished = asyncio.Event()
+        self._expected = 0
+
+    def submit(self, feeds: dict[str, Any], *, key: object = None, deadline: float = DEADLINE) -> Call:
+        now = time.monotonic()
+        call = Call(feeds, len(feeds["x"]), key, self._answered, now, now + deadline)
+        self.engine.submit(call)
+        return call
+
+    def _answered(self, call: Call) -> None:
+        self.done.append(call)
+        if len(self.done) >= self._expected:
+            self._finished.set()
+
+    async def answers(self, count: int) -> list[Call]:
+        self._expected = count
+        if len(self.done) < count:
+            await asyncio.wait_for(self._finished.wait(), DEADLINE)
+        return self.done
+
+    async def until_it_runs(self, model: FakeModel) -> None:
+        entered = asyncio.Event()
+        loop = asyncio.get_running_loop()
+
+        def tell() -> None:
+            loop.call_soon_threadsafe(entered.set)
+
+        model.entered = tell
+        await asyncio.wait_for(entered.wait(), DEADLINE)
+
+
+def on_loop(test: Callable[[], Any]) -> None:
+    asyncio.run(test())
+
+
+def open_model(**more: Any) -> FakeModel:
+    model = FakeModel(**more)
+    model.gate.set()
+    return model
+
+
+def test_short_runs_of_one_pass_of_the_loop_are_made_together_on_the_loop() -> None:
+    async def story() -> None:
+        bench = Bench(open_model())
+        calls = [bench.submit(rows(1, value)) for value in (1.0, 2.0, 3.0)]
+        await bench.answers(3)
+        assert bench.model.runs == [3]
+        assert bench.model.threads == {threading.current_thread().name}
+        assert [call.outputs[0][0, 0] for call in calls] == [2.0, 4.0, 6.0]
+
+    on_loop(story)
+
+
+def test_a_long_run_is_made_on_a_thread_and_what_waits_meanwhile_shares_the_next() -> None:
+    async def story() -> None:
+        bench = Bench(FakeModel(costs=LONG))
+        bench.submit(rows(1))
+        await bench.until_it_runs(bench.model)
+        for _ in range(3):
+            bench.submit(rows(2))
+        assert bench.admission.queued == 3
+        bench.model.gate.set()
+        await bench.answers(4)
+        assert bench.model.runs == [1, 6]
+        assert bench.model.threads == {"worker"}
+        assert (bench.admission.queued, bench.admission.in_flight) == (0, 0)
+
+    on_loop(story)
+
+
+def test_a_batch_never_has_more_rows_than_its_limit_nor_two_shapes() -> None:
+    async def story() -> None:
+        bench = Bench(open_model(), "--max-batch-size", "4")
+        for count, key in ((3, "a"), (1, "b"), (1, "a"), (2, "a"), (5, "a")):
+            bench.submit(rows(count), key=None if key == "a" else key)
+        await bench.answers(5)
+        assert sorted(bench.model.runs) == [1, 2, 4, 5]
+
+    on_loop(story)
+
+
+@pytest.mark.parametrize(
+    ("model", "flags"),
+    [
+        (FakeModel(batchable=False), ()),
+        (FakeModel(), ("--max-batch-size", "1")),
+        (FakeModel(costs=((1, 1e-5), (8, 8e-5))), ()),
+    ],
+    ids=["rows depend on each other", "switched off", "no gain"],
+)
+def test_requests_are_not_joined_where_they_must_not_or_need_not(model: FakeModel, flags: tuple[str, ...]) -> None:
+    async def story() -> None:
+        model.gate.set()
+        bench = Bench(model, *flags)
+        for _ in range(3):
+            bench.submit(rows(1))
+        await bench.answers(3)
+        assert model.runs == [1, 1, 1]
+
+    on_loop(story)
+
+
+def test_one_bad_request_in_a_batch_fails_alone_and_tells_no_path(capsys: pytest.CaptureFixture[str]) -> None:
+    async def story() -> None:
+        bench = Bench(open_model())
+        good, bad, other = (bench.submit(rows(1, value)) for value in (1.0, POISON, 3.0))
+        await bench.answers(3)
+        assert good.error is None
+        assert other.error is None
+        assert other.outputs[0][0, 0] == 6.0
+        assert isinstance(bad.error, RunFailed)
+        assert "secret" not in bad.error.message
+
+    on_loop(story)
+    assert "poisoned" in capsys.readouterr().err
+
+
+def test_more_rows_than_were_ever_run_go_to_a_thread() -> None:
+    async def story() -> None:
+        bench = Bench(open_model())
+        bench.submit(rows(100))
+        await bench.answers(1)
+        assert bench.model.threads == {"worker"}
+
+    on_loop(story)
+
+
+def test_a_full_queue_and_a_stuck_run_refuse() -> None:
+    async def story() -> None:
+        bench = Bench(open_model())
+        for _ in range(8):
+            bench.submit(rows(1))
+        with pytest.raises(Throttled):
+            bench.submit(rows(1))
+        await bench.answers(8)
+        bench.watchdog.stuck = True
+        with pytest.raises(Unavailable):
+            bench.submit(rows(1))
+
+    on_loop(story)
+
+
+def test_a_call_whose_client_left_is_never_run_or_never_answered() -> None:
+    async def story() -> None:
+        bench = Bench(FakeModel(costs=LONG))
+        running = bench.submit(rows(1))
+        await bench.until_it_runs(bench.model)
+        waiting, kept = bench.submit(rows(2)), bench.submit(rows(4))
+        bench.engine.cancel(running)
+        bench.engine.cancel(waiting)
+        bench.engine.cancel(waiting)
+        bench.model.gate.set()
+        assert await bench.answers(1) == [kept]
+        assert bench.model.runs == [1, 4]
+        assert (bench.admission.queued, bench.admission.in_flight) == (0, 0)
+
+    on_loop(story)
+
+
+def test_the_sweep_answers_what_waited_too_long_and_what_runs_too_long_once() -> None:
+    async def story() -> None:
+        bench = Bench(FakeModel(costs=LONG), "--queue-timeout", "5s")
+        running = bench.submit(rows(1), deadline=8.0)
+        await bench.until_it_runs(bench.model)
+        waiting, short = bench.submit(rows(1)), bench.submit(rows(1), deadline=2.0)
+        now = time.monotonic()
+        bench.engine.sweep(now + 3)
+        assert isinstance(short.error, TooSlow)
+        bench.engine.sweep(now + 6)
+        assert isinstance(waiting.error, Throttled)
+        bench.engine.sweep(now + 9)
+        bench.engine.sweep(now + 9)
+        assert isinstance(running.error, TooSlow)
+        assert bench.done == [short, waiting, running]
+        assert (bench.admission.queued, bench.admission.in_flight) == (0, 0)
+        bench.model.gate.set()
+
+    on_loop(story)
+
+
+def test_with_a_delay_a_free_worker_waits_for_more_rows() -> None:
+    async def story() -> None:
+        bench = Bench(open_model(), "--max-batch-delay", "20ms")
+        bench.submit(rows(1))
+        await asyncio.get_running_loop().run_in_executor(None, lambda: None)  # several passes of the loop
+        bench.submit(rows(1))
+        await bench.answers(2)
+        assert bench.model.runs == [2]
+
+    on_loop(story)
+
+
+def test_a_run_that_stalls_is_believed_at_once_and_small_noise_is_not() -> None:
+    costs = Costs(((1, 1e-5), (4, 2e-5)), None)
+    assert costs.predict(None, 3) == 2e-5
+    assert costs.predict(None, 100) is None
+    costs.ran(None, 1, 5e-3)
+    assert costs.predict(None, 1) == pytest.approx(1.3e-5)
+    costs.ran(None, 1, 2 * STALL)
+    assert costs.predict(None, 1) == 2 * STALL
+    assert costs.short_rows(None, 8) == 7
+    assert costs.short_rows("other", 8) == 0
+
+
+def test_batching_pays_only_with_a_clear_gain() -> None:
+    assert batching_pays(((1, 6e-6), (8, 7e-6)))
+    assert not batching_pays(((1, 1e-3), (8, 7.5e-3)))
+    assert batching_pays(())

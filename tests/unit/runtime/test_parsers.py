@@ -1,0 +1,199 @@
+"""Whatever arrives, the parsers answer: a request, or one error with a sentence; never a traceback, never silence."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import json
+from typing import Any, cast
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tests.unit.runtime.fake_model import FakeModel
+
+from tidegate_runtime.errors import RequestError, TooLarge
+from tidegate_runtime.http import Connection, Front, Limits, Request
+from tidegate_runtime.infer import InferCodec
+from tidegate_runtime.json_reader import JsonReader
+from tidegate_runtime.routes import Identity, Route, find
+
+GOOD = {"inputs": [{"name": "x", "shape": [1, 2], "datatype": "FP32", "data": [1.5, 2]}], "id": "a"}
+CODEC = InferCodec(FakeModel(), most_rows=64, most_numbers=1 << 20, longest=10.0)
+plain = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8)
+values = st.recursive(plain, lambda inner: st.lists(inner, max_size=4), max_leaves=8)
+documents = st.fixed_dictionaries(
+    {},
+    optional={
+        "inputs": values
+        | st.lists(
+            st.fixed_dictionaries(
+                {},
+                optional={
+                    "name": st.just("x") | values,
+                    "shape": st.just([1, 2]) | values,
+                    "datatype": st.just("FP32") | values,
+                    "data": st.just([1, 2]) | values,
+                    "parameters": values | st.dictionaries(st.just("binary_data_size"), values),
+                },
+            ),
+            max_size=3,
+        ),
+        "outputs": values | st.just([{"name": "y"}]),
+        "parameters": values | st.dictionaries(st.sampled_from(["timeout", "binary_data_output"]), values),
+        "id": values,
+    },
+)
+
+
+def decode(body: bytes, header_length: int | None = None) -> Any:
+    """What the codec makes of a body; a RequestError counts as an answer."""
+    try:
+        return CODEC.decode(body, header_length)
+    except RequestError as error:
+        assert error.message
+        assert 400 <= error.status < 500
+        return None
+
+
+@settings(max_examples=300, deadline=None)
+@given(documents, st.booleans())
+def test_any_json_is_a_request_or_one_error_whichever_parser_reads_it(document: Any, large: bool) -> None:
+    if large and isinstance(document.get("parameters"), dict | None):
+        document = {**document, "filler": "x" * 4096}
+    found = decode(json.dumps(document).encode())
+    if found is not None:
+        assert found.feeds["x"].dtype == np.float32
+        assert found.feeds["x"].shape == tuple(document["inputs"][0]["shape"])
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.binary(max_size=300), st.none() | st.integers(0, 400))
+def test_any_bytes_are_refused_or_read(body: bytes, header_length: int | None) -> None:
+    decode(body, header_length)
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.data())
+def test_a_request_with_damaged_bytes_is_refused_or_read(data: st.DataObject) -> None:
+    body = bytearray(json.dumps(GOOD).encode())
+    for _ in range(data.draw(st.integers(1, 4))):
+        body[data.draw(st.integers(0, len(body) - 1))] = data.draw(st.integers(0, 255))
+    decode(bytes(body))
+
+
+@pytest.mark.parametrize("filler", [0, 5000])
+def test_both_json_parsers_see_the_same_request(filler: int) -> None:
+    document = {**GOOD, "parameters": {"filler": "x" * filler}}
+    found = CODEC.decode(json.dumps(document).encode(), None)
+    assert found.feeds["x"].tolist() == [[1.5, 2.0]]
+    assert found.id == "a"
+
+
+def test_a_large_body_with_more_numbers_than_allowed_is_refused_before_it_is_parsed() -> None:
+    body = b"[" + b"1," * (3 << 20) + b"1]"
+    with pytest.raises(TooLarge, match="holds more than 1000 values"):
+        JsonReader(1000).read(body)
+
+
+class FakeTransport:
+    """Keeps what was written."""
+
+    def __init__(self) -> None:
+        self.written = b""
+        self.closed = False
+
+    def write(self, data: bytes) -> None:
+        self.written += data
+
+    def write_eof(self) -> None:
+        pass
+
+    def close(self) -> None:
+        self.closed = True
+
+    abort = close
+
+    def is_closing(self) -> bool:
+        return self.closed
+
+    def pause_reading(self) -> None:
+        pass
+
+    resume_reading = pause_reading
+
+
+def echo(connection: Connection, request: Request) -> None:
+    connection.answer(200, bytes(request.body))
+
+
+ROUTES = {b"/echo": Route({b"POST": echo}), b"/": Route.get(echo)}
+
+
+async def exchange(pieces: list[bytes]) -> FakeTransport:
+    """Feed the pieces to a connection one after another."""
+    limits = Limits(max_body=4096, header_timeout=1, body_timeout=1, idle_timeout=1)
+    identity = Identity("m", ("v1",))
+    front = Front(limits, lambda path: find(ROUTES, path, identity), lambda _: True, lambda _: None)
+    connection, transport = Connection(front), FakeTransport()
+    connection.connection_made(cast("asyncio.BaseTransport", transport))
+    for piece in pieces:
+        if not transport.closed:
+            connection.data_received(piece)
+            await asyncio.sleep(0)
+    for _ in range(50):
+        await asyncio.sleep(0)
+    connection.sweep(float("inf"))
+    connection.connection_lost(None)
+    return transport
+
+
+def statuses(written: bytes) -> list[int]:
+    """The status of every answer in what was written; fails when it is not a row of whole answers."""
+    found = []
+    while written:
+        head, _, rest = written.partition(b"\r\n\r\n")
+        assert head.startswith(b"HTTP/1.1 ")
+        status = int(head[9:12])
+        found.append(status)
+        length = int(head.split(b"content-length: ")[1].split(b"\r")[0]) if status != 100 else 0
+        assert len(rest) >= length
+        written = rest[length:]
+    return found
+
+
+def split(data: bytes, cuts: list[int]) -> list[bytes]:
+    places = sorted({0, len(data), *(cut % (len(data) + 1) for cut in cuts)})
+    return [data[start:end] for start, end in itertools.pairwise(places)]
+
+
+requests = st.sampled_from(
+    [
+        b"GET / HTTP/1.1\r\nhost: x\r\n\r\n",
+        b"POST /echo HTTP/1.1\r\ncontent-length: 5\r\n\r\nhello",
+        b"POST /echo HTTP/1.1\r\ntransfer-encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n",
+        b"POST /nowhere HTTP/1.1\r\ncontent-length: 3\r\n\r\nabc",
+        b"HEAD / HTTP/1.1\r\nx: " + b"y" * 300 + b"\r\n\r\n",
+    ]
+)
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.lists(requests, min_size=1, max_size=6), st.lists(st.integers(0, 4000), max_size=12))
+def test_requests_are_answered_the_same_however_their_bytes_are_cut(sent: list[bytes], cuts: list[int]) -> None:
+    data = b"".join(sent)
+    whole = asyncio.run(exchange([data])).written
+    assert asyncio.run(exchange(split(data, cuts))).written == whole
+    assert len(whole.split(b"HTTP/1.1 ")) - 1 == len(sent)
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.binary(max_size=200), st.lists(st.integers(0, 200), max_size=4), st.booleans())
+def test_any_bytes_get_whole_answers_or_none(data: bytes, cuts: list[int], after: bool) -> None:
+    good = b"POST /echo HTTP/1.1\r\ncontent-length: 2\r\n\r\nok"
+    transport = asyncio.run(exchange(split(good + data if after else data, cuts) or [b""]))
+    found = statuses(transport.written)
+    assert set(found) <= {200, 400, 404, 405, 408, 413, 415, 431, 505}
+    if after:
+        assert found[0] == 200

@@ -1,0 +1,47 @@
+"""Flags and environment: one meaning each, refused with the flag's name when they have none."""
+
+from __future__ import annotations
+
+import pytest
+
+from tidegate_runtime.settings import FLAGS, Settings, duration, parse, size
+
+BUNDLE = ["--bundle", "b"]
+
+
+def test_the_environment_says_what_no_flag_does() -> None:
+    found = parse([*BUNDLE, "--queue", "9"], {"TIDEGATE_QUEUE": "3", "TIDEGATE_MAX_BODY": "1MiB"})
+    assert (found.queue, found.max_body) == (9, 1 << 20)
+
+
+@pytest.mark.parametrize(("text", "seconds"), [("10s", 10), ("1m30s", 90), ("250ms", 0.25), ("1.5s", 1.5), ("0s", 0)])
+def test_durations_are_read_as_kubernetes_writes_them(text: str, seconds: float) -> None:
+    assert duration(text) == seconds
+
+
+@pytest.mark.parametrize("text", ["", "10", "s", "-1s", "10s ", "1d", "10000h", "1e3s"])
+def test_what_is_no_duration_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match=r"duration|seven days"):
+        duration(text)
+
+
+@pytest.mark.parametrize("text", ["", "64MB", "-1", "1.5GiB", "x"])
+def test_what_is_no_size_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match="is not a size"):
+        size(text)
+
+
+def test_a_wrong_value_names_its_flag() -> None:
+    with pytest.raises(ValueError, match="--queue-timeout: 'x' is not a duration"):
+        parse([*BUNDLE, "--queue-timeout", "x"], {})
+
+
+def test_every_setting_is_a_flag_and_the_other_way_round() -> None:
+    assert [flag.field for flag in FLAGS] == list(Settings.__dataclass_fields__)
+
+
+def test_threads_share_the_cores_between_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tidegate_runtime.settings.usable_cores", lambda: 8)
+    assert parse(BUNDLE, {}).threads == 8
+    assert parse([*BUNDLE, "--intra-op", "4"], {}).threads == 2
+    assert parse([*BUNDLE, "--intra-op", "16"], {}).threads == 1
