@@ -61,10 +61,9 @@ class Request:
 class Connections:
     """Kept connections to one origin, for any number of threads."""
 
-    def __init__(self, origin: Origin, *, tls: ssl.SSLContext | None = None, timeout: float = TIMEOUT) -> None:
+    def __init__(self, origin: Origin, *, tls: ssl.SSLContext | None = None) -> None:
         self.origin = origin
         self._tls = tls
-        self._timeout = timeout
         self._lock = threading.Lock()
         self._idle: list[_Pinned] = []
         self._busy: set[_Pinned] = set()
@@ -108,7 +107,7 @@ class Connections:
                 raise Unreachable("the transfer was broken off", where=str(self.origin))
             connection = self._idle.pop() if self._idle else None
             used = connection is not None
-            connection = connection or _Pinned(self.origin, self._tls, self._timeout)
+            connection = connection or _Pinned(self.origin, self._tls)
             self._busy.add(connection)
         return connection, used
 
@@ -116,8 +115,8 @@ class Connections:
 class _Pinned(http.client.HTTPConnection):
     """A connection to the addresses of an origin, whatever its name resolves to by now."""
 
-    def __init__(self, origin: Origin, tls: ssl.SSLContext | None, timeout: float) -> None:
-        super().__init__(origin.host, origin.port, timeout=timeout)
+    def __init__(self, origin: Origin, tls: ssl.SSLContext | None) -> None:
+        super().__init__(origin.host, origin.port, timeout=TIMEOUT)
         self.default_port = {"https": 443, "http": 80}[origin.scheme]  # decides what the Host header shows
         self._origin = origin
         self._tls = tls

@@ -11,8 +11,6 @@ from pathlib import Path
 
 import pytest
 
-from tidegate.bundle import assemble
-from tidegate.bundle import fetch as fetch_module
 from tidegate.bundle.assemble import BLOCK
 from tidegate.bundle.errors import Conflict, DigestMismatch, DiskFull, TimedOut, TooLarge, Unreachable, UnsafeFile
 from tidegate.bundle.fetch import Fetched, fetch, resolve
@@ -131,7 +129,7 @@ def test_a_full_disk_is_one_clear_error_and_nothing_stays_behind(
     def full(*_: object) -> int:
         raise OSError(number, os.strerror(number))
 
-    monkeypatch.setattr(assemble.os, "pwrite", full)
+    monkeypatch.setattr(os, "pwrite", full)
     source = Source(str(bundle(files={"weights/big.bin": BIG})))
 
     with pytest.raises(DiskFull, match="no space left"):
@@ -144,7 +142,7 @@ def test_a_disk_that_is_too_small_is_known_before_anything_is_sent(
     bundle: BundleMaker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     usage = shutil.disk_usage(tmp_path)._replace(free=10)
-    monkeypatch.setattr(fetch_module.shutil, "disk_usage", lambda _: usage)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage)
 
     with pytest.raises(DiskFull, match="and 10 are free"):
         fetch(Source(str(bundle())), tmp_path / "here")

@@ -63,7 +63,7 @@ def test_an_array_that_claims_more_than_its_bytes_is_refused(tmp_path: Path) -> 
 
 
 def test_pickled_objects_in_a_sample_are_refused(tmp_path: Path) -> None:
-    np.savez(tmp_path / "0.npz", **{"input:x": np.array([{"a": 1}], dtype=object)})
+    np.savez(tmp_path / "0.npz", np.array([{"a": 1}], dtype=object))
 
     with pytest.raises(GoldenInvalid, match="not plain numbers"):
         read_sample_files([tmp_path / "0.npz"], INTERFACE)

@@ -68,7 +68,7 @@ def external(identity: onnx.ModelProto, location: str, **about: str) -> bytes:
     for key, value in {"location": location, **about}.items():
         tensor.external_data.add(key=key, value=value)
     identity.graph.initializer.append(tensor)
-    return identity.SerializeToString()
+    return bytes(identity.SerializeToString())
 
 
 def test_external_data_in_a_listed_file_under_weights_passes(bundle: BundleMaker, identity: onnx.ModelProto) -> None:

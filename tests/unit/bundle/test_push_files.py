@@ -48,7 +48,7 @@ def test_a_version_never_becomes_another_bundle_unless_told(bundle: BundleMaker,
     old = push(bundle("old"), uri)
     new = bundle("new", {"more.txt": b"more"})
 
-    with pytest.raises(Conflict, match="is sha256:.* already"):
+    with pytest.raises(Conflict, match=r"is sha256:.* already"):
         push(new, uri)
     replaced = push(new, uri, replace=True)
 

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 
-from tidegate.bundle import addresses
 from tidegate.bundle.addresses import objection_to, resolve_origin
 from tidegate.bundle.errors import Denied, Unreachable
 from tidegate.bundle.source import Source
@@ -115,7 +114,7 @@ def test_link_local_is_refused_even_where_loopback_is_allowed() -> None:
 
 def test_one_bad_address_among_good_ones_is_enough(monkeypatch: pytest.MonkeyPatch) -> None:
     rows = [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (ip, 443)) for ip in ("93.184.216.34", "169.254.169.254")]
-    monkeypatch.setattr(addresses.socket, "getaddrinfo", lambda *_, **__: rows)
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: rows)
 
     with pytest.raises(Denied, match=r"169\.254"):
         resolve_origin("https", "rebind.example", 443, allow_loopback=False)
@@ -125,7 +124,7 @@ def test_a_name_that_does_not_resolve_is_unreachable(monkeypatch: pytest.MonkeyP
     def fail(*_: object, **__: object) -> None:
         raise socket.gaierror(-2, "Name or service not known")
 
-    monkeypatch.setattr(addresses.socket, "getaddrinfo", fail)
+    monkeypatch.setattr(socket, "getaddrinfo", fail)
 
     with pytest.raises(Unreachable, match="does not resolve"):
         resolve_origin("https", "nowhere.invalid", 443, allow_loopback=False)
