@@ -210,6 +210,8 @@ def test_the_sweep_answers_what_waited_too_long_and_what_runs_too_long_once() ->
         assert bench.done == [short, waiting, running]
         assert (bench.admission.queued, bench.admission.in_flight) == (0, 0)
         bench.model.gate.set()
+        after = bench.submit(rows(1))
+        assert (await bench.answers(4))[-1] is after
 
     on_loop(story)
 
