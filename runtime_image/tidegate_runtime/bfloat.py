@@ -8,11 +8,11 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-import onnxruntime
 
 from tidegate.bundle.element_types import ELEMENT_TYPES
 from tidegate.bundle.manifest import Interface
 from tidegate_runtime.interfaces import Array
+from tidegate_runtime.ort import onnxruntime
 
 
 def runner(session: Any, interface: Interface) -> Callable[[list[str], dict[str, Array], Any], list[Array]]:

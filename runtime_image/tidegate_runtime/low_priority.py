@@ -7,12 +7,14 @@ watchdog, and its queue is short; what does not fit is dropped by the caller, an
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import queue
 import sys
 import threading
 from collections.abc import Callable
 
+LOG = logging.getLogger(__name__)
 NICE = 10
 PLACES = 64
 Work = Callable[[], None]
@@ -55,7 +57,10 @@ class LowPriority:
             work = self._queue.get()
             if work is None:
                 return
-            work()
+            try:
+                work()
+            except Exception:  # one piece of work must not end the thread for all others
+                LOG.exception("%s failed", self._thread.name)
 
 
 def be_nice() -> None:

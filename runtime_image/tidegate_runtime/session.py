@@ -14,8 +14,6 @@ import threading
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import onnxruntime
-
 from tidegate.bundle.element_types import ELEMENT_TYPES
 from tidegate.bundle.errors import ModelInvalid
 from tidegate.bundle.golden import GoldenSample, read_samples
@@ -23,6 +21,7 @@ from tidegate.bundle.manifest import BundleDir, TensorSpec, read_bundle_dir
 from tidegate.bundle.verify import check_listing
 from tidegate_runtime import bfloat, devices, warmup
 from tidegate_runtime.interfaces import Array, Lane
+from tidegate_runtime.ort import onnxruntime
 from tidegate_runtime.ort_errors import sentence
 from tidegate_runtime.settings import Settings
 
@@ -97,7 +96,6 @@ def load(settings: Settings, lane: Lane) -> OrtModel:
 
 
 def _open(bundle: BundleDir, settings: Settings) -> Any:
-    onnxruntime.disable_telemetry_events()
     path = bundle.path / bundle.manifest.model.file
     providers = devices.providers_for(settings.device, onnxruntime.get_available_providers())
     if settings.device != "cpu":

@@ -11,7 +11,7 @@ import threading
 import time
 from typing import Any
 
-import onnxruntime
+from tidegate_runtime.ort import onnxruntime
 
 TICK = 0.05  # how late a run may be ended
 PATIENCE = 10.0  # a run is not called stuck before it is this late, however short its deadline was

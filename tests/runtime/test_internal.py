@@ -223,6 +223,18 @@ def test_the_server_imports_nothing_heavy() -> None:
     assert done.stdout.strip() == "[]"
 
 
+def test_every_thread_of_the_server_is_one_of_its_own() -> None:
+    """ONNX Runtime's wheel starts a telemetry thread when it is imported, unless it is told not to before that."""
+    code = (
+        "import os, threading, tidegate_runtime.main, tidegate_runtime.serve;"
+        "print(len(os.listdir('/proc/self/task')) - threading.active_count())"
+    )
+
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
+
+    assert done.stdout.strip() == "0"
+
+
 def test_the_server_is_small(server: RunningServer) -> None:
     pages = int(Path(f"/proc/{server.process.pid}/statm").read_text().split()[1])
 
