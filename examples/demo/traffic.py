@@ -63,6 +63,11 @@ class Tally:
             total.update(self.by_bin.get(number, Counter()))
         return total
 
+    def last(self, version: str) -> float:
+        """When the last request was sent that `version` answered."""
+        bins = [number for number, counts in list(self.by_bin.items()) if counts[version]]
+        return (max(bins) + 1) * BIN if bins else 0.0
+
 
 class Traffic:
     """Clients on a thread and an event loop of their own."""
