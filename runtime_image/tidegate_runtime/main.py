@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # before numpy: its idle threads cost 0.1 s of CPU at the start
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # before onnxruntime: it starts a thread that looks up a host
 
 import argparse
 import importlib

@@ -51,6 +51,7 @@ class Bench:
     async def answers(self, count: int) -> list[Call]:
         self._expected = count
         if len(self.done) < count:
+            self._finished.clear()
             await asyncio.wait_for(self._finished.wait(), DEADLINE)
         return self.done
 
