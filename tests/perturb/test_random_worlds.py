@@ -155,7 +155,7 @@ class RandomWorld(RuleBasedStateMachine):
         """I10: the new version serves, or the old one does and the status says why; then nothing is written."""
         story = self.story
         story.edit(paused=False, steps=[10, 50], rollout={})
-        story.command("resume")
+        story.command("resume").settle()
         story.until(lambda story: story.phase in ("Serving", "Refused") and story.plan.look_again is None, within="6h")
         assert story.truth("Promoted")[0] == "True" or story.truth("Stalled")[0] == "True"
         before, told = story.status, len(story.world.events)

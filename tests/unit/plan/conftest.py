@@ -97,7 +97,8 @@ class Story:
 
     def turn(self) -> Plan:
         before = self.world.observed()
-        last = self.world.plans[-1] if self.world.plans else None
+        remembers = self.world.plans and self.world.status.observed_generation
+        last = self.world.plans[-1] if remembers else None
         made = self.world.turn()
         check(self.world, before, made, last)
         return made
