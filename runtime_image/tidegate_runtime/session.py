@@ -108,7 +108,9 @@ def _open(bundle: BundleDir, settings: Settings) -> Any:
     try:
         session = onnxruntime.InferenceSession(str(path), options, providers=providers, enable_fallback=0)
     except Exception as error:  # noqa: BLE001 - ONNX Runtime's own errors share no base class
-        raise ModelInvalid(f"ONNX Runtime cannot load it: {sentence(error, path)}", where=path.name) from None
+        canceled = type(error).__name__ == "ModelLoadCanceled"
+        what = f"it did not load within {LOAD_SECONDS:g} s" if canceled else sentence(error, path)
+        raise ModelInvalid(f"ONNX Runtime cannot load it: {what}", where=path.name) from None
     finally:
         late.cancel()
     if settings.device != "cpu":

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -85,6 +86,14 @@ def greedy() -> onnx.ModelProto:
     ]
     one = [value("x", TensorProto.FLOAT, [1])]
     return model(nodes, one, [value("y", TensorProto.FLOAT, [1])], {"size": np.array([2**45])})
+
+
+def long_chain(length: int) -> onnx.ModelProto:
+    """So many operators that loading them takes a while."""
+    names = ["x", *(f"n{index}" for index in range(length)), "y"]
+    nodes = [helper.make_node("Relu", [before], [after]) for before, after in pairwise(names)]
+    shape: list[int | str] = ["N", 4]
+    return model(nodes, [value("x", TensorProto.FLOAT, shape)], [value("y", TensorProto.FLOAT, shape)], {})
 
 
 def swelling(count: int) -> onnx.ModelProto:
