@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import socket
@@ -19,6 +20,7 @@ from tests.runtime import small_bundles as small
 from tests.runtime.running_server import TOKEN, RunningServer, numbers, serve, wait_until
 
 from tidegate.plan.samples import parse_sample
+from tidegate_runtime import metrics_http
 from tidegate_runtime.admission import Admission
 from tidegate_runtime.counters import Counters
 from tidegate_runtime.health import Health, Phase
@@ -296,6 +298,31 @@ def test_every_phase_has_its_answer_to_every_probe(
     health.phase = phase
 
     assert {path: probe(port, path)[0] for path in statuses} == statuses
+
+
+def test_a_request_that_does_not_arrive_in_time_ends_its_connection(
+    alone: tuple[int, Health, Watchdog], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(metrics_http, "REQUEST_SECONDS", 0.2)
+    with socket.create_connection(("127.0.0.1", alone[0]), timeout=5) as slow:
+        slow.sendall(b"GET /livez HTTP/1.1\r\nHost: ")
+
+        with contextlib.suppress(ConnectionResetError):
+            assert slow.recv(100) == b""
+    assert probe(alone[0], "/livez")[0] == 200
+
+
+def test_one_connection_too_many_is_told_so_and_the_others_live_on(
+    alone: tuple[int, Health, Watchdog], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(metrics_http, "MAX_CONNECTIONS", 1)
+    with socket.create_connection(("127.0.0.1", alone[0]), timeout=5) as first:
+        first.sendall(b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert first.recv(100).startswith(b"HTTP/1.1 200")
+        with socket.create_connection(("127.0.0.1", alone[0]), timeout=5) as second:
+            assert second.recv(100).startswith(b"HTTP/1.1 503")
+        first.sendall(b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert first.recv(100).startswith(b"HTTP/1.1 200")
 
 
 def test_probes_are_answered_while_the_servers_loop_is_busy(alone: tuple[int, Health, Watchdog]) -> None:
