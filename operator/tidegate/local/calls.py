@@ -55,7 +55,7 @@ async def call(
     try:
         async with asyncio.timeout(deadline):
             return await exchange(address, method, path, b"" if body is None else json.dumps(body).encode())
-    except (OSError, TimeoutError, EOFError, ValueError) as error:
+    except (OSError, TimeoutError, EOFError, ValueError, IndexError) as error:
         reason = str(error) or type(error).__name__
         raise NoAnswer(f"{method} {path} failed: {reason}", where=str(address)) from None
 

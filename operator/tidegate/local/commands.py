@@ -188,14 +188,11 @@ def of_rollback(status: ModelDeploymentStatus, wish: str | None) -> str | Asked:
         raise NothingToDo("no version serves yet")
     if wish in (status.stable.revision, str(status.stable.number), status.stable.version) and not status.candidate:
         return Asked(f"already: {status.stable.revision} serves", already=True)
-    for entry in reversed(status.history):
-        if (
-            entry.revision != status.stable.revision
-            and entry.outcome == PROMOTED
-            and (wish is None or named(entry, wish))
-        ):
+    earlier = [one for one in status.history if one.outcome == PROMOTED and one.revision != status.stable.revision]
+    for entry in reversed(earlier):
+        if wish is None or named(entry, wish):
             return entry.revision
-    known = ", ".join(entry.revision for entry in status.history if entry.outcome == PROMOTED) or "none"
+    known = ", ".join(f"{entry.version} ({entry.revision})" for entry in earlier) or "none"
     raise NothingToDo(f"no earlier version {wish or ''}".rstrip(), do=f"known are: {known}")
 
 

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from tidegate.errors import TidegateError
 from tidegate.local.calls import call
 from tidegate.local.servers import Server
-from tidegate.plan.evidence import PodSample, parse_sample
+from tidegate.plan.samples import PodSample, parse_sample
 
 
 async def read_samples(servers: Iterable[Server]) -> tuple[PodSample, ...]:

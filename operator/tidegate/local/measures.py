@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from itertools import accumulate
 from typing import Any
 
-from tidegate.plan.evidence import EDGES, PodSample
+from tidegate.plan.samples import EDGES, PodSample
 
 MILLISECONDS = 1000.0
 
@@ -35,7 +35,7 @@ class Version:
         self.errors += sample.requests.errors.bad - (before.requests.errors.bad if before else 0)
         self.compared += sample.divergence.n - (before.divergence.n if before else 0)
         self.differing += worst(sample) - (worst(before) if before else 0)
-        earlier = before.requests.latency_counts if before else (0,) * len(self.latency)
+        earlier = (before.requests.latency_counts if before else ()) or (0,) * len(self.latency)
         for i, (now, then) in enumerate(zip(sample.requests.latency_counts, earlier, strict=False)):
             self.latency[i] += now - then
 

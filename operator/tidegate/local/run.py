@@ -150,7 +150,8 @@ class Run:
         state.prepare()
         changed = self._changed[name] = asyncio.Event()
         place = Workplace(
-            name, state.servers, self._lifeline, self._token, self._token_file, self.options.device, changed.set
+            name, state.servers, self._lifeline, self._token, self._token_file, self.options.device, changed.set,
+            self.narrator.event,
         )  # fmt: skip
         assert self._front
         around = Surroundings(state, place, self._front, self._bundles, self.narrator.event, changed)

@@ -21,7 +21,7 @@ from tidegate.local.calls import Address, NoAnswer, call
 from tidegate.local.children import Lifeline, Start, child_environment, last_lines, start_child, stop_child
 from tidegate.local.failures import ended, failure_of, not_ready
 from tidegate.plan.observed import Failure, FailureClass, RevisionRecord
-from tidegate.plan.wanted import RevisionWanted
+from tidegate.plan.wanted import Event, RevisionWanted
 
 LISTEN_SECONDS = 120.0
 READY_SECONDS = 15 * 60.0
@@ -47,6 +47,7 @@ class Workplace:
     token_file: Path
     device: str | None  # overrides the manifest's
     changed: Callable[[], None]  # something that a plan should know
+    tell: Callable[[str, Event], None]  # something that a person should know
 
 
 Bundle = Callable[[RevisionRecord], Awaitable[Path]]  # the folder of a revision's own bytes
@@ -139,6 +140,8 @@ class Server:
             self.ready = False
             self.failure = failure
             self.deaths += 1
+            what = f"version {self.wanted.record.resolution.version}: {failure.message}"
+            self._place.tell(self._place.model, Event("Warning", failure.reason, what, self.revision))
             self._place.changed()
             await asyncio.sleep(backoff(failure, self.deaths))
 

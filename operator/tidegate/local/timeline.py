@@ -15,7 +15,7 @@ from typing import Any
 
 from tidegate.local.measures import Meter
 from tidegate.local.servers import Fleet
-from tidegate.plan.evidence import PodSample
+from tidegate.plan.samples import PodSample
 from tidegate.plan.wanted import Event, Plan
 
 LIMIT = 8 * 1024 * 1024

@@ -1,0 +1,187 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tidegate.api.spec import ModelDeploymentSpec
+from tidegate.api.status import ModelDeploymentStatus
+from tidegate.errors import Failed, UsageError
+from tidegate.local.commands import (
+    NoSuchRun,
+    NothingToDo,
+    NotRunning,
+    NotYet,
+    Target,
+    act,
+    await_state,
+    one_target,
+)
+from tidegate.local.state import State
+from tidegate.plan.observed import Verb
+
+Make = Callable[..., ModelDeploymentStatus]
+STABLE = {"revision": "aaa", "number": 1, "version": "1.0", "digest": "sha256:" + "a" * 64}
+CANDIDATE = {"revision": "bbb", "number": 2, "version": "2.0", "digest": "sha256:" + "b" * 64}
+AT = "2026-01-01T00:00:00Z"
+
+
+@pytest.fixture(autouse=True)
+def own_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "xdg"))
+
+
+@pytest.fixture
+def target(tmp_path: Path, spec: Callable[..., ModelDeploymentSpec]) -> Callable[..., Target]:
+    """A deployment whose run is over, or (with `running`) holds its lock; its status is what the test says."""
+
+    def make(status: ModelDeploymentStatus, *, running: bool = False, folder: str = "s") -> Target:
+        state = State(tmp_path / folder)
+        state.open()
+        state.write_run({"deployments": ["fraud"], "url": "http://127.0.0.1:1"})
+        state.of("fraud").prepare()
+        state.of("fraud").save(1, spec(), status)
+        if not running:
+            state.close()
+        return Target(state, "fraud")
+
+    return make
+
+
+def history(*versions: str) -> list[dict[str, Any]]:
+    return [
+        {"revision": f"r{number}", "number": number, "version": version, "outcome": "Promoted", "at": AT}
+        for number, version in enumerate(versions, start=1)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("verb", "parts"),
+    [
+        (Verb.PROMOTE, {"stable": STABLE}),
+        (Verb.ABORT, {"stable": STABLE}),
+        (Verb.RETRY, {"stable": STABLE}),
+        (Verb.PAUSE, {"stable": STABLE, "paused": True}),
+        (Verb.RESUME, {"stable": STABLE}),
+        (Verb.RESTART, {"stable": STABLE, "candidate": {**CANDIDATE, "digest": STABLE["digest"]}}),
+    ],
+)
+def test_what_is_so_already_needs_no_run(
+    target: Callable[..., Target], status: Make, verb: Verb, parts: dict[str, Any]
+) -> None:
+    asked = act(target(status("Promoted", "Ready", **parts)), verb)
+
+    assert asked.already
+    assert asked.message.startswith("already")
+
+
+def test_a_command_to_a_run_that_has_ended_is_refused(target: Callable[..., Target], status: Make) -> None:
+    with pytest.raises(NotRunning, match="the run has ended"):
+        act(target(status(stable=STABLE, candidate=CANDIDATE)), Verb.PROMOTE)
+
+
+def test_promote_names_the_candidate_and_its_step_and_the_same_step_is_passed_once(
+    target: Callable[..., Target], status: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tidegate.local.commands.TAKEN_SECONDS", 0.0)
+    trying = target(status(stable=STABLE, candidate=CANDIDATE, rollout={"step": 2}), running=True)
+
+    first, second = act(trying, Verb.PROMOTE), act(trying, Verb.PROMOTE)
+
+    assert trying.kept.commands()["promote"].startswith("bbb/2@")
+    assert (first.already, first.taken, second.already) == (False, False, True)
+    trying.state.close()
+
+
+def test_a_command_is_taken_when_the_status_holds_it(
+    target: Callable[..., Target],
+    status: Make,
+    spec: Callable[..., ModelDeploymentSpec],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("tidegate.local.commands.now_text", lambda: AT)
+    known = status(stable=STABLE, candidate=CANDIDATE, commands={"abort": f"bbb@{AT}"})
+
+    asked = act(found := target(known, running=True), Verb.ABORT)
+
+    assert asked.taken
+    found.state.close()
+
+
+def test_promote_without_a_candidate_says_what_to_do(target: Callable[..., Target], status: Make) -> None:
+    with pytest.raises(NothingToDo, match="tidegate retry"):
+        act(target(status("Ready", stable=STABLE)), Verb.PROMOTE)
+
+
+@pytest.mark.parametrize(("wish", "subject"), [(None, "r2"), ("1.0", "r1"), ("1", "r1"), ("r1", "r1")])
+def test_rollback_finds_an_earlier_version_by_any_of_its_names(
+    target: Callable[..., Target], status: Make, monkeypatch: pytest.MonkeyPatch, wish: str | None, subject: str
+) -> None:
+    monkeypatch.setattr("tidegate.local.commands.TAKEN_SECONDS", 0.0)
+    stable = {"revision": "r3", "number": 3, "version": "3.0"}
+    known = target(status("Ready", stable=stable, history=history("1.0", "2.0", "3.0")), running=True)
+
+    act(known, Verb.ROLLBACK_TO, wish)
+
+    assert known.kept.commands()["rollback-to"].startswith(f"{subject}@")
+    known.state.close()
+
+
+def test_rollback_to_an_unknown_version_lists_the_known_ones(target: Callable[..., Target], status: Make) -> None:
+    stable = {"revision": "r2", "number": 2, "version": "2.0"}
+
+    with pytest.raises(NothingToDo, match=r"no earlier version 9.9: known are: 1.0 \(r1\)"):
+        act(target(status("Ready", stable=stable, history=history("1.0", "2.0"))), Verb.ROLLBACK_TO, "9.9")
+
+
+def test_of_several_runs_one_must_be_named(target: Callable[..., Target], status: Make, tmp_path: Path) -> None:
+    first = target(status(stable=STABLE), running=True, folder="a")
+    second = target(status(stable=STABLE), running=True, folder="b")
+
+    with pytest.raises(UsageError) as caught:
+        one_target(None, "fraud")
+
+    assert f"--state {tmp_path / 'a'}" in str(caught.value)
+    assert f"--state {tmp_path / 'b'}" in str(caught.value)
+    assert one_target(tmp_path / "b", None) == second or str(one_target(tmp_path / "b", None)) == str(second)
+    first.state.close()
+    second.state.close()
+
+
+def test_a_run_that_has_ended_is_passed_over_while_another_lives(
+    target: Callable[..., Target], status: Make, tmp_path: Path
+) -> None:
+    target(status(stable=STABLE), folder="a")
+    living = target(status(stable=STABLE), running=True, folder="b")
+
+    assert one_target(None, "fraud").state.folder == tmp_path / "b"
+    living.state.close()
+
+
+def test_no_run_at_all_is_said() -> None:
+    with pytest.raises(NoSuchRun, match="no local run has a deployment called fraud"):
+        one_target(None, "fraud")
+
+
+def test_waiting_ends_with_the_promotion(target: Callable[..., Target], status: Make) -> None:
+    assert await_state(target(status("Promoted", "Ready")), "promoted", 1) == "fraud is promoted"
+
+
+def test_waiting_for_a_promotion_fails_with_the_reason_of_the_refusal(
+    target: Callable[..., Target], status: Make
+) -> None:
+    with pytest.raises(Failed, match="Because"):
+        await_state(target(status("Stalled", "Ready")), "promoted", 1)
+
+
+def test_waiting_for_a_decision_takes_a_refusal_too(target: Callable[..., Target], status: Make) -> None:
+    assert "Because" in await_state(target(status("Stalled", "Ready")), "settled", 1)
+
+
+def test_waiting_too_long_may_be_tried_again(target: Callable[..., Target], status: Make) -> None:
+    with pytest.raises(NotYet) as caught:
+        await_state(target(status()), "promoted", 0.0)
+
+    assert caught.value.exit_code == 5
