@@ -148,48 +148,46 @@ def one_thread(graph: bytes) -> Any:
     return onnxruntime.InferenceSession(graph, options)
 
 
-def measure_model(name: str, folder: Path) -> tuple[list[Cell], float, float]:
-    """All cells of one model, the median of the rounds; its cold start and memory."""
+def measure_model(name: str, folder: Path) -> list[Cell]:
+    """All cells of one model, the median of the rounds."""
     model = MODELS[name]()
     bundle = small.write_bundle(folder / name, model.graph, name="bench")
     session = one_thread(model.graph.SerializeToString())
     server = Served(bundle)
     try:
         rounds = [[measure(server, model, protocol, session) for protocol in ("json", "binary")] for _ in range(ROUNDS)]
-        cells = [sorted(column, key=lambda cell: cell.ratio)[ROUNDS // 2] for column in zip(*rounds, strict=True)]
-        return cells, server.cold_start, server.rss_mib()
+        return [sorted(column, key=lambda cell: cell.ratio)[ROUNDS // 2] for column in zip(*rounds, strict=True)]
     finally:
         server.stop()
 
 
-def cold_starts(folder: Path, count: int = 5) -> float:
-    """The median time from starting the process to its first ready, small model."""
-    found = []
+def cold_starts(folder: Path, count: int = 5) -> tuple[float, float]:
+    """Medians of the time from starting the process to ready, and of its memory then; small model."""
+    seconds, mebibytes = [], []
     for _ in range(count):
         server = Served(folder / "small")
-        found.append(server.cold_start)
+        seconds.append(server.cold_start)
+        mebibytes.append(server.rss_mib())
         server.stop()
-    return statistics.median(found)
+    return statistics.median(seconds), statistics.median(mebibytes)
 
 
 def main() -> int:
     np.seterr(all="raise")
     everywhere = os.sched_getaffinity(0)
     cells: list[Cell] = []
-    rss = {}
     with tempfile.TemporaryDirectory() as scratch:
         for name in MODELS:
-            found, _, rss[name] = measure_model(name, Path(scratch))
-            cells += found
+            cells += measure_model(name, Path(scratch))
             os.sched_setaffinity(0, everywhere)
-        cold = cold_starts(Path(scratch))
+        cold, rss = cold_starts(Path(scratch))
     document = {"rows": [cell.row("tidegate") for cell in cells], "coldStartSeconds": round(cold, 3),
-                "rssMiB": round(rss["small"], 1)}  # fmt: skip
+                "rssMiB": round(rss, 1)}  # fmt: skip
     OUT.mkdir(parents=True, exist_ok=True)
     (OUT / "runtime.json").write_text(json.dumps(document, indent=1) + "\n")
     (OUT / "runtime.svg").write_text(picture(cells))
     print(table(cells))
-    print(f"\ncold start to ready, small model: {cold:.2f} s (must: 0.70); memory: {rss['small']:.0f} MiB (must: 90)")
+    print(f"\ncold start to ready, small model: {cold:.2f} s (must: 0.70); memory: {rss:.0f} MiB (must: 90)")
     return 0
 
 
