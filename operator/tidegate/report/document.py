@@ -1,0 +1,82 @@
+"""The report as plain data: what the page shows, for scripts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from tidegate.report.course import Course, Figures, read_course
+from tidegate.report.summary import summaries
+
+VERSION = "tidegate.io/report/v1"
+
+
+def report_data(folders: Sequence[Path]) -> dict[str, Any]:
+    """What happened to the deployments in these folders, newest last."""
+    return {"apiVersion": VERSION, "deployments": [course_data(read_course(folder)) for folder in folders]}
+
+
+def course_data(course: Course) -> dict[str, Any]:
+    """One deployment."""
+    return {
+        "name": course.name,
+        "phase": course.phase,
+        "stable": course.stable,
+        "limits": dict(course.limits),
+        "versions": [
+            {
+                "revision": found.revision,
+                "version": found.name,
+                "outcome": found.outcome,
+                "reason": found.reason,
+                "message": found.message,
+                "digest": found.digest,
+                "requests": found.requests,
+                "errors": found.errors,
+                "p50Ms": found.p50,
+                "p99Ms": found.p99,
+                "highestWeight": found.highest_weight,
+            }
+            for found in summaries(course)
+        ],
+        "events": [
+            {
+                "at": _iso(event.at),
+                "type": "Warning" if event.warning else "Normal",
+                "reason": event.reason,
+                "message": event.message,
+                "revision": event.revision,
+            }
+            for event in course.happenings
+        ],
+        "checks": [{"name": c.name, "verdict": c.verdict, "message": c.message} for c in course.checks],
+        "points": [
+            {
+                "at": _iso(point.at),
+                "phase": point.phase,
+                "versions": {revision: _figures(seen) for revision, seen in point.versions.items()},
+            }
+            for point in course.points
+        ],
+    }
+
+
+def _iso(at: float) -> str:
+    return datetime.fromtimestamp(at, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def _figures(seen: Figures) -> dict[str, Any]:
+    return {
+        "role": seen.role,
+        "weight": seen.weight,
+        "ready": seen.ready,
+        "requests": seen.requests,
+        "errors": seen.errors,
+        "rps": seen.rps,
+        "rpsPerServer": seen.rps_per_server,
+        "p50Ms": seen.p50,
+        "p99Ms": seen.p99,
+        "divergence": seen.divergence,
+    }
