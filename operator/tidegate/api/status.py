@@ -170,7 +170,7 @@ class ModelDeploymentStatus(StatusModel):
 
     observed_generation: int = Field(0, ge=0, description="Generation of the spec that this status speaks of.")
     phase: Annotated[str, Field(max_length=32)] = Field("", description="One word for where the deployment stands.")
-    conditions: Annotated[tuple[Condition, ...], Field(max_length=12), Keyed("type")] = Field(
+    conditions: Annotated[tuple[Condition, ...], Field(max_length=8), Keyed("type")] = Field(
         (),
         description="Facts: Ready, Promoted, Reconciling, Stalled, BundleVerified, RouteReady, Degraded.",
     )
@@ -184,7 +184,7 @@ class ModelDeploymentStatus(StatusModel):
     rejected: Annotated[tuple[RejectedRevision, ...], Field(max_length=MAX_REJECTED)] = Field(
         (), description="Versions that were refused or rolled back, the newest last."
     )
-    commands: Annotated[dict[Verb, Annotated[str, Field(max_length=160)]], Field(max_length=12)] = Field(
+    commands: Annotated[dict[Verb, Annotated[str, Field(max_length=160)]], Field(max_length=8)] = Field(
         default_factory=dict, description="The last command handled, by verb."
     )
     history: Annotated[tuple[HistoryEntry, ...], Field(max_length=MAX_HISTORY)] = Field(
