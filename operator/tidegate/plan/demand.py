@@ -98,8 +98,8 @@ def _record(s: Situation, name: str) -> RevisionRecord | None:
 
 
 def _wanted(s: Situation, record: RevisionRecord, count: int) -> RevisionWanted:
-    growing = s.status.candidate is None and record.revision == s.stable
-    most = max(count, s.spec.scaling.most_replicas) if growing or record.revision == s.stable else count
+    scales = record.revision == s.stable and s.rollout.surge != "Replace"
+    most = max(count, s.spec.scaling.most_replicas) if scales else count
     return RevisionWanted(record, count, most, golden_mode(s.spec, record.resolution))
 
 

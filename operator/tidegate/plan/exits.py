@@ -73,7 +73,7 @@ EXITS: tuple[Exit, ...] = (superseded, target_is_gone, content_is_wrong, rules_r
 
 def end(s: Situation) -> End | None:
     """The first reason to go back; a paused rollout never does by itself."""
-    if s.paused and not s.first:
+    if s.frozen:
         return None
     for leave in EXITS:
         if reason := leave(s):

@@ -45,7 +45,7 @@ Gate = Callable[[Situation], Hold | None]
 
 
 def paused(s: Situation) -> Hold | None:
-    if s.paused and not s.first:
+    if s.frozen:
         by = "spec.paused is true" if s.spec.paused else "paused by command"
         return Hold("Paused", by, For.PERSON)
     return None

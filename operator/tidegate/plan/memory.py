@@ -62,7 +62,7 @@ def _candidate(s: Situation) -> Situation:
     if status.candidate and status.candidate.revision == s.stable:
         return s.remember(candidate=None)
     if status.candidate and status.rollout is None:  # take it back in order
-        return s.remember(rollout=RolloutStatus(cause="Spec", phase=Phase.RETURNING))
+        return s.remember(rollout=RolloutStatus(cause="Spec", phase=Phase.RETURNING.value, weight_asked_at=s.now))
     return s
 
 

@@ -149,6 +149,8 @@ def return_to_previous(s: Situation, failure: Failure | None) -> Situation:
         cause=s.rollout.cause,
         phase=Phase.RETURNING.value,
         live=s.rollout.live,
+        weight_before=FULL,
+        weight_asked_at=s.now,
         hold_reason=code(reason),
         hold_message=sentence(message),
     )

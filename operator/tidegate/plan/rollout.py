@@ -84,7 +84,8 @@ def holding(s: Situation) -> Situation:
 
 
 def returning(s: Situation) -> Situation:
-    if s.observed.route.accepted and not s.routed(s.candidate):
+    never_asked = s.rollout.weight_asked_at is None
+    if not s.routed(s.candidate) and (s.observed.route.accepted or never_asked):
         return moves.settle(s)
     return s
 
@@ -178,7 +179,7 @@ def _decided(s: Situation, hold: Hold) -> Situation:
 def _give_weight(s: Situation) -> Situation:
     """Ask the route for the step's weight, or for as much of it as servers and evidence allow now."""
     ceiling = _ceiling(s)
-    if ceiling != s.rollout.ceiling and not s.paused:
+    if ceiling != s.rollout.ceiling and not s.frozen:
         s = s.in_rollout(ceiling=ceiling)
     return moves.ask_weight(s, _possible_weight(s))
 
@@ -211,7 +212,7 @@ def stable_lost(s: Situation) -> Situation:
     since = s.rollout.stable_down_since or s.now
     s = s.in_rollout(stable_down_since=since)
     proved = s.servers(s.candidate).ready and not blocked(s, s.candidate)
-    if s.paused or s.rollout.stable_lost or not proved or s.elapsed(since) < STABLE_LOST_AFTER:
+    if s.frozen or s.rollout.stable_lost or not proved or s.elapsed(since) < STABLE_LOST_AFTER:
         return s
     s = s.in_rollout(stable_lost=True, ceiling=None).tell(
         "StableLost", "no stable server is ready: all requests go to the candidate", s.candidate, warning=True

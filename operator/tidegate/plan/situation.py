@@ -121,6 +121,11 @@ class Situation:
         return self.spec.paused or self.status.paused
 
     @property
+    def frozen(self) -> bool:
+        """Whether a pause holds this rollout: not a first version, and not the way back that a person asked for."""
+        return self.paused and not self.first and self.rollout.cause != "Rollback"
+
+    @property
     def capacity(self) -> Capacity:
         replaces = self.rollout.surge == "Replace"
         return Capacity(max(self.rollout.live, 1), replaces, self.observed.exact_weights)

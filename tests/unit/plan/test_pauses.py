@@ -90,3 +90,12 @@ def test_pausing_twice_is_told_once(scenario: Scenario) -> None:
     story = scenario().serving("v1").command("pause").command("pause").command("resume").command("resume")
 
     assert (story.told("Paused"), story.told("Resumed")) == (1, 1)
+
+
+def test_a_person_may_roll_back_while_rollouts_are_paused(scenario: Scenario) -> None:
+    story = scenario(steps=[]).serving("v1").apply("v2").until(lambda story: story.stable == "v2")
+    story.until_phase("Serving").edit(paused=True).settle()
+
+    story.command("rollback-to", "v1").settle()
+
+    assert story.weights == {"v1": 100}

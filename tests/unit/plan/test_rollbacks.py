@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from tidegate.plan.observed import Failure, FailureClass
 
-from .conftest import Story
+from .conftest import TURN, Story
 
 Scenario = Callable[..., Story]
 
@@ -55,6 +55,15 @@ def test_the_candidate_goes_only_when_the_route_has_let_go_of_it(scenario: Scena
     assert story.replicas == {"v1": 1, "v2": 1}
     story.world.route_stuck = False
     story.settle()
+
+    assert story.replicas == {"v1": 1}
+
+
+def test_a_candidate_that_was_never_routed_goes_whatever_the_route_says(scenario: Scenario) -> None:
+    story = scenario(steps=[10]).serving("v1").servers_of("v2", ready=0).apply("v2").settle()
+    story.world.route_accepted = False
+
+    story.command("abort").settle()
 
     assert story.replicas == {"v1": 1}
 
@@ -127,7 +136,8 @@ def test_a_version_that_breaks_after_promotion_goes_back_to_the_warm_one(scenari
 def test_the_old_version_is_asked_by_golden_samples_before_the_return(scenario: Scenario) -> None:
     story = watched(scenario).servers_of("v2", errors=0.4)
 
-    story.until(lambda story: bool(story.plan.synthetic), within="5m")
+    while not story.turn().synthetic:
+        story.world.pass_time(TURN)
 
     assert story.plan.synthetic == {story.revision("v1"): 1.0}
     assert story.settle(1).stable == "v2"  # its answers are awaited
