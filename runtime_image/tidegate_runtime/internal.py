@@ -169,7 +169,7 @@ class InternalServer:
         model, shadowed = self._parts.model, unpack(request.body)
         if model is None:
             return text(503, "the model is not loaded yet")
-        if not self._comparing.offer(lambda: self._comparer.compare(model, shadowed)):
+        if not self._comparing.offer(lambda: self._comparer.compare(model, shadowed), len(request.body)):
             return text(429, "as many comparisons wait as there is room for")  # the sender counts it as dropped
         return text(202, "queued")
 

@@ -1,7 +1,7 @@
 """One thread for work that may wait: comparing shadowed requests and running golden samples on demand.
 
-Users' requests come first: the thread is `nice` where the system can do that per thread, has its own lane under the
-watchdog, and its queue is short; what does not fit is dropped by the caller, and counted.
+Users' requests come first: the thread is `nice` where the system can do that per thread, and its queue is short in
+pieces and in bytes; what does not fit is dropped by the caller, and counted.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from collections.abc import Callable
 LOG = logging.getLogger(__name__)
 NICE = 10
 PLACES = 64
+MOST_HELD = 16 * 2**20
 Work = Callable[[], None]
 
 
@@ -24,24 +25,24 @@ class LowPriority:
     """A thread with a queue of 64 places."""
 
     def __init__(self, name: str) -> None:
-        self._queue: queue.Queue[Work | None] = queue.Queue(PLACES)
+        self._queue: queue.Queue[tuple[Work, int] | None] = queue.Queue(PLACES)
+        self._came = self._went = 0  # bytes; whoever offers writes the one, the thread the other
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._work, name=name, daemon=True)
 
     def start(self) -> None:
         self._thread.start()
 
-    def offer(self, work: Work) -> bool:
-        """Queue it; false when there is no place."""
+    def offer(self, work: Work, size: int) -> bool:
+        """Queue work that holds `size` bytes; false when there is no place. Called on one thread."""
+        if self._came - self._went + size > MOST_HELD:
+            return False
         try:
-            self._queue.put_nowait(work)
+            self._queue.put_nowait((work, size))
         except queue.Full:
             return False
+        self._came += size
         return True
-
-    def pause(self, seconds: float) -> bool:
-        """Wait that long, from within a piece of work; true when the thread is to stop."""
-        return self._over.wait(seconds)
 
     def stop(self) -> None:
         """Drop what waits and end; a run under way is left to the watchdog."""
@@ -49,14 +50,17 @@ class LowPriority:
         with contextlib.suppress(queue.Empty):
             while True:
                 self._queue.get_nowait()
-        self._queue.put(None)
+        with contextlib.suppress(queue.Full):
+            self._queue.put_nowait(None)
 
     def _work(self) -> None:
         be_nice()
         while not self._over.is_set():
-            work = self._queue.get()
-            if work is None:
+            waiting = self._queue.get()
+            if waiting is None:
                 return
+            work, size = waiting
+            self._went += size
             try:
                 work()
             except Exception:  # one piece of work must not end the thread for all others

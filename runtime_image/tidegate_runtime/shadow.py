@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 PLACES = 64
 MAX_BYTES = 2**20
+MOST_HELD = 16 * 2**20  # of all that waits: shadowing must never be what fills a pod's memory
 SEND_SECONDS = 5.0
 ACCEPTED = 202
 
@@ -45,7 +46,8 @@ class ShadowSender:
         self.wants = False
         self.dropped = 0
         self._target: Target | None = None
-        self._queue: queue.Queue[Shadowed | None] = queue.Queue(PLACES)
+        self._queue: queue.Queue[tuple[Shadowed, int] | None] = queue.Queue(PLACES)
+        self._came = self._went = 0  # bytes; the loop writes the one, the sender the other
         self._thread: threading.Thread | None = None
 
     def aim(self, target: Target | None) -> None:
@@ -64,13 +66,17 @@ class ShadowSender:
         if monotonic() > target.until:
             self.wants = False
             return
-        if len(body) > MAX_BYTES or sum(array.nbytes for array in outputs.values()) > MAX_BYTES:
+        answer = sum(array.nbytes for array in outputs.values())
+        size = len(body) + answer
+        if max(len(body), answer) > MAX_BYTES or self._came - self._went + size > MOST_HELD:
             self.dropped += 1
             return
         try:
-            self._queue.put_nowait(Shadowed(bytes(body), header_length, outputs))
+            self._queue.put_nowait((Shadowed(bytes(body), header_length, outputs), size))
         except queue.Full:
             self.dropped += 1
+        else:
+            self._came += size
 
     def stop(self) -> None:
         """Send no more."""
@@ -85,7 +91,9 @@ class ShadowSender:
     def _send_all(self) -> None:
         be_nice()
         connection = _Connection()
-        while (shadowed := self._queue.get()) is not None:
+        while (waiting := self._queue.get()) is not None:
+            shadowed, size = waiting
+            self._went += size
             target = self._target
             if target is None or monotonic() > target.until:
                 continue  # its time is over: what still waits is neither sent nor missed
