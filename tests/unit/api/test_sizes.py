@@ -15,8 +15,8 @@ EVIDENCE = 32 * 1024
 # One of each kind of character that JSON or UTF-8 makes longer, and plain ones.
 CHARACTERS = ["a", "0", " ", '"', "\\", "\n", "\x01", "é", "€", "😀"]
 TIME = len('"2026-11-22T03:15:00.123456+00:00"')
-WHOLE = 13  # counts to 10^12
-NUMBER = len("-1.7976931348623157e+308")
+# Counts reach 10^12.
+FIXED = {"boolean": len("false"), "integer": 13, "number": len("-1.7976931348623157e+308")}
 
 
 @cache
@@ -41,17 +41,13 @@ def largest(schema: dict[str, Any], unsaid: float) -> int:
         return max(len(json.dumps(value)) for value in schema["enum"])
     if schema.get("format") == "date-time":
         return TIME
-    match schema.get("type", "string"):
-        case "boolean":
-            return len("false")
-        case "integer":
-            return WHOLE
-        case "number":
-            return NUMBER
-        case "string":
-            return text_bytes(schema, unsaid)
-        case "array":
-            return 2 + int(schema["maxItems"]) * (1 + largest(schema["items"], unsaid))
+    kind = schema.get("type", "string")
+    if kind in FIXED:
+        return FIXED[kind]
+    if kind == "string":
+        return text_bytes(schema, unsaid)
+    if kind == "array":
+        return 2 + int(schema["maxItems"]) * (1 + largest(schema["items"], unsaid))
     if "properties" in schema:
         parts = schema["properties"].items()
         return 2 + sum(len(name) + 4 + largest(part, max(unsaid, sentence(name))) for name, part in parts)
