@@ -1,6 +1,6 @@
 """What one call of `plan()` costs, at rest, in mid-rollout and with 64 servers' evidence: printed, nothing is asserted.
 
-    python -m benchmarks.plan
+python -m benchmarks.plan
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from datetime import timedelta
 from pathlib import Path
 
 from tests.unit.plan.conftest import Story
+
 from tidegate.plan.evidence import PodSample
 from tidegate.plan.observed import Observed
 from tidegate.plan.plan import plan

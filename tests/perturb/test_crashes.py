@@ -6,7 +6,6 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-
 from tests.unit.plan.conftest import TURN, Story
 
 Fault = Callable[[Story], object]
@@ -103,7 +102,9 @@ def test_an_edit_that_is_taken_back_leaves_what_a_fresh_deployment_has(change: d
 
 @pytest.mark.parametrize("broken", ["GoldenMismatch", "Unreachable"])
 def test_every_error_is_left_by_going_back_to_the_spec_of_before(broken: str) -> None:
-    story = Story(**BEFORE).serving("v1").fails("v2", broken, "Content" if broken == "GoldenMismatch" else "Environment")
+    story = (
+        Story(**BEFORE).serving("v1").fails("v2", broken, "Content" if broken == "GoldenMismatch" else "Environment")
+    )
 
     story.apply("v2").runs("20m").apply("v1").settle()
 

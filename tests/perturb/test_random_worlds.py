@@ -9,13 +9,13 @@ from typing import Any
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
-
 from tests.unit.plan.conftest import Story
 from tests.unit.plan.world import Behaviour, bundle
+
 from tidegate.plan.observed import Failure, FailureClass
 
 VERSIONS = ("v1", "v2", "v3")
-STEPS = ([], [10, 50], [(5, "20s"), (30, "0s")], [(10, "manual"), 60], [(50, "10m")])
+STEPS: tuple[list[Any], ...] = ([], [10, 50], [(5, "20s"), (30, "0s")], [(10, "manual"), 60], [(50, "10m")])
 REASONS = (("GoldenMismatch", "Content"), ("NotFound", "Environment"), ("CrashLoop", "Environment"))
 VERBS = ("promote", "promote-full", "abort", "retry", "pause", "resume", "rollback-to", "restart")
 EDITS: tuple[dict[str, Any], ...] = (

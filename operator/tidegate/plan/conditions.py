@@ -126,12 +126,17 @@ def conclude(s: Situation) -> Situation:
 
 
 def _condition(s: Situation, name: str, fact: Fact, before: Condition | None) -> Condition:
-    same = before is not None and before.status == fact.status
+    reason, message, generation = code(fact.reason), sentence(fact.message), s.observed.generation
+    since = s.now
+    if before is not None and before.status == fact.status:
+        since = before.last_transition_time
+        if (before.reason, before.message, before.observed_generation) == (reason, message, generation):
+            return before
     return Condition(
         type=name,
         status=fact.status,
-        reason=code(fact.reason),
-        message=sentence(fact.message),
-        last_transition_time=before.last_transition_time if before and same else s.now,
-        observed_generation=s.observed.generation,
+        reason=reason,
+        message=message,
+        last_transition_time=since,
+        observed_generation=generation,
     )

@@ -11,7 +11,7 @@ from datetime import timedelta
 
 from tidegate.plan.acceptance import golden_mode
 from tidegate.plan.conditions import rejection
-from tidegate.plan.gates import objection, ready_for_more
+from tidegate.plan.gates import Hold, objection
 from tidegate.plan.history import PROMOTED
 from tidegate.plan.measuring import quiet
 from tidegate.plan.observed import RevisionRecord
@@ -26,8 +26,9 @@ AWAITED_LOOK = timedelta(seconds=10)
 
 def demanded(s: Situation) -> Plan:
     """The plan that this situation's status stands for."""
+    hold = objection(s) if s.rollout.phase in ACTIVE else None
     return Plan(
-        revisions=servers(s),
+        revisions=servers(s, hold),
         weights=weights(s),
         stable=s.stable,
         pin=s.candidate if s.rollout.phase in ACTIVE and s.servers(s.candidate).ready else None,
@@ -37,7 +38,7 @@ def demanded(s: Situation) -> Plan:
         keep=kept(s),
         status=s.status,
         events=s.events,
-        look_again=look_again(s),
+        look_again=look_again(s, hold),
     )
 
 
@@ -54,9 +55,9 @@ def weights(s: Situation) -> Mapping[str, int]:
     return given
 
 
-def servers(s: Situation) -> tuple[RevisionWanted, ...]:
+def servers(s: Situation, hold: Hold | None) -> tuple[RevisionWanted, ...]:
     """How many of each; a revision that the route in effect still sends requests to is not stopped."""
-    counts = {name: count for name, count in _counts(s).items() if name}
+    counts = {name: count for name, count in _counts(s, hold).items() if name}
     for name, weight in s.observed.route.weights.items():
         if weight and name not in counts:
             counts[name] = max(1, s.servers(name).replicas)
@@ -66,7 +67,7 @@ def servers(s: Situation) -> tuple[RevisionWanted, ...]:
     return tuple(_wanted(s, records[name], counts[name]) for name in sorted(records))
 
 
-def _counts(s: Situation) -> dict[str, int]:
+def _counts(s: Situation, hold: Hold | None) -> dict[str, int]:
     phase, least = s.rollout.phase, s.spec.scaling.min_replicas
     live = max(s.rollout.live, least)
     if phase == "":
@@ -77,13 +78,14 @@ def _counts(s: Situation) -> dict[str, int]:
         return {s.candidate: max(least, 1)}
     if phase == Phase.RETURNING:
         return {s.stable: live, s.candidate: max(1, s.servers(s.candidate).replicas)}
-    weight = max(s.rollout.weight, _prepared(s))
+    weight = max(s.rollout.weight, _prepared(s, hold))
     return {s.stable: max(0, live - s.rollout.live + s.capacity.stable_keeps(weight)), s.candidate: _needed(s, weight)}
 
 
-def _prepared(s: Situation) -> int:
+def _prepared(s: Situation, hold: Hold | None) -> int:
     """The weight that servers are brought up for: the next one, once nothing but servers is missing."""
-    return s.following_weight if s.rollout.phase == Phase.PROVING or ready_for_more(s) else 0
+    only_servers = hold is None or hold.only_servers
+    return s.following_weight if only_servers or s.rollout.phase == Phase.PROVING else 0
 
 
 def _needed(s: Situation, weight: int) -> int:
@@ -136,13 +138,13 @@ def kept(s: Situation) -> frozenset[str]:
     return frozenset(names - {""})
 
 
-def look_again(s: Situation) -> timedelta | None:
+def look_again(s: Situation, hold: Hold | None) -> timedelta | None:
     """When time alone may change the plan; None when only an observation can."""
     refused = rejection(s)
     times = [at - s.now for at in (s.rollout.until, refused.retry_at if refused else None) if at]
     if s.rollout.phase in ACTIVE | {Phase.WATCHING, Phase.RETURNING}:
         times.append(s.spec.rollout.analysis.interval)
-    if s.rollout.phase in ACTIVE and (hold := objection(s)) and hold.look_again:
+    if hold and hold.look_again:
         times.append(hold.look_again)
     if resolve_wanted(s) or s.rollout.phase in (Phase.PROVING, Phase.SHIFTING):
         times.append(AWAITED_LOOK)

@@ -8,7 +8,7 @@ servers for the next weight are asked for last, when nothing else is missing.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from enum import Enum, auto
 
@@ -39,6 +39,7 @@ class Hold:
     message: str
     waits_for: For
     look_again: timedelta | None = None  # None: an observation will wake us
+    only_servers: bool = False  # nothing but servers is missing for the next weight: then they are asked for
 
 
 Gate = Callable[[Situation], Hold | None]
@@ -123,7 +124,8 @@ def evidence_passes(s: Situation) -> Hold | None:
 
 
 def candidate_has_capacity(s: Situation) -> Hold | None:
-    return _servers_missing(s, s.following_weight)
+    missing = _servers_missing(s, s.following_weight)
+    return replace(missing, only_servers=True) if missing else None
 
 
 GATES: tuple[Gate, ...] = (
@@ -146,11 +148,6 @@ def objection(s: Situation) -> Hold | None:
         if hold := gate(s):
             return hold
     return None
-
-
-def ready_for_more(s: Situation) -> bool:
-    """Whether only servers are missing for the next weight: then they are asked for."""
-    return not any(gate(s) for gate in GATES[:-1])
 
 
 def _servers_missing(s: Situation, weight: int) -> Hold | None:
