@@ -158,7 +158,7 @@ def test_a_missing_bucket_version_or_object_is_told_apart(
 @pytest.mark.parametrize("path", ["model.onnx", "weights/a.bin", "golden/0.npz"])
 @pytest.mark.parametrize("spoil", ["flip", "shorten"])
 def test_one_changed_byte_or_size_of_any_file_is_refused(
-    bundle: BundleMaker, access: Access, repository: str, objects: Any, tmp_path: Path, path: str, spoil: str
+    bundle: BundleMaker, access: Access, repository: str, objects: Any, tmp_path: Path, *, path: str, spoil: str
 ) -> None:
     folder = bundle(files={"weights/a.bin": BIG, "golden/0.npz": b"golden"})
     push(folder, f"{repository}/1", access=access)
@@ -211,7 +211,7 @@ def test_a_store_that_cuts_every_connection_at_once_is_unreachable(
 
 @pytest.mark.parametrize("status", ["500 Internal Server Error", "503 Slow Down", "429 Too Many Requests"])
 def test_passing_trouble_is_waited_out_and_lasting_trouble_is_told(
-    bundle: BundleMaker, access: Access, through: Access, proxy: Proxy, repository: str, tmp_path: Path, status: str
+    bundle: BundleMaker, access: Access, through: Access, proxy: Proxy, repository: str, tmp_path: Path, *, status: str
 ) -> None:
     push(bundle(), f"{repository}/1", access=access)
     proxy.faults.extend([answering(status)] * 3)
