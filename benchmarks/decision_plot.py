@@ -9,7 +9,12 @@ WIDTH, ROW, GAP, LEFT, BAR = 960, 22, 30, 250, 300
 COLOURS = {"rolledback": "#c2410c", "inconclusive": "#cbd5e1", "promoted": "#0f766e"}
 NAMES = {"rolledback": "rolled back", "inconclusive": "undecided", "promoted": "promoted"}
 INK, PALE = "#1e293b", "#64748b"
-RULES = ("2 failed intervals", "5 failed intervals", "3 in a row", "tidegate")
+RULES = {
+    "2 failed intervals": "2 failed intervals",
+    "5 failed intervals": "5 failed intervals",
+    "3 in a row": "3 in a row",
+    "Tidegate": "tidegate",
+}
 RATES = ("0.2%", "0.5%", "0.8%", "2.0%", "5.0%")
 BURSTS = ("single errors", "bursts of 5", "bursts of 10", "bursts of 25")
 
@@ -49,14 +54,14 @@ def _by_rule(y: float, rows: Rows, peers: Rows) -> tuple[float, list[str]]:
     scenarios = {
         "healthy: 0.2 % errors": "5 req/s, single errors, 0.2%",
         "healthy: 0.5 % errors": "5 req/s, single errors, 0.5%",
-        "healthy: an outage of 30 s hits both": "5 req/s, an outage of 30 s hits both",
+        "healthy: 30 s of outage on both": "5 req/s, an outage of 30 s hits both",
         "bad: 2 % errors": "5 req/s, single errors, 2.0%",
         "bad: 5 % errors": "5 req/s, single errors, 5.0%",
     }
     for title, name in scenarios.items():
         out.append(_text(24, y + 14, title, more='font-weight="600"'))
-        for rule in RULES:
-            out.append(_text(LEFT + 40, y + 14, rule, fill=PALE, size=12))
+        for label, rule in RULES.items():
+            out.append(_text(LEFT + 40, y + 14, label, fill=PALE, size=12))
             out += _bar(LEFT + 180, y, WIDTH - LEFT - 204, found[(name, rule)])
             y += ROW
         y += 10
