@@ -154,12 +154,15 @@ class Local:
 
     def start(self) -> None:
         """Start the run and wait until its first version serves."""
+        self.spawn()
+        wait_until(lambda: self.ready() or self.gone(), "the run is ready")
+        assert not self.gone(), self.log()
+
+    def spawn(self) -> None:
         with (self.folder / "run.log").open("ab") as log:
             self.process = subprocess.Popen(
                 [*self.before, *self.command()], env=self.environment, stdout=log, stderr=log
             )
-        wait_until(lambda: self.ready() or self.gone(), "the run is ready")
-        assert self.process.poll() is None, self.log()
 
     def until(self, what: Callable[[], Any], message: str) -> Any:
         """Wait, and show status and log when it was in vain."""
@@ -174,7 +177,7 @@ class Local:
     def ready(self) -> bool:
         try:
             return self.ask()[0] == 200
-        except OSError:
+        except (OSError, ValueError, http.client.HTTPException):
             return False
 
     def end(self, number: int = signal.SIGTERM) -> int:

@@ -74,7 +74,7 @@ def test_servers_killed_at_a_step_come_back_and_the_rollout_goes_on(local: Local
     local.write("v1")
     local.start()
     with Clients(local, connections=2):
-        local.write("v2", rollout=MANUAL)
+        local.write("v2", rollout=MANUAL | {"scaleDownDelay": "1m"})
         local.until(lambda: at_the_gate(local), "20 %")
 
         for version in ("v1", "v2"):
@@ -84,9 +84,25 @@ def test_servers_killed_at_a_step_come_back_and_the_rollout_goes_on(local: Local
             local.until(partial(local.answers, version), f"{version} answers again")
         local.until(lambda: at_the_gate(local), "still there")
         local.tidegate("promote", "fraud")
-        local.until(lambda: local.serving("v2"), "promoted")
+        local.until(lambda: local.serving("v2") and local.rollout("phase") == "Watching", "promoted")
+        (before,) = local.servers("v2")
+        local.kill(before)
+        local.until(partial(local.replaced, "v2", before), "a new server while the old version is warm")
+        local.until(partial(local.answers, "v2"), "v2 answers again")
 
     assert local.rejected() == []
+
+
+def test_a_server_killed_while_it_starts_is_started_again(local: Local) -> None:
+    local.write("v1")
+    local.spawn()
+    (first,) = local.until(lambda: local.pids("tidegate_runtime"), "the first server starts")
+    local.kill(first)
+
+    local.until(local.ready, "its successor serves")
+
+    assert first not in local.pids("tidegate_runtime")
+    assert "version v1: the server was ended by SIGKILL" in local.log()
 
 
 @pytest.mark.slow

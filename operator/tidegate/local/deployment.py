@@ -88,7 +88,8 @@ class Deployment:
             pause = await self._turn_or_trouble()
             await asyncio.sleep(LEAST_PAUSE)
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._around.changed.wait(), max(0.0, pause - LEAST_PAUSE))
+                async with asyncio.timeout(max(0.0, pause - LEAST_PAUSE)):
+                    await self._around.changed.wait()
 
     async def _turn_or_trouble(self) -> float:
         """One turn; what fails is told once and tried again, and what serves goes on."""

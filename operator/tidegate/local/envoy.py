@@ -86,6 +86,8 @@ def connection_manager(folder: Path) -> Document:
         "request_headers_timeout": "30s",
         "common_http_protocol_options": {"idle_timeout": "3600s"},
         "drain_timeout": "1s",
+        # What Envoy answers by itself looks like what the servers answer.
+        "local_reply_config": {"body_format": {"json_format": {"error": "%LOCAL_REPLY_BODY%"}}},
         "http_filters": [
             {
                 "name": "envoy.filters.http.router",
@@ -247,8 +249,4 @@ def weighted(model: ModelRoute) -> Document:
 
 
 def refusal(match: Document, status: int, sentence: str) -> Document:
-    return {
-        "match": match,
-        "direct_response": {"status": status, "body": {"inline_string": f'{{"error": "{sentence}"}}'}},
-        "response_headers_to_add": [{"header": {"key": "content-type", "value": "application/json"}}],
-    }
+    return {"match": match, "direct_response": {"status": status, "body": {"inline_string": sentence}}}

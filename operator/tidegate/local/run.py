@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import secrets
 import shutil
 import signal
 import sys
 import time
-from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -189,7 +189,9 @@ class Run:
                     self._changed[name].set()
             if self.options.once:
                 self._end_when_settled(time.monotonic() > deadline)
-            await wait_for(self._ended.wait, POLL_SECONDS)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(POLL_SECONDS):
+                    await self._ended.wait()
 
     def _end_when_settled(self, overdue: bool) -> None:
         found = [outcome(one.status, one.generation) for one in self.deployments.values()]
@@ -257,13 +259,6 @@ class Run:
 
     def _shown(self) -> list[Shown]:
         return [Shown(name, one.status, one.course.row) for name, one in self.deployments.items()]
-
-
-async def wait_for(wait: Callable[[], Awaitable[Any]], seconds: float) -> None:
-    try:
-        await asyncio.wait_for(wait(), seconds)
-    except TimeoutError:
-        return
 
 
 def run(options: Options) -> int:

@@ -149,7 +149,7 @@ class Server:
         """One process from its start to its end, and why it ended."""
         try:
             bundle = await self._bundle(self.wanted.record)
-            self._process = process = await self._start(bundle)
+            self._process = process = await self._start_whole(bundle)
         except (TidegateError, OSError) as error:
             return failure_of(error)
         try:
@@ -157,6 +157,15 @@ class Server:
         finally:
             grace = self.wanted.record.runtime.grace + DRAIN_DELAY + KILL_AFTER
             await stop_child(process, grace.total_seconds())
+
+    async def _start_whole(self, bundle: Path) -> asyncio.subprocess.Process:
+        """Start a process; a cancellation waits until it is there, so that it does not outlive its slot."""
+        starting = asyncio.create_task(self._start(bundle))
+        try:
+            return await asyncio.shield(starting)
+        except asyncio.CancelledError:
+            await stop_child(await starting, KILL_AFTER.total_seconds())
+            raise
 
     async def _start(self, bundle: Path) -> asyncio.subprocess.Process:
         if self._log.exists() and self._log.stat().st_size > LOG_LIMIT:
@@ -184,7 +193,10 @@ class Server:
         """Wait for the ports, then for readiness, then probe; returns when the process must be ended."""
         assert process.stdout
         try:
-            line = await asyncio.wait_for(process.stdout.readline(), LISTEN_SECONDS)
+            async with asyncio.timeout(
+                LISTEN_SECONDS
+            ):  # not wait_for, which before Python 3.12 can lose a cancellation
+                line = await process.stdout.readline()
         except TimeoutError:
             return not_ready(f"no port within {LISTEN_SECONDS:.0f} s")
         if not self._listening(line):
