@@ -7,7 +7,7 @@ are missing, text has a limit.  Long runs are thinned to what a plot can show; n
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from math import isfinite
@@ -111,6 +111,25 @@ class Course:
     def revisions(self) -> list[str]:
         """In the order in which they appeared."""
         return list(self.names)
+
+    @property
+    def used(self) -> list[str]:
+        """Those that answered any request."""
+        last = {name: seen.total for point in self.points for name, seen in point.versions.items()}
+        return [revision for revision in self.names if last.get(revision)]
+
+
+def read_courses(folders: Sequence[Path]) -> list[Course]:
+    """The stories of several deployments; those of which nothing was recorded are left out, unless that is all."""
+    found, silent = [], None
+    for folder in folders:
+        try:
+            found.append(read_course(folder))
+        except NothingToReport as error:
+            silent = error
+    if silent and not found:
+        raise silent
+    return found
 
 
 def read_course(folder: Path) -> Course:

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from tidegate.report.course import Course, Figures, read_course
+from tidegate.report.course import Course, Figures, read_courses
 from tidegate.report.summary import summaries
 
 VERSION = "tidegate.io/report/v1"
@@ -15,7 +15,7 @@ VERSION = "tidegate.io/report/v1"
 
 def report_data(folders: Sequence[Path]) -> dict[str, Any]:
     """What happened to the deployments in these folders, newest last."""
-    return {"apiVersion": VERSION, "deployments": [course_data(read_course(folder)) for folder in folders]}
+    return {"apiVersion": VERSION, "deployments": [course_data(course) for course in read_courses(folders)]}
 
 
 def course_data(course: Course) -> dict[str, Any]:

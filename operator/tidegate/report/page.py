@@ -10,6 +10,7 @@ import base64
 import hashlib
 import json
 import os
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from html import escape
 from importlib.resources import files
@@ -17,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from tidegate.plan.wording import figures
-from tidegate.report.course import Course, read_course
+from tidegate.report.course import Course, read_courses
 from tidegate.report.plots import BAD, GOOD, NOTE, colour, draw, draw_weights, kind_of, plots_of, times_of
 from tidegate.report.scales import LEFT, RIGHT, WIDTH, clock, day, lasting
 from tidegate.report.summary import PROMOTED, REFUSED, ROLLED_BACK, SERVING, Summary, summaries
@@ -29,7 +30,7 @@ SHORT_DIGEST = 19
 
 def write_report(folders: Sequence[Path], target: Path) -> None:
     """Write the page of the deployments in these folders; a reader never sees half of it."""
-    page = render([read_course(folder) for folder in folders])
+    page = render(read_courses(folders))
     target.parent.mkdir(parents=True, exist_ok=True)
     unfinished = target.with_name(f".{target.name}.{os.getpid()}")
     unfinished.write_text(page, encoding="utf-8")
@@ -80,6 +81,7 @@ def _section(course: Course, key: str) -> str:
 <header>
 <h1>{escape(course.name)}</h1>
 <p class="under">{escape(_now(course))} · {day(start)}, {lasting(end - start)}</p>
+<p class="under">{escape(_in_all(summaries(course)))}</p>
 </header>
 <h2>Versions</h2>
 <ul class="versions">
@@ -106,13 +108,23 @@ def _now(course: Course) -> str:
     return f"version {version} serves, {course.phase}" if version else course.phase
 
 
+def _in_all(found: Sequence[Summary]) -> str:
+    requests, errors = sum(one.requests for one in found), sum(one.errors for one in found)
+    endings = Counter(one.outcome.lower() for one in found)
+    ended = ", ".join(f"{count} {outcome}" for outcome, count in endings.items())
+    return f"{requests:,} requests, {errors:,} errors · versions: {ended}"
+
+
 # Versions.
 
 
 def _card(course: Course, found: Summary) -> str:
     tone = TONES.get(found.outcome, NOTE)
     identity = f"{found.revision} {found.digest[:SHORT_DIGEST]}".strip()
-    why = f'<p class="why">{_bold(found.reason)}{escape(found.message)}</p>' if found.message or found.reason else ""
+    why = ""
+    if found.message or found.reason:
+        full = escape(found.message, quote=True)  # the card shows three lines of it, the table below all
+        why = f'<p class="why" title="{full}">{_bold(found.reason)}{full}</p>'
     return f"""<li class="card {colour(course, found.revision)}">
 <header><span class="name">{escape(found.name)}</span><span class="badge {tone}">{escape(found.outcome)}</span></header>
 <div class="id">{escape(identity)}</div>
@@ -140,8 +152,8 @@ def _legend(course: Course) -> str:
     items = "".join(
         f'<li><svg viewBox="0 0 30 10" aria-hidden="true"><line class="line {colour(course, revision)}" x1="1" x2="29"'
         f' y1="5" y2="5"/></svg>{escape(name)}<output data-revision="{escape(revision)}"></output></li>'
-        for revision, name in course.names.items()
-        if any(point.versions[revision].requests for point in course.points if revision in point.versions)
+        for revision in course.used
+        for name in [course.names[revision]]
     )
     return f'<ul class="legend">{items}<li class="time"></li></ul>'
 

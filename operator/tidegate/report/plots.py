@@ -14,7 +14,7 @@ from statistics import median
 
 from tidegate.plan.wording import figures
 from tidegate.report.course import Course, Figures, Happening, Point
-from tidegate.report.scales import LEFT, RIGHT, WIDTH, Times, Values, clock, values_for
+from tidegate.report.scales import LEFT, RIGHT, WIDTH, Times, Values, clock, values_by_factors, values_for
 
 HEIGHT = 150.0
 TOP = 10.0
@@ -23,6 +23,7 @@ COLOURS = 8
 GAP = 6.0  # times the usual distance of two points: a line does not cross a longer silence
 LANE = 20.0
 MAX_LANES = 4
+ORDERS = 30.0  # latencies that differ by more are drawn by factors
 MARK = 8.0
 
 GOOD, BAD, STEP, START, NOTE = "good", "bad", "step", "start", "note"
@@ -49,11 +50,12 @@ def plots_of(course: Course) -> list[Plot]:
     """The plots that a page shows below the weights; one without any value is left out."""
     limits = course.limits
     errors = limits.get("errors")
+    several = any(figures.ready > 1 for point in course.points for figures in _all(point))  # else the same as above
     wanted = [
         Plot("rps", "Requests per second", "", lambda f: f.rps),
         Plot("errors", "Errors", "%", _percent(lambda f: f.error_share), limit=errors and errors * 100),
         Plot("latency", "Latency", "ms", lambda f: f.p99, lambda f: f.p50, limits.get("p99"), "p99 bold, p50 thin"),
-        Plot("load", "Requests per second and server", "", lambda f: f.rps_per_server),
+        Plot("load", "Requests per second and server", "", lambda f: f.rps_per_server if several else None),
         Plot("divergence", "Answers that differ from the other version's", "%", _percent(lambda f: f.divergence)),
     ]
     return [plot for plot in wanted if any(v is not None for p in course.points for v in map(plot.value, _all(p)))]
@@ -96,7 +98,7 @@ def _svg(height: float, label: str, inside: Iterable[str]) -> str:
 
 
 def _grid(times: Times, values: Values, unit: str, top: float) -> Iterable[str]:
-    for value in values.ticks():
+    for value in values.marks:
         y = top + values.y(value)
         suffix = f" {unit}" if unit else ""
         yield f'<line class="grid" x1="{LEFT:g}" x2="{WIDTH - RIGHT:g}" y1="{y:.1f}" y2="{y:.1f}"/>'
@@ -127,22 +129,31 @@ def _cursor(top: float, bottom: float) -> str:
 def draw(course: Course, plot: Plot) -> str:
     """One plot of all versions."""
     times = times_of(course)
-    largest = [v for p in course.points for f in _all(p) if (v := plot.value(f)) is not None]
-    second = [v for p in course.points for f in _all(p) if plot.also and (v := plot.also(f)) is not None]
-    values = values_for(max([*largest, *second, plot.limit or 0.0]), HEIGHT)
+    values = _axis(course, plot)
     bottom = TOP + HEIGHT
     inside = [*_grid(times, values, plot.unit, TOP), *_rules(course, times, TOP, bottom)]
     if plot.limit is not None:
         y = TOP + values.y(plot.limit)
+        above = y - 5 if y > TOP + LANE else y + 14
         inside.append(f'<line class="limit" x1="{LEFT:g}" x2="{WIDTH - RIGHT:g}" y1="{y:.1f}" y2="{y:.1f}"/>')
         text = f"limit {figures(plot.limit)} {plot.unit}"
-        inside.append(f'<text class="limit" x="{WIDTH - RIGHT - 4:g}" y="{y - 5:.1f}" text-anchor="end">{text}</text>')
-    for revision in course.revisions:
+        inside.append(f'<text class="limit" x="{WIDTH - RIGHT - 4:g}" y="{above:.1f}" text-anchor="end">{text}</text>')
+    for revision in course.used:
         if plot.also:
             inside += _line(course, revision, plot.also, times, values, thin=True)
         inside += _line(course, revision, plot.value, times, values)
     inside.append(_cursor(TOP, bottom))
     return _svg(bottom + FOOT, f"{plot.title} by version over time", inside)
+
+
+def _axis(course: Course, plot: Plot) -> Values:
+    figures_of = [plot.value, plot.also] if plot.also else [plot.value]
+    seen = [v for p in course.points for f in _all(p) for of in figures_of if (v := of(f)) is not None]
+    largest = max([*seen, plot.limit or 0.0])
+    positive = [value for value in seen if value > 0]
+    if plot.also and positive and largest / min(positive) > ORDERS:
+        return values_by_factors(min(positive), largest, HEIGHT)
+    return values_for(largest, HEIGHT)
 
 
 def _line(
@@ -166,11 +177,12 @@ def _unbroken(points: Sequence[Point], revision: str, value: Value) -> Iterable[
     for point in points:
         seen = point.versions.get(revision)
         found = value(seen) if seen else None
-        if run and (found is None or point.at - run[-1][0] > GAP * max(usual, 1.0)):
+        if found is None:
+            continue
+        if run and point.at - run[-1][0] > GAP * max(usual, 1.0):
             yield run
             run = []
-        if found is not None:
-            run.append((point.at, found))
+        run.append((point.at, found))
     if run:
         yield run
 
@@ -183,7 +195,7 @@ def draw_weights(course: Course) -> str:
     times = times_of(course)
     marks = _lanes(course, times)
     top = TOP + LANE * max([1, *(lane + 1 for _, _, lane in marks)])
-    values = Values(100.0, 25.0, HEIGHT)
+    values = Values(100.0, (0.0, 25.0, 50.0, 75.0, 100.0), HEIGHT)
     inside = [*_grid(times, values, "%", top), *_areas(course, times, values, top)]
     inside += _rules(course, times, top, top + HEIGHT)
     inside += [_mark(place, happening, times, lane) for place, happening, lane in marks]

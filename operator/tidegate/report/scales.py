@@ -13,6 +13,7 @@ STEPS = (1, 2, 5, 10)
 TIME_STEPS = (1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 14400, 21600, 43200, 86400)
 DAY = 86400.0
 MINUTE = 60
+FEW_DECADES = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,17 +40,19 @@ class Times:
 
 @dataclass(frozen=True, slots=True)
 class Values:
-    """A value axis from 0 to a round number."""
+    """A value axis from 0 to a round number; or by factors, from `low`, where the values differ by orders."""
 
     top: float
-    step: float
+    marks: tuple[float, ...]
     height: float
+    low: float = 0.0
 
     def y(self, value: float) -> float:
-        return self.height * (1 - min(value, self.top) / self.top)
-
-    def ticks(self) -> list[float]:
-        return [i * self.step for i in range(round(self.top / self.step) + 1)]
+        if self.low:
+            part = log10(min(max(value, self.low), self.top) / self.low) / log10(self.top / self.low)
+        else:
+            part = min(value, self.top) / self.top
+        return self.height * (1 - part)
 
 
 def values_for(largest: float, height: float, wanted: int = 4) -> Values:
@@ -58,7 +61,16 @@ def values_for(largest: float, height: float, wanted: int = 4) -> Values:
         largest = 1.0
     size = 10.0 ** floor(log10(largest / wanted))
     step = next(size * factor for factor in STEPS if largest <= size * factor * wanted)
-    return Values(step * ceil(largest / step - 1e-9), step, height)
+    count = ceil(largest / step - 1e-9)
+    return Values(step * count, tuple(step * i for i in range(count + 1)), height)
+
+
+def values_by_factors(smallest: float, largest: float, height: float) -> Values:
+    """An axis for values that differ by orders of magnitude."""
+    low, top = floor(log10(smallest)), ceil(log10(largest) - 1e-9)
+    factors = (1, 2, 5) if top - low <= FEW_DECADES else (1,)
+    marks = [factor * 10.0**power for power in range(low, top) for factor in factors]
+    return Values(10.0**top, (*marks, 10.0**top), height, 10.0**low)
 
 
 def clock(at: float) -> str:
