@@ -10,11 +10,13 @@ def test_a_first_version_that_serves_is_zero_and_a_bad_second_one_is_three(local
     local.write("v1")
     first = local.once()
     local.write("v3")
-    second = local.once("--timeout", "20s")
+    page = local.folder / "report.html"
+    second = local.once("--timeout", "20s", "--report", str(page))
 
     assert first.returncode == 0, first.stdout + first.stderr
     assert second.returncode == 3, second.stdout + second.stderr
     assert "GoldenMismatch" in second.stdout
+    assert "GoldenMismatch" in page.read_text()
 
 
 def test_a_first_version_that_is_refused_is_one(local: Local) -> None:

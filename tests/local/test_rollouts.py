@@ -37,10 +37,12 @@ def test_a_new_version_takes_over_step_by_step_and_no_request_fails(local: Local
         assert local.ask(path="/v2/models/fraud/versions/v2/infer")[1]["model_version"] == "v2"
         assert local.ask(path="/v2/models/fraud/versions/v1/infer")[1]["model_version"] == "v1"
 
+        assert local.tidegate("wait", "fraud", "--timeout", "100ms").returncode == 5
         promoted = local.tidegate("promote", "fraud")
         assert (promoted.returncode, promoted.stderr) == (0, "")
         assert promoted.stdout.startswith("target: fraud of the local run in ")
-        local.until(lambda: local.serving("v2"), "promoted")
+        assert local.tidegate("wait", "fraud", "--timeout", "20s").returncode == 0
+        assert local.serving("v2")
         again = local.tidegate("promote", "fraud")
         assert again.returncode == 0
         assert "already" in again.stdout

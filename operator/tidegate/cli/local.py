@@ -296,11 +296,12 @@ def wait(name: str | None, wanted: str, timeout: float, **given: Any) -> None:
     \b
     Example: tidegate wait fraud --for promoted --timeout 30m
     """
-    from tidegate.local.commands import await_state
+    from tidegate.local.commands import await_state, awaited_target
 
-    target = the_target(given["state"], name)
+    began = time.monotonic()
+    target = awaited_target(given["state"], name, timeout)
     if not given["quiet"] and given["output"] == "table":
         click.echo(f"target: {target}")
-    sentence = await_state(target, wanted, timeout)
+    sentence = await_state(target, wanted, timeout - (time.monotonic() - began))
     if not given["quiet"]:
         emit({"name": target.name, "message": sentence}, output=given["output"], table=lambda: click.echo(sentence))

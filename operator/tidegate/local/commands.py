@@ -6,6 +6,7 @@ Asking twice for the same thing changes nothing.
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from pathlib import Path
 
 from tidegate.api.status import HistoryEntry, ModelDeploymentStatus
 from tidegate.errors import Failed, Temporary, UsageError
+from tidegate.local.manifest import content_digest
 from tidegate.local.outcome import Outcome, holds, outcome
 from tidegate.local.state import DeploymentState, Memory, State, known_states
 from tidegate.plan.history import PROMOTED
@@ -219,27 +221,55 @@ SUBJECTS: dict[Verb, Ask] = {
 ONCE_PER_SUBJECT = (Verb.PROMOTE, Verb.PROMOTE_FULL)
 
 
-def await_state(target: Target, wanted: str, seconds: float) -> str:
-    """Wait until a deployment is `promoted`, `ready` or `settled`; a sentence.
+def awaited_target(folder: Path | None, name: str | None, seconds: float) -> Target:
+    """The only deployment that is meant, as soon as a run serves it; raises NotYet when none does in time."""
+    found: list[Target] = []
 
-    Raises NotYet, or Failed when it was refused or rolled back.
+    def runs() -> bool:
+        with contextlib.suppress(NoSuchRun):
+            found[:] = [one_target(folder, name)]
+        return bool(found) and found[0].running
+
+    if not until(runs, seconds):
+        raise NotYet(f"no run serves {name or 'anything'} after {seconds:.0f} s", do="start one: tidegate run -f FILE")
+    return found[0]
+
+
+def await_state(target: Target, wanted: str, seconds: float) -> str:
+    """Wait until a deployment is `promoted`, `ready` or `settled` by what its manifest says now; a sentence.
+
+    Raises NotYet, or Failed when it was refused or rolled back, or when the manifest is not usable.
     """
-    found: list[str] = []
+    found: list[Outcome] = []
 
     def decided() -> bool:
+        if not has_read_its_manifest(target):
+            return False
         memory = target.memory()
         now = outcome(memory.status, memory.generation)
-        if now is Outcome.SERVING or (wanted == "ready" and holds(memory.status, "Ready")):
-            found.append(f"{target.name} is {wanted}")
-        elif now in (Outcome.RETURNED, Outcome.FAILED):
-            found.append("" if wanted == "promoted" else f"{target.name} is settled: {why_stalled(memory.status)}")
-        return bool(found)
+        if now is Outcome.UNSETTLED and wanted == "ready" and holds(memory.status, "Ready"):
+            now = Outcome.SERVING
+        found[:] = [now]
+        return now is not Outcome.UNSETTLED
 
     if not until(decided, seconds):
         raise NotYet(f"{target.name} is not {wanted} after {seconds:.0f} s", do="see `tidegate status`")
-    if not found[-1]:
-        raise Failed(why_stalled(target.memory().status), where=target.name, reason="Rejected")
-    return found[-1]
+    if found[0] is Outcome.SERVING:
+        return f"{target.name} is {wanted}"
+    why = why_stalled(target.memory().status)
+    if wanted == "settled" or (wanted == "ready" and found[0] is Outcome.RETURNED):
+        return f"{target.name} is {wanted}: {why}"
+    raise Failed(why, where=target.name, reason="Rejected")
+
+
+def has_read_its_manifest(target: Target) -> bool:
+    """Whether the run has seen what its file holds now; raises Failed when it cannot use that."""
+    run = target.state.run()
+    if run.get("manifestDigest", "") != content_digest(Path(str(run.get("manifest", "")))):
+        return False
+    if run.get("problem"):
+        raise Failed("the manifest is not used", where=str(run["problem"]), reason="ManifestInvalid")
+    return True
 
 
 def why_stalled(status: ModelDeploymentStatus) -> str:

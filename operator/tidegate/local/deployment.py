@@ -79,6 +79,8 @@ class Deployment:
         if spec != self.spec:
             self.spec = spec
             self.generation += 1
+            with contextlib.suppress(OSError):  # the next turn tells of it
+                self._around.state.save(self.generation, spec, self.status)
             self._around.changed.set()
 
     async def serve(self) -> None:

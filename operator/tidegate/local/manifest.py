@@ -6,6 +6,7 @@ said with its place.
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -30,12 +31,14 @@ class ManifestFile:
     path: Path
     deployments: tuple[ModelDeployment, ...] = ()
     problem: str = ""
+    digest: str = ""  # of the content that was read last, good or not
     _stamp: Stamp = None  # of the content that was read
     _seen: Stamp = None  # of the last look: an editor may be in the middle of writing
 
     def read(self) -> None:
         """Read it for the first time; raises what is wrong with it."""
         self._stamp = self._seen = stamp(self.path)
+        self.digest = content_digest(self.path)
         self.deployments = distinct(load_manifests(self.path))
 
     def changed(self) -> bool:
@@ -46,6 +49,7 @@ class ManifestFile:
         if not settled or seen == self._stamp:
             return False
         self._stamp = seen
+        self.digest = content_digest(self.path)
         try:
             self.deployments = distinct(load_manifests(self.path))
             self.problem = ""
@@ -60,6 +64,14 @@ def stamp(path: Path) -> Stamp:
     except OSError:
         return None
     return found.st_mtime_ns, found.st_size, found.st_ino
+
+
+def content_digest(path: Path) -> str:
+    """Stands for what the file holds now; nothing when it is not there."""
+    try:
+        return hashlib.sha256(path.read_bytes()).hexdigest()
+    except OSError:
+        return ""
 
 
 def distinct(deployments: list[ModelDeployment]) -> tuple[ModelDeployment, ...]:

@@ -91,7 +91,16 @@ class Run:
             await self._serve(proxy)
         finally:
             await self._stop(proxy)
+        self._report()
         return self._code
+
+    def _report(self) -> None:
+        """The page that `--report` asks for."""
+        if self.options.report and self._states:
+            from tidegate.report import write_report  # half a second of imports that a run without it saves
+
+            write_report([state.folder for state in self._states.values()], self.options.report)
+            self.narrator.line(f"  wrote {self.options.report}")
 
     @property
     def _token_file(self) -> Path:
@@ -169,6 +178,8 @@ class Run:
         """What the commands need to find this run; without a pid it has ended in order."""
         document: dict[str, Any] = {
             "manifest": str(self.options.manifest.resolve()),
+            "manifestDigest": self.manifest.digest,
+            "problem": self.manifest.problem,
             "url": f"http://{self._proxy.listen.host}:{self._proxy.listen.port}",
             "deployments": sorted(self.deployments),
             "envoy": self._proxy.pid,
@@ -206,6 +217,7 @@ class Run:
         """Take what the manifest says now; nonsense changes nothing of what serves."""
         if self.manifest.problem:
             self.narrator.line(f"! the manifest is not used, what serves stays: {self.manifest.problem}")
+            self._write_run(pid=os.getpid())
             return
         self.narrator.line(f"  {self.manifest.path} was read again")
         wanted = {one.metadata.name: one for one in self.manifest.deployments}

@@ -17,8 +17,10 @@ from tidegate.local.commands import (
     Target,
     act,
     await_state,
+    awaited_target,
     one_target,
 )
+from tidegate.local.manifest import content_digest
 from tidegate.local.state import State
 from tidegate.plan.observed import Verb
 
@@ -37,10 +39,10 @@ def own_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def target(tmp_path: Path, spec: Callable[..., ModelDeploymentSpec]) -> Callable[..., Target]:
     """A deployment whose run is over, or (with `running`) holds its lock; its status is what the test says."""
 
-    def make(status: ModelDeploymentStatus, *, running: bool = False, folder: str = "s") -> Target:
+    def make(status: ModelDeploymentStatus, *, running: bool = False, folder: str = "s", **run: Any) -> Target:
         state = State(tmp_path / folder)
         state.open()
-        state.write_run({"deployments": ["fraud"], "url": "http://127.0.0.1:1"})
+        state.write_run({"deployments": ["fraud"], "url": "http://127.0.0.1:1", **run})
         state.of("fraud").prepare()
         state.of("fraud").save(1, spec(), status)
         if not running:
@@ -185,3 +187,28 @@ def test_waiting_too_long_may_be_tried_again(target: Callable[..., Target], stat
         await_state(target(status()), "promoted", 0.0)
 
     assert caught.value.exit_code == 5
+
+
+def test_waiting_is_for_what_the_file_says_now(target: Callable[..., Target], status: Make, tmp_path: Path) -> None:
+    file = tmp_path / "m.yaml"
+    file.write_text("new")
+    promoted = target(status("Promoted", "Ready"), manifest=str(file), manifestDigest="of the old")
+
+    with pytest.raises(NotYet):
+        await_state(promoted, "promoted", 0.0)
+
+
+def test_waiting_for_a_manifest_that_is_nonsense_fails_at_once(
+    target: Callable[..., Target], status: Make, tmp_path: Path
+) -> None:
+    file = tmp_path / "m.yaml"
+    file.write_text("nonsense")
+    known = {"manifest": str(file), "manifestDigest": content_digest(file), "problem": f"{file}:1: no mapping"}
+
+    with pytest.raises(Failed, match="the manifest is not used"):
+        await_state(target(status("Promoted", "Ready"), **known), "promoted", 1)
+
+
+def test_waiting_for_a_run_that_does_not_appear_may_be_tried_again() -> None:
+    with pytest.raises(NotYet, match="no run serves fraud"):
+        awaited_target(None, "fraud", 0.0)
