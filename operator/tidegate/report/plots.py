@@ -85,8 +85,10 @@ def times_of(course: Course) -> Times:
 
 
 def colour(course: Course, revision: str) -> str:
-    """The class of a version's colour and dashes."""
-    return f"v{course.revisions.index(revision) % COLOURS}"
+    """The class of a version's colour and dashes; those that a plot shows come first, so that they differ most."""
+    used = course.used
+    others = [name for name in course.revisions if name not in used]
+    return f"v{[*used, *others].index(revision) % COLOURS}"
 
 
 # Frames.

@@ -6,7 +6,7 @@ import random
 from math import exp, inf, log
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tidegate.plan.analysis import (
@@ -87,6 +87,7 @@ def test_looking_often_does_not_make_a_false_alarm_more_likely_than_alpha(ever: 
     assert alarms <= alpha * runs + 2 * (runs * alpha * (1 - alpha)) ** 0.5
 
 
+@settings(deadline=None)
 @given(LIMITS)
 def test_the_grids_hold_rates_on_their_side_of_the_limit_and_between_0_and_1(limit: float) -> None:
     for up, down in rate_grid(limit, 60.0):
@@ -98,6 +99,7 @@ def test_the_grids_hold_rates_on_their_side_of_the_limit_and_between_0_and_1(lim
     assert ratio_grid(limit)[-1] == pytest.approx(60 * limit)
 
 
+@settings(deadline=None)
 @given(n=COUNTS, bad=COUNTS, limit=LIMITS)
 def test_more_bad_events_are_more_evidence_against_and_less_for_a_version(n: int, bad: int, limit: float) -> None:
     bad = min(bad, n)
@@ -106,6 +108,7 @@ def test_more_bad_events_are_more_evidence_against_and_less_for_a_version(n: int
     assert log_below(less, limit, 1.0) >= log_below(more, limit, 1.0) - 1e-9
 
 
+@settings(deadline=None)
 @given(n=COUNTS, bad=COUNTS, limit=LIMITS, phi=st.floats(1, 50))
 def test_clumps_weaken_evidence_in_both_directions(n: int, bad: int, limit: float, phi: float) -> None:
     seen = Sums(n, min(bad, n))
@@ -113,6 +116,7 @@ def test_clumps_weaken_evidence_in_both_directions(n: int, bad: int, limit: floa
     assert log_below(seen, limit, phi) <= log_below(seen, limit, 1.0) + 1e-9
 
 
+@settings(deadline=None)
 @given(st.lists(st.builds(Exposure, COUNTS, COUNTS, COUNTS, COUNTS), max_size=4), st.floats(1, 20))
 def test_the_cheap_bound_of_the_guard_is_a_bound(segments: list[Exposure], ratio: float) -> None:
     segments = [s for s in segments if s.candidate_n]
