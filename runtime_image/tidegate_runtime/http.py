@@ -1,5 +1,8 @@
 """One client's connection: bytes to requests (httptools), requests to routes, answers back in order.
 
+Small requests are read into one buffer that all connections share; the body of a large one goes from the kernel
+straight to where its tensors will be read, aligned, without another copy (R 0.85 -> 0.86 for 110 KB).
+
 A connection answers one request at a time; what is pipelined behind it waits, parsed, up to a limit.  All limits of
 the outside are here: header size, body size before and while it arrives, pipelined requests, time for each.
 """
@@ -7,23 +10,26 @@ the outside are here: header size, body size before and while it arrives, pipeli
 from __future__ import annotations
 
 import asyncio
+import logging
 import math
 import time
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any, Final, cast
 
 import httptools
+import numpy as np
 import orjson
 
 from tidegate_runtime.errors import BadRequest, RequestError, Throttled, TooLarge
-from tidegate_runtime.routes import Route
+from tidegate_runtime.request import SCRATCH, Front, Request
 
 MOST_HEADER: Final = 64 * 1024
 MOST_DROPPED: Final = 64 * 1024  # of a body that is refused
 MOST_PIPELINED: Final = 32
+ALIGNMENT: Final = 16
+MOST_DIGITS: Final = 12
 LINGER_SECONDS: Final = 1.0
 KEPT: Final = frozenset(
     {
@@ -39,56 +45,17 @@ STATUS_LINES: Final = {status.value: f"HTTP/1.1 {status.value} {status.phrase}\r
 JSON: Final = b"application/json"
 VERSIONS: Final = ("1.1", "1.0")
 CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
+LOG = logging.getLogger(__name__)
 Where = int  # in a message
 IDLE, HEADER, BODY = 0, 1, 2
 
 
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """What a connection may cost; seconds and bytes."""
-
-    max_body: int
-    header_timeout: float
-    body_timeout: float
-    idle_timeout: float
-
-
-@dataclass(slots=True)
-class Front:
-    """What all connections share. `route` raises RequestError for a path that is not served."""
-
-    limits: Limits
-    route: Callable[[bytes], Route]
-    opened: Callable[[Connection], bool]  # false: one too many
-    closed: Callable[[Connection], None]
-    head: bytes = b""  # headers of every answer
-    closing: bool = False  # draining: every answer ends its connection
-
-
-class Request:
-    """One request, complete or refused."""
-
-    __slots__ = ("arrived", "body", "headers", "keep_alive", "method", "old", "parts", "refusal", "route", "url")
-
-    def __init__(self) -> None:
-        self.url = b""
-        self.method = b""
-        self.headers: dict[bytes, bytes] = {}
-        self.body: bytes | bytearray = b""
-        self.parts: list[bytes] | None = None  # of a body whose length was told
-        self.keep_alive = True
-        self.old = False  # HTTP/1.0
-        self.arrived = 0.0
-        self.route: Route | None = None
-        self.refusal: RequestError | None = None
-
-
-class Connection(asyncio.Protocol):
+class Connection(asyncio.BufferedProtocol):
     """The protocol object of one client; made by the server, one per accepted socket."""
 
-    __slots__ = ("_at", "_continue", "_deadline", "_dropped", "_ending", "_front", "_full", "_header_bytes", "_parser",
-                 "_paused", "_pending", "_received", "_request", "_skip", "_timed", "_transport", "abandon", "busy",
-                 "fresh", "lingering", "opened_at")  # fmt: skip
+    __slots__ = ("_at", "_bulk", "_continue", "_deadline", "_dropped", "_ending", "_filled", "_front", "_full",
+                 "_header_bytes", "_parser", "_paused", "_pending", "_received", "_request", "_skip", "_timed",
+                 "_transport", "abandon", "busy", "fresh", "lingering", "opened_at")  # fmt: skip
 
     def __init__(self, front: Front) -> None:
         self._front = front
@@ -99,6 +66,8 @@ class Connection(asyncio.Protocol):
         self._at: Where = IDLE  # where in a message the parser is
         self._timed: Where = IDLE  # which part of it `_deadline` belongs to
         self._received = self._header_bytes = 0
+        self._bulk: memoryview | None = None  # where the large body that arrives goes
+        self._filled = 0
         self._skip = False  # the body that arrives belongs to a refused request
         self._ending = False  # after the answers that are due nothing more is read
         self._dropped = 0
@@ -137,7 +106,20 @@ class Connection(asyncio.Protocol):
         if self.busy is None and not self.lingering:
             self._rest()
 
-    def data_received(self, data: bytes) -> None:
+    def get_buffer(self, sizehint: int) -> memoryview:  # noqa: ARG002 - asyncio's signature
+        return self._front.scratch if self._bulk is None else self._bulk[self._filled :]
+
+    def buffer_updated(self, nbytes: int) -> None:
+        if self._bulk is None:
+            self._read(self._front.scratch[:nbytes])
+            return
+        self._filled += nbytes
+        if self._filled == len(self._bulk):
+            self._request.body, self._bulk = self._bulk, None
+            self._parser = httptools.HttpRequestParser(self)  # the old one never saw the end of this body
+            self.on_message_complete()
+
+    def _read(self, data: memoryview) -> None:
         self.fresh = False
         if self._ending:
             self._drop(len(data))
@@ -170,13 +152,9 @@ class Connection(asyncio.Protocol):
         request = self._request
         self._at = BODY
         request.method = self._parser.get_method()
-        request.keep_alive = self._parser.should_keep_alive()
+        request.keep_alive = self._parser.should_keep_alive() and not self._parser.should_upgrade()
         version = self._parser.get_http_version()
         request.old = version == "1.0"
-        if b"transfer-encoding" in request.headers:
-            request.body = bytearray()
-        else:
-            request.parts = []
         try:
             if version not in VERSIONS:
                 raise RequestError("HTTP/1.1 is expected", 505)
@@ -191,24 +169,25 @@ class Connection(asyncio.Protocol):
             self._drop(len(body))
             return
         request = self._request
-        if request.parts is not None:
-            request.parts.append(body)  # joined once at the end: growing a buffer would copy it again and again
-        elif len(request.body) + len(body) > self._front.limits.max_body:
+        if self._bulk is not None:
+            self._bulk[self._filled : self._filled + len(body)] = body
+            self._filled += len(body)
+        elif request.chunks is None:
+            request.body = bytes(request.body) + body if request.body else body
+        elif len(request.chunks) + len(body) > self._front.limits.max_body:
             self._break_off(_too_large(self._front.limits.max_body))
         else:
-            request.body += body  # chunked: a list could hold millions of chunks of one byte
+            request.chunks += body  # a list could hold millions of chunks of one byte
 
     def on_message_complete(self) -> None:
         if self._ending:
             return
         request, self._request = self._request, Request()
-        if request.parts:
-            request.body = request.parts[0] if len(request.parts) == 1 else b"".join(request.parts)
+        if request.chunks is not None:
+            request.body = request.chunks
         self._at = self._timed = IDLE
         self._received = self._header_bytes = 0
         self._skip = False
-        if self._parser.should_upgrade():
-            request.keep_alive = False
         request.arrived = time.monotonic()
         if self.busy is None and not self._pending:
             self._handle(request)
@@ -225,10 +204,15 @@ class Connection(asyncio.Protocol):
             raise RequestError(f"method {request.method.decode('latin-1')} is not offered here: use {allowed}", 405)
         if request.headers.get(b"content-encoding", b"identity") != b"identity":
             raise RequestError("compressed bodies are not accepted: send them plain", 415)
-        if int(request.headers.get(b"content-length", b"0")) > self._front.limits.max_body:
+        length = int(request.headers.get(b"content-length", b"0"))
+        if length > self._front.limits.max_body:
             raise _too_large(self._front.limits.max_body)
         if route.admits is not None and (refusal := route.admits()) is not None:
             raise refusal
+        if b"transfer-encoding" in request.headers:
+            request.chunks = bytearray()
+        elif length > SCRATCH:
+            self._bulk, self._filled = _room_for(request, length), 0
         if request.headers.get(b"expect", b"").lower() == b"100-continue" and not request.old:
             self._ask_for_body()
 
@@ -252,7 +236,7 @@ class Connection(asyncio.Protocol):
         if self._ending:
             return
         self._ending = True
-        self._at = self._timed = IDLE
+        self._at, self._timed, self._bulk = IDLE, IDLE, None
         request = self._request
         request.keep_alive, request.refusal = False, error
         request.arrived = time.monotonic()
@@ -285,6 +269,9 @@ class Connection(asyncio.Protocol):
             request.route.methods[request.method](self, request)
         except RequestError as error:
             self.refuse(error)
+        except Exception:  # a fault of ours: the client gets an answer, the log the reason
+            LOG.exception("%s failed", request.route)
+            self.refuse(RequestError("internal error"))
 
     # -- answers
 
@@ -383,6 +370,14 @@ class Connection(asyncio.Protocol):
     @property
     def socket(self) -> Any:
         return self._transport.get_extra_info("socket")
+
+
+def _room_for(request: Request, length: int) -> memoryview:
+    """Room for a body, so that what follows its JSON part is aligned; memory is only taken as bytes arrive."""
+    given = request.headers.get(b"inference-header-content-length", b"0")
+    text = int(given) if given.isdigit() and len(given) < MOST_DIGITS else 0
+    shift = -text % ALIGNMENT
+    return np.empty(shift + length, np.uint8).data[shift:]
 
 
 def _too_large(limit: int) -> TooLarge:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from dataclasses import dataclass
 from functools import partial
@@ -11,15 +12,17 @@ import orjson
 
 from tidegate_runtime.batcher import Call
 from tidegate_runtime.engine import Engine
-from tidegate_runtime.errors import BadRequest, RequestError, TooSlow, Unavailable
+from tidegate_runtime.errors import BadRequest, RequestError, RunFailed, TooSlow, Unavailable
 from tidegate_runtime.health import Health
-from tidegate_runtime.http import JSON, Connection, Request
+from tidegate_runtime.http import JSON, Connection
 from tidegate_runtime.infer import InferCodec, Inference
 from tidegate_runtime.interfaces import Kind, LoadedModel, Recorder, Shadow
+from tidegate_runtime.request import Request
 from tidegate_runtime.routes import Route, Routes
 from tidegate_runtime.settings import Settings
 from tidegate_runtime.statistics import Statistics
 
+LOG = logging.getLogger(__name__)
 BINARY: Final = b"application/octet-stream"
 SERVER: Final = "tidegate"
 LONG_TEXTS: Final = 16384  # bytes of a request with texts above which its run is not made on the loop
@@ -114,25 +117,32 @@ class OpenInference:
     def _done(self, connection: Connection, request: Request, inference: Inference, call: Call) -> None:
         """Write the answer of a call that was run, or that failed; then count and show it."""
         serving = self._serving
-        status = 200
-        try:
-            if call.error is not None:
-                raise _fair(call.error, inference)
-            body, json_length = serving.codec.encode(inference, call.outputs)
-            if json_length is None:
-                connection.answer(200, body)
-            else:
-                more = b"inference-header-content-length: %d\r\n" % json_length
-                connection.answer(200, body, kind=BINARY, more=more)
-        except RequestError as error:
-            status = error.status
-            connection.refuse(error)
+        status = self._write(connection, inference, call)
         queue, compute = max(0.0, call.started - call.arrived), call.ended - call.started
         total = time.monotonic() - call.arrived
         serving.recorder.answered(kind_of(request), status, queue, compute, total)
         self._statistics.answered(status, call.rows, queue, compute, total)
         if serving.shadow.wants and status == 200:  # noqa: PLR2004
             self._show(request, call)
+
+    def _write(self, connection: Connection, inference: Inference, call: Call) -> int:
+        try:
+            if call.error is not None:
+                raise _fair(call.error, inference)
+            body, json_length = self._serving.codec.encode(inference, call.outputs)
+        except RequestError as error:
+            connection.refuse(error)
+            return error.status
+        except Exception:  # what the model gave is not what its interface says
+            LOG.exception("the answer cannot be written")
+            connection.refuse(RunFailed("the model's outputs cannot be written as an answer"))
+            return RunFailed.status
+        if json_length is None:
+            connection.answer(200, body)
+        else:
+            more = b"inference-header-content-length: %d\r\n" % json_length
+            connection.answer(200, body, kind=BINARY, more=more)
+        return 200
 
     def _show(self, request: Request, call: Call) -> None:
         names = [spec.name for spec in self._serving.model.outputs]

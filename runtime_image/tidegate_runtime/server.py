@@ -15,8 +15,9 @@ from typing import Final
 from tidegate.errors import Failed
 from tidegate_runtime.admission import Admission
 from tidegate_runtime.engine import Engine
-from tidegate_runtime.http import Connection, Front, Limits
+from tidegate_runtime.http import Connection
 from tidegate_runtime.oip import not_ready
+from tidegate_runtime.request import Front, Limits
 from tidegate_runtime.routes import Identity, Route, Routes, find
 from tidegate_runtime.settings import Settings
 

@@ -15,6 +15,7 @@ from tidegate_runtime.types import CARRIERS
 
 REMEMBERED: Final = 1024
 SHOWN: Final = 16
+NO_SHAPE: Final = "shape must be a list of whole numbers, none below 0"
 MOST_ELEMENTS: Final = 1 << 40
 Shape = tuple[int, ...]
 
@@ -36,9 +37,11 @@ class Port:
 
     def count(self, shape: Sequence[Any]) -> int:
         """How many elements a tensor of `shape` has; raises ValueError unless the model takes that shape."""
+        if not all(type(size) is int for size in shape):  # True == 1 and 1.0 == 1
+            raise ValueError(NO_SHAPE)
         key = tuple(shape)
         known = self._known.get(key)
-        if known is not None and all(type(size) is int for size in key):  # True == 1 and 1.0 == 1
+        if known is not None:
             return known
         count = self._checked(key)
         if len(self._known) < REMEMBERED:
@@ -46,8 +49,8 @@ class Port:
         return count
 
     def _checked(self, shape: tuple[Any, ...]) -> int:
-        if not all(type(size) is int and size >= 0 for size in shape):
-            raise ValueError("shape must be a list of whole numbers, none below 0")
+        if any(size < 0 for size in shape):
+            raise ValueError(NO_SHAPE)
         fits = len(shape) == len(self.shape) and all(
             isinstance(want, str) or want < 0 or want == size for want, size in zip(self.shape, shape, strict=True)
         )
