@@ -39,9 +39,11 @@ LAST = "v9"  # a healthy version that is applied when all faults are over
 class RandomWorld(RuleBasedStateMachine):
     """Every plan is checked by `invariants.check`, inside of `Story.turn`."""
 
-    @initialize(steps=st.sampled_from(STEPS))
-    def a_deployment(self, steps: list[Any]) -> None:
-        self.story = Story(steps=steps)
+    @initialize(steps=st.sampled_from(STEPS), exact=st.booleans(), room=st.booleans(), servers=st.sampled_from([1, 4]))
+    def a_deployment(self, steps: list[Any], exact: bool, room: bool, servers: int) -> None:
+        rollout = {"allowDowntime": True}
+        self.story = Story(steps=steps, scaling={"minReplicas": servers}, rollout=rollout)
+        self.story.world.exact_weights, self.story.world.can_surge = exact, room
         for version in VERSIONS:
             self.story.knows(version)
 
@@ -103,9 +105,9 @@ class RandomWorld(RuleBasedStateMachine):
         world = self.story.world
         world.route_stuck, world.route_accepted, world.ignores_weights = stuck, accepted, ignores
 
-    @rule(rate=st.sampled_from([0.0, 0.5, 50.0]))
-    def traffic(self, rate: float) -> None:
-        self.story.world.rate = rate
+    @rule(rate=st.sampled_from([0.0, 0.5, 50.0]), unreadable=st.booleans())
+    def traffic(self, rate: float, unreadable: bool) -> None:
+        self.story.world.rate, self.story.world.unreadable = rate, unreadable
 
     # -- ourselves --------------------------------------------------------------------------------
 
@@ -149,6 +151,7 @@ class RandomWorld(RuleBasedStateMachine):
         for version in VERSIONS:
             world.bundles[f"file:///bundles/{version}"] = bundle(version)
         world.route_stuck, world.route_accepted, world.ignores_weights, world.rate = False, True, False, 50.0
+        world.unreadable, world.can_surge = False, True
         world.refresh_servers()
 
     def _settles(self) -> None:
@@ -157,6 +160,7 @@ class RandomWorld(RuleBasedStateMachine):
         story.edit(paused=False, steps=[10, 50], rollout={})
         story.command("resume").settle()
         story.until(lambda story: story.phase in ("Serving", "Refused") and story.plan.look_again is None, within="6h")
+        story.settle()  # servers that are no longer wanted go
         assert story.truth("Promoted")[0] == "True" or story.truth("Stalled")[0] == "True"
         before, told = story.status, len(story.world.events)
         story.runs("10m")

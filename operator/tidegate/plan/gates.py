@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 from enum import Enum, auto
 
-from tidegate.plan.measuring import quiet
+from tidegate.plan.measuring import quiet, unread
 from tidegate.plan.phases import Phase
 from tidegate.plan.replicas import FULL
 from tidegate.plan.resolving import resolving
@@ -106,7 +106,7 @@ def requests_are_enough(s: Situation) -> Hold | None:
     if not _judged_by_requests(s) or _waived(s):
         return None
     if quiet(s):
-        return _synthetic_objection(s)
+        return _unread_objection(s) or _synthetic_objection(s)
     evidence, least = s.rollout.evidence, s.spec.rollout.analysis.min_requests
     had = evidence.step.candidate if evidence else 0
     if had < least:
@@ -170,6 +170,12 @@ def _judged_by_requests(s: Situation) -> bool:
     return s.rollout.weight > 0
 
 
+def _unread_objection(s: Situation) -> Hold | None:
+    if unread(s):
+        return Hold("EvidenceMissing", "the servers' counters cannot be read", For.EVIDENCE)
+    return None
+
+
 def _synthetic_objection(s: Situation) -> Hold | None:
     """Nobody sends anything: golden samples stand in, and a model without users is updated too."""
     analysis, evidence = s.spec.rollout.analysis, s.rollout.evidence
@@ -204,7 +210,7 @@ def _comparison_objection(s: Situation) -> Hold | None:
     if all(result.verdict == Verdict.PASS for result in asked):
         return None
     if not any(result.requests for result in asked) and s.elapsed(s.rollout.started_at) >= _silence(s):
-        return None
+        return _unread_objection(s)
     undecided = next(result for result in asked if result.verdict != Verdict.PASS)
     return Hold("Undecided", undecided.sentence, For.EVIDENCE)
 

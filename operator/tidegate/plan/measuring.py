@@ -37,6 +37,11 @@ def versions(s: Situation) -> tuple[str, str]:
     return (s.previous, s.stable) if s.rollout.phase == Phase.WATCHING else (s.stable, s.candidate)
 
 
+def unread(s: Situation) -> bool:
+    """Whether a version's counters cannot be read: missing evidence is never a zero."""
+    return not set(versions(s)) <= {sample.revision for sample in s.observed.samples}
+
+
 def quiet(s: Situation) -> bool:
     """Whether no user has sent anything to either version since the step began."""
     evidence = s.rollout.evidence

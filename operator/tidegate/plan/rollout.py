@@ -47,6 +47,7 @@ from tidegate.plan.verdict import AtDeadline, Judgement, Outcome, at_deadline
 from tidegate.plan.watching import watching
 
 STABLE_LOST_AFTER = timedelta(seconds=30)
+DECIDED_AGAINST = frozenset({"SharedDegradation", "SyntheticFailing", "EvidenceMissing"})  # at the deadline
 MOST_MOVES = 8  # in one plan; every longer chain needs an observation in between
 
 PhaseMove = Callable[[Situation], Situation]
@@ -169,7 +170,7 @@ def _decided(s: Situation, hold: Hold) -> Situation:
     decision = at_deadline(s.spec.rollout.analysis, judgement)
     if decision.action is AtDeadline.WAIT:
         return s
-    certain = hold.reason not in ("SharedDegradation", "SyntheticFailing")
+    certain = hold.reason not in DECIDED_AGAINST
     if decision.action is AtDeadline.PROMOTE and certain:
         return s.in_rollout(decided=True).tell("DeadlinePromotes", decision.message, s.candidate)
     message = f"{hold.reason}: {decision.message or hold.message}"

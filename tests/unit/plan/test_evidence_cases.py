@@ -54,6 +54,28 @@ def test_golden_samples_are_awaited_where_there_are_some(scenario: Scenario) -> 
     assert story.hold == "NoTraffic"
 
 
+def test_counters_that_cannot_be_read_are_no_silence(scenario: Scenario) -> None:
+    story = scenario(steps=[(10, "0s")]).serving("v1")
+    story.world.unreadable = True
+
+    story.apply("v2").runs("20m")
+    assert story.hold == "EvidenceMissing"
+    assert story.weights == {"v1": 90, "v2": 10}
+    story.until(lambda story: bool(story.rejected))
+
+    assert story.rejected == [("Environment", "DeadlineExceeded")]
+
+
+def test_comparisons_that_cannot_be_read_are_no_silence_either(scenario: Scenario) -> None:
+    story = shadowed(scenario)
+    story.world.unreadable = True
+
+    story.apply("v2").runs("20m")
+
+    assert story.hold == "EvidenceMissing"
+    assert story.weights == {"v1": 100}
+
+
 def outage(story: Story, errors: float) -> Story:
     return story.servers_of("v1", errors=errors).servers_of("v2", errors=errors)
 

@@ -105,6 +105,7 @@ class World:
     route_stuck: bool = False
     route_accepted: bool = True
     ignores_weights: bool = False
+    unreadable: bool = False  # no server answers when it is asked for its counters
     exact_weights: bool = True
     can_surge: bool = True
     extra_servers: int = 0  # of the stable version, as if an autoscaler had asked
@@ -131,11 +132,14 @@ class World:
             route=RouteObserved(dict(self.weights), self.route_accepted, "" if self.route_accepted else "no gateway"),
             stable_marker=self.marker,
             commands=dict(self.commands),
-            samples=tuple(self.counters[name].sample(name, until) for name in sorted(self._alive())),
+            samples=() if self.unreadable else self._samples(until),
             environment=self.environment,
             exact_weights=self.exact_weights,
             can_surge=self.can_surge,
         )
+
+    def _samples(self, until: float) -> tuple[PodSample, ...]:
+        return tuple(self.counters[name].sample(name, until) for name in sorted(self._alive()))
 
     def _alive(self) -> set[str]:
         return {name for name, seen in self.servers.items() if seen.ready and name in self.counters}
