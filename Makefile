@@ -7,7 +7,7 @@ LOCK := .venv/uv/bin/uv pip compile pyproject.toml --quiet --upgrade --universal
 export PYTHONDONTWRITEBYTECODE := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-unit lint format crds docs lock bench-runtime bench-fetch bench-decisions clean
+.PHONY: help demo test test-unit lint format crds docs lock bench-runtime bench-fetch bench-decisions bench-plan clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-18s %s\n", $$1, $$2}'
@@ -55,6 +55,9 @@ bench-fetch: $(READY)  ## the verified fetch beside s5cmd (build/bench/fetch.jso
 
 bench-decisions: $(READY)  ## how often the rollout rule decides rightly (build/bench/decisions.json)
 	@$(BIN)/python -m benchmarks.decisions
+
+bench-plan: $(READY)  ## what one decision costs
+	@$(BIN)/python -m benchmarks.plan
 
 clean:  ## remove what was built or installed here
 	rm -rf .venv build
