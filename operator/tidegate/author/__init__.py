@@ -6,6 +6,7 @@ packed = pack(estimator, PackRequest(out=Path("bundle"), name="digits", version=
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
 from tidegate.author.extras import need
@@ -13,6 +14,8 @@ from tidegate.author.request import DataSet, GoldenRequest, PackRequest
 
 if TYPE_CHECKING:
     from tidegate.author.packing import Packed
+
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # read when onnxruntime is imported, not later
 
 __all__ = ["DataSet", "GoldenRequest", "PackRequest", "pack"]
 
