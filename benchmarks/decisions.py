@@ -31,7 +31,13 @@ from tidegate.plan.verdict import AtDeadline, Outcome, at_deadline, judge
 
 LIMIT = 0.01
 ANALYSIS = Analysis.model_validate(
-    {"maxErrorRate": LIMIT, "interval": f"{INTERVAL}s", "warmup": "0s", "deadline": f"{SECONDS}s"}
+    {
+        "maxErrorRate": LIMIT,
+        "interval": f"{INTERVAL}s",
+        "warmup": "0s",
+        "deadline": f"{SECONDS}s",
+        "minRequests": 20,  # below what any first interval here brings: the tests alone decide
+    }
 )
 HORIZON = timedelta(seconds=SECONDS)
 STEP = timedelta(seconds=INTERVAL)

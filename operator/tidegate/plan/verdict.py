@@ -9,6 +9,7 @@ stable version's).  Absolute checks can pass; guards can only fail, since withou
     every absolute check passes                                             -> PASS
     else                                                                    -> UNDECIDED
 
+A candidate that has had fewer than `minRequests` is undecided, whatever they were.
 `confidence` is the chance, over the whole rollout and all checks together, that a version within its limits is not
 rolled back; `confidence: 0` compares each interval plainly and counts the failed ones.
 """
@@ -186,28 +187,32 @@ def story_of(evidence: Evidence, place: int) -> Story:
     )
 
 
-def _tested(check: Check, evidence: Evidence, level: Levels, ratio: float) -> CheckResult:
+def _tested(check: Check, evidence: Evidence, level: Levels, analysis: Analysis) -> CheckResult:
     story = story_of(evidence, check.signal)
     allowed = allowed_share(evidence.signals[check.signal])
     if not check.absolute:
-        return _result(check, evidence, guard_test(story, check.limit, allowed, level))
+        return _result(check, evidence, guard_test(story, check.limit, allowed, level), analysis)
     tested = absolute_test(story, check.limit, level)
-    shared = tested.alike and not guard_test(story, ratio, allowed, level).fails
-    return _result(check, evidence, tested, shared=shared)
+    shared = tested.alike and not guard_test(story, analysis.max_error_rate_increase, allowed, level).fails
+    return _result(check, evidence, tested, analysis, shared=shared)
 
 
-def _compared(check: Check, evidence: Evidence, failure_limit: int) -> CheckResult:
+def _compared(check: Check, evidence: Evidence, analysis: Analysis) -> CheckResult:
     """The plain comparison: so many intervals beyond the limit are a failure."""
     failed = (evidence.exceeded if check.absolute else evidence.increased)[check.signal]
-    fails = failed >= failure_limit
+    fails = failed >= analysis.failure_limit
     passes = check.absolute and not fails and evidence.intervals > 0
-    return _result(check, evidence, Tested(fails, passes, 0.0, 0.0))
+    return _result(check, evidence, Tested(fails, passes, 0.0, 0.0), analysis)
 
 
-def _result(check: Check, evidence: Evidence, tested: Tested, *, shared: bool = False) -> CheckResult:
-    verdict = Verdict.FAIL if tested.fails else Verdict.PASS if tested.passes else Verdict.UNDECIDED
+def _result(
+    check: Check, evidence: Evidence, tested: Tested, analysis: Analysis, *, shared: bool = False
+) -> CheckResult:
     signal = evidence.signals[check.signal]
     own, stable = (_sums(tally, check.signal, signal) for tally in (evidence.candidate, evidence.stable))
+    verdict = Verdict.FAIL if tested.fails else Verdict.PASS if tested.passes else Verdict.UNDECIDED
+    if own.n < analysis.min_requests:
+        verdict = Verdict.UNDECIDED
     return CheckResult(
         check=check,
         verdict=verdict,
@@ -240,10 +245,9 @@ def judge(analysis: Analysis, evidence: Evidence, horizon: timedelta) -> Judgeme
     """What the evidence says now; `horizon` is how long it will be looked at (deadline + scaleDownDelay)."""
     checks = checks_for(evidence)
     if not analysis.confidence:
-        return _concluded([_compared(check, evidence, analysis.failure_limit) for check in checks])
+        return _concluded([_compared(check, evidence, analysis) for check in checks])
     level = _levels(analysis, len(checks), horizon)
-    ratio = analysis.max_error_rate_increase
-    return _concluded([_tested(check, evidence, level, ratio) for check in checks])
+    return _concluded([_tested(check, evidence, level, analysis) for check in checks])
 
 
 def judge_promoted(analysis: Analysis, evidence: Evidence, horizon: timedelta) -> Judgement:
@@ -254,11 +258,11 @@ def judge_promoted(analysis: Analysis, evidence: Evidence, horizon: timedelta) -
     """
     checks = checks_for(evidence)
     if not analysis.confidence:
-        return _concluded([_compared(check, evidence, analysis.failure_limit) for check in checks])
+        return _concluded([_compared(check, evidence, analysis) for check in checks])
     asked = [on_record for check in checks if (on_record := _on_record(check, evidence)).limit < 1]
     level = _levels(analysis, len(asked), horizon)
     tested = [(check, absolute_test(story_of(evidence, check.signal), check.limit, level)) for check in asked]
-    return _concluded([_result(check, evidence, result) for check, result in tested])
+    return _concluded([_result(check, evidence, result, analysis) for check, result in tested])
 
 
 def _on_record(check: Check, evidence: Evidence) -> Check:

@@ -170,6 +170,13 @@ def test_every_check_of_the_spec_is_asked() -> None:
     }
 
 
+def test_with_fewer_requests_than_asked_for_nothing_is_decided() -> None:
+    for fields in ({"minRequests": 101}, {"minRequests": 101, "confidence": 0, "failureLimit": 1}):
+        story = Story(**fields).runs(1, own=10)
+        assert story.judged.outcome == Outcome.UNDECIDED
+        assert story.runs(1, own=10).judged.outcome == Outcome.FAIL
+
+
 def test_more_confidence_asks_for_more_evidence() -> None:
     sure, surer = Story(confidence=0.9), Story(confidence=0.9999)
     for story in (sure, surer):
