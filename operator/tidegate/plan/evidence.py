@@ -54,20 +54,15 @@ class Reading:
 
 @dataclass(frozen=True, slots=True)
 class Start:
-    """Where counting begins: the two versions, their servers' counters, and older ones of the stable version.
-
-    `earlier` are counters read some minutes ago, where the runner has them: the stable version's rates before the
-    rollout are then taken from that time on, and not from the start of its servers.
-    """
+    """Where counting begins: the two versions and their servers' counters."""
 
     stable_revision: str
     candidate_revision: str
     samples: Sequence[PodSample]
     now: datetime
-    earlier: Sequence[PodSample] = ()
 
 
-def _fell(now: Tally | Baseline, before: Tally | Baseline) -> bool:
+def _fell(now: Baseline, before: Baseline) -> bool:
     return now.requests < before.requests or any(x < y for x, y in zip(now.bad, before.bad, strict=False))
 
 
@@ -89,12 +84,9 @@ def begin(analysis: Analysis, start: Start) -> Evidence:
         block=Block(started_at=start.now),
     )
     edges = edges_of(empty)
-    past = {sample.instance: counters_of(sample, empty, edges) for sample in start.earlier}
     before = Tally()
     for sample in stable:
-        counted = counters_of(sample, empty, edges)
-        since = past.get(sample.instance)
-        before = combined(before, combined(counted, since, -1) if since and not _fell(counted, since) else counted)
+        before = combined(before, counters_of(sample, empty, edges))
     watched = _watched(empty, start.samples)
     first = tuple(_baseline(sample, counters_of(sample, empty, edges), analysis.warmup) for sample in watched)
     return empty.model_copy(update={"before": before, "baselines": first})

@@ -127,7 +127,7 @@ def analysis(**fields: Any) -> Analysis:
     return Analysis.model_validate({"maxErrorRate": 0.01, "warmup": "0s", **fields})
 
 
-def watch(asked: Analysis, *servers: Server, earlier: tuple[PodSample, ...] = ()) -> Watch:
+def watch(asked: Analysis, *servers: Server) -> Watch:
     """Evidence that begins now, with the revisions `stable` and `candidate`."""
     samples = [server.sample(0) for server in servers]
-    return Watch(asked, begin(asked, Start("stable", "candidate", samples, START, earlier)))
+    return Watch(asked, begin(asked, Start("stable", "candidate", samples, START)))

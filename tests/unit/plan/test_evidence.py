@@ -45,17 +45,6 @@ def test_what_was_counted_before_the_rollout_is_the_stable_versions_record(stabl
     assert (evidence.before.requests, evidence.before.bad, evidence.stable.requests) == (5000, (50,), 0)
 
 
-def test_with_older_counters_the_record_begins_there(stable: Server) -> None:
-    earlier = stable.answers(100, 50, 50).sample(-600)
-    evidence = watch(analysis(), stable.answers(100, 0, 10), earlier=(earlier,)).evidence
-    assert (evidence.before.requests, evidence.before.bad) == (1000, (0,))
-
-
-def test_older_counters_of_a_server_that_went_back_are_not_believed(stable: Server) -> None:
-    ahead = Server("stable-1", "stable").answers(100, 0, 100).sample(-600)
-    assert watch(analysis(), stable.answers(10), earlier=(ahead,)).evidence.before.requests == 10
-
-
 def test_a_restarted_server_counts_from_nothing(rollout: Watch, stable: Server, candidate: Server) -> None:
     rollout.reads(stable, candidate.answers(10, 0, 10))
     restarted = Server("candidate-2", "candidate", started=12).answers(5, 1, 4)
