@@ -18,7 +18,7 @@ from tidegate.errors import Failed, Temporary, UsageError
 from tidegate.local.manifest import content_digest
 from tidegate.local.outcome import Outcome, holds, outcome
 from tidegate.local.state import DeploymentState, Memory, State, known_states
-from tidegate.plan.history import PROMOTED
+from tidegate.plan.history import PROMOTED, ROLLED_BACK
 from tidegate.plan.observed import Verb
 
 POLL_SECONDS = 0.05
@@ -190,6 +190,8 @@ def of_rollback(status: ModelDeploymentStatus, wish: str | None) -> str | Asked:
         raise NothingToDo("no version serves yet")
     if wish in (status.stable.revision, str(status.stable.number), status.stable.version) and not status.candidate:
         return Asked(f"already: {status.stable.revision} serves", already=True)
+    if wish is None and any(one.type == "Stalled" and one.reason == ROLLED_BACK for one in status.conditions):
+        return Asked(f"already: {status.stable.version} serves since the last rollback", already=True)
     earlier = [one for one in status.history if one.outcome == PROMOTED and one.revision != status.stable.revision]
     for entry in reversed(earlier):
         if wish is None or named(entry, wish):

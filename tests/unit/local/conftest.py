@@ -28,6 +28,6 @@ def status() -> Callable[..., ModelDeploymentStatus]:
 
     def make(*true: str, **parts: Any) -> ModelDeploymentStatus:
         conditions = [{"type": name, "status": "True", "reason": "Because", "lastTransitionTime": NOW} for name in true]
-        return ModelDeploymentStatus.model_validate({"observedGeneration": 1, "conditions": conditions, **parts})
+        return ModelDeploymentStatus.model_validate({"observedGeneration": 1, "conditions": conditions} | parts)
 
     return make

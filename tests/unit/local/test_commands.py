@@ -131,6 +131,13 @@ def test_rollback_finds_an_earlier_version_by_any_of_its_names(
     known.state.close()
 
 
+def test_a_second_rollback_does_not_go_forward_again(target: Callable[..., Target], status: Make) -> None:
+    stalled = {"type": "Stalled", "status": "True", "reason": "RolledBack", "lastTransitionTime": AT}
+    known = status(stable=STABLE, history=history("1.0", "2.0"), conditions=[stalled])
+
+    assert act(target(known), Verb.ROLLBACK_TO).already
+
+
 def test_rollback_to_an_unknown_version_lists_the_known_ones(target: Callable[..., Target], status: Make) -> None:
     stable = {"revision": "r2", "number": 2, "version": "2.0"}
 
