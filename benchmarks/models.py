@@ -82,9 +82,9 @@ def tiny() -> BenchModel:
 
 def small() -> BenchModel:
     """Separable convolutions, as such small classifiers are made of."""
-    g, x, channels = _Graph(), "x", 16
+    g, x, channels = _Graph(), "x", 20
     x = g.relu(g.conv(x, (3, channels, 3), stride=2))
-    for width, stride in ((24, 1), (32, 2), (32, 1), (48, 2), (48, 1), (64, 1), (96, 2), (96, 1)):
+    for width, stride in ((24, 1), (32, 2), (40, 1), (48, 2), (64, 1), (64, 1), (96, 2), (128, 1)):
         x = g.relu(g.conv(x, (channels, channels * 3, 1)))
         x = g.relu(g.conv(x, (channels * 3, channels * 3, 3), stride=stride, group=channels * 3))
         x = g.conv(x, (channels * 3, width, 1))
