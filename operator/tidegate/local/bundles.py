@@ -3,25 +3,32 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
 import os
-from collections.abc import Mapping
+import threading
+import time
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import TypeVar, cast
 
 from tidegate.api.bundle import BundleSource, SecretRef
 from tidegate.bundle.cache import Cache, Lease
 from tidegate.bundle.fetch import Fetched, resolve
 from tidegate.bundle.manifest import read_bundle_dir
 from tidegate.bundle.source import Access, Source
-from tidegate.errors import Invalid, TidegateError
+from tidegate.errors import TidegateError
 from tidegate.local.failures import failure_of
-from tidegate.local.secrets import read_secret, secret, secret_key, texts
+from tidegate.local.secrets import MountMissing, read_secret, secret, secret_key, texts
 from tidegate.plan.observed import Failure, Resolution, RevisionRecord
 from tidegate.plan.wanted import ResolveWanted
 
 CACHE_BYTES = 50 * 2**30
 LABELS = "labels.txt"
 CLAIM = "pvc://"
+SPEAK_EVERY = 2.0
+
+T = TypeVar("T")
 
 
 def cache_folder() -> Path:
@@ -29,16 +36,39 @@ def cache_folder() -> Path:
     return Path(base).expanduser() / "tidegate"
 
 
-class MountMissing(Invalid):
-    """The manifest names a volume that the command line did not give."""
+async def aside(work: Callable[[], T]) -> T:
+    """Run blocking work on a thread that keeps no process alive: a fetch that is cut off goes on at the next start."""
+    loop = asyncio.get_running_loop()
+    future: asyncio.Future[T] = loop.create_future()
 
-    reason = "MountMissing"
+    def settle(result: T | None, error: BaseException | None) -> None:
+        if future.cancelled():
+            return
+        if error:
+            future.set_exception(error)
+        else:
+            future.set_result(cast("T", result))
+
+    def run() -> None:
+        result, error = None, None
+        try:
+            result = work()
+        except Exception as raised:  # noqa: BLE001  (whoever awaits it gets it)
+            error = raised
+        with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any more
+            loop.call_soon_threadsafe(settle, result, error)
+
+    threading.Thread(target=run, name="bundle", daemon=True).start()
+    return await future
 
 
 class Bundles:
     """The cache, and the secrets and folders that `--secret` and `--mount` named."""
 
-    def __init__(self, folder: Path, secrets: Mapping[str, Path], mounts: Mapping[str, Path]) -> None:
+    def __init__(
+        self, folder: Path, secrets: Mapping[str, Path], mounts: Mapping[str, Path], tell: Callable[[str], None]
+    ) -> None:
+        self._tell = tell
         self._cache = Cache(folder, max_bytes=CACHE_BYTES)
         self._secrets = secrets
         self._mounts = mounts
@@ -53,14 +83,14 @@ class Bundles:
     async def resolve(self, wanted: ResolveWanted) -> Resolution | Failure:
         """What the bundle says of itself, once it is here and every byte of it is what it claims to be."""
         try:
-            return await asyncio.to_thread(self._resolve, wanted.source)
+            return await aside(lambda: self._resolve(wanted.source))
         except (TidegateError, OSError) as error:
             return failure_of(error)
 
     def _resolve(self, wanted: BundleSource) -> Resolution:
         source = self._source(wanted)
         pinned = Source(source.uri, resolve(source).digest, source.public_key, source.access)
-        fetched = self._cache.fetch(pinned)
+        fetched = self._cache.fetch(pinned, progress=Spoken(wanted.uri, self._tell))
         if not fetched.hit:
             from tidegate.bundle.preflight import preflight_model  # half a second of imports, on a worker's time
 
@@ -69,12 +99,13 @@ class Bundles:
 
     async def local(self, record: RevisionRecord, credentials: SecretRef | None) -> Path:
         """The folder of a revision's own bytes; a fetch only when the cache has lost them, and then by digest."""
-        return await asyncio.to_thread(self._local, record.resolution, credentials)
+        return await aside(lambda: self._local(record.resolution, credentials))
 
     def _local(self, wanted: Resolution, credentials: SecretRef | None) -> Path:
         if wanted.digest not in self._leases:
             self._leases[wanted.digest] = self._cache.lease(wanted.digest)
-        return self._cache.fetch(self._access(wanted.uri, wanted.digest, credentials)).path
+        source = self._access(wanted.uri, wanted.digest, credentials)
+        return self._cache.fetch(source, progress=Spoken(wanted.uri, self._tell)).path
 
     def _source(self, wanted: BundleSource) -> Source:
         source = self._access(wanted.uri, wanted.digest, wanted.secret_ref)
@@ -100,6 +131,19 @@ class Bundles:
         if claim not in self._mounts:
             raise MountMissing(f"the manifest names volume {claim}", do=f"give it with --mount {claim}=DIR")
         return f"file://{self._mounts[claim] / path}"
+
+
+class Spoken:
+    """The progress of a fetch in a line now and then; a short one passes in silence."""
+
+    def __init__(self, uri: str, tell: Callable[[str], None]) -> None:
+        self._uri, self._tell = uri, tell
+        self._next = time.monotonic() + SPEAK_EVERY
+
+    def __call__(self, done: int, total: int) -> None:
+        if time.monotonic() >= self._next:
+            self._next += SPEAK_EVERY
+            self._tell(f"  fetching {self._uri}: {done >> 20} of {total >> 20} MiB")
 
 
 def stamp(path: Path) -> str:

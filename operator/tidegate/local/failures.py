@@ -8,7 +8,7 @@ from pathlib import Path
 
 from tidegate.bundle.errors import BundleError, Denied, DiskFull, NotFound
 from tidegate.errors import Temporary, TidegateError
-from tidegate.local.secrets import SecretMissing
+from tidegate.local.secrets import NotGiven
 from tidegate.plan.observed import Failure, FailureClass
 
 REFUSED = 1  # exit code of a server that will say the same of these bytes every time
@@ -16,7 +16,7 @@ CRASH_LOOP = 3  # deaths in a row that are no accident any more
 MESSAGE_LIMIT = 1024
 WORDS_LIMIT = 8192
 # What may change without a new spec: a store that answers again, a secret that is given, a disk that has room.
-PASSING = (Temporary, Denied, DiskFull, NotFound, SecretMissing)
+PASSING = (Temporary, Denied, DiskFull, NotFound, NotGiven)
 
 
 def failure_of(error: TidegateError | OSError) -> Failure:

@@ -10,10 +10,12 @@ from typing import Any
 READ_LIMIT = 16 * 1024 * 1024
 
 
-def write_whole(path: Path, content: bytes, *, durable: bool = True) -> None:
+def write_whole(path: Path, content: bytes, *, durable: bool = True, mode: int = 0o644) -> None:
     """Replace `path` by `content` in one step; `durable` survives a loss of power, at the price of a disk flush."""
     beside = path.with_name(f".{path.name}.new")
-    with beside.open("wb") as file:
+    beside.unlink(missing_ok=True)
+    descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
+    with os.fdopen(descriptor, "wb") as file:
         file.write(content)
         if durable:
             file.flush()

@@ -79,4 +79,8 @@ def distinct(deployments: list[ModelDeployment]) -> tuple[ModelDeployment, ...]:
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
         raise SameName(f"more than one ModelDeployment is called {twice[0]}", do="give each a name of its own")
+    hosts = [host for deployment in deployments for host in deployment.spec.routing.hostnames]
+    shared = sorted({host for host in hosts if hosts.count(host) > 1})
+    if shared:
+        raise SameName(f"more than one ModelDeployment has the host name {shared[0]}", do="give each its own")
     return tuple(deployments)

@@ -65,7 +65,7 @@ class Run:
         self.deployments: dict[str, Deployment] = {}
         self.narrator = Narrator(self._shown)
         self._lifeline = Lifeline.open()
-        self._bundles = Bundles(options.cache, options.secrets, options.mounts)
+        self._bundles = Bundles(options.cache, options.secrets, options.mounts, self.narrator.line)
         self._token = secrets.token_hex(32)
         self._states: dict[str, DeploymentState] = {}
         self._changed: dict[str, asyncio.Event] = {}
@@ -84,8 +84,7 @@ class Run:
         proxy = Proxy(binary, await self._port(), self.state.folder / "envoy.log", self._lifeline)
         self._front = Front(proxy)
         self._clean_after_the_killed()
-        write_whole(self._token_file, self._token.encode())
-        self._token_file.chmod(0o600)
+        write_whole(self._token_file, self._token.encode(), mode=0o600)
         self._on_signals()
         try:
             await self._serve(proxy)

@@ -14,7 +14,17 @@ KEY_LIMIT = 64 * 1024
 MOST_KEYS = 64
 
 
-class SecretMissing(Failed):
+class NotGiven(Failed):
+    """The manifest names something that the command line did not give; the next start may."""
+
+
+class MountMissing(NotGiven):
+    """The manifest names a volume that no --mount names."""
+
+    reason = "MountMissing"
+
+
+class SecretMissing(NotGiven):
     """The manifest names a secret, or a key of one, that the command line did not give."""
 
     reason = "SecretMissing"

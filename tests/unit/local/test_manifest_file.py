@@ -88,3 +88,12 @@ def test_two_deployments_of_one_name_are_refused(tmp_path: Path) -> None:
 
     with pytest.raises(Invalid, match="more than one ModelDeployment is called fraud"):
         ManifestFile(path).read()
+
+
+def test_two_deployments_of_one_host_name_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "m.yaml"
+    routed = GOOD.replace("spec: {", "spec: {routing: {hostnames: [a.example.com]}, ")
+    path.write_text(routed + "---\n" + routed.replace("name: fraud", "name: spam"))
+
+    with pytest.raises(Invalid, match="has the host name"):
+        ManifestFile(path).read()
