@@ -28,6 +28,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
+
 from tidegate.bundle.manifest import TensorSpec
 
 if TYPE_CHECKING:
