@@ -95,6 +95,7 @@ class Local:
     store: Path
     port: int = field(default_factory=free_port)
     process: subprocess.Popen[bytes] | None = None
+    arguments: tuple[str, ...] = ()  # further ones of the command line
     before: tuple[str, ...] = ()  # what the command line begins with
 
     @property
@@ -134,17 +135,8 @@ class Local:
         beside.replace(self.manifest)
 
     def command(self, *arguments: str) -> list[str]:
-        return [
-            *TIDEGATE,
-            "run",
-            "-f",
-            str(self.manifest),
-            "--port",
-            str(self.port),
-            "--state",
-            str(self.state),
-            *arguments,
-        ]
+        where = ["--port", str(self.port), "--state", str(self.state)]
+        return [*TIDEGATE, "run", "-f", str(self.manifest), *where, *self.arguments, *arguments]
 
     def once(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
@@ -199,8 +191,12 @@ class Local:
             connection.close()
 
     def tidegate(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """A command about this run."""
+        return self.tidegate_alone(*arguments, "--state", str(self.state))
+
+    def tidegate_alone(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            [*TIDEGATE, *arguments, "--state", str(self.state)],
+            [*TIDEGATE, *arguments],
             env=self.environment, capture_output=True, text=True, timeout=30, check=False,
         )  # fmt: skip
 

@@ -55,6 +55,14 @@ def test_a_new_version_takes_over_step_by_step_and_no_request_fails(local: Local
 
 @pytest.mark.slow
 def test_versions_that_are_not_what_they_claim_never_get_a_request(local: Local) -> None:
+    keys = local.folder / "keys"
+    keys.mkdir()
+    made = local.tidegate_alone(
+        "keygen", "--private", str(local.folder / "release.key"), "--public", str(keys / "key.pub")
+    )
+    assert made.returncode == 0, made.stderr
+    local.arguments = ("--secret", f"release={keys}")
+    signature = {"publicKeySecretRef": {"name": "release", "key": "key.pub"}}
     local.write("v1")
     local.start()
     with Clients(local, connections=2) as clients:
@@ -62,12 +70,14 @@ def test_versions_that_are_not_what_they_claim_never_get_a_request(local: Local)
         wait_until(lambda: "GoldenMismatch" in local.rejected(), "refused by golden samples")
         local.write("v2", bundle={"uri": f"file://{local.store}/v2", "digest": "sha256:" + "0" * 64})
         local.until(lambda: "DigestMismatch" in local.rejected(), "refused by digest")
+        local.write("v2", bundle={"uri": f"file://{local.store}/v2", "signature": signature})
+        local.until(lambda: "SignatureMissing" in local.rejected(), "refused without a signature")
         clients.more(50)
 
     assert set(clients.answers) == {"v1"}
     assert clients.failures == []
     assert (local.requests("v2"), local.requests("v3")) == (0, 0)
-    assert local.condition("Stalled")["reason"] == "DigestMismatch"
+    assert local.condition("Stalled")["reason"] == "SignatureMissing"
     assert local.condition("Ready")["status"] == "True"
 
 

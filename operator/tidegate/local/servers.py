@@ -140,10 +140,15 @@ class Server:
             self.ready = False
             self.failure = failure
             self.deaths += 1
-            what = f"version {self.wanted.record.resolution.version}: {failure.message}"
-            self._place.tell(self._place.model, Event("Warning", failure.reason, what, self.revision))
+            self._tell(failure)
             self._place.changed()
             await asyncio.sleep(backoff(failure, self.deaths))
+
+    def _tell(self, failure: Failure) -> None:
+        """Say why a server died; of bytes that are refused at the first start the plan will tell."""
+        if failure.class_ is FailureClass.ENVIRONMENT or self.deaths > 1:
+            what = f"version {self.wanted.record.resolution.version}: {failure.message}"
+            self._place.tell(self._place.model, Event("Warning", failure.reason, what, self.revision))
 
     async def _life(self) -> Failure:
         """One process from its start to its end, and why it ended."""
