@@ -31,7 +31,7 @@ from tidegate.bundle.write import write_manifest
 
 OUT = Path("build/bench")
 SIZE = 2**30
-ROUNDS = 7
+ROUNDS = 5
 URI = "s3://models/big/1"
 FETCH = """
 import sys, time
@@ -104,8 +104,9 @@ def published(work: Path, server: S3Server) -> Bench:
 
 
 def measure(bench: Bench) -> dict[str, Any]:
-    """All figures; ratios are of the medians."""
+    """All figures; ratios are of the medians, and of the best rounds, which other load on the machine disturbs least."""
     rounds = [one_round(bench, number) for number in range(ROUNDS)]
+    best = {key: min(row[key] for row in rounds) for key in ("s5cmd", "fetch")}
     middle = {key: statistics.median(row[key] for row in rounds) for key in ("s5cmd", "fetch", "process")}
     resent = killed_half_way(bench)
     return {
@@ -115,6 +116,7 @@ def measure(bench: Bench) -> dict[str, Any]:
         "fetchSeconds": round(middle["fetch"], 3),
         "processSeconds": round(middle["process"], 3),
         "ratio": round(middle["s5cmd"] / middle["fetch"], 3),
+        "ratioOfBest": round(best["s5cmd"] / best["fetch"], 3),
         "ratioWithProcessStart": round(middle["s5cmd"] / middle["process"], 3),
         "rssMiB": round(max(row["rssMiB"] for row in rounds), 1),
         "resentShareAfterKill": round(resent / SIZE, 4),

@@ -7,6 +7,7 @@ and connects only to addresses that were judged.  Writing is boto3's: multipart,
 from __future__ import annotations
 
 import email.utils
+import os
 import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -47,30 +48,35 @@ class Keys:
 
 def keys_for(access: Access) -> Keys:
     """The keys in the credentials; only ambient access looks anywhere else."""
-    given = access.credentials
-    keys = Keys(
+    if not access.ambient:
+        return _keys_in(access.credentials)
+    keys = _keys_in({**os.environ, **access.credentials})
+    if keys.access_key and (keys.region or keys.endpoint) and "AWS_PROFILE" not in os.environ:
+        return keys  # nothing left to ask botocore for, whose session takes half a second
+    return _from_session(keys)
+
+
+def _keys_in(given: Mapping[str, str]) -> Keys:
+    return Keys(
         given.get("AWS_ENDPOINT_URL_S3") or given.get("AWS_ENDPOINT_URL", ""),
         given.get("AWS_REGION") or given.get("AWS_DEFAULT_REGION", ""),
         given.get("AWS_ACCESS_KEY_ID", ""),
         given.get("AWS_SECRET_ACCESS_KEY", ""),
         given.get("AWS_SESSION_TOKEN", ""),
     )
-    return _ambient_keys(keys) if access.ambient else keys
 
 
-def _ambient_keys(keys: Keys) -> Keys:
-    import os
-
+def _from_session(keys: Keys) -> Keys:
+    """What profiles, roles and identities of this machine add."""
     import botocore.session
 
     session = botocore.session.get_session()
-    endpoint = keys.endpoint or os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL", "")
     region = keys.region or str(session.get_config_variable("region") or "")
-    found = None if keys.access_key else session.get_credentials()
+    found = None if keys.access_key and "AWS_PROFILE" not in os.environ else session.get_credentials()
     if found is None:
-        return Keys(endpoint, region, keys.access_key, keys.secret_key, keys.token)
+        return Keys(keys.endpoint, region, keys.access_key, keys.secret_key, keys.token)
     frozen = found.get_frozen_credentials()
-    return Keys(endpoint, region, frozen.access_key, frozen.secret_key, frozen.token or "")
+    return Keys(keys.endpoint, region, frozen.access_key, frozen.secret_key, frozen.token or "")
 
 
 class S3Store(WebReader):
