@@ -104,7 +104,7 @@ def published(work: Path, server: S3Server) -> Bench:
 
 
 def measure(bench: Bench) -> dict[str, Any]:
-    """All figures; ratios are of the medians, and of the best rounds, which other load on the machine disturbs least."""
+    """All figures; the ratio of the best rounds is the one that other load on the machine disturbs least."""
     rounds = [one_round(bench, number) for number in range(ROUNDS)]
     best = {key: min(row[key] for row in rounds) for key in ("s5cmd", "fetch")}
     middle = {key: statistics.median(row[key] for row in rounds) for key in ("s5cmd", "fetch", "process")}

@@ -235,7 +235,7 @@ def _ties(
 
 def _stored(side: str, name: str, array: Array) -> dict[str, Array]:
     if array.dtype.kind not in "OUS":
-        return {f"{side}:{name}": np.ascontiguousarray(array)}
+        return {f"{side}:{name}": np.asarray(array, order="C")}  # keeps scalars, unlike ascontiguousarray
     texts = [item.encode() if isinstance(item, str) else bytes(item) for item in array.reshape(-1).tolist()]
     ends = np.cumsum([len(text) for text in texts], dtype=np.int64) if texts else np.zeros(0, np.int64)
     text = np.frombuffer(b"".join(texts), dtype=np.uint8)

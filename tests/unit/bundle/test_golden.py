@@ -45,6 +45,18 @@ def test_a_sample_is_read_as_it_was_written_and_its_bytes_are_always_the_same(tm
     assert (tmp_path / "0.npz").read_bytes() == (tmp_path / "1.npz").read_bytes()
 
 
+def test_a_scalar_stays_a_scalar(tmp_path: Path) -> None:
+    interface = Interface((), (TensorSpec("y", "FP32", ()), TensorSpec("t", "BYTES", ())))
+    outputs = {"y": np.array(1.5, np.float32), "t": np.array("one", dtype=object)}
+    write_sample(GoldenSample({}, outputs), tmp_path / "0.npz")
+
+    (found,) = read_sample_files([tmp_path / "0.npz"], interface)
+
+    assert found.outputs["y"].shape == ()
+    assert found.outputs["t"].item() == "one"
+    assert all(row.ok for row in compare_outputs(found, outputs, interface))
+
+
 def test_a_file_that_says_it_is_larger_than_allowed_is_refused_unread(tmp_path: Path) -> None:
     with zipfile.ZipFile(tmp_path / "0.npz", "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("input:x.npy", b"\0" * (17 * 2**20))
