@@ -25,7 +25,7 @@ from examples.demo.s3 import free_ports, s3_server
 from examples.demo.traffic import Load, Traffic, wait_until
 
 FOLDER = Path("build/demo")
-RATE = 800.0
+RATE = 900.0
 LEAST = 50_000
 LAST_ROW = 2.5  # seconds until the timeline holds all that was answered
 STEPS = "[{weight: 10, hold: 9s}, {weight: 50, hold: 9s}]"

@@ -55,15 +55,36 @@ DAMAGES: dict[str, Callable[[Any], None]] = {
 
 def damaged_copy(bundle: Path, out: Path, version: str, damage: str) -> None:
     """A copy of a good bundle with this damage, whose manifest lists the damaged bytes as if they were meant."""
+
+    def change(model: onnx.ModelProto) -> None:
+        _damage_largest(model, DAMAGES[damage])
+
+    _changed_copy(bundle, out, version, change)
+
+
+def twin_copy(bundle: Path, out: Path, version: str) -> None:
+    """A copy that computes the same but has files of its own in the store."""
+
+    def change(model: onnx.ModelProto) -> None:
+        model.doc_string = version
+
+    _changed_copy(bundle, out, version, change)
+
+
+def _changed_copy(bundle: Path, out: Path, version: str, change: Callable[[onnx.ModelProto], None]) -> None:
     shutil.copytree(bundle, out, ignore=shutil.ignore_patterns("bundle.yaml", "bundle.sig"))
     model = onnx.load(out / "model.onnx")
-    tensor = max(model.graph.initializer, key=lambda one: np.prod(one.dims) if len(one.dims) > 1 else 0)
-    weights = numpy_helper.to_array(tensor).copy()
-    DAMAGES[damage](weights)
-    tensor.CopyFrom(numpy_helper.from_array(weights, tensor.name))
+    change(model)
     onnx.save(model, out / "model.onnx")
     manifest = dataclasses.replace(read_bundle_dir(bundle).manifest, version=version, files=listed_files(out))
     write_manifest(manifest, out)
+
+
+def _damage_largest(model: onnx.ModelProto, damage: Callable[[Any], None]) -> None:
+    tensor = max(model.graph.initializer, key=lambda one: np.prod(one.dims) if len(one.dims) > 1 else 0)
+    weights = numpy_helper.to_array(tensor).copy()
+    damage(weights)
+    tensor.CopyFrom(numpy_helper.from_array(weights, tensor.name))
 
 
 def flip_a_stored_byte(client: Any, bucket: str, repository: str, bundle: Path) -> str:

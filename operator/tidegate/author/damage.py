@@ -26,6 +26,7 @@ from tidegate.bundle.manifest import Interface
 STATISTICS = ("nodes_hitrates", "nodes_hitrates_as_tensor")  # of the training; they change no answer
 SHARE = 0.01  # of all parameters: smaller tensors are not damaged in turn
 ROUNDING = 1e-7
+PIECE = 1 << 20
 PLAIN = Settings(optimize=False)
 
 
@@ -187,9 +188,14 @@ class DamagedModels:
 
 
 def _differs(changed: Array, values: Array) -> bool:
-    with np.errstate(invalid="ignore"):
-        distance = np.abs(changed.astype(np.float64) - values.astype(np.float64))
-    return bool(np.nan_to_num(distance, nan=0.0, posinf=np.inf).max(initial=0.0) > ROUNDING)
+    one, other = changed.reshape(-1), values.reshape(-1)
+    for start in range(0, one.size, PIECE):  # a tensor may hold a gigabyte: no copies of all of it
+        part = slice(start, start + PIECE)
+        with np.errstate(invalid="ignore"):
+            distance = np.abs(one[part].astype(np.float64) - other[part].astype(np.float64))
+        if (distance > ROUNDING).any():
+            return True
+    return False
 
 
 @contextlib.contextmanager
