@@ -12,7 +12,7 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from tidegate.api.spec import API_VERSION, GROUP, KIND, ModelDeployment
+from tidegate.api.spec import GROUP, KIND, ModelDeployment
 from tidegate.api.yamltext import MAX_BYTES, Document, Unreadable, documents
 from tidegate.errors import Invalid, UsageError
 
@@ -250,6 +250,3 @@ def model_of(annotation: Any) -> type[BaseModel] | None:
         if (found := model_of(part)) is not None:
             return found
     return None
-
-
-__all__ = ["API_VERSION", "Checked", "ManifestInvalid", "Problem", "check", "check_text", "load_manifests"]

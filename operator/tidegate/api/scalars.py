@@ -15,7 +15,7 @@ from pydantic import BeforeValidator, Field, GetCoreSchemaHandler, GetJsonSchema
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
-from tidegate.api.rules import VALIDATIONS, Rule, refusal, with_rules
+from tidegate.api.rules import Rule, refusal, with_rules
 
 UNITS = {"h": 3_600_000, "m": 60_000, "s": 1_000, "ms": 1}
 DURATION = r"^([0-9]{1,6}(\.[0-9]{1,3})?(h|m|s)|[0-9]{1,6}ms)+$"
@@ -196,23 +196,3 @@ LabelValue = Annotated[str, Field(max_length=63, pattern=LABEL_VALUE)]
 LabelKey = Annotated[
     str, Field(min_length=1, max_length=63), matches(LABEL_KEY, "write label keys as NAME or example.com/NAME")
 ]
-
-__all__ = [
-    "NUMBER",
-    "VALIDATIONS",
-    "Between",
-    "Digest",
-    "Duration",
-    "Flag",
-    "LabelKey",
-    "LabelValue",
-    "ObjectName",
-    "Percent",
-    "Positive",
-    "Quantity",
-    "Rate",
-    "Seconds",
-    "format_duration",
-    "matches",
-    "parse_duration",
-]  # fmt: skip
