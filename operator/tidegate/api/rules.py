@@ -70,6 +70,13 @@ def with_rules(schema: JsonSchemaValue, rules: tuple[Rule, ...]) -> JsonSchemaVa
     return {**schema, VALIDATIONS: [*schema.get(VALIDATIONS, []), *added]}
 
 
+def there(value: Any) -> Any:
+    """A map without its nulls; anything else as it is."""
+    if isinstance(value, Mapping):
+        return {name: part for name, part in value.items() if part is not None}
+    return value
+
+
 class ApiModel(BaseModel):
     """Part of a manifest: camelCase outside, snake_case inside, frozen, nothing unknown, a null is not there."""
 
@@ -86,9 +93,9 @@ class ApiModel(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def without_nulls(cls, written: Any) -> Any:
-        # The API server drops nulls of fields that are not nullable before it fills in defaults; none of ours is.
+        # The API server drops nulls of what is not nullable, fields and entries of maps, before it fills in defaults.
         if isinstance(written, Mapping):
-            return {name: value for name, value in written.items() if value is not None}
+            return {name: there(value) for name, value in written.items() if value is not None}
         return written
 
     @model_validator(mode="after")

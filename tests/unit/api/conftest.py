@@ -42,8 +42,9 @@ def parts(schema: Schema, value: Any) -> Iterator[tuple[str, Schema, Any]]:
 
 
 def without_nulls(schema: Schema, value: Any) -> None:
-    if isinstance(value, dict) and "properties" in schema:
-        for name in [name for name, part in value.items() if part is None and name in schema["properties"]]:
+    if isinstance(value, dict):
+        known = value if "additionalProperties" in schema else schema.get("properties", {})
+        for name in [name for name, part in value.items() if part is None and name in known]:
             del value[name]
     for _, part, inner in parts(schema, value):
         without_nulls(part, inner)

@@ -167,6 +167,8 @@ def test_defaults_are_the_same_on_both_sides(api_server: Any, minimal: Any) -> N
 def test_a_null_is_as_if_it_were_not_written(api_server: Any, minimal: Any) -> None:
     minimal["spec"]["rollout"] = None
     minimal["spec"]["scaling"] = {"maxReplicas": None, "minReplicas": None}
+    minimal["spec"]["routing"] = {"headers": {"x-model-version": None}}
+    minimal["spec"]["acceptance"] = {"metrics": {"f1": None, "accuracy": {"min": 0.5, "max": None}}}
 
     assert api_server.refusals(minimal) == []
     deployment = taken_by_types(minimal)
