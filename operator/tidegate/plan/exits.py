@@ -43,7 +43,8 @@ def superseded(s: Situation) -> End | None:
 
 def rules_refuse(s: Situation) -> End | None:
     """The acceptance rules may have been edited since the start."""
-    failure = refused(s, s.wish) if s.wish else None
+    named = s.wish if s.wish and s.wish.record.revision == s.candidate else None
+    failure = refused(s, named) if named else None
     return End(failure) if failure else None
 
 
@@ -62,13 +63,28 @@ def content_is_wrong(s: Situation) -> End | None:
     return End(failure)
 
 
+def dies_under_requests(s: Situation) -> End | None:
+    """Its own counters die with it, so no evidence would ever say so; each further life costs requests."""
+    failure = s.servers(s.candidate).failure
+    if failure is None or failure.reason != "CrashLoop" or not s.rollout.weight or not s.servers(s.stable).ready:
+        return None
+    return End(failure)
+
+
 def evidence_fails(s: Situation) -> End | None:
     if s.judgement is None or s.judgement.outcome != Outcome.FAIL or not s.servers(s.stable).ready:
         return None
     return End(Failure(FailureClass.CONTENT, s.judgement.reason, s.judgement.message))
 
 
-EXITS: tuple[Exit, ...] = (superseded, target_is_gone, content_is_wrong, rules_refuse, evidence_fails)
+EXITS: tuple[Exit, ...] = (
+    superseded,
+    target_is_gone,
+    content_is_wrong,
+    rules_refuse,
+    dies_under_requests,
+    evidence_fails,
+)
 
 
 def end(s: Situation) -> End | None:

@@ -85,7 +85,7 @@ def roll_back_to(s: Situation, command: Command) -> Situation:
         failure = Failure(FailureClass.COMMAND, "RolledBack", f"rolled back to {command.revision} by command")
         s = reject(s, s.target.revision, failure)
     if command.revision == s.stable:
-        return s  # the candidate is superseded: what it stands for was just rejected
+        return s.remember(rollback="", restart="")  # the candidate is superseded: nobody asks for it any more
     s = s.remember(rollback=command.revision)
     return s.tell("RollbackAsked", f"back to version {wanted.resolution.version}", command.revision)
 

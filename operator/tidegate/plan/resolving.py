@@ -50,16 +50,18 @@ def resolving(s: Situation) -> bool:
 def choose(s: Situation) -> Situation:
     """The situation with `wish`: what to move to, None to stay.
 
-    A person's rollback goes before the spec, and the spec before a restart of what it no longer names.
+    A person's rollback goes before the spec, and the spec before a restart: what is restarted is the stable version,
+    also while the spec names another one that is rejected.
     """
     back = s.record(s.status.rollback)
     if back is not None:
         return replace(s, wish=Wish(back, "Rollback"))
     target = s.target
-    if target is not None and target.base != s.base(s.stable):
-        return replace(s, wish=None if blocked(s, target.revision) else Wish(target, "Spec"))
+    if target is not None and target.base != s.base(s.stable) and not blocked(s, target.revision):
+        return replace(s, wish=Wish(target, "Spec"))
     again = s.record(s.status.restart)
-    return replace(s, wish=Wish(again, "Restart") if again and again.revision != s.stable else None)
+    fresh = again is not None and again.base == s.base(s.stable) and again.revision != s.stable
+    return replace(s, wish=Wish(again, "Restart") if again and fresh else None)
 
 
 def _named(s: Situation, known: ResolutionStatus, bundle: Resolution) -> Situation:

@@ -44,8 +44,9 @@ def _down_since(s: Situation) -> Situation:
 
 
 def _gone(s: Situation) -> Failure | None:
-    since = s.rollout.stable_down_since
-    if since is None or s.elapsed(since) < GONE_AFTER:
+    since, failure = s.rollout.stable_down_since, s.servers(s.stable).failure
+    hopeless = failure is not None and failure.reason == "CrashLoop"
+    if since is None or (s.elapsed(since) < GONE_AFTER and not hopeless):
         return None
     return Failure(FailureClass.ENVIRONMENT, "StableLost", "no server of the new version is ready")
 
