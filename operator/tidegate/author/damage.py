@@ -27,6 +27,7 @@ STATISTICS = ("nodes_hitrates", "nodes_hitrates_as_tensor")  # of the training; 
 SHARE = 0.01  # of all parameters: smaller tensors are not damaged in turn
 ROUNDING = 1e-7
 PIECE = 1 << 20
+FEW = 8
 PLAIN = Settings(optimize=False)
 
 
@@ -76,9 +77,12 @@ def weights_of(model: onnx.ModelProto) -> list[Weight]:
 
 
 def examined(weights: list[Weight]) -> list[Weight]:
-    """Those with at least one percent of the parameters."""
+    """Those with at least one percent of the parameters; of an ensemble of many small parts, the largest few."""
     total = sum(weight.elements for weight in weights)
-    return [weight for weight in weights if weight.elements >= SHARE * total]
+    large = [weight for weight in weights if weight.elements >= SHARE * total]
+    if sum(weight.elements for weight in large) >= total / 2:
+        return large
+    return sorted(weights, key=lambda weight: -weight.elements)[: max(FEW, len(large))]
 
 
 def _graph_weights(model: onnx.ModelProto) -> Iterator[Weight]:

@@ -20,6 +20,13 @@ MATRIX = "X"
 
 def read_data(path: Path, labels: str = "", name: str = "") -> DataSet:
     """The data in `path`; `labels` is the array or column that holds what is right, or a file of its own."""
+    try:
+        return _data_set(path, labels, name)
+    except OSError as error:
+        raise Invalid(f"cannot be read: {error.strerror}", where=str(error.filename or path)) from None
+
+
+def _data_set(path: Path, labels: str, name: str) -> DataSet:
     columns = dict(_read(path))
     right = _labels(columns, labels, path) if labels else None
     rows = {key: len(array) for key, array in columns.items()}

@@ -29,6 +29,7 @@ from tidegate.author.request import DataSet, PackRequest
 from tidegate.author.session import Runner, Tensors, as_pool, as_type, open_runner
 from tidegate.author.source import Estimator, OnnxFile, load
 from tidegate.author.weights import load_graph, write_split
+from tidegate.bundle.assemble import FULL, disk_errors
 from tidegate.bundle.manifest import (
     NAME,
     VERSION,
@@ -42,7 +43,7 @@ from tidegate.bundle.manifest import (
 )
 from tidegate.bundle.preflight import preflight_model
 from tidegate.bundle.write import write_manifest
-from tidegate.errors import Invalid
+from tidegate.errors import Failed, Invalid
 
 SKLEARN = "scikit-learn"
 
@@ -72,6 +73,11 @@ class _Draft:
 
 def pack(source: object, request: PackRequest) -> Packed:
     """Make a bundle at `request.out` of a fitted estimator, a file, or `module:factory`."""
+    with _readable_errors(request.out):
+        return _packed(source, request)
+
+
+def _packed(source: object, request: PackRequest) -> Packed:
     _check_request(request)
     loaded = load(source, trust_pickle=request.trust_pickle)
     with _fresh_folder(request.out) as folder:
@@ -81,6 +87,18 @@ def pack(source: object, request: PackRequest) -> Packed:
         preflight_model(read_bundle_dir(folder))
         os.rename(folder, request.out)  # noqa: PTH104 - beside Path.rename's own pitfalls: fails on a full folder
     return Packed(read_bundle_dir(request.out), tuple(draft.warnings), tuple(draft.notes))
+
+
+@contextlib.contextmanager
+def _readable_errors(out: Path) -> Iterator[None]:
+    """Trouble with files in one sentence: a full disk, a folder that may not be written, a file not to be read."""
+    with disk_errors(out):
+        try:
+            yield
+        except OSError as error:
+            if error.errno is None or error.errno in FULL:
+                raise
+            raise Failed(str(error.strerror), where=str(error.filename or out)) from None
 
 
 def _check_request(request: PackRequest) -> None:

@@ -127,3 +127,20 @@ def test_rows_that_may_tip_over_elsewhere_are_not_chosen() -> None:
     )
 
     assert chosen == [1]
+
+
+def test_an_ensemble_of_many_small_parts_is_damaged_too(packed: Any, onnx_file: Any) -> None:
+    count = 150
+    weights = {f"W{n}": np.random.default_rng(n).standard_normal((4, 3)).astype(np.float32) for n in range(count)}
+    nodes = [helper.make_node("MatMul", ["x", name], [f"y_{name}"]) for name in weights]
+    nodes.append(helper.make_node("Sum", [f"y_{name}" for name in weights], ["y"]))
+    source = onnx_file(
+        nodes,
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["batch", 4])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["batch", 3])],
+        weights,
+    )
+
+    damage = packed(source).bundle.manifest.parity["goldenDamage"]
+
+    assert damage["noticed"] == damage["tried"] == 24

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,9 +15,9 @@ from onnx import TensorProto, helper
 
 from tidegate.author import GoldenRequest
 from tidegate.author.golden import NotRepeatable
-from tidegate.bundle.errors import GoldenInvalid, ModelInvalid
+from tidegate.bundle.errors import DiskFull, GoldenInvalid, ModelInvalid
 from tidegate.bundle.verify import verify_dir
-from tidegate.errors import Invalid, TidegateError
+from tidegate.errors import Failed, Invalid, TidegateError
 
 
 def test_a_packed_model_is_a_bundle_that_verifies(packed: Any, linear: Any) -> None:
@@ -266,3 +267,25 @@ def test_files_beside_the_model_are_listed(packed: Any, linear: Any, tmp_path: P
     bundle = packed(linear(), files=(tmp_path / "labels.txt",)).bundle
 
     assert bundle.manifest.entry("labels.txt").bytes == 6
+
+
+def test_a_folder_that_cannot_be_made_ends_in_one_sentence(packed: Any, linear: Any, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+
+    with pytest.raises(Failed, match="file: File exists"):
+        packed(linear(), out=tmp_path / "file" / "bundle")
+
+
+def test_a_full_disk_ends_in_one_sentence_and_leaves_nothing(
+    packed: Any, linear: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    source = linear()
+    monkeypatch.setattr("tidegate.author.proof.write_sample", full)
+
+    with pytest.raises(DiskFull):
+        packed(source)
+
+    assert [path.name for path in tmp_path.iterdir()] == ["source"]
