@@ -38,7 +38,7 @@ PORTS = (
     "-metricsPort",
 )
 # Ends the server when the pipe on its stdin closes: `kill -9` of the starter closes it as well.
-LIFELINE = '"$@" & child=$!; cat > /dev/null; kill -9 $child'
+LIFELINE = '"$@" & child=$!; cat > /dev/null; kill -9 $child; wait $child'
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,8 +160,12 @@ def _answers(url: str) -> bool:
 
 
 def _stop(process: subprocess.Popen[bytes]) -> None:
-    with contextlib.suppress(ProcessLookupError):
-        os.killpg(process.pid, signal.SIGKILL)
+    """Close the pipe: the shell ends the server and waits for it; what is left after that is killed."""
     if process.stdin:
         process.stdin.close()
-    process.wait(timeout=10)
+    try:
+        process.wait(timeout=10)
+    except subprocess.TimeoutExpired:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait(timeout=10)
