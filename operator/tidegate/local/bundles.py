@@ -102,10 +102,11 @@ class Bundles:
         return await aside(lambda: self._local(record.resolution, credentials))
 
     def _local(self, wanted: Resolution, credentials: SecretRef | None) -> Path:
-        if wanted.digest not in self._leases:
-            self._leases[wanted.digest] = self._cache.lease(wanted.digest)
         source = self._access(wanted.uri, wanted.digest, credentials)
-        return self._cache.fetch(source, progress=Spoken(wanted.uri, self._tell)).path
+        path = self._cache.fetch(source, progress=Spoken(wanted.uri, self._tell)).path
+        if wanted.digest not in self._leases:  # only what is here can be kept
+            self._leases[wanted.digest] = self._cache.lease(wanted.digest)
+        return path
 
     def _source(self, wanted: BundleSource) -> Source:
         source = self._access(wanted.uri, wanted.digest, wanted.secret_ref)

@@ -2,14 +2,17 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shutil
 import threading
 from pathlib import Path
 
 import pytest
+from tests.runtime.small_bundles import linear, linear_samples, write_bundle
 
 from tidegate.api.bundle import BundleSource
+from tidegate.api.runtime import Runtime
 from tidegate.local.bundles import Bundles, aside
-from tidegate.plan.observed import Failure, FailureClass
+from tidegate.plan.observed import Failure, FailureClass, Resolution, RevisionRecord
 from tidegate.plan.wanted import ResolveWanted
 
 
@@ -67,3 +70,15 @@ def test_work_aside_that_hangs_keeps_nobody_from_ending() -> None:
 
     asyncio.run(main())
     release.set()
+
+
+def test_a_revision_whose_bytes_the_cache_has_lost_is_fetched_again(bundles: Bundles, tmp_path: Path) -> None:
+    write_bundle(tmp_path / "v1", linear(), linear_samples(), version="v1")
+    resolution = resolved(bundles, uri=f"file://{tmp_path}/v1")
+    assert isinstance(resolution, Resolution)
+    record = RevisionRecord("abc", 1, resolution, Runtime(), base="abc")
+    shutil.rmtree(tmp_path / "cache")
+
+    found = asyncio.run(bundles.local(record, None))
+
+    assert (found / "bundle.yaml").exists()
