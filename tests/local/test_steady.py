@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import signal
 import subprocess
@@ -47,6 +48,10 @@ def test_a_manifest_that_becomes_nonsense_or_goes_away_keeps_serving(steady: Loc
 
     steady.manifest.unlink()
     wait_until(lambda: "the file is gone" in steady.log(), "the loss is told")
+    assert steady.ask()[0] == 200
+
+    os.mkfifo(steady.manifest)
+    wait_until(lambda: "not a plain file" in steady.log(), "the pipe is told")
     assert steady.ask()[0] == 200
 
     steady.write_text(good)

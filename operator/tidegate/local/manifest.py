@@ -7,12 +7,16 @@ said with its place.
 from __future__ import annotations
 
 import hashlib
+import os
+import stat
 from dataclasses import dataclass
 from pathlib import Path
 
-from tidegate.api.load import load_manifests
-from tidegate.api.spec import ModelDeployment
-from tidegate.errors import Invalid, TidegateError
+from tidegate.api.load import Checked, ManifestInvalid, check_text
+from tidegate.api.spec import KIND, ModelDeployment
+from tidegate.errors import Invalid, TidegateError, UsageError
+
+LIMIT = 256 * 1024  # a second or two of parsing; a hundred deployments
 
 
 class SameName(Invalid):
@@ -38,24 +42,31 @@ class ManifestFile:
     def read(self) -> None:
         """Read it for the first time; raises what is wrong with it."""
         self._stamp = self._seen = stamp(self.path)
-        self.digest = content_digest(self.path)
-        self.deployments = distinct(load_manifests(self.path))
+        self._take()
 
     def changed(self) -> bool:
-        """Whether the file has new content, the same in two looks; then `deployments` or `problem` say the news."""
+        """Whether the file has new content, the same in two looks; then `deployments` or `problem` say the news.
+
+        Parsing may take a second: not for the thread that looks after servers.
+        """
         seen = stamp(self.path)
         settled = seen == self._seen
         self._seen = seen
         if not settled or seen == self._stamp:
             return False
         self._stamp = seen
-        self.digest = content_digest(self.path)
         try:
-            self.deployments = distinct(load_manifests(self.path))
+            self._take()
             self.problem = ""
         except TidegateError as error:
             self.problem = str(error) if seen else f"{self.path}: the file is gone"
         return True
+
+    def _take(self) -> None:
+        self.digest = ""
+        content = plain_content(self.path)
+        self.digest = hashlib.sha256(content).hexdigest()
+        self.deployments = distinct(parsed(content, self.path))
 
 
 def stamp(path: Path) -> Stamp:
@@ -66,12 +77,46 @@ def stamp(path: Path) -> Stamp:
     return found.st_mtime_ns, found.st_size, found.st_ino
 
 
-def content_digest(path: Path) -> str:
-    """Stands for what the file holds now; nothing when it is not there."""
+def plain_content(path: Path) -> bytes:
+    """What the file holds; raises UsageError when it is none that could be read again and again."""
+    content = None
     try:
-        return hashlib.sha256(path.read_bytes()).hexdigest()
-    except OSError:
+        with open(path, "rb", opener=without_waiting) as file:
+            if stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+                content = file.read(LIMIT + 1)
+    except IsADirectoryError:
+        pass
+    except OSError as error:
+        raise UsageError(f"cannot be read: {error.strerror or error}", where=str(path), do="name a file") from None
+    if content is None:
+        do = "write it to a file: the run reads it again when it changes"
+        raise UsageError("not a plain file", where=str(path), do=do)
+    if len(content) > LIMIT:
+        raise Invalid(f"larger than {LIMIT >> 10} KiB", where=str(path), reason=ManifestInvalid.reason)
+    return content
+
+
+def without_waiting(path: str, flags: int) -> int:
+    """An opener that waits for nobody: opening a pipe would wait for its writer."""
+    return os.open(path, flags | os.O_NONBLOCK)
+
+
+def content_digest(path: Path) -> str:
+    """Stands for what the file holds now; nothing when it cannot be read."""
+    try:
+        return hashlib.sha256(plain_content(path)).hexdigest()
+    except TidegateError:
         return ""
+
+
+def parsed(content: bytes, path: Path) -> list[ModelDeployment]:
+    checked = Checked()
+    check_text(content, str(path), checked)
+    if checked.problems:
+        raise ManifestInvalid(tuple(checked.problems))
+    if not checked.deployments:
+        raise Invalid(f"there is no {KIND} in it", where=str(path), do="write one", reason=ManifestInvalid.reason)
+    return checked.deployments
 
 
 def distinct(deployments: list[ModelDeployment]) -> tuple[ModelDeployment, ...]:

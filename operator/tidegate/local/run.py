@@ -191,7 +191,7 @@ class Run:
         """Look after the manifest, the commands and the end, a few times per second."""
         deadline = time.monotonic() + self.options.timeout
         while not self._ended.is_set():
-            if self.manifest.changed():
+            if await asyncio.to_thread(self.manifest.changed):
                 await self._reread()
             for name, state in self._states.items():
                 if (commands := state.commands()) != self._commands[name]:

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from tidegate.errors import Invalid
-from tidegate.local.manifest import ManifestFile
+from tidegate.errors import Invalid, UsageError
+from tidegate.local.manifest import LIMIT, ManifestFile
 
 GOOD = """\
 apiVersion: serving.tidegate.io/v1alpha1
@@ -97,3 +97,29 @@ def test_two_deployments_of_one_host_name_are_refused(tmp_path: Path) -> None:
 
     with pytest.raises(Invalid, match="has the host name"):
         ManifestFile(path).read()
+
+
+def test_a_pipe_or_a_folder_is_no_manifest_that_could_be_read_again(tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+
+    for path in (pipe, tmp_path):
+        with pytest.raises(UsageError, match="not a plain file"):
+            ManifestFile(path).read()
+
+
+def test_a_pipe_in_the_place_of_the_file_keeps_the_last_good_manifest(file: ManifestFile) -> None:
+    file.path.unlink()
+    os.mkfifo(file.path)
+
+    assert seen(file)
+    assert file.deployments[0].metadata.name == "fraud"
+    assert "not a plain file" in file.problem
+
+
+def test_what_is_no_manifest_by_its_size_is_not_parsed(file: ManifestFile) -> None:
+    rewrite(file, "- nonsense\n" * (LIMIT // 11 + 1))
+
+    assert seen(file)
+    assert file.deployments[0].metadata.name == "fraud"
+    assert f"larger than {LIMIT >> 10} KiB" in file.problem
