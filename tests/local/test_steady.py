@@ -129,6 +129,7 @@ def test_a_bundle_replaced_under_its_address_does_not_reach_servers_of_the_old_o
     shutil.copytree(store / "v1", local.store / "current")
     local.write("current")
     local.start()
+    local.until(lambda: local.serving("v1"), "it is stable")
     shutil.rmtree(local.store / "current")
     shutil.copytree(store / "v2", local.store / "current")
     (before,) = local.servers("v1")
@@ -139,3 +140,8 @@ def test_a_bundle_replaced_under_its_address_does_not_reach_servers_of_the_old_o
 
     assert local.ask()[1]["model_version"] == "v1"
     assert local.end(signal.SIGTERM) == 0
+
+    shutil.rmtree(local.folder / "cache")
+    local.spawn()
+    local.until(lambda: "! fraud: DigestMismatch: version v1" in local.log(), "the loss of its own bytes is told")
+    assert not local.ready()

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import os
 import signal
 from collections.abc import Mapping, Sequence
@@ -17,6 +18,7 @@ from pathlib import Path
 
 # What a child may see of the runner's environment: never credentials that happen to be exported in the shell.
 PASSED_ON = ("PATH", "HOME", "LANG", "LC_ALL", "TZ", "TMPDIR", "LD_LIBRARY_PATH", "CUDA_VISIBLE_DEVICES", "VIRTUAL_ENV")
+COMPLAINTS = ("event", "reason", "message", "error")
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,12 +80,27 @@ async def stop_child(process: asyncio.subprocess.Process, patience: float) -> No
         await process.wait()
 
 
-def last_lines(path: Path, count: int = 3, window: int = 8192) -> str:
-    """The end of a log, for a sentence about why a child ended."""
+def last_lines(path: Path, begin: int = 0, count: int = 3, window: int = 8192) -> str:
+    """The end of a log, for a sentence about why a child ended; what lies before `begin` was said by an earlier one."""
     try:
         with path.open("rb") as file:
-            file.seek(max(0, file.seek(0, os.SEEK_END) - window))
+            end = file.seek(0, os.SEEK_END)
+            file.seek(max(begin, end - window, 0))
             lines = file.read().decode("utf-8", "replace").splitlines()
     except OSError:
         return ""
-    return " | ".join(line.strip() for line in lines[-count:] if line.strip())
+    told = [text for line in lines if (text := complaint(line.strip()))]
+    return " | ".join(told[-count:])
+
+
+def complaint(line: str) -> str:
+    """What a line of a log says about a fault: of our servers' JSON lines the words, nothing of how well it went."""
+    try:
+        said = json.loads(line)
+    except ValueError:
+        return line
+    if not isinstance(said, dict):
+        return line
+    if said.get("level") == "info":
+        return ""
+    return ": ".join(str(said[name]) for name in COMPLAINTS if name in said)

@@ -30,7 +30,7 @@ from tidegate.local.routes import ModelRoute
 from tidegate.local.servers import Fleet, Workplace
 from tidegate.local.state import DeploymentState
 from tidegate.local.timeline import Course
-from tidegate.plan.observed import Failure, Observed, Resolved, RevisionObserved, RevisionRecord
+from tidegate.plan.observed import Failure, FailureClass, Observed, Resolved, RevisionObserved, RevisionRecord
 from tidegate.plan.plan import plan as decide
 from tidegate.plan.wanted import Event, Plan, ResolveWanted
 
@@ -70,6 +70,7 @@ class Deployment:
         self._route = ModelRoute(name)
         self._saved: tuple[int, ModelDeploymentSpec, ModelDeploymentStatus] | None = None
         self._trouble = ""
+        self._refusal: Failure | None = None  # of the stable version's bytes, as it was told
 
     async def _bundle(self, record: RevisionRecord) -> Path:
         return await self._around.bundles.local(record, self.spec.bundle.secret_ref)
@@ -209,10 +210,21 @@ class Deployment:
         self._around.changed.set()
 
     def _tell(self, plan: Plan, observed: Observed) -> None:
-        for event in plan.events:
+        for event in (*plan.events, *self._new_refusal(plan, observed)):
             self._around.tell(self.name, event)
         self.course.observe(observed.samples)
         self.course.note(plan, self.fleet, time.time(), self.spec.rollout.analysis.interval)
+
+    def _new_refusal(self, plan: Plan, observed: Observed) -> list[Event]:
+        """A stable version whose own bytes are refused now: no plan moves for that, so no event of a plan tells."""
+        before, seen = self._refusal, observed.revisions.get(plan.stable)
+        failure = seen.failure if seen else None
+        self._refusal = failure if failure and failure.class_ is FailureClass.CONTENT else None
+        if self._refusal is None or self._refusal == before:
+            return []
+        version = plan.status.stable.version if plan.status.stable else ""
+        what = f"version {version}, which has served, cannot be started again: {self._refusal.message}"
+        return [Event("Warning", self._refusal.reason, what, plan.stable)]
 
     async def stop(self) -> None:
         """Drain the servers; what is remembered stays for the next start."""

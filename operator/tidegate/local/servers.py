@@ -101,6 +101,7 @@ class Server:
         self._place = place
         self._bundle = bundle
         self._process: asyncio.subprocess.Process | None = None
+        self._log_begin = 0  # of the latest life
         self._task = asyncio.create_task(self._live_on())
 
     @property
@@ -145,8 +146,8 @@ class Server:
             await asyncio.sleep(backoff(failure, self.deaths))
 
     def _tell(self, failure: Failure) -> None:
-        """Say why a server died; of bytes that are refused at the first start the plan will tell."""
-        if failure.class_ is FailureClass.ENVIRONMENT or self.deaths > 1:
+        """Say why a server died; of bytes that are refused its deployment tells, once."""
+        if failure.class_ is FailureClass.ENVIRONMENT:
             what = f"version {self.wanted.record.resolution.version}: {failure.message}"
             self._place.tell(self._place.model, Event("Warning", failure.reason, what, self.revision))
 
@@ -175,6 +176,7 @@ class Server:
     async def _start(self, bundle: Path) -> asyncio.subprocess.Process:
         if self._log.exists() and self._log.stat().st_size > LOG_LIMIT:
             self._log.replace(self._log.with_suffix(".1.log"))
+        self._log_begin = self._log.stat().st_size if self._log.exists() else 0
         self._last_words.unlink(missing_ok=True)
         extra = {variable.name: variable.value for variable in self.wanted.record.runtime.env}
         command = serve_command(self._place, self.wanted, bundle, self._last_words)
@@ -188,7 +190,7 @@ class Server:
             await asyncio.wait({watching, dying}, return_when=asyncio.FIRST_COMPLETED)
             if watching.done() and process.returncode is None:
                 return watching.result()
-            return ended(await dying, self._last_words, last_lines(self._log), in_a_row=self.deaths)
+            return ended(await dying, self._last_words, last_lines(self._log, self._log_begin), in_a_row=self.deaths)
         finally:
             for task in (watching, dying):
                 task.cancel()

@@ -96,3 +96,16 @@ def test_the_end_of_a_log_is_one_line(tmp_path: Path) -> None:
 
     assert last_lines(log) == "second | third | fourth"
     assert last_lines(tmp_path / "none") == ""
+
+
+def test_of_a_server_s_log_only_the_complaints_of_its_latest_life_are_told(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    earlier = '{"level": "error", "event": "run failed", "error": "of an earlier life"}\n'
+    log.write_text(
+        earlier
+        + '{"level": "info", "event": "ready", "model": "fraud"}\n'
+        + '{"level": "error", "event": "run failed", "error": "RuntimeError: no memory"}\n'
+        + "Segmentation fault\n"
+    )
+
+    assert last_lines(log, begin=len(earlier)) == "run failed: RuntimeError: no memory | Segmentation fault"
