@@ -50,6 +50,8 @@ def main() -> int:
     except (DemoFailed, TimeoutError, subprocess.TimeoutExpired) as error:
         print(f"\nThe demo failed: {error}", file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        return 130
     seconds = time.monotonic() - started
     return conclude(acts, problems, answered, seconds)
 

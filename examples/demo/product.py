@@ -18,6 +18,8 @@ from examples.demo.traffic import wait_until
 COMMAND_WITHIN = 300.0
 STOPPED_WITHIN = 20.0
 NAME = "digits"
+# Drains the run when the pipe on stdin closes: also after `kill -9` of the demo.
+LIFELINE = 'exec 3<&0; "$@" & child=$!; (cat <&3 >/dev/null; kill -TERM $child 2>/dev/null) & wait $child'
 
 MANIFEST = """\
 apiVersion: serving.tidegate.io/v1alpha1
@@ -92,7 +94,12 @@ class Product:
         command += ["--state", self.state, "--secret", f"s3={secret}", "--secret", f"release-key={keys}"]
         with (self.folder / "run.log").open("wb") as log:
             process = subprocess.Popen(
-                [str(part) for part in command], stdout=log, stderr=subprocess.STDOUT, env=self._environment()
+                ["/bin/sh", "-c", LIFELINE, "sh", *map(str, command)],
+                stdin=subprocess.PIPE,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                env=self._environment(),
+                start_new_session=True,
             )
             try:
                 yield process
@@ -111,13 +118,13 @@ class Product:
 
 
 def stop(process: subprocess.Popen[bytes]) -> None:
-    """SIGTERM and patience, then SIGKILL."""
-    if process.poll() is None:
-        process.send_signal(signal.SIGTERM)
+    """Let go of the lifeline and have patience, then SIGKILL for the whole session."""
+    assert process.stdin is not None
+    process.stdin.close()
     try:
         process.wait(STOPPED_WITHIN)
     except subprocess.TimeoutExpired:
-        process.kill()
+        os.killpg(process.pid, signal.SIGKILL)
         process.wait()
 
 
