@@ -79,7 +79,8 @@ class Proxy:
         self._log = log
         self._lifeline = lifeline
         self._wanted: tuple[ModelRoute, ...] = ()
-        self._known: tuple[ModelRoute, ...] = ()  # in the files: what the next update is a step from
+        self._known: tuple[ModelRoute, ...] = ()  # all that may be in effect: what the next update is a step from
+        self._in_doubt = False
         self._version = 0
         self._process: asyncio.subprocess.Process | None = None
         self._keeper: asyncio.Task[None] | None = None
@@ -130,14 +131,17 @@ class Proxy:
         """Have Envoy route by `models`; returns when it does. Raises ProxyFailed when it does not in time."""
         async with self._updating:
             self._wanted = models
-            if models == self.acknowledged:
+            if models == self.acknowledged and not self._in_doubt:
                 return
-            version = self._write_clusters(self._known, models)
+            self._in_doubt = True  # until it is taken either may be in effect: clusters of both stay
+            kept, self._known = self._known, merged(self._known, models)
+            version = self._write_clusters(kept, models)
             names = {model.cluster(backend.revision) for model in models for backend in model.backends}
             statistics = {CLUSTERS_VERSION, *(f"cluster.{name}.version_text" for name in names)}
             await self._taken(statistics, version)
             await self._taken({ROUTES_VERSION}, self._write_routes(models))
             self._known = self.acknowledged = models
+            self._in_doubt = False
             self._write_clusters((), models)
 
     async def _taken(self, statistics: set[str], version: str) -> None:
@@ -234,4 +238,4 @@ def merged(kept: tuple[ModelRoute, ...], models: tuple[ModelRoute, ...]) -> tupl
         ModelRoute(model.model, backends=tuple(b for b in model.backends if model.cluster(b.revision) not in have))
         for model in kept
     ]
-    return (*models, *left)
+    return (*models, *(model for model in left if model.backends))
