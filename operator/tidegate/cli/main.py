@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import importlib
 import sys
-from importlib.metadata import version
+from pathlib import PurePath
 
 import click
 
-from tidegate.cli.output import fail
-from tidegate.errors import TidegateError
+from tidegate.cli.output import fail, wants_json
+from tidegate.errors import Failed, TidegateError, UsageError
 
 # name -> (module, attribute, the line shown by `tidegate --help`); in the order of that page.
 COMMANDS: dict[str, tuple[str, str, str]] = {
@@ -66,7 +66,7 @@ class LazyGroup(click.Group):
 
 
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(version("tidegate"), prog_name="tidegate")
+@click.version_option(package_name="tidegate", prog_name="tidegate")
 @click.option("--debug", is_flag=True, help="Show the traceback of an error.")
 @click.pass_context
 def cli(ctx: click.Context, debug: bool) -> None:
@@ -88,27 +88,48 @@ def bug(error: Exception) -> TidegateError:
     )
 
 
+def refused_by_the_machine(error: OSError) -> TidegateError:
+    """A file, folder or socket that cannot be used: nobody's bug."""
+    where = str(error.filename) if error.filename is not None else ""
+    what = error.strerror or str(error)
+    return Failed(what, where=where, do="see to it, or name another place", reason="LocalError")
+
+
+def wrong_usage(error: click.ClickException) -> int:
+    """How the command is called rightly; in JSON where the answer was asked for in JSON."""
+    if not wants_json():
+        error.show()
+        return UsageError.exit_code
+    context = error.ctx if isinstance(error, click.UsageError) else None
+    path = context.command_path if context else "tidegate"
+    return fail(UsageError(error.format_message(), where=path, do=f"see {path} --help"))
+
+
+def called() -> str:
+    """As what this was typed: the same file is a plugin of kubectl."""
+    return "kubectl tidegate" if PurePath(sys.argv[0]).name.startswith("kubectl-") else "tidegate"
+
+
+def foreseen(error: Exception) -> TidegateError:
+    """Every error as one that has a sentence."""
+    if isinstance(error, TidegateError):
+        return error
+    return refused_by_the_machine(error) if isinstance(error, OSError) else bug(error)
+
+
 def main() -> None:
     """Run the command line; every error ends in one sentence and a documented exit code, never in a traceback."""
-    debug = "--debug" in sys.argv
     try:
-        code = cli.main(standalone_mode=False)
-    except click.exceptions.Abort:
+        code = cli.main(prog_name=called(), complete_var="_TIDEGATE_COMPLETE", standalone_mode=False)
+    except (click.exceptions.Abort, KeyboardInterrupt):
         sys.exit(130)
     except click.ClickException as error:
-        error.show()
-        sys.exit(2)
-    except TidegateError as error:
-        if debug:
-            raise
-        sys.exit(fail(error))
-    except KeyboardInterrupt:
-        sys.exit(130)
+        sys.exit(wrong_usage(error))
     except BrokenPipeError:
         sys.stderr.close()  # the reader left (`| head`): nothing to say, and nobody to say it to
         sys.exit(1)
     except Exception as error:  # the last line of defence: whoever is at the prompt gets a sentence
-        if debug:
+        if "--debug" in sys.argv:
             raise
-        sys.exit(fail(bug(error)))
+        sys.exit(fail(foreseen(error)))
     sys.exit(code if isinstance(code, int) else 0)

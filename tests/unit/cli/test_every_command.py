@@ -1,0 +1,114 @@
+"""What every command keeps to: help with an example, `-h`, errors in one sentence or as JSON, exit codes, completion."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import click
+import pytest
+
+from tidegate.cli.main import COMMANDS, cli, main
+
+Tidegate = Callable[..., tuple[int, str, str]]
+PRINTS_YAML_FOR_KUBECTL = {"crd"}
+SERVES_UNTIL_ENDED = {"run"}
+WRITES_A_PAGE = {"report"}
+
+
+@pytest.fixture
+def tidegate(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Tidegate:
+    """Runs a command line; gives its exit code, stdout and stderr."""
+
+    def run(*arguments: str) -> tuple[int, str, str]:
+        monkeypatch.setattr("sys.argv", ["tidegate", *arguments])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        said = capsys.readouterr()
+        return int(ended.value.code or 0), said.out, said.err
+
+    return run
+
+
+def parameters(name: str) -> set[str]:
+    command = cli.get_command(click.Context(cli), name)
+    assert command is not None
+    return {option for parameter in command.params for option in parameter.opts}
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_help_has_an_example_of_the_command(tidegate: Tidegate, name: str) -> None:
+    for flag in ("--help", "-h"):
+        code, said, _ = tidegate(name, flag)
+
+        assert code == 0
+        assert f"Example: tidegate {name}" in said
+
+
+@pytest.mark.parametrize("name", sorted(set(COMMANDS) - PRINTS_YAML_FOR_KUBECTL - SERVES_UNTIL_ENDED - WRITES_A_PAGE))
+def test_every_result_can_be_had_as_json_and_without_words(name: str) -> None:
+    assert {"--output", "--quiet"} <= parameters(name)
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_an_unknown_option_is_wrong_usage(tidegate: Tidegate, name: str) -> None:
+    code, said, error = tidegate(name, "--no-such-option")
+
+    assert (code, said) == (2, "")
+    assert "--no-such-option" in error
+    assert "Traceback" not in error
+
+
+def test_wrong_usage_is_json_where_json_was_asked_for(tidegate: Tidegate) -> None:
+    code, said, error = tidegate("verify", "-o", "json")
+
+    assert (code, said) == (2, "")
+    told = json.loads(error)["error"]
+    assert told == {
+        "reason": "Usage",
+        "what": "Missing argument 'REF'.",
+        "where": "tidegate verify",
+        "do": "see tidegate verify --help",
+    }
+
+
+def test_what_the_machine_refuses_is_a_sentence_and_no_bug(tidegate: Tidegate, tmp_path: Path) -> None:
+    (tmp_path / "a file").write_text("")
+
+    code, _, error = tidegate("keygen", "--private", str(tmp_path / "a file" / "key"), "-o", "json")
+
+    assert code == 1
+    assert json.loads(error)["error"]["reason"] != "Bug"
+
+
+def test_an_unforeseen_refusal_of_the_machine_names_the_place(
+    tidegate: Tidegate, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise OSError(28, "No space left on device", "/state")
+
+    monkeypatch.setattr("tidegate.cli.manifests.check", full)
+
+    code, _, error = tidegate("lint", "-f", "x.yaml")
+
+    assert code == 1
+    assert error == "error: /state: No space left on device: see to it, or name another place\n"
+
+
+def test_the_shell_can_complete_commands(tidegate: Tidegate, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("_TIDEGATE_COMPLETE", "bash_complete")
+    monkeypatch.setenv("COMP_WORDS", "tidegate pro")
+    monkeypatch.setenv("COMP_CWORD", "1")
+
+    code, said, _ = tidegate()
+
+    assert code == 0
+    assert said.split() == ["plain,promote"]
+
+
+def test_the_version_is_told(tidegate: Tidegate) -> None:
+    code, said, _ = tidegate("--version")
+
+    assert code == 0
+    assert said.startswith("tidegate, version ")
