@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -91,6 +91,10 @@ def target_options(command: F) -> F:
     ):
         command = option(command)
     return command
+
+
+def act_options(command: F) -> F:
+    return target_options(output_option(quiet_option(command)))
 
 
 def the_target(state: Path | None, name: str | None) -> Target:
@@ -189,9 +193,8 @@ def standing(target: Target) -> list[str]:
 
 @click.command()
 @click.argument("name", required=False)
-@target_options
-@output_option
-def history(name: str | None, state: Path | None, local: bool, output: str) -> None:  # noqa: ARG001
+@act_options
+def history(name: str | None, state: Path | None, local: bool, output: str, quiet: bool) -> None:  # noqa: ARG001
     """Show which versions were served, and how each ended.
 
     \b
@@ -199,13 +202,17 @@ def history(name: str | None, state: Path | None, local: bool, output: str) -> N
     """
     target = the_target(state, name)
     entries = target.memory().status.history
-    rows = [history_cells(one) for one in entries]
+    if quiet:
+        for one in entries:
+            click.echo(one.revision)
+        return
     listed = [one.model_dump(mode="json", by_alias=True, exclude_none=True) for one in entries]
-    emit(
-        {"name": target.name, "history": listed},
-        output=output,
-        table=lambda: print_table(["number", "revision", "version", "outcome", "reason", "at", "digest"], rows),
-    )
+    emit({"name": target.name, "history": listed}, output=output, table=partial(print_history, entries))
+
+
+def print_history(entries: Sequence[HistoryEntry]) -> None:
+    columns = ["number", "revision", "version", "outcome", "reason", "at", "digest"]
+    print_table(columns, [history_cells(one) for one in entries])
 
 
 def history_cells(one: HistoryEntry) -> list[object]:
@@ -227,10 +234,6 @@ def ask(verb: str, name: str | None, wish: str | None, given: dict[str, Any]) ->
     outcome = {"already": asked.already, "taken": asked.taken, "message": asked.message}
     if not quiet:
         emit(result | outcome, output=output, table=lambda: click.echo(asked.message))
-
-
-def act_options(command: F) -> F:
-    return target_options(output_option(quiet_option(command)))
 
 
 @click.command()

@@ -5,9 +5,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 
 from tidegate.api.spec import ModelDeploymentSpec
 from tidegate.api.status import ModelDeploymentStatus
+from tidegate.cli import local as cli
 from tidegate.errors import Failed, UsageError
 from tidegate.local.commands import (
     NoSuchRun,
@@ -219,3 +221,11 @@ def test_waiting_for_a_manifest_that_is_nonsense_fails_at_once(
 def test_waiting_for_a_run_that_does_not_appear_may_be_tried_again() -> None:
     with pytest.raises(NotYet, match="no run serves fraud"):
         awaited_target(None, "fraud", 0.0)
+
+
+def test_history_in_quiet_is_a_revision_per_line_the_oldest_first(target: Callable[..., Target], status: Make) -> None:
+    known = target(status("Ready", stable=STABLE, history=history("1.0", "2.0")))
+
+    shown = CliRunner().invoke(cli.history, ["fraud", "--quiet", "--state", str(known.state.folder)])
+
+    assert (shown.exit_code, shown.output) == (0, "r1\nr2\n")
