@@ -7,7 +7,7 @@ LOCK := .venv/uv/bin/uv pip compile pyproject.toml --quiet --upgrade --universal
 export PYTHONDONTWRITEBYTECODE := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-unit lint format crds docs lock bench-runtime bench-fetch bench-decisions bench-plan clean
+.PHONY: help demo test test-unit coverage lint format crds docs lock bench-runtime bench-fetch bench-decisions bench-plan clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-18s %s\n", $$1, $$2}'
@@ -23,6 +23,10 @@ test: $(READY)  ## every test that needs no root
 
 test-unit: $(READY)  ## the quick tests: pure code
 	$(BIN)/python -m pytest tests/unit -m "not slow"
+
+coverage: $(READY)  ## every branch of every decision is tested
+	$(BIN)/python -m pytest tests/unit/plan -q --cov=tidegate.plan --cov-branch --cov-report=term-missing:skip-covered \
+	    --cov-fail-under=100
 
 lint: $(READY)  ## ruff, mypy --strict, import-linter, generated files up to date
 	$(BIN)/ruff format --check .
