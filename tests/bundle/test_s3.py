@@ -14,7 +14,7 @@ import pytest
 from tests.bundle.faulty import Proxy, answering, cut_after, hanging
 
 from tidegate.bundle import transport
-from tidegate.bundle.errors import BundleError, Conflict, Denied, DigestMismatch, NotFound, TimedOut, Unreachable
+from tidegate.bundle.errors import BundleError, Conflict, Denied, DigestMismatch, NotFound, StoreTimeout, Unreachable
 from tidegate.bundle.fetch import fetch, resolve
 from tidegate.bundle.push import push
 from tidegate.bundle.retry import Retries
@@ -229,7 +229,7 @@ def test_a_store_that_never_answers_ends_in_time(
     push(bundle(files={"weights/a.bin": BIG}), f"{repository}/1", access=access)
     proxy.gate_at = 2 * 2**20
 
-    with pytest.raises(TimedOut, match=r"nothing came for 0\.5 s") as caught:
+    with pytest.raises(StoreTimeout, match=r"nothing came for 0\.5 s") as caught:
         fetch(Source(f"{repository}/1", access=through), tmp_path / "here", limits=Limits(stall=0.5))
 
     assert caught.value.exit_code == 5

@@ -2,7 +2,7 @@
 
 BundleError                       (see tidegate.errors for the rest of the tree)
  ├─ Unreachable                   the store does not answer, or breaks off       exit 5, retried
- ├─ TimedOut                      it answers, but not within the deadline         exit 5, retried
+ ├─ StoreTimeout                  it answers, but not within the deadline         exit 5, retried
  ├─ Denied                        credentials missing, wrong, or the clock is off exit 1, retried slowly
  ├─ NotFound                      no such bucket, version, manifest or file       exit 1
  ├─ Conflict                      the version is already another bundle           exit 1
@@ -37,10 +37,10 @@ class Unreachable(BundleError):
     reason = "Unreachable"
 
 
-class TimedOut(Unreachable):
+class StoreTimeout(Unreachable):
     """The store answers, but the work was not done within its deadline."""
 
-    reason = "DeadlineExceeded"
+    reason = "StoreTimeout"
 
 
 class Denied(BundleError):

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TypeVar
 
-from tidegate.bundle.errors import TimedOut, Unreachable
+from tidegate.bundle.errors import StoreTimeout, Unreachable
 
 T = TypeVar("T")
 FIRST_PAUSE = 0.2
@@ -30,9 +30,9 @@ class Deadline:
         return self.at - self.clock()
 
     def check(self, where: str) -> None:
-        """Raise TimedOut when it has passed."""
+        """Raise StoreTimeout when it has passed."""
         if self.left() <= 0:
-            raise TimedOut(
+            raise StoreTimeout(
                 f"not done within {self.seconds:g} s",
                 where=where,
                 do="the store or the network is slow: try again later",

@@ -33,7 +33,7 @@ class Access:
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What a fetch may cost; beyond it, it ends with TooLarge or TimedOut."""
+    """What a fetch may cost; beyond it, it ends with TooLarge or StoreTimeout."""
 
     bytes: int = 256 * 2**30
     files: int = 10_000

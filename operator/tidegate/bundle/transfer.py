@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from tidegate.bundle.assemble import BLOCK, Assembly
-from tidegate.bundle.errors import DigestMismatch, TimedOut, Unreachable
+from tidegate.bundle.errors import DigestMismatch, StoreTimeout, Unreachable
 from tidegate.bundle.manifest import FileEntry, Manifest
 from tidegate.bundle.reader import BundleReader
 from tidegate.bundle.retry import Retries
@@ -211,10 +211,12 @@ class Transfer:
             self._progress(here, self._manifest.total_bytes)
 
 
-def _stalled(reader: BundleReader, seconds: float) -> TimedOut:
-    return TimedOut(f"nothing came for {seconds:g} s", where=str(reader.uri), do="the store is stuck: try again later")
+def _stalled(reader: BundleReader, seconds: float) -> StoreTimeout:
+    return StoreTimeout(
+        f"nothing came for {seconds:g} s", where=str(reader.uri), do="the store is stuck: try again later"
+    )
 
 
-def _late(reader: BundleReader) -> TimedOut:
+def _late(reader: BundleReader) -> StoreTimeout:
     seconds = reader.limits.seconds
-    return TimedOut(f"not done within {seconds:g} s", where=str(reader.uri), do="allow more time, or try again")
+    return StoreTimeout(f"not done within {seconds:g} s", where=str(reader.uri), do="allow more time, or try again")

@@ -15,7 +15,7 @@ from tidegate.plan.resolving import resolving
 from tidegate.plan.situation import Situation
 from tidegate.plan.verdict import Outcome
 
-GONE = frozenset({"NotFound", "Unreachable", "Denied", "DeadlineExceeded"})
+GONE = frozenset({"NotFound", "Unreachable", "Denied", "StoreTimeout"})
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from tidegate.bundle.assemble import BLOCK
-from tidegate.bundle.errors import Conflict, DigestMismatch, DiskFull, TimedOut, TooLarge, Unreachable, UnsafeFile
+from tidegate.bundle.errors import Conflict, DigestMismatch, DiskFull, StoreTimeout, TooLarge, Unreachable, UnsafeFile
 from tidegate.bundle.fetch import Fetched, fetch, resolve
 from tidegate.bundle.retry import Deadline, Retries
 from tidegate.bundle.source import Limits, Source
@@ -158,7 +158,7 @@ def test_limits_of_bytes_and_files_are_judged_by_the_manifest(bundle: BundleMake
 
 
 def test_a_fetch_ends_at_its_deadline(bundle: BundleMaker, tmp_path: Path) -> None:
-    with pytest.raises(TimedOut, match="not done within 0 s"):
+    with pytest.raises(StoreTimeout, match="not done within 0 s"):
         fetch(Source(str(bundle(files={"weights/big.bin": BIG}))), tmp_path / "here", limits=Limits(seconds=0))
 
 
@@ -174,7 +174,7 @@ def test_a_store_that_stops_sending_is_given_up(
     monkeypatch.setattr(FileStream, "readinto", hang)
     monkeypatch.setattr(FileStore, "close", lambda self: closed.set())
 
-    with pytest.raises(TimedOut, match=r"nothing came for 0\.2 s"):
+    with pytest.raises(StoreTimeout, match=r"nothing came for 0\.2 s"):
         fetch(Source(str(bundle())), tmp_path / "here", limits=Limits(stall=0.2))
 
 
@@ -216,5 +216,5 @@ def test_no_attempt_begins_after_the_deadline() -> None:
     def fail() -> None:
         raise Unreachable("down")
 
-    with pytest.raises(TimedOut):
+    with pytest.raises(StoreTimeout):
         retries.call(fail)
