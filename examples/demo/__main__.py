@@ -77,11 +77,13 @@ def play(
         bodies = [request(row) for row in workshop.data.heldout.tolist()]
         load = Load(port, f"/v2/models/{NAME}/infer", bodies, workshop.expected(versions), RATE)
         say(f"\nVersion 1.0.0 serves on port {port}; {load.connections} connections send {RATE:.0f} digits a second.")
+        began = time.monotonic()
         with Traffic(load) as traffic:
             stage = Stage(product, traffic)
             acts = [one_act(stage, act, versions) for act in script(versions)]
             tally = traffic.tally
             wait_until(lambda: tally.answered >= LEAST, LEAST / RATE * 3, f"answering {LEAST} requests")
+        rate = tally.answered / (time.monotonic() - began)
         time.sleep(LAST_ROW)
         product.tidegate("report", NAME, "-o", FOLDER / "report.html", "--state", product.state)
         servers = served(product)
@@ -89,6 +91,7 @@ def play(
     if tally.answered < tally.sent:
         problems.append(f"{tally.sent} requests were sent and {tally.answered} answered rightly: {tally.messages}")
     say(f"\nClients counted {tally.answered:,} right answers, the servers {servers:,}; {tally.errors} errors.")
+    say(f"That is {rate:.0f} a second over all acts, from {load.connections} connections.")
     return acts, problems, tally.answered
 
 
