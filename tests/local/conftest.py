@@ -11,7 +11,8 @@ from tests.local.local_run import Clients, Local, alive, bundles, children
 
 @pytest.fixture(scope="session")
 def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return bundles(tmp_path_factory.mktemp("store"))
+    """The bundles of all tests; the cache beside them is shared too, so that only the first use of one fetches it."""
+    return bundles(tmp_path_factory.mktemp("shared") / "store")
 
 
 def ended(local: Local) -> None:

@@ -107,8 +107,12 @@ class Local:
         return self.folder / "state"
 
     @property
+    def cache(self) -> Path:
+        return self.store.parent / "cache"
+
+    @property
     def environment(self) -> dict[str, str]:
-        own = {"XDG_STATE_HOME": str(self.folder / "xdg"), "XDG_CACHE_HOME": str(self.folder / "cache")}
+        own = {"XDG_STATE_HOME": str(self.folder / "xdg"), "XDG_CACHE_HOME": str(self.cache)}
         return {**os.environ, **own, "AWS_ACCESS_KEY_ID": "of the shell", "COLUMNS": "200"}
 
     def document(self, version: str, name: str = "fraud", **spec: Any) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
     observe   servers, the proxy's split, records, commands, evidence        (this module)
     plan      tidegate.plan decides; nothing here does
-    remember  records, status and the stable marker, flushed to the disk
+    remember  records, status and the stable marker, flushed to the disk; then what happened is told
     carry out servers up, then the route, then servers down; shadow and golden samples
 
 A plan says the whole of what is wanted, so a turn that fails half-way is mended by the next one.
@@ -118,9 +118,9 @@ class Deployment:
         await self._follow_servers()
         observed = await self.observe()
         plan = decide(self.spec, self.status, observed, datetime.now(UTC))
-        self._remember(plan)
-        await self._carry_out(plan)
+        self._remember(plan)  # no await before the next line: a run that ends now has told what its status says
         self._tell(plan, observed)
+        await self._carry_out(plan)
         interval = self.spec.rollout.analysis.interval
         return min(interval, LONGEST_PAUSE, plan.look_again or interval).total_seconds()
 
@@ -213,7 +213,8 @@ class Deployment:
         for event in (*plan.events, *self._new_refusal(plan, observed)):
             self._around.tell(self.name, event)
         self.course.observe(observed.samples)
-        self.course.note(plan, self.fleet, time.time(), self.spec.rollout.analysis.interval)
+        with contextlib.suppress(OSError):  # a full disk costs rows of a report, not what the plan asks for
+            self.course.note(plan, self.fleet, time.time(), self.spec.rollout.analysis.interval)
 
     def _new_refusal(self, plan: Plan, observed: Observed) -> list[Event]:
         """A stable version whose own bytes are refused now: no plan moves for that, so no event of a plan tells."""

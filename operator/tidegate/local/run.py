@@ -239,6 +239,7 @@ class Run:
         await asyncio.gather(task, return_exceptions=True)
         assert self._front
         await self._front.remove(name)
+        deployment.fleet.stop_others(())
         await deployment.stop()
         for kept in (self._states, self._changed, self._commands):
             kept.pop(name)

@@ -31,7 +31,7 @@ DEAD_AFTER = 3  # liveness probes in a row without a good answer
 BACKOFF_SECONDS = (0.0, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 30.0)  # before the first, second, … start in a row that fails
 CONTENT_BACKOFF_SECONDS = 30.0  # the same bytes give the same answer: a plan will drop this revision first
 STEADY_SECONDS = 60.0  # ready for so long: earlier deaths are forgotten
-DRAIN_DELAY = timedelta(milliseconds=500)
+LEAVE_SECONDS = 0.5  # between the route's last request to a server and its end: Envoy's threads are told in turn
 KILL_AFTER = timedelta(seconds=2)  # beyond the grace period
 LOG_LIMIT = 4 * 1024 * 1024
 
@@ -80,7 +80,7 @@ def serve_command(place: Workplace, wanted: RevisionWanted, bundle: Path, last_w
         "max-batch-delay": milliseconds(runtime.batching.max_delay),
         "queue": runtime.queue.max_length,
         "queue-timeout": milliseconds(runtime.queue.timeout),
-        "drain-delay": milliseconds(min(DRAIN_DELAY, runtime.grace)),
+        "drain-delay": "0ms",
         "drain": milliseconds(runtime.grace),
     }
     options = [text for name, value in flags.items() for text in (f"--{name}", str(value))]
@@ -161,7 +161,7 @@ class Server:
         try:
             return await self._watch(process)
         finally:
-            grace = self.wanted.record.runtime.grace + DRAIN_DELAY + KILL_AFTER
+            grace = self.wanted.record.runtime.grace + KILL_AFTER
             await stop_child(process, grace.total_seconds())
 
     async def _start_whole(self, bundle: Path) -> asyncio.subprocess.Process:
@@ -281,11 +281,17 @@ class Fleet:
         gone = [one for one in self.servers if one.slot >= counts.get(one.revision, 0) and one.revision not in in_use]
         for server in gone:
             self.servers.remove(server)
-            task = asyncio.create_task(server.stop())
+            task = asyncio.create_task(self._let_go(server))
             self._draining.add(task)
             task.add_done_callback(self._draining.discard)
+        if gone:
+            self._place.changed()  # the route may still name their ports
+
+    async def _let_go(self, server: Server) -> None:
+        await asyncio.sleep(LEAVE_SECONDS)
+        await server.stop()
 
     async def stop(self) -> None:
-        """Drain all servers and wait for the last one."""
-        self.stop_others(())
-        await asyncio.gather(*self._draining)
+        """Drain all servers, to which nobody sends requests any more, and wait for the last one."""
+        await asyncio.gather(*(server.stop() for server in self.servers), *self._draining)
+        self.servers.clear()
