@@ -55,7 +55,7 @@ def run(manifest: Path, **given: Any) -> int:
 
     Starts the model servers and an Envoy in front, and moves traffic to a new version in the steps of the manifest.
     The file is read again whenever it changes. With --once: exit 0 promoted, 3 refused or rolled back while the stable
-    version serves, 4 not settled in time, 1 nothing serves.
+    version serves, 4 not settled in time, 1 nothing serves, 5 the same for a reason that may pass.
 
     \b
     Example: tidegate run -f modeldeployment.yaml --port 8080

@@ -123,7 +123,8 @@ def act(target: Target, verb: Verb, wish: str | None = None) -> Asked:
     if not target.running:
         raise NotRunning("the run has ended", where=str(target), do="start it again: tidegate run -f FILE")
     before = target.kept.commands().get(verb, "")
-    if verb in ONCE_PER_SUBJECT and before.partition("@")[0] == subject:
+    on_its_way = before != status.commands.get(verb)  # one that was taken up may be of an earlier try
+    if verb in ONCE_PER_SUBJECT and on_its_way and before.partition("@")[0] == subject:
         return Asked(f"already: {verb} of {subject} was asked for at {before.partition('@')[2]}", already=True)
     value = f"{subject}@{now_text()}"
     target.kept.command(verb, value)
@@ -148,12 +149,18 @@ def of_candidate(status: ModelDeploymentStatus, wish: str | None) -> str | Asked
         raise NothingToDo(
             "no version is being tried", do="see `tidegate status`; a rejected one needs `tidegate retry`"
         )
-    return f"{status.candidate.revision}/{status.rollout.step if status.rollout else 0}"
+    step = status.rollout.step if status.rollout else 0
+    if status.rollout and status.rollout.promoted_step == step:
+        return Asked(f"already: step {step} is passed as soon as it can be", already=True)
+    return f"{status.candidate.revision}/{step}"
 
 
 def of_whole_candidate(status: ModelDeploymentStatus, wish: str | None) -> str | Asked:
-    found = of_candidate(status, wish)
-    return found if isinstance(found, Asked) else found.partition("/")[0]
+    if status.candidate is None:
+        return of_candidate(status, wish)
+    if status.rollout and status.rollout.full:
+        return Asked("already: it goes to 100 % as soon as it can", already=True)
+    return status.candidate.revision
 
 
 def of_abort(status: ModelDeploymentStatus, wish: str | None) -> str | Asked:  # noqa: ARG001

@@ -15,6 +15,7 @@ class Outcome(IntEnum):
     FAILED = 1  # refused, and nothing serves
     RETURNED = 3  # refused or rolled back while the stable version serves
     UNSETTLED = 4  # not decided before --timeout
+    TEMPORARY = 5  # nothing serves for want of something that may come: a retry may help
 
 
 def holds(status: ModelDeploymentStatus, name: str) -> bool:
@@ -26,10 +27,17 @@ def outcome(status: ModelDeploymentStatus, generation: int) -> Outcome:
     if status.observed_generation != generation:
         return Outcome.UNSETTLED
     if holds(status, "Stalled"):
-        return Outcome.RETURNED if holds(status, "Ready") else Outcome.FAILED
+        return Outcome.RETURNED if holds(status, "Ready") else refused(status)
     if holds(status, "Promoted") and holds(status, "Ready"):
         return Outcome.SERVING
     return Outcome.UNSETTLED
+
+
+def refused(status: ModelDeploymentStatus) -> Outcome:
+    """Why nothing serves: the bytes, for good, or something around them."""
+    reasons = {condition.reason for condition in status.conditions if condition.type == "Stalled"}
+    classes = {known.class_ for known in status.rejected if known.reason in reasons}
+    return Outcome.TEMPORARY if classes == {"Environment"} else Outcome.FAILED
 
 
 def overall(outcomes: Iterable[Outcome]) -> Outcome:

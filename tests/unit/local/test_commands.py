@@ -99,6 +99,35 @@ def test_promote_names_the_candidate_and_its_step_and_the_same_step_is_passed_on
     trying.state.close()
 
 
+@pytest.mark.parametrize("verb", [Verb.PROMOTE, Verb.PROMOTE_FULL])
+def test_a_promote_of_an_earlier_try_does_not_stand_for_one_of_this(
+    target: Callable[..., Target], status: Make, monkeypatch: pytest.MonkeyPatch, verb: Verb
+) -> None:
+    monkeypatch.setattr("tidegate.local.commands.TAKEN_SECONDS", 0.0)
+    earlier = f"bbb/1@{AT}" if verb is Verb.PROMOTE else f"bbb@{AT}"
+    known = status(stable=STABLE, candidate=CANDIDATE, rollout={"step": 1}, commands={verb: earlier})
+    trying = target(known, running=True)
+    trying.kept.command(verb, earlier)
+
+    asked = act(trying, verb)
+
+    assert not asked.already
+    assert trying.kept.commands()[verb] != earlier
+    trying.state.close()
+
+
+@pytest.mark.parametrize(
+    ("verb", "rollout"),
+    [(Verb.PROMOTE, {"step": 1, "promotedStep": 1}), (Verb.PROMOTE_FULL, {"step": 1, "full": True})],
+)
+def test_what_was_promoted_already_is_not_promoted_twice(
+    target: Callable[..., Target], status: Make, verb: Verb, rollout: dict[str, Any]
+) -> None:
+    known = target(status(stable=STABLE, candidate=CANDIDATE, rollout=rollout))
+
+    assert act(known, verb).already
+
+
 def test_a_command_is_taken_when_the_status_holds_it(
     target: Callable[..., Target],
     status: Make,

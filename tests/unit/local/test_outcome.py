@@ -20,6 +20,14 @@ def test_rejected_with_nothing_that_serves_is_one(status: Make) -> None:
     assert outcome(status("Stalled"), 1) is Outcome.FAILED
 
 
+def test_what_may_pass_with_nothing_that_serves_is_five(status: Make) -> None:
+    rejected = {"key": "k", "class": "Environment", "reason": "Because", "at": "2026-01-01T00:00:00Z"}
+
+    assert outcome(status("Stalled", rejected=[rejected]), 1) is Outcome.TEMPORARY
+    assert outcome(status("Stalled", "Ready", rejected=[rejected]), 1) is Outcome.RETURNED
+    assert outcome(status("Stalled", rejected=[{**rejected, "class": "Content"}]), 1) is Outcome.FAILED
+
+
 def test_a_status_of_the_spec_before_says_nothing(status: Make) -> None:
     assert outcome(status("Promoted", "Ready"), 2) is Outcome.UNSETTLED
 
