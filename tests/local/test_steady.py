@@ -58,6 +58,20 @@ def test_a_manifest_that_becomes_nonsense_or_goes_away_keeps_serving(steady: Loc
     assert steady.serving("v1")
 
 
+def test_a_state_that_cannot_be_written_ends_no_run(steady: Local) -> None:
+    """A folder in the place of the file that is about to be written stands in for a full disk."""
+    in_the_way = steady.state / ".run.json.new"
+    in_the_way.mkdir()
+    steady.write_text(steady.manifest.read_text() + "# edited\n")
+    wait_until(lambda: "! what serves stays" in steady.log(), "the trouble is told")
+    assert steady.ask()[0] == 200
+
+    in_the_way.rmdir()
+    waited = steady.tidegate("wait", "fraud", "--timeout", "10s")
+    assert waited.returncode == 0, waited.stderr
+    assert steady.log().count("! what serves stays:") == 1
+
+
 def test_an_envoy_that_dies_is_back_on_the_same_port_within_a_second(steady: Local) -> None:
     (before,) = steady.envoy()
     steady.kill(before)

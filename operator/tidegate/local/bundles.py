@@ -17,7 +17,7 @@ from tidegate.bundle.cache import Cache, Lease
 from tidegate.bundle.fetch import Fetched, resolve
 from tidegate.bundle.manifest import read_bundle_dir
 from tidegate.bundle.source import Access, Source
-from tidegate.errors import TidegateError
+from tidegate.errors import TidegateError, UsageError
 from tidegate.local.failures import failure_of
 from tidegate.local.secrets import MountMissing, read_secret, secret, secret_key, texts
 from tidegate.plan.observed import Failure, Resolution, RevisionRecord
@@ -69,6 +69,11 @@ class Bundles:
         self, folder: Path, secrets: Mapping[str, Path], mounts: Mapping[str, Path], tell: Callable[[str], None]
     ) -> None:
         self._tell = tell
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            what = f"cannot hold bundles: {error.strerror or error}"
+            raise UsageError(what, where=str(folder), do="name another folder with XDG_CACHE_HOME") from None
         self._cache = Cache(folder, max_bytes=CACHE_BYTES)
         self._secrets = secrets
         self._mounts = mounts

@@ -15,12 +15,16 @@ def write_whole(path: Path, content: bytes, *, durable: bool = True, mode: int =
     beside = path.with_name(f".{path.name}.new")
     beside.unlink(missing_ok=True)
     descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(content)
-        if durable:
-            file.flush()
-            os.fsync(file.fileno())
-    beside.replace(path)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(content)
+            if durable:
+                file.flush()
+                os.fsync(file.fileno())
+        beside.replace(path)
+    except OSError:  # a full disk: half a file would only keep it full
+        beside.unlink(missing_ok=True)
+        raise
     if durable:
         flush_folder(path.parent)
 

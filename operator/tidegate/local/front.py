@@ -41,7 +41,7 @@ class Front:
         try:
             await self.proxy.publish(self.routes)
             self._problem = ""
-        except ProxyFailed as error:
+        except (ProxyFailed, OSError) as error:
             self._problem = str(error)
 
     def observed(self, model: str) -> RouteObserved:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import os
 import shutil
 import socket
@@ -60,6 +61,8 @@ def free_port(listen: Listen) -> Listen:
         try:
             probe.bind(address)
         except OSError as error:
+            if error.errno == errno.EADDRNOTAVAIL:
+                raise UsageError("this is no address of this machine", where=f"--host {listen.host}") from None
             raise PortTaken(
                 f"cannot listen: {error.strerror or error}",
                 where=where,

@@ -73,6 +73,8 @@ class Run:
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._ended = asyncio.Event()
         self._code = 0
+        self._news = False  # the manifest has changed and is not wholly taken up
+        self._trouble = ""
         self._front: Front | None = None
 
     async def main(self) -> int:
@@ -152,10 +154,10 @@ class Run:
     def _add(self, manifest: ModelDeployment) -> None:
         """Know a deployment; its turns begin when its task does."""
         name = manifest.metadata.name
-        for sentence in without_effect(manifest.spec):
-            self.narrator.line(f"  {name}: {sentence}")
         state = self.state.of(name)
         state.prepare()
+        for sentence in without_effect(manifest.spec):
+            self.narrator.line(f"  {name}: {sentence}")
         changed = self._changed[name] = asyncio.Event()
         place = Workplace(
             name, state.servers, self._lifeline, self._token, self._token_file, self.options.device, changed.set,
@@ -191,17 +193,36 @@ class Run:
         """Look after the manifest, the commands and the end, a few times per second."""
         deadline = time.monotonic() + self.options.timeout
         while not self._ended.is_set():
-            if await asyncio.to_thread(self.manifest.changed):
-                await self._reread()
-            for name, state in self._states.items():
-                if (commands := state.commands()) != self._commands[name]:
-                    self._commands[name] = commands
-                    self._changed[name].set()
+            try:
+                await self._look()
+                self._trouble = ""
+            except OSError as error:  # a full disk, say: told once and tried again
+                self._in_trouble(error)
             if self.options.once:
                 self._end_when_settled(time.monotonic() > deadline)
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(POLL_SECONDS):
                     await self._ended.wait()
+
+    async def _look(self) -> None:
+        for name, state in self._states.items():
+            if (commands := state.commands()) != self._commands[name]:
+                self._commands[name] = commands
+                self._changed[name].set()
+        if await asyncio.to_thread(self.manifest.changed):
+            self._news = True
+            problem = self.manifest.problem
+            told = f"! the manifest is not used, what serves stays: {problem}" if problem else ""
+            self.narrator.line(told or f"  {self.manifest.path} was read again")
+        if self._news:
+            await self._reread()
+            self._news = False
+
+    def _in_trouble(self, error: OSError) -> None:
+        trouble = f"{error.strerror or error}: {error.filename or self.state.folder}"
+        if trouble != self._trouble:
+            self._trouble = trouble
+            self.narrator.line(f"! what serves stays: {trouble}")
 
     def _end_when_settled(self, overdue: bool) -> None:
         found = [outcome(one.status, one.generation) for one in self.deployments.values()]
@@ -213,12 +234,9 @@ class Run:
         self._ended.set()
 
     async def _reread(self) -> None:
-        """Take what the manifest says now; nonsense changes nothing of what serves."""
+        """Take what the manifest says now; nonsense changes nothing of what serves. Done twice it does no more."""
         if self.manifest.problem:
-            self.narrator.line(f"! the manifest is not used, what serves stays: {self.manifest.problem}")
-            self._write_run(pid=os.getpid())
-            return
-        self.narrator.line(f"  {self.manifest.path} was read again")
+            return self._write_run(pid=os.getpid())
         wanted = {one.metadata.name: one for one in self.manifest.deployments}
         for name in set(self.deployments) - set(wanted):
             await self._remove(name)
@@ -228,7 +246,7 @@ class Run:
             else:
                 self._add(manifest)
                 self._tasks[name] = asyncio.create_task(self.deployments[name].serve())
-        self._write_run(pid=os.getpid())
+        return self._write_run(pid=os.getpid())
 
     async def _remove(self, name: str) -> None:
         """A deployment that is no longer in the file: its route goes, then its servers drain."""
@@ -264,7 +282,8 @@ class Run:
         await asyncio.gather(*self._tasks.values(), return_exceptions=True)
         await proxy.stop(DRAIN_SECONDS)
         await asyncio.gather(*(deployment.stop() for deployment in self.deployments.values()))
-        self._write_run(pid=None)
+        with contextlib.suppress(OSError):  # without it the lock alone says that the run has ended
+            self._write_run(pid=None)
         self.narrator.stop()
         self._lifeline.close()
         self.state.close()

@@ -11,6 +11,7 @@ from tests.runtime.small_bundles import linear, linear_samples, write_bundle
 
 from tidegate.api.bundle import BundleSource
 from tidegate.api.runtime import Runtime
+from tidegate.errors import UsageError
 from tidegate.local.bundles import Bundles, aside
 from tidegate.plan.observed import Failure, FailureClass, Resolution, RevisionRecord
 from tidegate.plan.wanted import ResolveWanted
@@ -82,3 +83,10 @@ def test_a_revision_whose_bytes_the_cache_has_lost_is_fetched_again(bundles: Bun
     found = asyncio.run(bundles.local(record, None))
 
     assert (found / "bundle.yaml").exists()
+
+
+def test_a_cache_that_is_no_folder_is_named(tmp_path: Path) -> None:
+    (tmp_path / "cache").write_text("")
+
+    with pytest.raises(UsageError, match=r"cache: cannot hold bundles: .*XDG_CACHE_HOME"):
+        Bundles(tmp_path / "cache", {}, {}, lambda line: None)

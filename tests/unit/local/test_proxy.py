@@ -11,10 +11,11 @@ from typing import Any
 
 import pytest
 
+from tidegate.errors import UsageError
 from tidegate.local import proxy as module
 from tidegate.local.calls import Answer, NoAnswer
 from tidegate.local.children import Lifeline
-from tidegate.local.proxy import Proxy, ProxyFailed
+from tidegate.local.proxy import Proxy, ProxyFailed, free_port
 from tidegate.local.routes import Backend, Listen, ModelRoute
 
 BEFORE = (ModelRoute("fraud", weights={"aaa": 100}, backends=(Backend("aaa", "1.0", (7001,)),)),)
@@ -94,3 +95,8 @@ def test_clusters_of_an_update_that_may_be_in_effect_stay_until_another_is(proxy
 
     assert "fraud/aaa" in clusters(proxy)
     assert "fraud/bbb" in clusters(proxy)
+
+
+def test_an_address_of_another_machine_is_named_as_such() -> None:
+    with pytest.raises(UsageError, match="this is no address of this machine"):
+        free_port(Listen("203.0.113.5", 0))

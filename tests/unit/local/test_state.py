@@ -9,6 +9,7 @@ from tidegate.api.runtime import Runtime
 from tidegate.api.spec import ModelDeploymentSpec
 from tidegate.api.status import ModelDeploymentStatus
 from tidegate.bundle.manifest import Interface, TensorSpec
+from tidegate.local.files import write_whole
 from tidegate.local.state import AlreadyRunning, DeploymentState, State, default_state, known_states
 from tidegate.plan.observed import Resolution, RevisionRecord
 
@@ -98,3 +99,12 @@ def test_commands_are_kept_by_verb_and_the_last_one_counts(kept: DeploymentState
     kept.command("pause", "aaa@2026-01-01T00:00:02Z")
 
     assert kept.commands() == {"promote": "aaa/2@2026-01-01T00:00:01Z", "pause": "aaa@2026-01-01T00:00:02Z"}
+
+
+def test_a_file_that_cannot_be_replaced_leaves_no_half_one_behind(tmp_path: Path) -> None:
+    (tmp_path / "run.json").mkdir()
+
+    with pytest.raises(OSError, match="directory"):
+        write_whole(tmp_path / "run.json", b"{}")
+
+    assert [path.name for path in tmp_path.iterdir()] == ["run.json"]
