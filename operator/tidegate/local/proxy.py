@@ -32,6 +32,7 @@ TAKE_SECONDS = 5.0
 POLL_SECONDS = 0.01
 RESTART_SECONDS = (0.0, 0.1, 0.2, 0.5)  # before the first, second, … restart in a row; the last one repeats
 HEALTHY_SECONDS = 10.0
+GOODBYE_SECONDS = 0.5  # for clients that keep connections: their next answer says that it was the last
 LOG_LIMIT = 4 * 1024 * 1024
 ROUTES_VERSION = f"http.{envoy.STAT_PREFIX}.rds.{envoy.ROUTES}.version_text"
 CLUSTERS_VERSION = "cluster_manager.cds.version_text"
@@ -208,8 +209,8 @@ class Proxy:
                 self.restarts += 1
                 on_restart()
 
-    async def requests_in_flight(self) -> int:
-        name = f"http.{envoy.STAT_PREFIX}.downstream_rq_active"
+    async def _clients(self, what: str) -> int:
+        name = f"http.{envoy.STAT_PREFIX}.downstream_{what}_active"
         answer = await call(self._admin, "GET", f"/stats?filter=^{name}$")
         count = answer.body.decode().rpartition(": ")[2].strip()
         return int(count) if count.isdigit() else 0
@@ -226,11 +227,15 @@ class Proxy:
 
     async def _drain(self, patience: float) -> None:
         await call(self._admin, "POST", "/healthcheck/fail")  # answers now say `Connection: close`
-        await call(self._admin, "POST", "/drain_listeners?graceful&skip_exit")
-        deadline = time.monotonic() + patience
-        while time.monotonic() < deadline:
-            if not await self.requests_in_flight():
-                return
+        await self._until_none("cx", GOODBYE_SECONDS)
+        await call(self._admin, "POST", "/drain_listeners")  # new clients are refused
+        await self._until_none("rq", patience)
+        await self._until_none("cx", GOODBYE_SECONDS)
+
+    async def _until_none(self, what: str, seconds: float) -> None:
+        """Wait until clients have no connections (`cx`) or requests (`rq`) any more, or the time is over."""
+        deadline = time.monotonic() + seconds
+        while await self._clients(what) and time.monotonic() < deadline:
             await asyncio.sleep(POLL_SECONDS)
 
 

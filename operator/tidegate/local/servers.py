@@ -158,11 +158,13 @@ class Server:
             self._process = process = await self._start_whole(bundle)
         except (TidegateError, OSError) as error:
             return failure_of(error)
+        patience = self.wanted.record.runtime.grace + KILL_AFTER
         try:
-            return await self._watch(process)
+            failure = await self._watch(process)
+            patience = KILL_AFTER  # it is dead, or answers nobody
         finally:
-            grace = self.wanted.record.runtime.grace + KILL_AFTER
-            await stop_child(process, grace.total_seconds())
+            await stop_child(process, patience.total_seconds())
+        return failure
 
     async def _start_whole(self, bundle: Path) -> asyncio.subprocess.Process:
         """Start a process; a cancellation waits until it is there, so that it does not outlive its slot."""
