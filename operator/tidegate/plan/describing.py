@@ -6,6 +6,7 @@ from tidegate.api.status import RevisionStatus
 from tidegate.plan.conditions import rejection
 from tidegate.plan.evidence import share_observed
 from tidegate.plan.phases import Settled
+from tidegate.plan.replicas import FULL
 from tidegate.plan.situation import Situation
 
 
@@ -19,7 +20,7 @@ def describe(s: Situation) -> Situation:
     return s.remember(
         observed_generation=s.observed.generation,
         phase=_phase(s),
-        stable=_seen(s, stable, None if share is None else 100 - share) if stable else None,
+        stable=_seen(s, stable.model_copy(update={"weight": FULL - s.trial.weight}), _rest(share)) if stable else None,
         candidate=_seen(s, candidate, share) if candidate else None,
         url=s.observed.route.url[:320],
     )
@@ -35,6 +36,10 @@ def _seen(s: Situation, version: RevisionStatus, share: float | None) -> Revisio
             "realised_weight": share,
         }
     )
+
+
+def _rest(share: float | None) -> float | None:
+    return None if share is None else round(FULL - share, 1)
 
 
 def _candidate_share(s: Situation) -> float | None:

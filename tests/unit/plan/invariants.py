@@ -62,10 +62,10 @@ def _never_three(made: Plan) -> None:
     running = [w for w in made.revisions if w.max_replicas]
     with_weight = [name for name, weight in made.weights.items() if weight]
     assert len(running) <= 2 + len(with_weight)
-    named = {made.status.stable, made.status.candidate}
+    versions = [made.status.stable, made.status.candidate]
     if made.status.rollout is not None:
-        named.add(made.status.rollout.previous)
-    assert len([version for version in named if version is not None]) <= 2
+        versions.append(made.status.rollout.previous)
+    assert len({version.revision for version in versions if version is not None}) <= 2
 
 
 def _nothing_with_weight_is_stopped(before: Observed, made: Plan) -> None:

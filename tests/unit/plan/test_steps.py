@@ -24,6 +24,16 @@ def test_a_new_version_goes_through_its_steps_to_promotion(scenario: Scenario) -
     assert story.told("Promoted") == 2
 
 
+def test_the_status_shows_weights_that_sum_to_a_hundred(scenario: Scenario) -> None:
+    story = scenario(steps=[10, 50]).serving("v1")
+
+    story.apply("v2").until_weight(10)
+
+    assert story.status.stable is not None
+    assert story.status.candidate is not None
+    assert (story.status.stable.weight, story.status.candidate.weight) == (90, 10)
+
+
 def test_the_old_version_stays_warm_for_the_scale_down_delay(scenario: Scenario) -> None:
     story = scenario(steps=[50], rollout={"scaleDownDelay": "5m"}).serving("v1")
     story.apply("v2").until_phase("Watching")
