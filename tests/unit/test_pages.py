@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tidegate.api.load import Checked, check_text
-from tidegate.cli.main import COMMANDS
+from tidegate.cli.group import COMMANDS
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")])

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import click
 import pytest
 
-from tidegate.cli.main import COMMANDS, cli, main
+from tidegate.cli.group import COMMANDS, cli
+from tidegate.cli.main import main
 
 Tidegate = Callable[..., tuple[int, str, str]]
 PRINTS_YAML_FOR_KUBECTL = {"crd"}
@@ -112,3 +115,17 @@ def test_the_version_is_told(tidegate: Tidegate) -> None:
 
     assert code == 0
     assert said.startswith("tidegate, version ")
+
+
+def test_ctrl_c_while_a_command_is_loaded_ends_without_a_word() -> None:
+    code = (
+        "import os, signal\n"
+        "from tidegate.cli.interrupts import ends_at_once\n"
+        "with ends_at_once():\n"
+        "    os.kill(os.getpid(), signal.SIGINT)\n"
+        "    for _ in range(10**9): pass\n"
+    )
+
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, timeout=60, check=False)
+
+    assert (ended.returncode, ended.stdout, ended.stderr) == (130, b"", b"")
