@@ -72,6 +72,18 @@ def test_a_state_that_cannot_be_written_ends_no_run(steady: Local) -> None:
     assert steady.log().count("! what serves stays:") == 1
 
 
+def test_a_state_that_is_removed_is_written_again(steady: Local) -> None:
+    (before,) = steady.servers("v1")
+    shutil.rmtree(steady.state)
+    wait_until(lambda: steady.serving("v1"), "the status is there again")
+    steady.kill(before)
+    wait_until(lambda: steady.replaced("v1", before), "a new server")
+    wait_until(steady.ready, "it serves")
+
+    assert "has been removed" in steady.log()
+    assert steady.once().returncode == 1  # the lock is held, too
+
+
 def test_an_envoy_that_dies_is_back_on_the_same_port_within_a_second(steady: Local) -> None:
     (before,) = steady.envoy()
     steady.kill(before)

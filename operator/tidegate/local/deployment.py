@@ -84,6 +84,13 @@ class Deployment:
                 self._around.state.save(self.generation, spec, self.status)
             self._around.changed.set()
 
+    def remember_again(self) -> None:
+        """Write what is known once more: what was written is gone."""
+        for record in self._records.values():
+            self._around.state.save_record(record)
+        self._around.state.save(self.generation, self.spec, self.status)
+        self._around.changed.set()
+
     async def serve(self) -> None:
         """Turn after turn until cancelled."""
         while True:

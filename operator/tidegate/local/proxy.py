@@ -235,7 +235,9 @@ class Proxy:
     async def _until_none(self, what: str, seconds: float) -> None:
         """Wait until clients have no connections (`cx`) or requests (`rq`) any more, or the time is over."""
         deadline = time.monotonic() + seconds
-        while await self._clients(what) and time.monotonic() < deadline:
+        while time.monotonic() < deadline:
+            if not await self._clients(what):
+                return
             await asyncio.sleep(POLL_SECONDS)
 
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from tidegate.api.spec import ModelDeployment
-from tidegate.errors import UsageError
+from tidegate.errors import TidegateError, UsageError
 from tidegate.local.bundles import Bundles
 from tidegate.local.children import Lifeline
 from tidegate.local.deployment import Deployment, Surroundings
@@ -196,7 +196,7 @@ class Run:
             try:
                 await self._look()
                 self._trouble = ""
-            except OSError as error:  # a full disk, say: told once and tried again
+            except (OSError, TidegateError) as error:  # a full disk, say: told once and tried again
                 self._in_trouble(error)
             if self.options.once:
                 self._end_when_settled(time.monotonic() > deadline)
@@ -204,7 +204,20 @@ class Run:
                 async with asyncio.timeout(POLL_SECONDS):
                     await self._ended.wait()
 
+    def _remember_again(self) -> None:
+        """Somebody has removed the state: what is known goes on."""
+        self.narrator.line(f"! {self.state.folder} has been removed: it is written again")
+        self.state.close()
+        self.state.open()
+        for name, state in self._states.items():
+            state.prepare()
+            self.deployments[name].remember_again()
+        self._write_run(pid=os.getpid())
+        write_whole(self._token_file, self._token.encode(), mode=0o600)
+
     async def _look(self) -> None:
+        if not self._token_file.exists():
+            self._remember_again()
         for name, state in self._states.items():
             if (commands := state.commands()) != self._commands[name]:
                 self._commands[name] = commands
@@ -218,8 +231,8 @@ class Run:
             await self._reread()
             self._news = False
 
-    def _in_trouble(self, error: OSError) -> None:
-        trouble = f"{error.strerror or error}: {error.filename or self.state.folder}"
+    def _in_trouble(self, error: OSError | TidegateError) -> None:
+        trouble = str(error)
         if trouble != self._trouble:
             self._trouble = trouble
             self.narrator.line(f"! what serves stays: {trouble}")
