@@ -74,26 +74,32 @@ def test_while_a_store_keeps_it_waiting(
     assert [path for path in kept if b"never shown" in path.read_bytes()] == []
 
 
-@SIGNALS
+def starting(local: Local) -> bool:
+    return bool(local.pids("tidegate_runtime"))
+
+
+def proving(local: Local) -> bool:
+    return bool(local.rollout("phase") == "Proving")
+
+
 @pytest.mark.parametrize(
-    ("what", "before", "now"),
+    ("now", "number"),
     [
-        ("its first server starts", None, lambda local: local.pids("tidegate_runtime")),
-        ("a candidate proves itself", "v1", lambda local: local.rollout("phase") == "Proving"),
+        (starting, signal.SIGINT),
+        (starting, signal.SIGKILL),
+        (proving, signal.SIGTERM),
+        (proving, signal.SIGKILL),
     ],
-    ids=["first", "candidate"],
 )
-def test_while_a_server_starts(
-    local: Local, number: signal.Signals, what: str, before: str | None, now: Callable[[Local], bool]
-) -> None:
-    if before:
-        local.write(before)
+def test_while_a_server_starts(local: Local, now: Callable[[Local], bool], number: signal.Signals) -> None:
+    if now is proving:
+        local.write("v1")
         local.start()
         local.write("v2", rollout={"steps": []})
     else:
         local.write("v2")
         local.spawn()
-    local.until(lambda: now(local), what)
+    local.until(lambda: now(local), now.__name__)
 
     ends(local, number)
 
