@@ -29,7 +29,7 @@ MOST_CONNECTIONS = 50_000
 NEVER = 1_000_000  # circuit breakers: the servers' own queues say 429, Envoy's default of 1,024 would say 503
 RETRY: Document = {
     "retry_on": "connect-failure,refused-stream,reset-before-request",
-    "num_retries": 6,
+    "num_retries": 10,  # with the pauses 3.6 s on average: a server that died is back by then
     "retry_back_off": {"base_interval": "0.05s", "max_interval": "1s"},
     "host_selection_retry_max_attempts": 3,
     "retry_host_predicate": [
