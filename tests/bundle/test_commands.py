@@ -132,4 +132,5 @@ def test_a_killed_pull_goes_on_inside_its_file(
 
     assert second.returncode == 0, second.stderr
     assert verify_dir(tmp_path / "here")
-    assert proxy.sent < len(BIG) * 1.25  # at most what lay in the sockets is sent twice
+    # Beginning anew would send half of it twice; what lay in the sockets, several MiB on a busy machine, may be.
+    assert proxy.sent < len(BIG) * 1.4

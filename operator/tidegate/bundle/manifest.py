@@ -196,7 +196,7 @@ def parse_manifest(content: bytes, *, where: str = MANIFEST_NAME) -> Manifest:
 
 def read_bundle_dir(path: Path) -> BundleDir:
     """Read the manifest of a bundle directory."""
-    raw = read_plain_file(path / MANIFEST_NAME, limit=MAX_MANIFEST_BYTES)
+    raw = read_plain_file(path / MANIFEST_NAME, limit=MAX_MANIFEST_BYTES, absent="name a bundle's directory or address")
     return BundleDir(path, parse_manifest(raw, where=str(path / MANIFEST_NAME)), digest_of(raw), raw)
 
 

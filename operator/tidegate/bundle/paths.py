@@ -37,12 +37,12 @@ def check_paths(paths: list[str]) -> None:
         raise UnsafeFile(f"'{min(both)}' is both a file and a folder", where=MANIFEST_NAME)
 
 
-def read_plain_file(path: Path, *, limit: int) -> bytes:
-    """The bytes of a regular file that is no link, when it holds at most `limit` of them."""
+def read_plain_file(path: Path, *, limit: int, absent: str = "check the path") -> bytes:
+    """The bytes of a regular file that is no link, when it holds at most `limit`; `absent`: what to do without it."""
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
     except (FileNotFoundError, NotADirectoryError):
-        raise NotFound("no such file", where=str(path)) from None
+        raise NotFound("no such file", where=str(path), do=absent) from None
     except OSError as error:
         raise UnsafeFile(f"cannot be opened as a plain file: {error.strerror}", where=str(path)) from None
     with os.fdopen(descriptor, "rb") as file:

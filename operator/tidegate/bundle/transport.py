@@ -159,7 +159,9 @@ def _clear_errors(origin: Origin) -> Iterator[None]:
     except (OSError, http.client.HTTPException, ValueError, AttributeError) as error:
         # ValueError, AttributeError: http.client's own words for a connection that was closed under a reader.
         reason = str(error) or type(error).__name__
-        raise Unreachable(f"the connection failed: {reason[:200]}", where=str(origin)) from None
+        raise Unreachable(
+            f"the connection failed: {reason[:200]}", where=str(origin), do="check the address and that the store runs"
+        ) from None
 
 
 def tls_context(ca: str) -> ssl.SSLContext:

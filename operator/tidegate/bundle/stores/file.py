@@ -52,7 +52,7 @@ class FileStore:
         try:
             descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
         except (FileNotFoundError, NotADirectoryError):
-            raise NotFound("no such file", where=path) from None
+            raise NotFound("no such file", where=path, do="check the address and the version") from None
         except PermissionError:
             raise Denied("may not be read", where=path, do="check its owner and mode") from None
         except OSError as error:
