@@ -2,7 +2,7 @@
 
 Both read the same object from the same server into a new file, in turns, each as a process of its own.  Also
 measured: memory of the fetching process, what a fetch that was killed half way sends again, and a hit in the cache.
-Writes build/bench/fetch.json.
+Writes build/bench/fetch.json and the plot beside it.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import boto3
+from benchmarks.plot import bars
 from examples.demo.s3 import S3Server, s3_server
 
 from tidegate.bundle.assemble import BLOCK
@@ -69,7 +70,16 @@ def main() -> None:
     finally:
         shutil.rmtree(work, ignore_errors=True)
     (OUT / "fetch.json").write_text(json.dumps(results, indent=2) + "\n")
+    (OUT / "fetch.svg").write_text(plot(results["rounds"]))
     print(json.dumps({key: value for key, value in results.items() if key != "rounds"}, indent=2))
+
+
+def plot(rounds: list[dict[str, float]]) -> str:
+    """Seconds of each round, one under the other."""
+    groups = {
+        f"round {number}": {"s5cmd cp": row["s5cmd"], "verified": row["fetch"]} for number, row in enumerate(rounds, 1)
+    }
+    return bars("Seconds to fetch 1 GiB (s5cmd verifies nothing)", groups, ["s5cmd cp", "verified"])
 
 
 def published(work: Path, server: S3Server) -> Bench:
