@@ -14,7 +14,7 @@ from pathlib import Path
 
 from tests.unit.plan.conftest import Story
 
-from tidegate.plan.evidence import PodSample
+from tidegate.plan.evidence import EDGES, PodSample
 from tidegate.plan.observed import Observed
 from tidegate.plan.plan import plan
 
@@ -27,7 +27,10 @@ def at_rest() -> Story:
 
 
 def in_mid_rollout() -> Story:
-    return Story(steps=[(10, "10m")]).serving("v1").apply("v2").until_weight(10).runs("3m")
+    checks = {"maxErrorRate": 0.01, "maxLatency": {"p99": "80ms"}}
+    return (
+        Story(steps=[(10, "10m")], rollout={"analysis": checks}).serving("v1").apply("v2").until_weight(10).runs("3m")
+    )
 
 
 def watching() -> Story:
@@ -37,9 +40,26 @@ def watching() -> Story:
 def many(observed: Observed) -> Observed:
     """The same with 32 servers of each version."""
     samples: list[PodSample] = []
-    for sample in observed.samples:
+    for sample in measured(observed).samples:
         samples += [replace(sample, instance=f"{sample.instance}-{number}") for number in range(SERVERS // 2)]
     return replace(observed, samples=tuple(samples))
+
+
+def measured(observed: Observed) -> Observed:
+    """The same with latency histograms as servers send them; the stories of the tests have none."""
+    counts, squares = (*(100 * (edge < 0.06) for edge in EDGES), 0), (0.0,) * len(EDGES)
+    return replace(
+        observed,
+        samples=tuple(
+            replace(
+                sample,
+                requests=replace(
+                    sample.requests, latency_counts=counts, latency_squares=squares, latency_squares10=squares
+                ),
+            )
+            for sample in observed.samples
+        ),
+    )
 
 
 def milliseconds(story: Story, observed: Observed) -> float:
@@ -57,8 +77,8 @@ def main() -> None:
     rollout = in_mid_rollout()
     rows = {
         "at rest": milliseconds(story := at_rest(), story.world.observed()),
-        "in mid-rollout": milliseconds(rollout, rollout.world.observed()),
-        "watching": milliseconds(story := watching(), story.world.observed()),
+        "in mid-rollout": milliseconds(rollout, measured(rollout.world.observed())),
+        "watching": milliseconds(story := watching(), measured(story.world.observed())),
         f"in mid-rollout, {SERVERS} servers": milliseconds(rollout, many(rollout.world.observed())),
     }
     for name, figure in rows.items():

@@ -13,8 +13,6 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from tidegate.api.evidence import (
-    MAX_INSTANCES,
-    MAX_REMEMBERED,
     Baseline,
     Block,
     Evidence,
@@ -24,16 +22,16 @@ from tidegate.api.evidence import (
     Tally,
 )
 from tidegate.api.rollout import Analysis
+from tidegate.plan.baselines import Rise, absent, baseline_of, start_of, watched
 from tidegate.plan.intervals import both, closed, combined, with_segment
-from tidegate.plan.samples import EDGES, PodSample, Traffic, latency_quantile, parse_sample
+from tidegate.plan.samples import EDGES, PodSample, Traffic, latency_quantile, latency_quantiles, parse_sample
 from tidegate.plan.signals import INCREASE, counters_of, edge_above, edges_of, signals_of
 
 __all__ = [
     "EDGES", "PodSample", "Reading", "Start", "Traffic", "accumulate", "begin", "fits", "latency_quantile",
+    "latency_quantiles",
     "parse_sample", "share_observed", "watch",
 ]  # fmt: skip
-
-FORGET_SECONDS = 600.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,10 +60,6 @@ class Start:
     now: datetime
 
 
-def _fell(now: Baseline, before: Baseline) -> bool:
-    return now.requests < before.requests or any(x < y for x, y in zip(now.bad, before.bad, strict=False))
-
-
 def begin(analysis: Analysis, start: Start) -> Evidence:
     """Empty evidence at the start of a rollout, with the latency limits fixed from what the stable version did."""
     stable = [sample for sample in start.samples if sample.revision == start.stable_revision]
@@ -87,8 +81,7 @@ def begin(analysis: Analysis, start: Start) -> Evidence:
     before = Tally()
     for sample in stable:
         before = combined(before, counters_of(sample, empty, edges))
-    watched = _watched(empty, start.samples)
-    first = tuple(_baseline(sample, counters_of(sample, empty, edges), analysis.warmup) for sample in watched)
+    first = tuple(baseline_of(sample, empty, edges, analysis.warmup) for sample in watched(empty, start.samples))
     return empty.model_copy(update={"before": before, "baselines": first})
 
 
@@ -141,91 +134,30 @@ def accumulate(evidence: Evidence, reading: Reading) -> Evidence:
     """`evidence` with what the servers counted since the last reading; an interval that is over is closed."""
     edges = edges_of(evidence)
     known = {baseline.instance: baseline for baseline in evidence.baselines}
-    brought, synthetic = Interval(), evidence.synthetic
+    stable, candidate = Rise(len(evidence.signals)), Rise(len(evidence.signals))
     baselines: dict[str, Baseline] = {}
-    for sample in _watched(evidence, reading.samples):
-        new = _baseline(sample, counters_of(sample, evidence, edges), reading.warmup)
-        delta, golden = _since(known.get(sample.instance), new, evidence, sample.start_time)
-        who = "stable" if sample.revision == evidence.stable_revision else "candidate"
-        brought = brought.model_copy(update={who: combined(getattr(brought, who), delta)})
-        synthetic = _golden(synthetic, golden, who)
+    for sample in watched(evidence, reading.samples):
+        new = baseline_of(sample, evidence, edges, reading.warmup)
+        if start := start_of(known.get(sample.instance), new, evidence, sample.start_time):
+            (stable if sample.revision == evidence.stable_revision else candidate).add(new, start)
         baselines[sample.instance] = new
+    brought = Interval(stable=stable.tally(), candidate=candidate.tally())
     added = {
-        "baselines": (*baselines.values(), *_absent(evidence, baselines, reading.now)),
+        "baselines": (*baselines.values(), *absent(evidence, baselines, reading.now)),
         "open": both(evidence.open, brought),
         "segments": with_segment(evidence.segments, reading.share, brought),
         "step": _step(evidence.step, reading.step, brought),
-        "synthetic": synthetic,
+        "synthetic": _golden(evidence.synthetic, stable, candidate),
     }
     return closed(evidence.model_copy(update=added), reading.interval, reading.now)
 
 
-def _watched(evidence: Evidence, samples: Sequence[PodSample]) -> list[PodSample]:
-    """The servers that are counted: all of both versions, or a sample that stays the same while they live."""
-    room = _room(evidence)
-    known = {baseline.instance for baseline in evidence.baselines}
-    ordered = sorted(samples, key=lambda sample: (sample.instance not in known, sample.instance))
-    stable = [sample for sample in ordered if sample.revision == evidence.stable_revision]
-    candidate = [sample for sample in ordered if sample.revision == evidence.candidate_revision]
-    candidate = candidate[: max(room // 2, room - len(stable))]
-    return stable[: room - len(candidate)] + candidate
-
-
-def _room(evidence: Evidence) -> int:
-    return min(MAX_INSTANCES, MAX_REMEMBERED // len(evidence.signals))
-
-
-def _absent(evidence: Evidence, present: dict[str, Baseline], now: datetime) -> list[Baseline]:
-    """Servers that did not answer: their counts since the last reading come when they do."""
-    since = now.timestamp() - FORGET_SECONDS
-    absent = [b for b in evidence.baselines if b.instance not in present and b.until >= since]
-    return absent[: _room(evidence) - len(present)]
-
-
-def _baseline(sample: PodSample, counted: Tally, warmup: timedelta) -> Baseline:
-    return Baseline(
-        instance=sample.instance,
-        until=sample.until,
-        warm=sample.until >= sample.start_time + warmup.total_seconds(),
-        requests=counted.requests,
-        bins=counted.bins,
-        compared=counted.compared,
-        compared_bins=counted.compared_bins,
-        bad=counted.bad,
-        squares=counted.squares,
-        synthetic=(sample.synthetic.n, sample.synthetic.errors.bad),
-    )
-
-
-def _since(old: Baseline | None, new: Baseline, evidence: Evidence, started: float) -> tuple[Tally, tuple[int, int]]:
-    """What one server counted since its baseline, and its golden samples; nothing before its warm-up is over."""
-    if old is None and new.warm and started >= evidence.started_at.timestamp():
-        old = Baseline(instance=new.instance, until=started)  # it has no warm-up: all of it counts
-    if old is None or not old.warm:
-        return Tally(), (0, 0)
-    if _fell(new, old) or new.synthetic[0] < old.synthetic[0]:
-        return _tally(new), new.synthetic
-    golden = (new.synthetic[0] - old.synthetic[0], max(0, new.synthetic[1] - old.synthetic[1]))
-    return combined(_tally(new), _tally(old), -1), golden
-
-
-def _tally(baseline: Baseline) -> Tally:
-    return Tally(
-        requests=baseline.requests,
-        bins=baseline.bins,
-        compared=baseline.compared,
-        compared_bins=baseline.compared_bins,
-        bad=baseline.bad,
-        squares=baseline.squares,
-    )
-
-
-def _golden(seen: Synthetic, new: tuple[int, int], who: str) -> Synthetic:
-    if not new[0]:
-        return seen
-    answered, bad = f"{who}_requests", f"{who}_bad"
-    return seen.model_copy(
-        update={answered: getattr(seen, answered) + new[0], bad: getattr(seen, bad) + new[1]},
+def _golden(seen: Synthetic, stable: Rise, candidate: Rise) -> Synthetic:
+    return Synthetic(
+        stable_requests=seen.stable_requests + stable.golden,
+        stable_bad=seen.stable_bad + stable.golden_bad,
+        candidate_requests=seen.candidate_requests + candidate.golden,
+        candidate_bad=seen.candidate_bad + candidate.golden_bad,
     )
 
 

@@ -10,7 +10,7 @@ from dataclasses import replace
 from tidegate.api.evidence import Evidence, Tally
 from tidegate.api.rollout import Analysis
 from tidegate.api.status import CheckStatus, Measurement, Measurements
-from tidegate.plan.evidence import Reading, Start, accumulate, begin, fits, latency_quantile
+from tidegate.plan.evidence import Reading, Start, accumulate, begin, fits, latency_quantiles
 from tidegate.plan.phases import ACTIVE, Phase
 from tidegate.plan.situation import Situation
 from tidegate.plan.texts import sentence
@@ -104,12 +104,13 @@ def _measurements(s: Situation, evidence: Evidence) -> Measurements:
 
 def _figures(s: Situation, revision: str, totals: Tally, last: Tally | None) -> Measurement:
     samples = [sample for sample in s.observed.samples if sample.revision == revision]
+    p50, p99 = latency_quantiles(samples, (0.5, 0.99))
     return Measurement(
         requests=totals.requests,
         rps=last.requests / _analysis(s).interval.total_seconds() if last else None,
         error_rate=_share_of(totals.bad[:1], totals.requests),
-        p50_ms=_milliseconds(latency_quantile(samples, 0.5)),
-        p99_ms=_milliseconds(latency_quantile(samples, 0.99)),
+        p50_ms=_milliseconds(p50),
+        p99_ms=_milliseconds(p99),
         divergence=_share_of(_top1(s, totals), totals.compared),
     )
 

@@ -80,10 +80,17 @@ class PodSample:
 
 def latency_quantile(samples: Sequence[PodSample], quantile: float) -> float | None:
     """Seconds within which that share of the servers' requests ended, at the edge above; None without requests."""
-    counts = [sum(column) for column in zip(*(s.requests.latency_counts for s in samples), strict=False)]
+    return latency_quantiles(samples, (quantile,))[0]
+
+
+def latency_quantiles(samples: Sequence[PodSample], quantiles: Sequence[float]) -> list[float | None]:
+    """`latency_quantile` for several quantiles; the servers' histograms are added up once."""
+    counts = list(map(sum, zip(*(s.requests.latency_counts for s in samples), strict=False)))
     total = sum(counts)
-    if not total:
-        return None
+    return [_edge_within(counts, total, quantile) if total else None for quantile in quantiles]
+
+
+def _edge_within(counts: Sequence[int], total: int, quantile: float) -> float:
     left, slower = total, (1 - quantile) * total + 1e-9
     for edge, count in zip(EDGES, counts, strict=False):
         left -= count

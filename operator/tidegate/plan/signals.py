@@ -86,9 +86,14 @@ def _clumps(sample: PodSample, name: str, edge: int | None) -> Clumps:
     return sample.divergence.outputs.get(name.removeprefix(OUTPUT), Clumps())
 
 
+def clumps_of(sample: PodSample, evidence: Evidence, edges: Sequence[int | None]) -> list[Clumps]:
+    """A server's bad events, by signal."""
+    return [_clumps(sample, name, edge) for name, edge in zip(evidence.signals, edges, strict=True)]
+
+
 def counters_of(sample: PodSample, evidence: Evidence, edges: Sequence[int | None]) -> Tally:
     """A server's counters in the form of the evidence; blocks are its own, of ten seconds."""
-    clumps = [_clumps(sample, name, edge) for name, edge in zip(evidence.signals, edges, strict=True)]
+    clumps = clumps_of(sample, evidence, edges)
     return Tally(
         requests=sample.requests.n,
         bins=sample.requests.bins,
