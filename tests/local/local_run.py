@@ -265,11 +265,17 @@ class Local:
 
 
 class Clients:
-    """Connections that send one request after another and remember every answer."""
+    """Connections that send one request after another and remember every answer.
+
+    `lost` are the failures without connections that were never let in: refused, or reset before their first answer.
+    The kernel resets what waits in the queue of a listener that closes, so the end of a run looks like either.
+    """
 
     def __init__(self, local: Local, connections: int = 6) -> None:
         self.answers: Counter[str] = Counter()  # by version
         self.failures: list[str] = []
+        self.lost: list[str] = []
+        self.connections = connections
         self._local = local
         self._lock = threading.Lock()
         self._over = threading.Event()
@@ -293,14 +299,17 @@ class Clients:
         connection = http.client.HTTPConnection("127.0.0.1", self._local.port, timeout=10)
         body = json.dumps(INPUT)
         while not self._over.wait(0.004):
+            new = connection.sock is None
             try:
                 connection.request("POST", "/v2/models/fraud/infer", body, {"Content-Type": "application/json"})
                 answer = connection.getresponse()
                 self._note(answer.status, answer.read())
             except (OSError, http.client.HTTPException) as error:
                 connection.close()
+                let_in = not new or type(error) not in (ConnectionRefusedError, ConnectionResetError)
                 with self._lock:
                     self.failures.append(repr(error))
+                    self.lost += [repr(error)] if let_in else []
         connection.close()
 
     def _note(self, status: int, body: bytes) -> None:
@@ -309,6 +318,7 @@ class Clients:
                 self.answers[json.loads(body)["model_version"]] += 1
             else:
                 self.failures.append(f"{status} {body[:200]!r}")
+                self.lost.append(self.failures[-1])
 
     def more(self, count: int) -> None:
         """Wait for so many further answers."""
