@@ -32,7 +32,7 @@ from tidegate.bundle.write import write_manifest
 
 OUT = Path("build/bench")
 SIZE = 2**30
-ROUNDS = 5
+ROUNDS = 9
 URI = "s3://models/big/1"
 FETCH = """
 import sys, time
