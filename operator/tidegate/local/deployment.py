@@ -22,10 +22,10 @@ from pathlib import Path
 from tidegate.api.spec import ModelDeploymentSpec
 from tidegate.api.status import ModelDeploymentStatus
 from tidegate.errors import TidegateError
+from tidegate.internal.evidence import read_samples
+from tidegate.internal.requests import ReadyServer, Requests
 from tidegate.local.bundles import Bundles
-from tidegate.local.evidence import read_samples
 from tidegate.local.front import Front, wanted_route, with_ports
-from tidegate.local.requests import Requests
 from tidegate.local.routes import ModelRoute
 from tidegate.local.servers import Fleet, Workplace
 from tidegate.local.state import DeploymentState
@@ -66,7 +66,7 @@ class Deployment:
         self._records = dict(memory.records)
         self._resolved: Resolved | None = None
         self._resolving: tuple[str, int, asyncio.Task[None]] | None = None
-        self._requests = Requests(self.fleet)
+        self._requests = Requests(self._ready_servers)
         self._route = ModelRoute(name)
         self._saved: tuple[int, ModelDeploymentSpec, ModelDeploymentStatus] | None = None
         self._trouble = ""
@@ -148,9 +148,12 @@ class Deployment:
             route=self._around.front.observed(self.name),
             stable_marker=self._around.state.stable(),
             commands=self._around.state.commands(),
-            samples=await read_samples(server for server in self.fleet.servers if server.ready),
+            samples=await read_samples(server.address for server in self._ready_servers()),
             environment=self._around.bundles.environment,
         )
+
+    def _ready_servers(self) -> list[ReadyServer]:
+        return [ReadyServer(server.revision, server.internal) for server in self.fleet.servers if server.ready]
 
     def _revisions(self) -> set[str]:
         return set(self._records) | {server.revision for server in self.fleet.servers}

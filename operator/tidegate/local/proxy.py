@@ -20,8 +20,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from tidegate.errors import Failed, UsageError
+from tidegate.internal.calls import Address, NoAnswer, call
 from tidegate.local import envoy
-from tidegate.local.calls import Address, NoAnswer, call
 from tidegate.local.children import Lifeline, Start, child_environment, last_lines, start_child, stop_child
 from tidegate.local.files import write_json
 from tidegate.local.routes import Listen, ModelRoute

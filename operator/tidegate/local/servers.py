@@ -17,7 +17,7 @@ from datetime import timedelta
 from pathlib import Path
 
 from tidegate.errors import TidegateError
-from tidegate.local.calls import Address, NoAnswer, call
+from tidegate.internal.calls import Address, NoAnswer, call
 from tidegate.local.children import Lifeline, Start, child_environment, last_lines, start_child, stop_child
 from tidegate.local.failures import ended, failure_of, not_ready
 from tidegate.plan.observed import Failure, FailureClass, RevisionRecord

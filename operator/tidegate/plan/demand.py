@@ -100,9 +100,14 @@ def _record(s: Situation, name: str) -> RevisionRecord | None:
 
 
 def _wanted(s: Situation, record: RevisionRecord, count: int) -> RevisionWanted:
-    scales = record.revision == s.stable and s.rollout.surge != "Replace"
+    scales = record.revision == s.stable and s.rollout.surge != "Replace" and not _pinned(s)
     most = max(count, s.spec.scaling.most_replicas) if scales else count
     return RevisionWanted(record, count, most, golden_mode(s.spec, record.resolution))
+
+
+def _pinned(s: Situation) -> bool:
+    """Whether the counts make the shares: then no autoscaler may change them while steps run."""
+    return not s.observed.exact_weights and s.rollout.phase in ACTIVE
 
 
 def shadow(s: Situation) -> ShadowWanted | None:

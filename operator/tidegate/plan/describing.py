@@ -43,11 +43,18 @@ def _rest(share: float | None) -> float | None:
 
 
 def _candidate_share(s: Situation) -> float | None:
-    """Percent of the requests that the candidate got since its weight changed."""
+    """Percent of the requests that the candidate got since its weight changed; of the pods where those split them."""
     if s.status.candidate is None or s.rollout.evidence is None:
         return None
+    if not s.observed.exact_weights:
+        return _candidate_servers(s)
     stable, candidate = share_observed(s.rollout.evidence)
     return round(100 * candidate / (stable + candidate), 1) if stable + candidate else None
+
+
+def _candidate_servers(s: Situation) -> float:
+    new, old = s.servers(s.candidate).ready, s.servers(s.stable).ready
+    return round(100 * new / (new + old), 1) if new and s.routed(s.candidate) else 0.0
 
 
 def _phase(s: Situation) -> str:

@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 from tidegate.errors import UsageError
+from tidegate.internal.calls import Answer, NoAnswer
 from tidegate.local import proxy as module
-from tidegate.local.calls import Answer, NoAnswer
 from tidegate.local.children import Lifeline
 from tidegate.local.proxy import Proxy, ProxyFailed, free_port
 from tidegate.local.routes import Backend, Listen, ModelRoute

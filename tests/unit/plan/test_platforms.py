@@ -195,3 +195,41 @@ def test_a_stable_version_that_is_down_says_why(scenario: Scenario) -> None:
     story = scenario().serving("v1").fails("v1", "CrashLoop", "Environment").settle()
 
     assert story.truth("Ready") == ("False", "CrashLoop")
+
+
+def test_with_a_plain_service_clients_that_stay_where_they_are_hold_nothing_up(scenario: Scenario) -> None:
+    story = scenario(steps=[(50, "1m")], scaling={"minReplicas": 2})
+    story.world.exact_weights = False
+    story.serving("v1")
+    story.world.ignores_weights = True
+
+    story.apply("v2").until_weight(50).runs("20s")
+
+    assert story.status.rollout is not None
+    assert story.status.rollout.hold_reason == "StepHold"
+    assert story.status.candidate is not None
+    assert story.status.candidate.realised_weight == 50.0
+
+
+def test_with_a_plain_service_no_autoscaler_changes_the_shares_while_steps_run(scenario: Scenario) -> None:
+    story = scenario(steps=[(50, "1m")], scaling={"minReplicas": 2, "maxReplicas": 8})
+    story.world.exact_weights = False
+    story.serving("v1")
+    assert [wanted.max_replicas for wanted in story.world.plans[-1].revisions] == [8]
+
+    story.apply("v2").until_weight(50)
+
+    assert {(wanted.replicas, wanted.max_replicas) for wanted in story.world.plans[-1].revisions} == {(2, 2)}
+    story.until(lambda story: story.stable == "v2").settle()
+    assert [w.max_replicas for w in story.world.plans[-1].revisions if w.record.resolution.version == "v2"] == [8]
+
+
+def test_with_a_plain_service_a_candidate_without_ready_servers_has_no_share(scenario: Scenario) -> None:
+    story = scenario(steps=[(50, "1h")], scaling={"minReplicas": 2})
+    story.world.exact_weights = False
+    story.serving("v1").apply("v2").until_weight(50)
+
+    story.servers_of("v2", ready=0).settle()
+
+    assert story.status.candidate is not None
+    assert story.status.candidate.realised_weight == 0.0

@@ -1,4 +1,4 @@
-"""Small HTTP calls to this machine's own processes: the servers' metrics ports and Envoy's admin socket.
+"""Small HTTP calls to our own processes: the servers' metrics ports and a local Envoy's admin socket.
 
 One request per connection, an overall deadline, and a limit on the answer.  A general client would add 15 MB and
 connection pools for what is a dozen requests every ten seconds.
@@ -26,14 +26,16 @@ class NoAnswer(Temporary):
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """Where a process listens: a port of the loopback interface, or a unix socket."""
+    """Where a process listens: a port, of the loopback interface unless told, or a unix socket."""
 
     port: int = 0
+    host: str = "127.0.0.1"
     socket: Path | None = None
     token: str = field(default="", repr=False)
 
     def __str__(self) -> str:
-        return str(self.socket) if self.socket else f"127.0.0.1:{self.port}"
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return str(self.socket) if self.socket else f"{host}:{self.port}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +75,7 @@ async def exchange(address: Address, method: str, path: str, body: bytes) -> Ans
 async def connect(address: Address) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
     if address.socket:
         return await asyncio.open_unix_connection(str(address.socket), limit=ANSWER_LIMIT)
-    return await asyncio.open_connection("127.0.0.1", address.port, limit=ANSWER_LIMIT)
+    return await asyncio.open_connection(address.host, address.port, limit=ANSWER_LIMIT)
 
 
 def request_bytes(address: Address, method: str, path: str, body: bytes) -> bytes:

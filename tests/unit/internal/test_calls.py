@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from tidegate.local.calls import ANSWER_LIMIT, Address, Answer, NoAnswer, call
+from tidegate.internal.calls import ANSWER_LIMIT, Address, Answer, NoAnswer, call
 
 
 def answered(raw: bytes, *, hang: bool = False, deadline: float = 5.0) -> Answer:

@@ -6,20 +6,19 @@ import asyncio
 from collections.abc import Iterable
 
 from tidegate.errors import TidegateError
-from tidegate.local.calls import call
-from tidegate.local.servers import Server
+from tidegate.internal.calls import Address, call
 from tidegate.plan.samples import PodSample, parse_sample
 
 
-async def read_samples(servers: Iterable[Server]) -> tuple[PodSample, ...]:
+async def read_samples(servers: Iterable[Address]) -> tuple[PodSample, ...]:
     """The counters of every server that answers; one that does not is missing evidence, never a zero."""
     found = await asyncio.gather(*(read_sample(server) for server in servers))
     return tuple(sample for sample in found if sample)
 
 
-async def read_sample(server: Server) -> PodSample | None:
+async def read_sample(server: Address) -> PodSample | None:
     try:
-        answer = await call(server.internal, "GET", "/internal/evidence")
+        answer = await call(server, "GET", "/internal/evidence")
         return parse_sample(answer.json()) if answer.status == 200 else None  # noqa: PLR2004
     except TidegateError:
         return None

@@ -1,0 +1,53 @@
+"""Which status is worth a write: decisions at once, figures at most once a minute.
+
+Peers spend most of a rollout's writes on progress that can be read off elsewhere (32 of 45 in Argo Rollouts).  What a
+crash may lose is one minute of evidence, and that is counted again: servers never forget.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+from tidegate.api.status import Condition, ModelDeploymentStatus, RevisionStatus, RolloutStatus
+
+FIGURES_EVERY = timedelta(minutes=1)
+_NOW = timedelta(0)
+_NO_FIGURES = {"replicas": 0, "ready_replicas": 0, "realised_weight": None}
+
+
+def write_after(
+    written: ModelDeploymentStatus, planned: ModelDeploymentStatus, written_at: datetime | None, now: datetime
+) -> timedelta | None:
+    """How long `planned` may wait to be written; None when there is nothing to write, 0 when it must be now."""
+    if planned == written:
+        return None
+    if written_at is None or decisions(planned) != decisions(written):
+        return _NOW
+    return max(_NOW, FIGURES_EVERY - max(_NOW, now - written_at))
+
+
+def decisions(status: ModelDeploymentStatus) -> ModelDeploymentStatus:
+    """The status without its figures: what changes only when something was decided or came about."""
+    return status.model_copy(
+        update={
+            "stable": _quiet(status.stable),
+            "candidate": _quiet(status.candidate),
+            "rollout": _without_figures(status.rollout),
+            "conditions": tuple(_without_message(condition) for condition in status.conditions),
+        }
+    )
+
+
+def _quiet(version: RevisionStatus | None) -> RevisionStatus | None:
+    return version.model_copy(update=_NO_FIGURES) if version else None
+
+
+def _without_figures(rollout: RolloutStatus | None) -> RolloutStatus | None:
+    if rollout is None:
+        return None
+    figures = {"evidence": None, "measurements": None, "checks": (), "hold_message": ""}
+    return rollout.model_copy(update={**figures, "previous": _quiet(rollout.previous)})
+
+
+def _without_message(condition: Condition) -> Condition:
+    return condition.model_copy(update={"message": ""})
