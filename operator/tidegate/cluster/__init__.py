@@ -1,1 +1,1 @@
-"""Effects on Kubernetes: watch, observe, carry out what `tidegate.plan` wants, write the status, lead, answer probes."""
+"""Effects on Kubernetes: watch, observe, carry out what `tidegate.plan` wants, write status, lead, answer probes."""
