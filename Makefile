@@ -7,7 +7,7 @@ LOCK := .venv/uv/bin/uv pip compile pyproject.toml --quiet --upgrade --universal
 export PYTHONDONTWRITEBYTECODE := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-unit coverage lint format crds docs lock bench-runtime bench-fetch bench-decisions bench-plan clean
+.PHONY: help demo test test-unit control-plane coverage lint format crds docs lock bench-runtime bench-fetch bench-decisions bench-plan clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-18s %s\n", $$1, $$2}'
@@ -23,6 +23,9 @@ test: $(READY)  ## every test that needs no root
 
 test-unit: $(READY)  ## the quick tests: pure code
 	$(BIN)/python -m pytest tests/unit -m "not slow"
+
+control-plane: $(READY)  ## build the Kubernetes programs of the tests (minutes, once per machine; `make test` does it too)
+	$(BIN)/python -m tests.control_plane.programs
 
 coverage: $(READY)  ## every branch of every decision is tested
 	$(BIN)/python -m pytest tests/unit/plan -q --cov=tidegate.plan --cov-branch --cov-report=term-missing:skip-covered \

