@@ -8,7 +8,7 @@ What `main.py` calls to put the parts together, in this order:
 
     watchdog.Watchdog()                         .start() .stop(); is a `Watchdog`
     counters.Counters()                         is a `Recorder`
-    shadow.ShadowSender()                       is a `Shadow`; .stop()
+    shadow.ShadowSender(identity file)          is a `Shadow`; .stop()
     internal.InternalServer(parts)              parts: `Parts` below; .start() -> port, .stop()
     lifeline.watch(fd, lost)                    calls `lost()` on a thread of its own at EOF
     session.load(settings, lane) -> LoadedModel     loads, proves residency, warms up: raises TidegateError

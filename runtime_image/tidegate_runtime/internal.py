@@ -1,22 +1,21 @@
 """The metrics port: probes, metrics and the internal endpoints, on a thread and loop of their own.
 
-However busy the server's loop is, a probe is answered.  What acts or tells about requests needs the bearer token of
-`--internal-token-file`; without that file those endpoints answer 401 to everybody.
+However busy the server's loop is, a probe is answered.  What acts or tells about requests needs a token (access.py);
+without `--internal-token-file` and `--access` those endpoints answer 401 to everybody.
 """
 
 from __future__ import annotations
 
 import asyncio
-import hmac
 import logging
 import socket
 import threading
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 from tidegate.errors import Failed
 from tidegate_runtime import metrics
+from tidegate_runtime.access import Guard
 from tidegate_runtime.compare import Comparer
 from tidegate_runtime.counters import Counters
 from tidegate_runtime.interfaces import Array, LoadedModel, Parts
@@ -31,7 +30,6 @@ from tidegate_runtime.synthetic import Synthetic
 LOG = logging.getLogger(__name__)
 MAX_JSON = 64 * 2**10
 MAX_COMPARE = 4 * 2**20  # a body and outputs of one MiB each, with room
-MAX_TOKEN = 4096
 STOP_SECONDS = 2.0
 Endpoint = Callable[[Request], Reply]
 
@@ -49,7 +47,7 @@ class InternalServer:
         self._comparer = Comparer(self._counters.divergence, parts.watchdog.lane(), decode_feeds, allowed)
         self._synthetic = Synthetic(self._counters.lanes["synthetic"], parts.watchdog.lane(), allowed)
         self._comparing = LowPriority("compare")
-        self._token = TokenFile(parts.settings.internal_token_file)
+        self._guard = Guard(parts.settings.internal_token_file, parts.settings.access)
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._live_on_loop, name="metrics", daemon=True)
         self._listening: asyncio.Server | None = None
@@ -72,6 +70,7 @@ class InternalServer:
         """Bind, serve, and give the port; raises Failed when the port cannot be had."""
         settings = self._parts.settings
         listening = bind(settings.metrics_host, settings.metrics_port)
+        self._guard.start()
         self._comparing.start()
         self._thread.start()
         serving = self._loop.create_server(lambda: Connection(self._http), sock=listening, backlog=128)
@@ -82,6 +81,7 @@ class InternalServer:
         """Close every connection and end the threads; probes fail from now on."""
         self._synthetic.stop()
         self._comparing.stop()
+        self._guard.stop()
         if self._listening is not None:
             self._loop.call_soon_threadsafe(self._loop.stop)
             self._thread.join(timeout=STOP_SECONDS)
@@ -98,8 +98,8 @@ class InternalServer:
     # routes
 
     async def _respond(self, request: Request) -> Reply:
-        if request.path.startswith("/internal/") and not self._token.allows(request.headers.get("authorization", "")):
-            return text(401, "this endpoint needs the server's internal token")
+        if (refusal := await self._guard.refusal(request)) is not None:
+            return refusal
         methods = self._open.get(request.path) or self._guarded.get(request.path)
         if methods is None:
             return text(404, "no such path on the metrics port")
@@ -181,33 +181,6 @@ class InternalServer:
             return text(409, "the bundle has no golden samples")
         self._synthetic.ask(model, wish.rate, wish.count)
         return text(202, "running")
-
-
-class TokenFile:
-    """The bearer token in a file; read again when the file changes, compared in constant time."""
-
-    def __init__(self, path: Path | None) -> None:
-        self._path = path
-        self._seen = 0
-        self._token = b""
-
-    def allows(self, authorization: str) -> bool:
-        token = self._read()
-        given = authorization.removeprefix("Bearer ") if authorization.startswith("Bearer ") else ""
-        return bool(token) and hmac.compare_digest(token, given.encode("latin-1"))
-
-    def _read(self) -> bytes:
-        if self._path is None:
-            return b""
-        try:
-            changed = self._path.stat().st_mtime_ns
-            if changed != self._seen:
-                with self._path.open("rb") as file:
-                    self._token = file.read(MAX_TOKEN).strip()
-                self._seen = changed
-        except OSError:
-            return b""
-        return self._token
 
 
 def decode_feeds(body: bytes, header_length: int | None, model: LoadedModel) -> dict[str, Array]:

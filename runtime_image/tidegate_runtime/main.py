@@ -14,6 +14,8 @@ import argparse
 import importlib
 import sys
 from collections.abc import Sequence
+from pathlib import Path
+from typing import NoReturn
 
 from tidegate_runtime import __version__
 
@@ -26,10 +28,21 @@ COMMANDS: dict[str, tuple[str, str]] = {
 }
 
 
+class Parser(argparse.ArgumentParser):
+    """Also tells whoever looks at the container: an operator may know flags that an older image does not."""
+
+    def error(self, message: str) -> NoReturn:
+        if log := os.environ.get("TIDEGATE_TERMINATION_LOG"):
+            from tidegate_runtime.outcome import leave, one_line
+
+            leave({"reason": "Usage", "message": one_line(message)}, Path(log))
+        super().error(message)
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one subcommand; its exit code."""
     words = list(sys.argv[1:] if arguments is None else arguments)
-    parser = argparse.ArgumentParser(prog="tidegate-runtime", description="The model server of Tidegate.")
+    parser = Parser(prog="tidegate-runtime", description="The model server of Tidegate.")
     parser.add_argument("--version", action="version", version=f"tidegate-runtime {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for name, (module, meaning) in COMMANDS.items():

@@ -9,6 +9,7 @@ import argparse
 import json
 import os
 import sys
+import traceback
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,8 @@ from typing import Any
 from tidegate.errors import TidegateError
 
 MOST_BYTES = 4096
+MOST_MESSAGE_BYTES = 1024
+MAY_PASS = 5  # the exit code of what is not the bundle's fault
 
 
 def add_log_argument(parser: argparse.ArgumentParser) -> None:
@@ -34,16 +37,33 @@ def answer(work: Callable[[], Mapping[str, Any]], log: Path | str | None) -> int
     try:
         document, code = dict(work()), 0
     except TidegateError as error:
-        document, code = {"reason": error.reason, "message": str(error)[:1024]}, error.exit_code
+        document, code = {"reason": error.reason, "message": one_line(str(error))}, error.exit_code
     except MemoryError:
         document, code = {"reason": "OutOfMemory", "message": "there is not enough memory here"}, 1
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        document, code = {"reason": "LocalError", "message": one_line(f"{where}{error.strerror or error}")}, MAY_PASS
+    except Exception as error:  # noqa: BLE001 - whoever looks at the container gets a sentence, whatever happened
+        traceback.print_exc()
+        document, code = {"reason": "InternalError", "message": one_line(f"{type(error).__name__}: {error}")}, MAY_PASS
     print(line(document), file=sys.stdout if code == 0 else sys.stderr, flush=True)
     if log is not None:
-        try:
-            Path(log).write_text(line(fitting(document, ("outputs", "proof"))) + "\n", encoding="utf-8")
-        except OSError as error:
-            print(f"the termination log cannot be written: {error.strerror}", file=sys.stderr)  # noqa: T201
+        leave(fitting(document, ("outputs", "proof")), Path(log))
     return code
+
+
+def leave(document: Mapping[str, Any], log: Path) -> None:
+    """Write the termination message; a log that cannot be written is no reason to fail."""
+    try:
+        log.write_text(line(document) + "\n", encoding="utf-8")
+    except OSError as error:
+        print(f"the termination log cannot be written: {error.strerror}", file=sys.stderr)  # noqa: T201
+
+
+def one_line(message: str) -> str:
+    """A message as a termination message can hold it: printable, on one line, and short in bytes too."""
+    shown = "".join(char if char.isprintable() else " " for char in message)
+    return shown.encode("utf-8", "replace")[:MOST_MESSAGE_BYTES].decode("utf-8", "ignore")
 
 
 def line(document: Mapping[str, Any]) -> str:

@@ -60,6 +60,7 @@ def resolution(resolved: Resolved, labels: list[str]) -> dict[str, Any]:
         "files": len(manifest.files),
         "bytes": manifest.total_bytes,
         "interfaceDigest": hashlib.sha256(json.dumps(shown, sort_keys=True).encode()).hexdigest(),
+        "labelsDigest": hashlib.sha256(json.dumps(labels).encode()).hexdigest(),
         "metrics": manifest.metric_values(),
         "labels": labels,
         "interface": shown,

@@ -32,6 +32,7 @@ from tidegate_runtime.infer import InferCodec
 from tidegate_runtime.interfaces import LoadedModel, Parts
 from tidegate_runtime.internal import InternalServer
 from tidegate_runtime.oip import OpenInference, Serving, server_routes
+from tidegate_runtime.outcome import one_line
 from tidegate_runtime.routes import Identity
 from tidegate_runtime.server import Server
 from tidegate_runtime.settings import Settings, add_flags, read_settings
@@ -56,6 +57,9 @@ def execute(arguments: argparse.Namespace) -> int:
         settings = read_settings(vars(arguments), os.environ)
     except ValueError as error:
         print(f"error: {error}", file=sys.stderr)  # noqa: T201
+        log_file = arguments.termination_log or os.environ.get("TIDEGATE_TERMINATION_LOG")
+        if log_file:
+            write_words(Path(log_file), {"reason": "Usage", "message": one_line(str(error))})
         return 2
     code = uvloop.run(_Process(settings).live())
     sys.stdout.flush()
@@ -80,7 +84,8 @@ class _Process:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         watchdog = Watchdog()
-        self._parts = _Observed(watchdog, Counters(), ShadowSender(), Admission(settings.queue), Health(watchdog))
+        shadow = ShadowSender(settings.identity_token_file)
+        self._parts = _Observed(watchdog, Counters(), shadow, Admission(settings.queue), Health(watchdog))
         self._seen = Parts(
             settings=settings, health=self._parts.health, recorder=self._parts.recorder, shadow=self._parts.shadow,
             gauges=self._parts.admission, watchdog=watchdog,
@@ -134,6 +139,7 @@ class _Process:
         either: set[asyncio.Future[Any]] = {loaded, asked_to_end}
         await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
         if not loaded.done():
+            self._last_words(None)  # whoever ended it early has not found anything wrong with the model
             return False
         asked_to_end.cancel()
         self._serve(loaded.result())
@@ -170,7 +176,7 @@ class _Process:
         gc.set_threshold(GC_THRESHOLD)
 
     def _fail(self, error: TidegateError) -> int:
-        words = {"reason": error.reason, "message": str(error)[:1024]}
+        words = {"reason": error.reason, "message": one_line(str(error))}
         self._last_words(words)
         print(json.dumps(words), file=sys.stderr, flush=True)  # noqa: T201 - the contract
         return error.exit_code

@@ -33,6 +33,8 @@ class Settings:
     metrics_host: str
     metrics_port: int
     internal_token_file: Path | None
+    access: Path | None
+    identity_token_file: Path | None
     lifeline_fd: int | None
     termination_log: Path | None
     device: str
@@ -145,6 +147,8 @@ FLAGS: tuple[Flag, ...] = (
     Flag("metrics-host", str, "0.0.0.0", "address of probes, metrics and the internal endpoints"),  # noqa: S104
     Flag("metrics-port", PORT, "9090", "port of probes, metrics and the internal endpoints; 0 picks a free one"),
     Flag("internal-token-file", Path, None, "file with the bearer token of the internal endpoints; none: 401"),
+    Flag("access", Path, None, "file that says which service accounts may call the internal endpoints; none: 401"),
+    Flag("identity-token-file", Path, None, "file with this server's own token, shown to a candidate that it shadows"),
     Flag("lifeline-fd", whole(0, 1 << 20), None, "read end of a pipe: when its other end closes, drain and exit"),
     Flag("termination-log", Path, None, "file that gets one line of JSON when the server fails before it is ready"),
     Flag("device", one_of(*DEVICES), "cpu", "execution provider: cpu, cuda or tensorrt"),

@@ -11,12 +11,14 @@ import queue
 import random
 import threading
 from dataclasses import dataclass, field
+from pathlib import Path
 from time import monotonic
 from typing import TYPE_CHECKING
 
 from tidegate_runtime.interfaces import Array
 from tidegate_runtime.low_priority import be_nice
 from tidegate_runtime.shadow_wire import Shadowed, pack
+from tidegate_runtime.watched_file import TokenFile
 
 if TYPE_CHECKING:
     from http.client import HTTPConnection
@@ -30,7 +32,7 @@ ACCEPTED = 202
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """Where to, how many and until when; the token is the candidate's and never shown."""
+    """Where to, how many and until when; the token is the candidate's and never shown, empty: this server's own."""
 
     host: str
     port: int
@@ -42,10 +44,11 @@ class Target:
 class ShadowSender:
     """See `interfaces.Shadow`. `aim` and `offer` may be called from any thread."""
 
-    def __init__(self) -> None:
+    def __init__(self, identity: Path | None = None) -> None:
         self.wants = False
         self.dropped = 0
         self._target: Target | None = None
+        self._identity = TokenFile(identity)
         self._queue: queue.Queue[tuple[Shadowed, int] | None] = queue.Queue(PLACES)
         self._came = self._went = 0  # bytes; the loop writes the one, the sender the other
         self._thread: threading.Thread | None = None
@@ -97,7 +100,8 @@ class ShadowSender:
             target = self._target
             if target is None or monotonic() > target.until:
                 continue  # its time is over: what still waits is neither sent nor missed
-            if not connection.send(target, pack(shadowed)):
+            token = target.token or self._identity.token()
+            if not connection.send(target, pack(shadowed), token):
                 self.dropped += 1
         connection.close()
 
@@ -109,7 +113,7 @@ class _Connection:
         self._connection: HTTPConnection | None = None
         self._to = ("", 0)
 
-    def send(self, target: Target, content: bytes) -> bool:
+    def send(self, target: Target, content: bytes, token: str) -> bool:
         """Post one comparison; false when it was not taken."""
         from http.client import HTTPConnection, HTTPException  # 3 MB that a server without a rollout never needs
 
@@ -118,10 +122,10 @@ class _Connection:
             self._to = (target.host, target.port)
             self._connection = HTTPConnection(target.host, target.port, timeout=SEND_SECONDS)
         try:
-            self._connection.request("POST", "/internal/compare", content, {"Authorization": f"Bearer {target.token}"})
+            self._connection.request("POST", "/internal/compare", content, {"Authorization": f"Bearer {token}"})
             response = self._connection.getresponse()
             response.read()
-        except (OSError, HTTPException):
+        except (OSError, HTTPException, ValueError):  # ValueError: a token that fits into no header
             self.close()
             return False
         return response.status == ACCEPTED

@@ -12,7 +12,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -91,12 +91,16 @@ def wait_until(condition: Callable[[], bool], what: str, seconds: float = PATIEN
 
 @contextlib.contextmanager
 def serve(
-    bundle: Path, folder: Path, *flags: str, environment: dict[str, str] | None = None
+    bundle: Path, folder: Path, *flags: str, environment: dict[str, str] | None = None, within: Sequence[str] = ()
 ) -> Iterator[RunningServer]:
-    """Start the server with free ports and a token file in `folder`; it is killed at the end if it still runs."""
+    """Start the server with free ports and a token file in `folder`; it is killed at the end if it still runs.
+
+    `within` is a command that becomes the one after it, in other surroundings.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "token").write_text(TOKEN + "\n")
-    command = [sys.executable, "-m", "tidegate_runtime", "serve", "--bundle", str(bundle), *free_ports(folder), *flags]
+    program = [*within, sys.executable, "-m", "tidegate_runtime"]
+    command = [*program, "serve", "--bundle", str(bundle), *free_ports(folder), *flags]
     with (folder / "stderr").open("wb") as errors:
         process = subprocess.Popen(
             command, stdout=subprocess.PIPE, stderr=errors, env={**os.environ, **(environment or {})}

@@ -215,6 +215,7 @@ def test_the_server_imports_nothing_heavy() -> None:
         "urllib3",
         "model_signing",
         "cryptography",
+        "jwt",
         "onnx",
         "grpc",
     )

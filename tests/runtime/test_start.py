@@ -10,11 +10,15 @@ import tomllib
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 from tests.runtime import small_bundles as small
 from tests.runtime.conftest import DEADLINE, Running, start
+from tests.runtime.running_server import wait_until
+from tests.runtime.slow_model import ENDLESS, stepping
 
 import tidegate_runtime
+from tidegate.bundle.golden import GoldenSample
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -71,6 +75,27 @@ def test_a_wrong_flag_is_a_usage_error(tmp_path: Path) -> None:
         assert (ended.returncode, ended.stderr.strip()) == (2, f"error: {sentence}")
 
 
+def test_a_wrong_setting_of_the_environment_is_told_in_the_termination_log(tmp_path: Path) -> None:
+    log = tmp_path / "termination"
+    environment = {**os.environ, "TIDEGATE_METRICS_PORT": "tcp://10.0.0.1:80", "TIDEGATE_TERMINATION_LOG": str(log)}
+    command = [sys.executable, "-m", "tidegate_runtime", "serve", "--bundle", str(tmp_path)]
+    ended = subprocess.run(command, env=environment, capture_output=True, timeout=DEADLINE, check=False)
+    words = json.loads(log.read_text())
+    assert (ended.returncode, words["reason"]) == (2, "Usage")
+    assert "--metrics-port: 'tcp://10.0.0.1:80' is not a whole number" in words["message"]
+
+
+def test_a_server_that_is_ended_before_it_is_ready_leaves_no_reason(
+    bundles: Callable[..., Path], serve: Callable[..., Running], tmp_path: Path
+) -> None:
+    log = tmp_path / "termination"
+    endless = GoldenSample({"steps": np.array([ENDLESS])}, {"y": np.zeros((1, 1), np.float32)})
+    running = serve(bundles(stepping(), [endless]), "--termination-log", str(log), ready=False)
+    wait_until(lambda: log.exists() and "died while loading" in log.read_text(), "what it says while it loads")
+    assert running.end() == 0
+    assert log.read_text() == ""
+
+
 def test_the_termination_log_of_a_ready_server_is_empty(
     bundles: Callable[..., Path], serve: Callable[..., Running], tmp_path: Path
 ) -> None:
@@ -98,7 +123,7 @@ def test_sigterm_ends_it_with_zero(bundles: Callable[..., Path], serve: Callable
 
 
 def test_serving_imports_nothing_that_is_slow_or_large() -> None:
-    heavy = ["pydantic", "boto3", "rich", "model_signing", "onnx", "grpc", "click", "cryptography"]
+    heavy = ["pydantic", "boto3", "rich", "model_signing", "onnx", "grpc", "click", "cryptography", "jwt"]
     code = f"import sys, tidegate_runtime.serve; print([m for m in {heavy} if m in sys.modules])"
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=DEADLINE, check=True)
     assert found.stdout.strip() == "[]"
