@@ -1,0 +1,227 @@
+"""From a plan and the live children to what has to be done to them; nothing where everything is as it should be.
+
+    records   the ControllerRevisions of new revisions
+    changes   1 the ConfigMap of access, autoscalers that must not count any more
+              2 Deployments made, repaired and scaled up; Services, budgets, autoscalers
+              3 the front Service: traffic moves when those that get it are there
+              4 Deployments scaled down
+              5 what no plan wants: Deployments and what is around them, records outside of `plan.keep`
+              6 the Job that reads a bundle
+
+A missing object is created, never applied: an apply would adopt a stranger of that name.  One that is there is
+applied where it differs, or made anew where an apply could not mend it.  One that is being removed is left alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from tidegate.api.spec import ModelDeploymentSpec
+from tidegate.plan.manifests.access import access_map
+from tidegate.plan.manifests.drift import differs, mendable
+from tidegate.plan.manifests.effects import Apply, Create, Delete, Effect, Effects, Scale
+from tidegate.plan.manifests.front import revision_service, split_of, wanted_front
+from tidegate.plan.manifests.identity import DEPLOYMENT, Object, Owner, job_name, kind_of
+from tidegate.plan.manifests.jobs import resolve_job
+from tidegate.plan.manifests.platform import Platform
+from tidegate.plan.manifests.pods import pod_template
+from tidegate.plan.manifests.seen import Seen, foreign, seen_of
+from tidegate.plan.manifests.stored import Stored, controller_revision, marked_again
+from tidegate.plan.manifests.unheeded import not_scaled
+from tidegate.plan.manifests.workload import autoscaler, budget, deployment, pods_wanted
+from tidegate.plan.wanted import Plan, RevisionWanted
+
+__all__ = [
+    "Apply", "Create", "Delete", "Effect", "Effects", "Scale", "Seen", "effects", "foreign", "seen_of",
+]  # fmt: skip
+
+BUDGET_FROM = 2  # pods; with a single one a budget would only hold a drain up
+
+
+def effects(owner: Owner, spec: ModelDeploymentSpec, plan: Plan, seen: Seen, platform: Platform) -> Effects:
+    """What makes the children what the plan says."""
+    turn = _Turn(owner, spec, plan, seen, platform)
+    return Effects(tuple(turn.records()), tuple(turn.changes()))
+
+
+@dataclass(frozen=True, slots=True)
+class _Turn:
+    """The question as it was asked."""
+
+    owner: Owner
+    spec: ModelDeploymentSpec
+    plan: Plan
+    seen: Seen
+    platform: Platform
+
+    # -- records -----------------------------------------------------------------------------------
+
+    def records(self) -> Iterator[Effect]:
+        for wanted in self.plan.revisions:
+            revision = wanted.record.revision
+            if (live := self.seen.revision_objects.get(revision)) is not None:
+                yield from _kept(marked_again(self.owner, live, revision), live)
+            elif _whole(wanted):
+                stored = Stored(wanted.record, dict(self.template(wanted)), self.secret(wanted))
+                yield Create(controller_revision(self.owner, stored))
+
+    def template(self, wanted: RevisionWanted) -> Object:
+        """The text that pods of a revision are made from.
+
+        A record that somebody deleted, or that this version cannot read, restarts no pod: what runs then stays.
+        """
+        revision = wanted.record.revision
+        if stored := self.seen.stored.get(revision):
+            return stored.template
+        if live := self.seen.deployments.get(revision):
+            running: Object = live["spec"]["template"]
+            return running
+        return pod_template(self.owner, wanted.record, wanted.golden, self.secret(wanted), self.platform)
+
+    def secret(self, wanted: RevisionWanted) -> str:
+        """The credentials of a new revision: the spec's, or those of what it restarts, which the spec may not name."""
+        if wanted.record.restart:
+            same = [one for one in self.seen.stored.values() if one.record.base == wanted.record.base]
+            if same:
+                return max(same, key=lambda one: (one.record.revision == one.record.base, one.record.number)).secret
+        reference = self.spec.bundle.secret_ref
+        return reference.name if reference else ""
+
+    # -- changes -----------------------------------------------------------------------------------
+
+    def changes(self) -> Iterator[Effect]:
+        runtimes = [wanted.record.runtime for wanted in self.running]
+        if runtimes:
+            yield from self.kept(access_map(self.owner, self.platform, runtimes), self.seen.access)
+        yield from self.idle_autoscalers()
+        for wanted in self.running:
+            yield from self.workload(wanted)
+        yield from self.around()
+        yield from self.kept(wanted_front(self.owner, self.plan, self.seen.front), self.seen.front)
+        for wanted in self.running:
+            yield from self.scaled(wanted, up=False)
+        yield from self.unwanted()
+        yield from self.job()
+
+    @property
+    def running(self) -> list[RevisionWanted]:
+        return [wanted for wanted in self.plan.revisions if wanted.max_replicas]
+
+    def kept(self, wanted: Mapping[str, Any] | None, live: Object | None) -> Iterator[Effect]:
+        if wanted is not None:
+            yield from _kept(wanted, live)
+
+    def idle_autoscalers(self) -> Iterator[Effect]:
+        """Removed before any Deployment is scaled by us: two must not count the same pods."""
+        for wanted in self.running:
+            live = self.seen.autoscalers.get(wanted.record.revision)
+            if live is not None and not self.scales(wanted):
+                yield from _removed(live)
+
+    def workload(self, wanted: RevisionWanted) -> Iterator[Effect]:
+        revision = wanted.record.revision
+        made = deployment(self.owner, revision, self.template(wanted))
+        if (live := self.seen.deployments.get(revision)) is None:
+            yield Create({**made, "spec": {**made["spec"], "replicas": pods_wanted(wanted)}})
+            return
+        yield from _kept(made, live)
+        yield from self.scaled(wanted, up=True)
+
+    def scaled(self, wanted: RevisionWanted, *, up: bool) -> Iterator[Effect]:
+        """The number of pods where nobody else counts; an autoscaler never leaves zero by itself."""
+        live = self.seen.deployments.get(wanted.record.revision)
+        if live is None or _leaving(live):
+            return
+        now, count = live["spec"].get("replicas", 1), pods_wanted(wanted)
+        if now == count or (now > 0 and self.scales(wanted)) or up is not (count > now):
+            return
+        yield Scale(DEPLOYMENT, self.owner.namespace, live["metadata"]["name"], count)
+
+    def scales(self, wanted: RevisionWanted) -> bool:
+        """Whether an autoscaler counts this revision's pods."""
+        scaling = self.spec.scaling
+        given = scaling.most_replicas > scaling.min_replicas and not not_scaled(scaling, wanted.record.runtime)
+        return given and self.is_stable(wanted)
+
+    def is_stable(self, wanted: RevisionWanted) -> bool:
+        return wanted.record.revision == self.plan.stable
+
+    def protected(self, wanted: RevisionWanted) -> bool:
+        """Whether a budget holds back whoever drains nodes: never for a candidate, which nobody depends on."""
+        return self.is_stable(wanted) and self.spec.scaling.min_replicas >= BUDGET_FROM
+
+    def around(self) -> Iterator[Effect]:
+        for wanted in self.running:
+            revision = wanted.record.revision
+            yield from _kept(revision_service(self.owner, revision), self.seen.services.get(revision))
+        for wanted in self.running:
+            revision = wanted.record.revision
+            if self.protected(wanted):
+                yield from _kept(budget(self.owner, revision), self.seen.budgets.get(revision))
+        for wanted in self.running:
+            live = self.seen.autoscalers.get(wanted.record.revision)
+            if self.scales(wanted):
+                yield from _kept(autoscaler(self.owner, wanted, self.spec.scaling), live)
+
+    # -- what goes ---------------------------------------------------------------------------------
+
+    def unwanted(self) -> Iterator[Effect]:
+        stays = {wanted.record.revision for wanted in self.running} | self.routed
+        seen = self.seen
+        for children in (seen.autoscalers, seen.deployments, seen.budgets, seen.services):
+            for revision, live in sorted(children.items()):
+                if revision not in stays:
+                    yield from _removed(live)
+        for wanted in self.running:
+            unneeded = seen.budgets.get(wanted.record.revision)
+            if unneeded is not None and not self.protected(wanted):
+                yield from _removed(unneeded)
+        if seen.access is not None and not self.platform.access:
+            yield from _removed(seen.access)
+        yield from self.forgotten()
+
+    @property
+    def routed(self) -> set[str]:
+        """Revisions that the front, as it was seen, sends requests to: they go when it has been seen to let them go."""
+        return set(split_of(self.seen.front))
+
+    def forgotten(self) -> Iterator[Effect]:
+        """Records go after everything that was made from them."""
+        planned = {wanted.record.revision for wanted in self.plan.revisions}
+        needed = self.plan.keep | planned | self.seen.deployments.keys()
+        for revision, live in sorted(self.seen.revision_objects.items()):
+            if revision not in needed:
+                yield from _removed(live)
+
+    def job(self) -> Iterator[Effect]:
+        asked = self.plan.resolve
+        if asked is not None and job_name(self.owner, asked.key, asked.attempt) not in self.seen.jobs:
+            yield Create(resolve_job(self.owner, asked, self.platform, self.spec.runtime))
+
+
+def _whole(wanted: RevisionWanted) -> bool:
+    """Whether the record is one that was resolved, and not pieced together from the status: that is never kept."""
+    return bool(wanted.record.resolution.interface.outputs)
+
+
+def _kept(wanted: Mapping[str, Any], live: Object | None) -> Iterator[Effect]:
+    """What makes one object what is wanted."""
+    if live is None:
+        yield Create(wanted)
+    elif not _leaving(live) and differs(wanted, live):
+        if mendable(wanted, live):
+            yield Apply({**wanted, "metadata": {**wanted["metadata"], "uid": live["metadata"]["uid"]}})
+        else:
+            yield from _removed(live)
+
+
+def _removed(live: Object) -> Iterator[Effect]:
+    meta = live["metadata"]
+    if not _leaving(live):
+        yield Delete(kind_of(live), meta["namespace"], meta["name"], meta["uid"])
+
+
+def _leaving(live: Object) -> bool:
+    return bool(live["metadata"].get("deletionTimestamp"))

@@ -1,0 +1,88 @@
+"""The Services: one in front, named like the deployment, and one per revision.
+
+The front's selector splits the traffic.  It names one revision while that has all of it, and every server of the
+deployment while two share: each then gets as much as it has ready pods.  Annotations keep the stable revision and the
+weights that were asked for; they are written in the same apply as the selector and survive the loss of the status.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from tidegate.plan.manifests.identity import (
+    ANNOTATION_STABLE,
+    ANNOTATION_WEIGHTS,
+    LABEL_COMPONENT,
+    LABEL_DEPLOYMENT,
+    LABEL_REVISION,
+    NOBODY,
+    SERVER,
+    SERVICE,
+    Object,
+    Owner,
+    child_name,
+    head,
+    metadata,
+    pods_of,
+)
+from tidegate.plan.manifests.pods import HTTP_PORT
+from tidegate.plan.replicas import FULL
+from tidegate.plan.wanted import Plan
+
+
+def wanted_front(owner: Owner, plan: Plan, live: Object | None) -> dict[str, Any] | None:
+    """The front that a plan stands for; None while there is none, or where the one that is there is to stay.
+
+    A plan without weights has either not got its first version ready, and then nothing is routed, or it has lost all
+    memory of a version that serves (status and records): that one goes on serving until the next has weight.
+    """
+    known = _annotation(live, ANNOTATION_STABLE)
+    if not plan.weights and (live is None or known):
+        return None
+    return front_service(owner, plan.weights, plan.stable or known)
+
+
+def front_service(owner: Owner, weights: Mapping[str, int], stable: str) -> dict[str, Any]:
+    split = {revision: weight for revision, weight in weights.items() if weight}
+    annotations = {ANNOTATION_WEIGHTS: json.dumps(split, sort_keys=True, separators=(",", ":"))}
+    if stable:
+        annotations[ANNOTATION_STABLE] = stable
+    meta = {**metadata(owner, owner.name), "annotations": annotations}
+    return {**head(SERVICE, meta), "spec": _spec(_selector(owner, list(split)))}
+
+
+def revision_service(owner: Owner, revision: str) -> dict[str, Any]:
+    """Leads to one revision whatever the weights are."""
+    meta = metadata(owner, child_name(owner, revision), revision)
+    return {**head(SERVICE, meta), "spec": _spec(pods_of(owner, revision))}
+
+
+def split_of(front: Object | None) -> dict[str, int]:
+    """The weights above zero that a front gives, by its selector and what is written beside it; empty: to nobody."""
+    alone = ((front or {}).get("spec", {}).get("selector") or {}).get(LABEL_REVISION)
+    if alone:
+        return {alone: FULL}
+    try:
+        read = json.loads(_annotation(front, ANNOTATION_WEIGHTS))
+        return {revision: weight for revision, weight in read.items() if int(weight) > 0}
+    except (ValueError, TypeError, AttributeError):
+        return {}
+
+
+def _annotation(live: Object | None, name: str) -> str:
+    written: str = ((live or {}).get("metadata", {}).get("annotations") or {}).get(name, "")
+    return written
+
+
+def _selector(owner: Owner, revisions: list[str]) -> dict[str, str]:
+    if len(revisions) == 1:
+        return pods_of(owner, revisions[0])
+    # The component keeps the pod of a resolve Job out, which carries our label, is ready and answers nobody.
+    return {LABEL_DEPLOYMENT: owner.name, LABEL_COMPONENT: SERVER if revisions else NOBODY}
+
+
+def _spec(selector: dict[str, str]) -> dict[str, Any]:
+    port = {"name": "http", "port": HTTP_PORT, "protocol": "TCP", "targetPort": HTTP_PORT, "appProtocol": "http"}
+    return {"type": "ClusterIP", "selector": selector, "ports": [port]}

@@ -1,0 +1,77 @@
+"""The Job that reads a bundle's manifest with the user's rights: its namespace, its Secret, its cloud identity.
+
+Its pod answers in one termination message (`tidegate-runtime resolve`).  It runs the image that servers of this spec
+will run, so that the node that pulled it also says by which digest.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tidegate.api.runtime import Runtime
+from tidegate.plan.manifests.identity import JOB, LABEL_COMPONENT, RESOLVER, Owner, head, job_name, labels, metadata
+from tidegate.plan.manifests.origins import Origin
+from tidegate.plan.manifests.platform import Platform
+from tidegate.plan.manifests.pods import TERMINATION_LOG, container, pod_access, pod_metadata, said, written
+from tidegate.plan.manifests.restricted import no_privileges, pod_security
+from tidegate.plan.manifests.volumes import TMP, Volume
+from tidegate.plan.wanted import ResolveWanted
+
+KEYS, KEY_FILE = "/etc/tidegate/key", "public.pem"
+RESOLVE_CONTAINER = "resolve"
+DEADLINE_SECONDS = 300
+KEPT_SECONDS = 300  # long enough to be read after an operator's restart
+RESOURCES = {"requests": {"cpu": "100m", "memory": "128Mi"}, "limits": {"memory": "512Mi"}}
+
+
+def resolve_job(owner: Owner, wanted: ResolveWanted, platform: Platform, runtime: Runtime) -> dict[str, Any]:
+    """The Job that answers this question, once; of `runtime` it takes what lets a pod start and reach the store."""
+    spec = {
+        "backoffLimit": 0,
+        "activeDeadlineSeconds": DEADLINE_SECONDS,
+        "ttlSecondsAfterFinished": KEPT_SECONDS,
+        "template": {
+            "metadata": pod_metadata(runtime.pod, {**labels(owner), LABEL_COMPONENT: RESOLVER}),
+            "spec": _pod(wanted, runtime.image or platform.runtime_image, runtime),
+        },
+    }
+    return {**head(JOB, metadata(owner, job_name(owner, wanted.key, wanted.attempt))), "spec": spec}
+
+
+def _pod(wanted: ResolveWanted, image: str, runtime: Runtime) -> dict[str, Any]:
+    source = wanted.source
+    origin = Origin(source.uri, source.secret_ref.name if source.secret_ref else "")
+    proofs = [*origin.volumes, *_public_key(wanted)]
+    resolve = {
+        **container(RESOLVE_CONTAINER, image, _arguments(wanted, origin)),
+        **origin.environment(runtime.env),
+        "resources": RESOURCES,
+        "volumeMounts": [TMP.writable, *(volume.read_only for volume in proofs)],
+    }
+    # Not the servers' nodes: a manifest is not worth waiting for a GPU's. But where all are tainted, the same taints.
+    tolerations = [written(toleration) for toleration in runtime.pod.tolerations]
+    return {
+        **no_privileges(),
+        **pod_access(runtime.pod),
+        **said({"tolerations": tolerations}),
+        "restartPolicy": "Never",
+        "securityContext": pod_security(),
+        "containers": [resolve],
+        "volumes": [volume.declared for volume in (TMP, *proofs)],
+    }
+
+
+def _arguments(wanted: ResolveWanted, origin: Origin) -> list[str]:
+    source = wanted.source
+    digest = ["--digest", source.digest] if source.digest else []
+    key = ["--public-key", f"{KEYS}/{KEY_FILE}"] if source.signature else []
+    return ["resolve", origin.address, *digest, *key, "--termination-log", TERMINATION_LOG]
+
+
+def _public_key(wanted: ResolveWanted) -> list[Volume]:
+    """One key of the Secret. Optional for the same reason as any: without the file the program says what is missing."""
+    if wanted.source.signature is None:
+        return []
+    given = wanted.source.signature.public_key_secret_ref
+    item = {"key": given.key, "path": KEY_FILE}
+    return [Volume("key", {"secret": {"secretName": given.name, "optional": True, "items": [item]}}, KEYS)]

@@ -1,0 +1,223 @@
+"""The pod template of a revision: rendered once, kept in its ControllerRevision, and never rendered again.
+
+    fetch    init step: brings the bundle, verified against the digest that was resolved, into a volume
+    server   the model server, which finds the bundle there and writes nothing to it
+
+What the fields of `spec.runtime` do: `image`, `device`, `sessions`, `threads`, `batching`, `queue` and `grace` are the
+server's image and flags; `accelerator` and `resources` the containers' resources; `env` both containers' variables;
+`pod` the fields of the pod that carry the same names (a spread counts the revision's own pods); `cache` the volume
+that bundles lie in, by digest: nothing removes them from there yet.  `providerOptions`, `auth` and `tls` change
+nothing in a pod yet; unheeded.py says so to whoever sets them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import timedelta
+from math import ceil
+from typing import Any
+
+from pydantic import BaseModel
+
+from tidegate.api.pod import Pod
+from tidegate.api.runtime import Runtime
+from tidegate.plan.manifests import quantities
+from tidegate.plan.manifests.identity import LABEL_COMPONENT, SERVER, Owner, access_name, labels, pods_of
+from tidegate.plan.manifests.origins import Origin, environment
+from tidegate.plan.manifests.platform import Platform
+from tidegate.plan.manifests.restricted import CACHE_GROUP, container_security, no_privileges, pod_security
+from tidegate.plan.manifests.volumes import TMP, Volume, claim
+from tidegate.plan.observed import RevisionRecord
+from tidegate.plan.wanted import GoldenMode
+
+FETCH_CONTAINER, SERVER_CONTAINER = "fetch", "server"
+HTTP_PORT, METRICS_PORT = 8080, 9090
+TERMINATION_LOG = "/dev/termination-log"
+BUNDLES = "/bundles"
+BUNDLES_SIZE = "64Gi"  # where no limit on the pod's disk says less
+ACCESS, ACCESS_KEY = "/etc/tidegate/access", "access.json"
+IDENTITY, IDENTITY_KEY = "/var/run/tidegate/token", "token"
+AUDIENCE = "tidegate"
+TOKEN_SECONDS = 3600
+DRAIN_DELAY = timedelta(seconds=5)  # after SIGTERM: until every proxy has stopped sending new requests
+KILL_MARGIN = timedelta(seconds=5)
+START_SECONDS = 15 * 60  # loading, warming up and proving a model
+
+
+def pod_template(
+    owner: Owner, record: RevisionRecord, golden: GoldenMode, secret: str, platform: Platform
+) -> dict[str, Any]:
+    """The pods of a revision; `secret` names the credentials of its bundle's store, if there are any."""
+    runtime, origin = record.runtime, Origin(record.resolution.uri, secret)
+    image = record.resolution.image or runtime.image or platform.runtime_image
+    bundles, access, identity = _bundles(runtime), _access(owner), _identity()
+    fetch = {
+        **container(FETCH_CONTAINER, image, _fetch_arguments(record, origin)),
+        **origin.environment(runtime.env),
+        "resources": _resources(runtime, accelerator=False),
+        "volumeMounts": [bundles.writable, TMP.writable, *(volume.read_only for volume in origin.volumes)],
+    }
+    server = {
+        **container(SERVER_CONTAINER, image, _serve_arguments(owner, record, golden)),
+        **_probes(),
+        "env": environment(runtime.env),
+        "ports": [{"containerPort": HTTP_PORT}, {"containerPort": METRICS_PORT}],
+        "resources": _resources(runtime, accelerator=True),
+        "volumeMounts": [bundles.read_only, TMP.writable, access.read_only, identity.read_only],
+    }
+    volumes = (bundles, TMP, access, identity, *origin.volumes)
+    return {
+        "metadata": pod_metadata(runtime.pod, {**labels(owner, record.revision), LABEL_COMPONENT: SERVER}),
+        "spec": {
+            **no_privileges(),
+            **_placement(runtime.pod, pods_of(owner, record.revision)),
+            **pod_access(runtime.pod),
+            "securityContext": pod_security(CACHE_GROUP if runtime.cache else None),
+            "terminationGracePeriodSeconds": ceil((DRAIN_DELAY + runtime.grace + KILL_MARGIN).total_seconds()),
+            "initContainers": [fetch],
+            "containers": [server],
+            "volumes": [volume.declared for volume in volumes],
+        },
+    }
+
+
+def container(name: str, image: str, arguments: list[str]) -> dict[str, Any]:
+    """What all our containers have in common; the image's entry point is `tidegate-runtime`."""
+    return {
+        "name": name,
+        "image": image,
+        "imagePullPolicy": "IfNotPresent",  # pinned by digest wherever the node could say it
+        "args": arguments,
+        "securityContext": container_security(),
+        "terminationMessagePath": TERMINATION_LOG,
+        "terminationMessagePolicy": "File",  # never the log: it may hold what users sent
+    }
+
+
+def pod_metadata(pod: Pod, ours: Mapping[str, str]) -> dict[str, Any]:
+    """Labels and annotations of a pod; ours win."""
+    return said({"labels": {**pod.labels, **ours}, "annotations": dict(pod.annotations)})
+
+
+def pod_access(pod: Pod) -> dict[str, Any]:
+    """Whose identity a pod has in a cloud, and who may pull its image."""
+    pulls = [{"name": secret.name} for secret in pod.image_pull_secrets]
+    return said({"serviceAccountName": pod.service_account_name, "imagePullSecrets": pulls})
+
+
+def written(part: BaseModel) -> dict[str, Any]:
+    """A part of the spec as Kubernetes spells it."""
+    return part.model_dump(mode="json", by_alias=True, exclude_none=True)
+
+
+def said(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """Without the fields that say nothing: the server leaves those out, too."""
+    return {name: value for name, value in fields.items() if value not in (None, {}, [])}
+
+
+# -- volumes
+
+
+def _bundles(runtime: Runtime) -> Volume:
+    if runtime.cache is not None:
+        return claim("bundles", runtime.cache.persistent_volume_claim.claim_name, BUNDLES)
+    size = runtime.resources.limits.ephemeral_storage or BUNDLES_SIZE
+    return Volume("bundles", {"emptyDir": {"sizeLimit": size}}, BUNDLES)
+
+
+def _bundle(record: RevisionRecord) -> str:
+    """The bundle's folder; on a shared volume one for each digest, where a second pod finds it."""
+    name = record.resolution.digest.removeprefix("sha256:") if record.runtime.cache else "model"
+    return f"{BUNDLES}/{name}"
+
+
+def _access(owner: Owner) -> Volume:
+    # Optional: pods start without it and admit nobody, and take it up when it comes.
+    return Volume("access", {"configMap": {"name": access_name(owner), "optional": True}}, ACCESS)
+
+
+def _identity() -> Volume:
+    token = {"audience": AUDIENCE, "expirationSeconds": TOKEN_SECONDS, "path": IDENTITY_KEY}
+    return Volume("identity", {"projected": {"sources": [{"serviceAccountToken": token}]}}, IDENTITY)
+
+
+# -- what the programs are told
+
+
+def _fetch_arguments(record: RevisionRecord, origin: Origin) -> list[str]:
+    """No public key: the digest pins exactly what was proved when it was resolved."""
+    place = [origin.address, _bundle(record)]
+    return ["fetch", *place, "--digest", record.resolution.digest, "--termination-log", TERMINATION_LOG]
+
+
+def _serve_arguments(owner: Owner, record: RevisionRecord, golden: GoldenMode) -> list[str]:
+    runtime = record.runtime
+    flags = {
+        "bundle": _bundle(record),
+        "name": owner.name,
+        "revision": record.revision,
+        "http-port": HTTP_PORT,
+        "metrics-port": METRICS_PORT,
+        "access": f"{ACCESS}/{ACCESS_KEY}",
+        "identity-token-file": f"{IDENTITY}/{IDENTITY_KEY}",
+        "termination-log": TERMINATION_LOG,
+        "device": runtime.device,
+        "golden": golden,
+        "sessions": runtime.sessions,
+        "intra-op": runtime.threads.intra_op,
+        "inter-op": runtime.threads.inter_op,
+        "max-batch-size": runtime.batching.max_size,
+        "max-batch-delay": _milliseconds(runtime.batching.max_delay),
+        "queue": runtime.queue.max_length,
+        "queue-timeout": _milliseconds(runtime.queue.timeout),
+        "drain-delay": _milliseconds(DRAIN_DELAY),
+        "drain": _milliseconds(DRAIN_DELAY + runtime.grace),  # counts from SIGTERM, the delay included
+    }
+    return ["serve", *(text for name, value in flags.items() for text in (f"--{name}", str(value)))]
+
+
+def _milliseconds(duration: timedelta) -> str:
+    return f"{round(duration / timedelta(milliseconds=1))}ms"
+
+
+def _probes() -> dict[str, Any]:
+    """Answered by a thread of their own: a busy server is alive."""
+
+    def probe(path: str, period: int, failures: int, timeout: int) -> dict[str, Any]:
+        every = {"periodSeconds": period, "failureThreshold": failures, "timeoutSeconds": timeout}
+        return {"httpGet": {"path": path, "port": METRICS_PORT}, **every}
+
+    return {
+        "startupProbe": probe("/startupz", 1, START_SECONDS, 1),
+        "readinessProbe": probe("/readyz", 2, 2, 2),
+        "livenessProbe": probe("/livez", 5, 3, 5),
+    }
+
+
+# -- where and with what
+
+
+def _resources(runtime: Runtime, *, accelerator: bool) -> dict[str, Any]:
+    """Requests never above limits: a default request must not make a small limit invalid."""
+    limits, requests = written(runtime.resources.limits), written(runtime.resources.requests)
+    requests = {name: quantities.lesser(size, limits.get(name, size)) for name, size in requests.items()}
+    if accelerator and runtime.accelerator is not None:
+        limits[runtime.accelerator.resource] = str(runtime.accelerator.count)
+    return said({"requests": requests, "limits": limits})
+
+
+def _placement(pod: Pod, selected: Mapping[str, str]) -> dict[str, Any]:
+    spreads = [
+        {**written(spread), "labelSelector": {"matchLabels": dict(selected)}}
+        for spread in pod.topology_spread_constraints
+    ]
+    return said(
+        {
+            "nodeSelector": dict(pod.node_selector),
+            "tolerations": [written(toleration) for toleration in pod.tolerations],
+            "affinity": written(pod.affinity) if pod.affinity else None,
+            "topologySpreadConstraints": spreads,
+            "priorityClassName": pod.priority_class_name,
+            "runtimeClassName": pod.runtime_class_name,
+        }
+    )

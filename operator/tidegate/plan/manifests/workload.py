@@ -1,0 +1,97 @@
+"""What runs the pods of a revision: Deployment, autoscaler, disruption budget.
+
+What the fields of `spec.scaling` do: `minReplicas` and `maxReplicas` bound the stable revision's autoscaler, or the
+minimum is the number of pods where there is none; `target.cpuUtilization` is what it holds, of the server's own CPU;
+`behavior` is handed to it, and what is not given is Kubernetes' default, written out, because a field that was once
+written is not taken away by leaving it out.  There is no autoscaler yet for `provider: KEDA` and for the other targets:
+`minReplicas` pods run (one for zero), and unheeded.py says so to whoever sets them.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tidegate.api.scaling import Behavior, Scaling, ScalingRules
+from tidegate.plan.manifests.identity import (
+    ANNOTATION_TEMPLATE,
+    AUTOSCALER,
+    BUDGET,
+    DEPLOYMENT,
+    Object,
+    Owner,
+    child_name,
+    head,
+    metadata,
+    pods_of,
+)
+from tidegate.plan.manifests.pods import SERVER_CONTAINER, written
+from tidegate.plan.manifests.stored import template_hash
+from tidegate.plan.wanted import RevisionWanted
+
+SCALE_UP: dict[str, Any] = {
+    "stabilizationWindowSeconds": 0,
+    "selectPolicy": "Max",
+    "policies": [
+        {"type": "Pods", "value": 4, "periodSeconds": 15},
+        {"type": "Percent", "value": 100, "periodSeconds": 15},
+    ],
+}
+SCALE_DOWN: dict[str, Any] = {
+    "stabilizationWindowSeconds": 300,
+    "selectPolicy": "Max",
+    "policies": [{"type": "Percent", "value": 100, "periodSeconds": 15}],
+}
+
+
+def deployment(owner: Owner, revision: str, template: Object) -> dict[str, Any]:
+    """The Deployment of a revision, without `replicas`: those belong to the create call, then to whoever scales."""
+    meta = metadata(owner, child_name(owner, revision), revision)
+    meta["annotations"] = {ANNOTATION_TEMPLATE: template_hash(template)}
+    spec = {
+        "selector": {"matchLabels": pods_of(owner, revision)},
+        "template": template,
+        "revisionHistoryLimit": 1,  # the template changes only where somebody changed it, and back
+        "strategy": {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": 1, "maxUnavailable": 0}},
+    }
+    return {**head(DEPLOYMENT, meta), "spec": spec}
+
+
+def pods_wanted(wanted: RevisionWanted) -> int:
+    """How many pods run where no autoscaler counts; one where the minimum is zero."""
+    return max(1, wanted.replicas)
+
+
+def autoscaler(owner: Owner, wanted: RevisionWanted, scaling: Scaling) -> dict[str, Any]:
+    """Between the plan's minimum and maximum; pinned where they are equal."""
+    name = child_name(owner, wanted.record.revision)
+    cpu = {
+        "name": "cpu",
+        "container": SERVER_CONTAINER,  # a sidecar that somebody injects does not count
+        "target": {"type": "Utilization", "averageUtilization": scaling.target.cpu_utilization},
+    }
+    spec = {
+        "scaleTargetRef": {"apiVersion": DEPLOYMENT.api_version, "kind": DEPLOYMENT.kind, "name": name},
+        "minReplicas": pods_wanted(wanted),
+        "maxReplicas": max(pods_wanted(wanted), wanted.max_replicas),
+        "metrics": [{"type": "ContainerResource", "containerResource": cpu}],
+        "behavior": _behavior(scaling.behavior or Behavior()),
+    }
+    return {**head(AUTOSCALER, metadata(owner, name, wanted.record.revision)), "spec": spec}
+
+
+def _behavior(given: Behavior) -> dict[str, Any]:
+    return {"scaleUp": _rules(given.scale_up, SCALE_UP), "scaleDown": _rules(given.scale_down, SCALE_DOWN)}
+
+
+def _rules(given: ScalingRules | None, default: dict[str, Any]) -> dict[str, Any]:
+    return {**default, **written(given)} if given else default
+
+
+def budget(owner: Owner, revision: str) -> dict[str, Any]:
+    """At most one pod at a time leaves for a drained node; pods that are not ready hold nobody up."""
+    spec = {
+        "maxUnavailable": 1,
+        "unhealthyPodEvictionPolicy": "AlwaysAllow",
+        "selector": {"matchLabels": pods_of(owner, revision)},
+    }
+    return {**head(BUDGET, metadata(owner, child_name(owner, revision), revision)), "spec": spec}

@@ -1,0 +1,134 @@
+"""Deployments, autoscalers and budgets, and what of a spec has no effect yet."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from tidegate.api.scaling import Scaling
+from tidegate.plan.manifests.pods import pod_template
+from tidegate.plan.manifests.stored import template_hash
+from tidegate.plan.manifests.unheeded import not_scaled, unheeded
+from tidegate.plan.manifests.workload import autoscaler, budget, deployment
+
+from .parts import OLD, OWNER, PLATFORM, record, runtime_of, spec_of, wanted
+
+SELECTOR = {"serving.tidegate.io/deployment": "fraud", "serving.tidegate.io/revision": OLD}
+TEMPLATE = pod_template(OWNER, record(), "Require", "", PLATFORM)
+
+
+def scaling(**parts: Any) -> Scaling:
+    return Scaling.model_validate({"minReplicas": 2, "maxReplicas": 8, **parts})
+
+
+def test_a_deployment_selects_its_revision_and_says_nothing_of_replicas() -> None:
+    made = deployment(OWNER, OLD, TEMPLATE)
+
+    assert made["spec"]["selector"] == {"matchLabels": SELECTOR}
+    assert made["spec"]["template"] == TEMPLATE
+    assert "replicas" not in made["spec"]
+
+
+def test_a_deployment_shows_which_template_it_was_given() -> None:
+    assert deployment(OWNER, OLD, TEMPLATE)["metadata"]["annotations"] == {
+        "serving.tidegate.io/template": template_hash(TEMPLATE)
+    }
+
+
+def test_a_repair_takes_no_ready_pod_away_before_its_successor_is_ready() -> None:
+    strategy = deployment(OWNER, OLD, TEMPLATE)["spec"]["strategy"]
+
+    assert strategy == {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": 1, "maxUnavailable": 0}}
+
+
+def test_an_autoscaler_holds_the_servers_own_cpu_between_the_plans_bounds() -> None:
+    made = autoscaler(OWNER, wanted(OLD, 3, 8), scaling(target={"cpuUtilization": 60}))["spec"]
+
+    assert made["scaleTargetRef"] == {"apiVersion": "apps/v1", "kind": "Deployment", "name": f"fraud-{OLD}"}
+    assert (made["minReplicas"], made["maxReplicas"]) == (3, 8)
+    assert made["metrics"] == [
+        {
+            "type": "ContainerResource",
+            "containerResource": {
+                "name": "cpu", "container": "server", "target": {"type": "Utilization", "averageUtilization": 60},
+            },
+        }
+    ]  # fmt: skip
+
+
+def test_a_pinned_autoscaler_has_one_bound_twice_and_never_none() -> None:
+    pinned = autoscaler(OWNER, wanted(OLD, 4, 4), scaling())["spec"]
+    empty = autoscaler(OWNER, wanted(OLD, 0, 0), scaling())["spec"]
+
+    assert (pinned["minReplicas"], pinned["maxReplicas"]) == (4, 4)
+    assert (empty["minReplicas"], empty["maxReplicas"]) == (1, 1)
+
+
+def test_behaviour_that_is_not_given_is_kubernetes_own_written_out() -> None:
+    made = autoscaler(OWNER, wanted(), scaling())["spec"]["behavior"]
+
+    assert made["scaleUp"]["stabilizationWindowSeconds"] == 0
+    assert made["scaleDown"]["stabilizationWindowSeconds"] == 300
+    assert all(made[way]["selectPolicy"] == "Max" and made[way]["policies"] for way in ("scaleUp", "scaleDown"))
+
+
+def test_behaviour_that_is_given_is_handed_on() -> None:
+    policy = {"type": "Percent", "value": 10, "periodSeconds": 60}
+    given = {"scaleDown": {"stabilizationWindowSeconds": 60, "selectPolicy": "Min", "policies": [policy]}}
+
+    made = autoscaler(OWNER, wanted(), scaling(behavior=given))["spec"]["behavior"]
+
+    assert made["scaleDown"] == given["scaleDown"]
+    assert made["scaleUp"]["selectPolicy"] == "Max"
+
+
+def test_a_budget_lets_one_pod_go_at_a_time_and_those_that_are_not_ready_always() -> None:
+    assert budget(OWNER, OLD)["spec"] == {
+        "maxUnavailable": 1, "unhealthyPodEvictionPolicy": "AlwaysAllow", "selector": {"matchLabels": SELECTOR},
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("spec", "said"),
+    [
+        ({"runtime": {"auth": {"secretRef": {"name": "clients"}}}}, "runtime.auth"),
+        ({"runtime": {"tls": {"secretRef": {"name": "tls"}}}}, "runtime.tls"),
+        (
+            {"runtime": {"device": "cuda", "accelerator": {}, "providerOptions": {"use_tf32": "0"}}},
+            "runtime.providerOptions",
+        ),
+        (
+            {"bundle": {"uri": "s3://models/fraud/1", "decryption": {"keySecretRef": {"name": "k", "key": "age"}}}},
+            "bundle.decryption",
+        ),
+        ({"scaling": {"minReplicas": 0, "maxReplicas": 2, "provider": "KEDA"}}, "scaling.provider"),
+        ({"scaling": {"maxReplicas": 2, "target": {"concurrency": 4}}}, "scaling.target"),
+        (
+            {"scaling": {"maxReplicas": 2}, "runtime": {"resources": {"requests": {"memory": "1Gi"}}}},
+            "runtime.resources.requests.cpu",
+        ),
+    ],
+)
+def test_what_has_no_effect_yet_is_said_to_whoever_sets_it(spec: dict[str, Any], said: str) -> None:
+    sentences = unheeded(spec_of(**spec))
+
+    assert len(sentences) == 1
+    assert said in sentences[0]
+
+
+def test_nothing_is_said_of_what_is_heeded() -> None:
+    assert unheeded(spec_of()) == ()
+    assert unheeded(spec_of(scaling={"minReplicas": 2, "maxReplicas": 8})) == ()
+
+
+def test_a_limit_of_the_cpu_is_a_request_too() -> None:
+    limited = runtime_of(resources={"requests": {"memory": "1Gi"}, "limits": {"cpu": "1", "memory": "2Gi"}})
+
+    assert not_scaled(scaling(), limited) == ""
+
+
+def test_one_pod_runs_where_keda_would_run_none() -> None:
+    zero = scaling(minReplicas=0, provider="KEDA")
+
+    assert "1 pods run" in not_scaled(zero, runtime_of())
