@@ -16,6 +16,7 @@ CODE = re.compile(r"[A-Z][a-z]+(?:[A-Z][A-Za-z]*)*")
 # What takes a reason -> which of its arguments it is.
 TAKES = {
     "Fact": 1, "Failure": 1, "Judgement": 1, "Event": 1, "Hold": 0, "_refuse": 0, "_in_trouble": 0, "tell": 0,
+    "environment": 0,
 }  # fmt: skip
 NAMES = {"reason", "hold_reason", "event"}
 

@@ -1,0 +1,199 @@
+"""The operator's process: lead, watch, reconcile, answer probes; and end in order.
+
+Only the leader watches, so a standby costs a request every two seconds.  Nothing is reconciled before every kind has
+been listed once: a cache that is half full would look like a cluster that has lost its servers.
+
+At the end, in this order: workers finish the turn they are in (a write border), the lease is handed over, then the
+watches end.  A lease that is lost ends the process at once and without another write; Kubernetes starts it again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import signal
+import time
+from collections.abc import Coroutine
+from datetime import UTC, datetime
+from typing import Any
+
+from tidegate.cluster import logs
+from tidegate.cluster.connection import Connection
+from tidegate.cluster.events import Recorder
+from tidegate.cluster.kube import Kube, KubeLease
+from tidegate.cluster.lease import Elector
+from tidegate.cluster.limit import MOST, Limit
+from tidegate.cluster.login import Login, log_in
+from tidegate.cluster.measure import Measurer
+from tidegate.cluster.metrics import Metrics
+from tidegate.cluster.observe import Object
+from tidegate.cluster.probes import Probes, Pulse, watches_heard
+from tidegate.cluster.queue import WorkQueue
+from tidegate.cluster.reconcile import Reconciler, Surroundings
+from tidegate.cluster.seen import Cache
+from tidegate.cluster.settings import OperatorSettings
+from tidegate.cluster.trust import AFTER_TROUBLE_SECONDS, AGAIN_SECONDS, OwnToken, try_access
+from tidegate.cluster.watch import Watches
+from tidegate.cluster.workers import Workers
+from tidegate.plan.manifests.platform import Platform
+from tidegate.plan.wanted import Event
+
+LAST_TURN_SECONDS = 5.0
+LEASE_CONNECTIONS = 2
+
+log = logging.getLogger(__name__)
+
+
+def operate(settings: OperatorSettings) -> int:
+    """Run until a signal or the loss of the lease; the exit code."""
+    logs.configure(settings.log_level)
+    return asyncio.run(_live(settings))
+
+
+async def _live(settings: OperatorSettings) -> int:
+    login = await log_in(settings.kubeconfig, settings.context)
+    return await Operator(settings, login).run()
+
+
+class Operator:
+    """One life of the operator."""
+
+    def __init__(self, settings: OperatorSettings, login: Login) -> None:
+        self._settings = settings
+        self._stop = asyncio.Event()
+        self._platform = Platform(settings.runtime_image)
+        self._token = OwnToken(settings.token_file)
+        self._cache, self._queue = Cache(), WorkQueue()
+        self._metrics = metrics = Metrics()
+        self._lease_connection = Connection(login.client(LEASE_CONNECTIONS), metrics.requested)
+        lease = KubeLease(self._lease_connection, settings.lease_namespace, settings.lease_name)
+        self._elector = Elector(lease, settings.identity)
+        self._connection = Connection(login.client(MOST), metrics.requested)
+        kube = Kube(self._connection, Limit(), self._elector.left)
+        self._recorder = Recorder(kube.create_event, settings.identity, metrics.told)
+        self._watches = Watches(login, self._cache, self._queue.add, settings.namespaces, metrics.requested)
+        around = Surroundings(
+            api=kube, cache=self._cache, platform=lambda: self._platform,
+            measures=Measurer(self._token, settings.measure_concurrency),
+            tell=self._tell, verdict=metrics.rolled_out, clock=lambda: datetime.now(UTC),
+        )  # fmt: skip
+        self._workers = Workers(self._queue, Reconciler(around), metrics, settings.workers, settings.resync)
+        self._pulse = Pulse()
+        self._probes = Probes(metrics, self._alive(), {"caches": self._filled})
+        self._helpers: list[asyncio.Task[None]] = []
+
+    async def run(self) -> int:
+        """From the first probe to the last request; 0 after a signal, 1 when the process must be started again."""
+        self._heed_signals()
+        self._show_figures()
+        port = await self._probes.start(self._settings.probe_host, self._settings.probe_port)
+        log.info("probes and metrics on port %d, standing by as %s", port, self._settings.identity)
+        self._help(self._pulse.run(), self._recorder.run())
+        try:
+            if not await self._elected():
+                return 0
+            return await self._lead()
+        finally:
+            await self._end()
+
+    def _alive(self) -> dict[str, Any]:
+        return {
+            "loop": self._pulse.check,
+            "watches": watches_heard(self._watches.listener.ages),
+            "lease": lambda: "it is neither renewed nor given up" if self._elector.overdue() else "",
+        }
+
+    def _filled(self) -> str:
+        missing = self._watches.listener.missing() if self._elector.holds() else []
+        return f"not listed yet: {', '.join(missing)}" if missing else ""
+
+    def _show_figures(self) -> None:
+        show = self._metrics.show
+        show("tidegate_leader", "Whether this process leads.", lambda: float(self._elector.holds()))
+        show("tidegate_queue_depth", "Deployments that wait for a worker.", lambda: float(self._queue.depth))
+        show("tidegate_queue_age_seconds", "How long the first of them has waited.", lambda: self._queue.age)
+        show("tidegate_deployments", "ModelDeployments that are known.", lambda: float(len(self._cache.deployments())))
+        self._metrics.show_by(
+            "tidegate_watch_age_seconds", "Since a kind was last heard of.", "kind", self._watches.listener.ages
+        )
+
+    def _tell(self, about: Object, event: Event) -> None:
+        level = logging.WARNING if event.type == "Warning" else logging.INFO
+        with logs.about(revision=event.revision):
+            log.log(level, "%s: %s", event.reason, event.message)
+        self._recorder.record(about, event)
+
+    def _heed_signals(self) -> None:
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._stop.set)
+
+    def _help(self, *work: Coroutine[Any, Any, None]) -> None:
+        self._helpers += [asyncio.create_task(one) for one in work]
+
+    async def _elected(self) -> bool:
+        """Wait until we lead; False when we were told to stop before that."""
+        acquiring = asyncio.create_task(self._elector.acquire())
+        stopping = asyncio.create_task(self._stop.wait())
+        await asyncio.wait({acquiring, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        for task in (acquiring, stopping):
+            task.cancel()
+        await asyncio.gather(acquiring, stopping, return_exceptions=True)
+        return not self._stop.is_set()
+
+    async def _lead(self) -> int:
+        """Watch and work until told to stop, or until one of the two cannot go on."""
+        await self._refresh_access()
+        self._help(self._keep_access())
+        began, over = time.monotonic(), asyncio.Event()
+        watching = asyncio.create_task(self._watches.run(over, self._heed_signals))
+        ends = [asyncio.create_task(event.wait()) for event in (self._stop, self._elector.lost)]
+        filled = asyncio.create_task(self._watches.filled.wait())
+        try:
+            await asyncio.wait({watching, filled, *ends}, return_when=asyncio.FIRST_COMPLETED)
+            if filled.done():
+                log.info("everything was listed after %.1f s", time.monotonic() - began)
+                self._workers.start()
+            await asyncio.wait({watching, *ends}, return_when=asyncio.FIRST_COMPLETED)
+            await self._workers.finish(0.0 if self._elector.lost.is_set() else LAST_TURN_SECONDS)
+            await self._elector.release()
+        finally:
+            for task in (filled, *ends):
+                task.cancel()
+            over.set()
+            code = await self._watched(watching)
+        return code
+
+    async def _watched(self, watching: asyncio.Task[None]) -> int:
+        """What the end of the watches means."""
+        try:
+            await watching
+        except Exception:
+            log.exception("the watches have ended: starting anew")
+            return 1
+        return 1 if self._elector.lost.is_set() else 0
+
+    async def _refresh_access(self) -> None:
+        access = await try_access(self._connection, self._token, self._platform.access)
+        if access != self._platform.access:
+            self._platform = Platform(self._settings.runtime_image, access)
+            for key in self._cache.deployments():
+                self._queue.add(key)
+
+    async def _keep_access(self) -> None:
+        while True:
+            known = self._platform.access or self._settings.token_file is None
+            await asyncio.sleep(AGAIN_SECONDS if known else AFTER_TROUBLE_SECONDS)
+            await self._refresh_access()
+
+    async def _end(self) -> None:
+        for task in self._helpers:
+            task.cancel()
+        await asyncio.gather(*self._helpers, return_exceptions=True)
+        with contextlib.suppress(Exception):  # whatever it is, the process ends
+            await self._elector.release()
+        await self._probes.stop()
+        await self._connection.close()
+        await self._lease_connection.close()
+        log.info("ended")

@@ -1,0 +1,168 @@
+"""From live objects to what a plan may know: one look, nothing remembered, nothing decided.
+
+Servers are counted by their pods' own readiness, and the traffic split is read off the front Service as it is, not as
+it was asked for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from tidegate.api.status import ResolutionStatus
+from tidegate.cluster.failures import environment, failure_of_controller, failure_of_pods
+from tidegate.cluster.resolution import Work, resolved
+from tidegate.plan.manifests.children import Seen
+from tidegate.plan.manifests.front import split_of
+from tidegate.plan.manifests.identity import (
+    ANNOTATION_STABLE,
+    DEPLOYMENT,
+    GROUP,
+    JOB,
+    LABEL_REVISION,
+    SERVICE,
+    Kind,
+    Owner,
+    child_name,
+    job_name,
+)
+from tidegate.plan.observed import Failure, Observed, Resolved, RevisionObserved, RouteObserved, Verb
+from tidegate.plan.samples import PodSample
+
+FULL = 100
+JOB_OF_POD = "batch.kubernetes.io/job-name"
+Object = Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """What there is of one deployment; `obstacles` are objects that the API server did not take, and why."""
+
+    owner: Owner
+    deployment: Object
+    seen: Seen
+    pods: Sequence[Object]
+    obstacles: Mapping[tuple[Kind, str], Failure]
+    now: datetime
+
+    @property
+    def uri(self) -> str:
+        return str(self.deployment["spec"]["bundle"]["uri"])
+
+
+def observed(look: Look, samples: Sequence[PodSample], asked: ResolutionStatus | None, image: str) -> Observed:
+    """The look in a plan's terms; `image` is what servers of a bundle that is resolved now will run."""
+    return Observed(
+        generation=int(look.deployment["metadata"].get("generation") or 1),
+        resolved=_resolved(look, asked, image) if asked else None,
+        records={name: stored.record for name, stored in look.seen.stored.items()},
+        revisions={name: _revision(look, name) for name in _revisions(look)},
+        route=route(look),
+        stable_marker=_annotations(look.seen.front).get(ANNOTATION_STABLE, ""),
+        commands=commands(look.deployment),
+        samples=tuple(samples),
+        environment=",".join(sorted(f"{kind.kind}/{name}" for kind, name in look.obstacles))[:128],
+        exact_weights=False,
+    )
+
+
+def _annotations(thing: Object | None) -> Mapping[str, str]:
+    return ((thing or {}).get("metadata") or {}).get("annotations") or {}
+
+
+def commands(deployment: Object) -> dict[str, str]:
+    """What people ask for, by verb: annotations, because GitOps tools leave those alone."""
+    given = _annotations(deployment)
+    return {verb.value: given[f"{GROUP}/{verb.value}"][:160] for verb in Verb if f"{GROUP}/{verb.value}" in given}
+
+
+# -- servers
+
+
+def pods_of(look: Look, revision: str) -> list[Object]:
+    """Pods that serve a revision or will; one that is being removed is neither."""
+    return [pod for pod in look.pods if revision_of(pod) == revision and not _leaving(pod)]
+
+
+def revision_of(pod: Object) -> str:
+    return str((pod["metadata"].get("labels") or {}).get(LABEL_REVISION, ""))
+
+
+def _leaving(pod: Object) -> bool:
+    return bool(pod["metadata"].get("deletionTimestamp")) or (pod.get("status") or {}).get("phase") == "Succeeded"
+
+
+def is_ready(pod: Object) -> bool:
+    conditions = (pod.get("status") or {}).get("conditions") or ()
+    return any(one.get("type") == "Ready" and one.get("status") == "True" for one in conditions)
+
+
+def _revisions(look: Look) -> set[str]:
+    return {*look.seen.stored, *look.seen.deployments, *filter(None, map(revision_of, look.pods))}
+
+
+def _revision(look: Look, revision: str) -> RevisionObserved:
+    pods = pods_of(look, revision)
+    waiting = [pod for pod in pods if not is_ready(pod)]
+    stored = look.seen.stored.get(revision)
+    return RevisionObserved(
+        revision,
+        replicas=sum((pod.get("status") or {}).get("phase") != "Failed" for pod in pods),
+        ready=len(pods) - len(waiting),
+        device=str(stored.record.runtime.device) if stored else "",
+        failure=_failure(look, revision, waiting),
+    )
+
+
+def _failure(look: Look, revision: str, waiting: Sequence[Object]) -> Failure | None:
+    """Why servers of a revision are missing: the object itself, its pods, or the making of pods."""
+    controller = look.seen.deployments.get(revision) or {}
+    return (
+        look.obstacles.get((DEPLOYMENT, child_name(look.owner, revision)))
+        or failure_of_pods(waiting)
+        or failure_of_controller((controller.get("status") or {}).get("conditions"))
+    )
+
+
+# -- traffic
+
+
+def route(look: Look) -> RouteObserved:
+    """The split that the front Service makes."""
+    name, namespace = look.owner.name, look.owner.namespace
+    url = f"http://{name}.{namespace}.svc:8080/v2/models/{name}"
+    obstacle = look.obstacles.get((SERVICE, name))
+    if look.seen.front is None:
+        return RouteObserved({}, obstacle is None, obstacle.message if obstacle else "", url)
+    return RouteObserved(weights(look.seen.front), obstacle is None, obstacle.message if obstacle else "", url)
+
+
+def weights(front: Object) -> dict[str, int]:
+    """By its selector: one revision has everything, or all pods of the deployment share as it is written beside."""
+    selector = (front.get("spec") or {}).get("selector") or {}
+    alone = selector.get(LABEL_REVISION)
+    return {str(alone): FULL} if alone else split_of(front)
+
+
+# -- the bundle
+
+
+def _resolved(look: Look, asked: ResolutionStatus, image: str) -> Resolved | None:
+    name = job_name(look.owner, asked.key, asked.attempt)
+    if refused := look.obstacles.get((JOB, name)):
+        return Resolved(asked.key, asked.attempt, failure=refused)
+    pods = [pod for pod in look.pods if (pod["metadata"].get("labels") or {}).get(JOB_OF_POD) == name]
+    return resolved(asked, Work(look.seen.jobs.get(name), pods, look.uri, image), look.now)
+
+
+def taken(owner: Owner, there: Object) -> Failure:
+    """An object of our name that is not ours: it is never adopted, changed or removed."""
+    kind, name = there.get("kind", "object"), there["metadata"]["name"]
+    owners = there["metadata"].get("ownerReferences") or ()
+    if any(one.get("kind") == "ModelDeployment" and one.get("name") == owner.name for one in owners):
+        return environment("Terminating", f"{kind} {name} of an earlier {owner.name} is still being removed")
+    return environment(
+        "NameTaken", f"{kind} {name} exists and is not ours: remove it, or name this deployment otherwise"
+    )

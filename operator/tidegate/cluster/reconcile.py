@@ -1,0 +1,269 @@
+"""One deployment, one turn: look, plan, remember, carry out.
+
+    look       the cache that the watches fill, and the counters of both versions while a rollout runs
+    plan       tidegate.plan decides; nothing here does
+    remember   records of new revisions, then the status, by compare-and-swap: whoever was faster is believed
+    carry out  servers up, then the front Service, then servers down; shadow and golden samples
+    tell       events, after the status that they speak of is written
+
+A plan says the whole of what is wanted, so a turn that fails half-way is mended by the next one, and a crash between
+any two writes costs nothing.  What the status need not say yet (figures, for up to a minute) is kept here; losing it
+loses a minute of evidence.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any, Protocol
+
+from pydantic import ValidationError
+
+from tidegate.api.spec import ModelDeploymentSpec
+from tidegate.api.status import ModelDeploymentStatus
+from tidegate.cluster.api import Api, Key
+from tidegate.cluster.errors import AlreadyExists, Conflict, Forbidden, QuotaExceeded, Refused
+from tidegate.cluster.failures import refusal
+from tidegate.cluster.observe import Look, Object, observed, taken
+from tidegate.cluster.seen import Cache
+from tidegate.plan.manifests.children import Apply, Create, Delete, Effect, Effects, Scale, effects, seen_of
+from tidegate.plan.manifests.identity import MODEL_DEPLOYMENT, POD, Kind, Owner, kind_of, owns
+from tidegate.plan.manifests.platform import Platform
+from tidegate.plan.manifests.unheeded import unheeded
+from tidegate.plan.observed import Failure
+from tidegate.plan.phases import Phase
+from tidegate.plan.plan import plan as decide
+from tidegate.plan.samples import PodSample
+from tidegate.plan.wanted import Event, Plan
+from tidegate.plan.writing import write_after
+
+Place = tuple[Kind, str]  # kind and name of an object
+OBSTACLE_AGAIN = timedelta(seconds=30)
+OUTCOMES = {"Promoted": "promoted", "RolledBack": "rolledback", "RolloutEnded": "ended"}
+SOON = timedelta(milliseconds=200)
+
+
+class Measures(Protocol):
+    """Who reads the servers' counters."""
+
+    async def samples(self, look: Look, revisions: Sequence[str]) -> tuple[PodSample, ...]: ...
+    async def carry_out(self, key: Key, look: Look, plan: Plan, interval: timedelta) -> None: ...
+    def forget(self, key: Key) -> None: ...
+
+
+@dataclass(slots=True)
+class Memory:
+    """What is known of a deployment beyond the API server: the last status, and what it did not take."""
+
+    raw: Mapping[str, Any] | None = None  # the status as it was last read or written
+    written: ModelDeploymentStatus = field(default_factory=ModelDeploymentStatus)
+    status: ModelDeploymentStatus = field(default_factory=ModelDeploymentStatus)
+    written_at: datetime | None = None
+    obstacles: dict[Place, Failure] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What a reconciler works with."""
+
+    api: Api
+    cache: Cache
+    platform: Callable[[], Platform]
+    measures: Measures
+    tell: Callable[[Object, Event], None]
+    verdict: Callable[[str, float], None]  # how a rollout ended, and the seconds that it took
+    clock: Callable[[], datetime]
+
+
+class Reconciler:
+    """Turns of all deployments; one deployment's turns never overlap (the queue sees to that)."""
+
+    def __init__(self, around: Surroundings) -> None:
+        self._around = around
+        self._memories: dict[Key, Memory] = {}
+
+    def knows(self, key: Key) -> bool:
+        """Whether it was there when it was last looked at."""
+        return key in self._memories
+
+    async def reconcile(self, key: Key) -> timedelta | None:
+        """One turn; the time until the next one at the latest, None when only a change can make one necessary.
+
+        Raises the errors of `tidegate.cluster.errors`: whoever calls tries again later.
+        """
+        deployment = self._around.cache.get(MODEL_DEPLOYMENT, *key)
+        if deployment is None or deployment["metadata"].get("deletionTimestamp"):
+            self._forget(key)
+            return None
+        memory = self._remembered(key, deployment)
+        spec = self._spec(deployment)
+        if spec is None:
+            return None
+        try:
+            return await self._turn(key, deployment, spec, memory)
+        except Conflict:
+            await self._catch_up(key)
+            return SOON
+
+    async def _catch_up(self, key: Key) -> None:
+        """Somebody was faster than the watch: read what is there now, and plan on that."""
+        if there := await self._around.api.get(MODEL_DEPLOYMENT, *key):
+            self._around.cache.put(MODEL_DEPLOYMENT, there)
+
+    def _forget(self, key: Key) -> None:
+        self._memories.pop(key, None)
+        self._around.measures.forget(key)
+
+    def _remembered(self, key: Key, deployment: Object) -> Memory:
+        """The memory of a deployment; a status that is not the one we wrote is believed instead."""
+        memory = self._memories.setdefault(key, Memory())
+        raw = deployment.get("status") or {}
+        if memory.raw is None or raw != memory.raw:
+            memory.raw = raw
+            memory.status = memory.written = read_status(raw)
+        return memory
+
+    def _spec(self, deployment: Object) -> ModelDeploymentSpec | None:
+        """The spec; one that this version does not understand changes nothing of what serves."""
+        try:
+            return ModelDeploymentSpec.model_validate(deployment.get("spec") or {})
+        except ValidationError as error:
+            first = error.errors()[0]
+            where = ".".join(str(part) for part in first["loc"])
+            what = f"spec.{where}: {first['msg']}: is the CRD of another version installed?"
+            self._around.tell(deployment, Event("Warning", "SpecInvalid", what))
+            return None
+
+    async def _turn(self, key: Key, deployment: Object, spec: ModelDeploymentSpec, memory: Memory) -> timedelta | None:
+        platform, now = self._around.platform(), self._around.clock()
+        look = self._look(key, deployment, memory, now)
+        samples = await self._samples(look, memory.status)
+        seen = observed(look, samples, memory.status.resolution, spec.runtime.image or platform.runtime_image)
+        plan = decide(spec, memory.status, seen, now)
+        wanted = effects(look.owner, spec, plan, look.seen, platform)
+        memory.obstacles = obstacles_left(memory.obstacles, wanted)
+        await self._carry_out(memory, look, wanted.records)
+        before = memory.status
+        waits = await self._remember(memory, deployment, plan)
+        self._tell(deployment, spec, before, plan)
+        await self._carry_out(memory, look, wanted.changes)
+        await self._around.measures.carry_out(key, look, plan, spec.rollout.analysis.interval)
+        again = OBSTACLE_AGAIN if memory.obstacles else None
+        return min((time for time in (plan.look_again, waits, again) if time is not None), default=None)
+
+    def _look(self, key: Key, deployment: Object, memory: Memory, now: datetime) -> Look:
+        owner = Owner(*key, str(deployment["metadata"]["uid"]))
+        live = self._around.cache.of(*key)
+        pods = [one for kind, one in live if kind == POD]
+        seen = seen_of(owner, (one for kind, one in live if kind != POD))
+        return Look(owner, deployment, seen, pods, memory.obstacles, now)
+
+    async def _samples(self, look: Look, status: ModelDeploymentStatus) -> tuple[PodSample, ...]:
+        """Counters of the two versions that are compared; at rest nothing is read."""
+        rollout = status.rollout
+        if rollout is None or rollout.phase in (Phase.FAILED, Phase.RETURNING):
+            return ()
+        versions = (status.stable, status.candidate, rollout.previous)
+        return await self._around.measures.samples(look, [one.revision for one in versions if one])
+
+    async def _remember(self, memory: Memory, deployment: Object, plan: Plan) -> timedelta | None:
+        """Write the status if it is worth it; how long what is not written may wait."""
+        now = self._around.clock()
+        waits = write_after(memory.written, plan.status, memory.written_at, now)
+        if waits == timedelta(0):
+            raw = plan.status.model_dump(mode="json", by_alias=True, exclude_none=True)
+            answer = await self._around.api.put_status({**deployment, "status": raw})
+            self._around.cache.put(MODEL_DEPLOYMENT, answer)
+            memory.raw = answer.get("status") or {}
+            memory.written, memory.written_at, waits = plan.status, now, None
+        memory.status = plan.status
+        return waits
+
+    def _tell(self, deployment: Object, spec: ModelDeploymentSpec, before: ModelDeploymentStatus, plan: Plan) -> None:
+        if before.observed_generation != plan.status.observed_generation:
+            for sentence in unheeded(spec):
+                self._around.tell(deployment, Event("Warning", "WithoutEffect", sentence))
+        for event in plan.events:
+            self._around.tell(deployment, event)
+            if before.rollout and event.reason in OUTCOMES:
+                began = before.rollout.started_at
+                seconds = (self._around.clock() - began).total_seconds() if began else 0.0
+                self._around.verdict(OUTCOMES[event.reason], max(0.0, seconds))
+
+    async def _carry_out(self, memory: Memory, look: Look, wanted: Iterable[Effect]) -> None:
+        for effect in wanted:
+            await self._effect(memory, look, effect)
+
+    async def _effect(self, memory: Memory, look: Look, effect: Effect) -> None:
+        """One effect; what the API server refuses stands in the way of that object and of nothing else."""
+        place = place_of(effect)
+        try:
+            obstacle = await self._done(look.owner, effect)
+        except (QuotaExceeded, Forbidden, Refused) as error:
+            obstacle = refusal(error.what)
+        if obstacle:
+            memory.obstacles[place] = obstacle
+        else:
+            memory.obstacles.pop(place, None)
+
+    async def _done(self, owner: Owner, effect: Effect) -> Failure | None:
+        api, cache = self._around.api, self._around.cache
+        match effect:
+            case Create(obj):
+                return await self._create(owner, dict(obj))
+            case Apply(obj):
+                cache.put(kind_of(obj), await api.apply(obj))
+            case Scale(kind, namespace, name, replicas):
+                await api.scale(kind, namespace, name, replicas)
+            case Delete(kind, namespace, name, uid):
+                await api.delete(kind, namespace, name, uid)
+                cache.drop(kind, namespace, name, uid)
+        return None
+
+    async def _create(self, owner: Owner, wanted: dict[str, Any]) -> Failure | None:
+        """Make an object; one that is there already is ours and not seen, or somebody else's."""
+        try:
+            self._around.cache.put(kind_of(wanted), await self._around.api.create(wanted))
+        except AlreadyExists:
+            return await self._meet(owner, wanted)
+        return None
+
+    async def _meet(self, owner: Owner, wanted: dict[str, Any]) -> Failure | None:
+        """Ours is applied: the watch has not shown it yet, or cannot, because somebody has taken its labels."""
+        kind, name = kind_of(wanted), str(wanted["metadata"]["name"])
+        there = await self._around.api.get(kind, owner.namespace, name)
+        if there is None:
+            return None
+        if not owns(owner, there):
+            return taken(owner, there)
+        self._around.cache.put(kind, await self._around.api.apply(applied(wanted, there)))
+        return None
+
+
+def obstacles_left(known: Mapping[Place, Failure], wanted: Effects) -> dict[Place, Failure]:
+    """What still stands in the way of something that is still wanted."""
+    places = {place_of(effect) for effect in (*wanted.records, *wanted.changes)}
+    return {place: failure for place, failure in known.items() if place in places}
+
+
+def place_of(effect: Effect) -> Place:
+    if isinstance(effect, Create | Apply):
+        return kind_of(effect.obj), str(effect.obj["metadata"]["name"])
+    return effect.kind, effect.name
+
+
+def applied(wanted: Mapping[str, Any], there: Object) -> dict[str, Any]:
+    """What was to be made, as an apply to what is there: of exactly that object, and without the number of pods."""
+    found = {**wanted, "metadata": {**wanted["metadata"], "uid": there["metadata"]["uid"]}}
+    if "replicas" in found.get("spec", {}):
+        found["spec"] = {name: value for name, value in found["spec"].items() if name != "replicas"}
+    return found
+
+
+def read_status(raw: Mapping[str, Any]) -> ModelDeploymentStatus:
+    """The status as its type; a lost one where it is not ours to read."""
+    try:
+        return ModelDeploymentStatus.model_validate(raw)
+    except ValidationError:
+        return ModelDeploymentStatus()

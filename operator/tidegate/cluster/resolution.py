@@ -1,0 +1,108 @@
+"""What a resolve Job found out: from its pod's termination message to the answer that a plan waits for."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from tidegate.api.status import ResolutionStatus
+from tidegate.bundle.manifest import Interface, TensorSpec
+from tidegate.cluster.failures import containers, environment, failure_of_end, failure_of_pod
+from tidegate.plan.observed import Failure, FailureClass, Resolution, Resolved
+
+VERSION = "tidegate.io/resolution/v1"
+ROOM_WITHIN = timedelta(minutes=1)  # a scheduler changes its mind, a volume is bound, a node is added
+Object = Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """A resolve Job and its pods, for the address in the spec; `image` is what servers of the bundle will run."""
+
+    job: Object | None
+    pods: Sequence[Object]
+    uri: str
+    image: str
+
+
+def resolved(asked: ResolutionStatus, work: Work, now: datetime) -> Resolved | None:
+    """The answer to what was asked, None while there is none yet."""
+    found = _from_pods(work, now) or (_from_job(work.job) if work.job else None)
+    if found is None:
+        return None
+    failure = found if isinstance(found, Failure) else None
+    return Resolved(asked.key, asked.attempt, None if isinstance(found, Failure) else found, failure)
+
+
+def _from_pods(work: Work, now: datetime) -> Resolution | Failure | None:
+    for pod in work.pods:
+        for container in containers(pod.get("status") or {}):
+            ended = (container.get("state") or {}).get("terminated")
+            if ended and ended.get("exitCode") == 0:
+                return read(ended.get("message"), work.uri, pinned(work.image, str(container.get("imageID") or "")))
+            if ended:
+                return failure_of_end(ended)
+        failure = failure_of_pod(pod)
+        if failure and not (failure.reason == "Unschedulable" and _is_young(pod, now)):
+            return failure
+    return None
+
+
+def _is_young(pod: Object, now: datetime) -> bool:
+    made = pod["metadata"].get("creationTimestamp")
+    return made is not None and now - datetime.fromisoformat(made) < ROOM_WITHIN
+
+
+def _from_job(job: Object) -> Failure | None:
+    """A Job that failed without a pod that says why: its deadline, or pods that were never made."""
+    for condition in (job.get("status") or {}).get("conditions") or ():
+        if condition.get("type") == "Failed" and condition.get("status") == "True":
+            reason = "ResolveTimeout" if condition.get("reason") == "DeadlineExceeded" else "ResolveFailed"
+            return environment(reason, f"the bundle could not be read: {condition.get('message', '')}")
+    return None
+
+
+def read(message: object, uri: str, image: str) -> Resolution | Failure:
+    """A resolution as `tidegate-runtime resolve` tells it; in the pod the address may be that of a mounted claim."""
+    try:
+        said = json.loads(str(message))
+        if said["apiVersion"] != VERSION:
+            raise ValueError(said["apiVersion"])
+        if omitted := set(said.get("omitted") or ()) - {"labels"}:
+            return _too_large(sorted(omitted))
+        return Resolution(
+            uri=uri,
+            digest=str(said["digest"]),
+            version=str(said["version"]),
+            interface=interface(said["interface"]),
+            has_golden=bool(said["golden"]),
+            metrics={str(name): float(value) for name, value in said["metrics"].items()},
+            # Too many to be told: their digest stands for them, which sees every change of theirs.
+            labels=tuple(map(str, said["labels"] if "labels" in said else [said["labelsDigest"]])),
+            image=image,
+        )
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return environment("ResolveFailed", "the resolve Job's answer is not one that this operator understands")
+
+
+def _too_large(omitted: Sequence[str]) -> Failure:
+    what = ", ".join(omitted)
+    message = f"{what} of the bundle do not fit the 4 KiB in which a Job answers: shorten the names"
+    return Failure(FailureClass.CONTENT, "TooLarge", message)
+
+
+def interface(said: Mapping[str, Any]) -> Interface:
+    return Interface(tuple(map(_tensor, said["inputs"])), tuple(map(_tensor, said["outputs"])))
+
+
+def _tensor(said: Mapping[str, Any]) -> TensorSpec:
+    return TensorSpec(str(said["name"]), str(said["type"]), tuple(said["shape"]), optional=bool(said.get("optional")))
+
+
+def pinned(image: str, image_id: str) -> str:
+    """The image by the digest that the node has pulled; as it was named where the node does not say."""
+    repository, at, digest = image_id.removeprefix("docker-pullable://").rpartition("@sha256:")
+    return f"{repository}@sha256:{digest}" if at and repository else image

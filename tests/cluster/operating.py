@@ -1,0 +1,245 @@
+"""`tidegate operator` as a process against a control plane, and a namespace as its user sees it."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+import urllib.request
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+from tests.control_plane.client import wait_until
+from tests.control_plane.plane import Plane
+from tests.control_plane.resources import Object
+from tests.control_plane.simulation import MODE, REAL
+from tests.control_plane.statuses import Ended
+from tests.control_plane.users import OPERATOR
+
+TIDEGATE = str(Path(sys.executable).with_name("tidegate"))
+ROLES = Path(__file__).parents[2] / "docs/operator-role.yaml"
+HOME = "tidegate"  # the operator's namespace
+IMAGE = "registry.example.com/tidegate-runtime:test"
+PATIENCE = 30.0
+QUICK = {"interval": "1s", "warmup": "0s", "minRequests": 1, "confidence": 0}
+GROUP = "serving.tidegate.io"
+
+
+def grant(plane: Plane) -> None:
+    """The operator's home, its rights as docs/operator-role.yaml has them, and the account that servers know."""
+    if plane.client.get("namespaces", "", HOME) is None:
+        plane.client.create({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": HOME}})
+    cluster_role, role = yaml.safe_load_all(ROLES.read_text())
+    subject = {"apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": OPERATOR.name}
+    for rules, kind in ((cluster_role, "ClusterRoleBinding"), (role, "RoleBinding")):
+        reference = {"apiGroup": "rbac.authorization.k8s.io", "kind": rules["kind"], "name": rules["metadata"]["name"]}
+        plane.client.apply(rules)
+        plane.client.apply({
+            "apiVersion": rules["apiVersion"], "kind": kind, "metadata": rules["metadata"],
+            "roleRef": reference, "subjects": [subject],
+        })  # fmt: skip
+    account = {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "operator", "namespace": HOME}}
+    plane.client.apply(account)
+
+
+@dataclass
+class Operator:
+    """One process; `log` is what it said."""
+
+    plane: Plane
+    folder: Path
+    flags: tuple[str, ...] = ()
+    process: subprocess.Popen[bytes] | None = None
+    log: Path = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self.log = self.folder / "operator.log"
+
+    def start(self, *flags: str) -> Operator:
+        token = self.folder / "token"
+        token.write_text(self.plane.client.token(HOME, "operator", "tidegate"))
+        command = [
+            TIDEGATE, "operator", "--kubeconfig", str(self.plane.kubeconfig(OPERATOR)), "--runtime-image", IMAGE,
+            "--probe-host", "127.0.0.1", "--probe-port", "0", "--lease-namespace", HOME, "--token-file", str(token),
+            *self.flags, *flags,
+        ]  # fmt: skip
+        with self.log.open("ab") as log:
+            self.process = subprocess.Popen(command, stderr=log, stdout=log)
+        return self
+
+    def leads(self) -> Operator:
+        """Wait until it works."""
+        self.until(lambda: self.said("everything was listed"), "it leads")
+        return self
+
+    def said(self, words: str) -> bool:
+        return any(words in line.get("message", "") for line in self.lines())
+
+    def lines(self) -> list[dict[str, Any]]:
+        found = self.log.read_text().splitlines() if self.log.exists() else []
+        return [json.loads(line) for line in found if line.startswith("{")]
+
+    def until(self, look: Callable[[], Any], what: str, seconds: float = PATIENCE) -> Any:
+        def looked() -> Any:
+            assert self.process is None or self.process.poll() in (None, 0, -signal.SIGKILL), self.log.read_text()[
+                -4000:
+            ]
+            return look() or None
+
+        return wait_until(looked, lambda: f"{what}\n{self.log.read_text()[-4000:]}", seconds)
+
+    def port(self) -> int:
+        """Of the probes."""
+        line = self.until(lambda: [one for one in self.lines() if "probes and metrics on" in one["message"]], "a port")
+        return int(line[-1]["message"].split("port ")[1].split(",")[0])
+
+    def page(self, path: str) -> str:
+        with urllib.request.urlopen(f"http://127.0.0.1:{self.port()}{path}", timeout=5) as answer:
+            return str(answer.read().decode())
+
+    def stop(self, number: int = signal.SIGTERM) -> int:
+        assert self.process
+        self.process.send_signal(number)
+        return self.process.wait(timeout=20)
+
+    def close(self) -> None:
+        if self.process and self.process.poll() is None:
+            self.process.kill()
+            self.process.wait(timeout=20)
+
+
+@dataclass
+class Site:
+    """A namespace and the deployment `fraud` in it."""
+
+    plane: Plane
+    namespace: str
+    store: Path | None = None
+    name: str = "fraud"
+
+    def manifest(self, version: str = "v1", *, real: bool = True, **spec: Any) -> Object:
+        runtime = {"resources": {"requests": {"cpu": "100m", "memory": "64Mi"}, "limits": {"memory": "1Gi"}}}
+        runtime |= spec.pop("runtime", {})
+        notes = {MODE: REAL} if real else {}
+        runtime["pod"] = {"annotations": notes} | runtime.get("pod", {})
+        rollout = {"steps": [{"weight": 50, "hold": "1s"}], "scaleDownDelay": "0s", "analysis": QUICK}
+        return {
+            "apiVersion": f"{GROUP}/v1alpha1",
+            "kind": "ModelDeployment",
+            "metadata": {"name": self.name, "namespace": self.namespace},
+            "spec": {
+                "bundle": {"uri": f"pvc://models/{version}"},
+                "runtime": runtime,
+                "rollout": rollout | spec.pop("rollout", {}),
+                **spec,
+            },
+        }
+
+    def apply(self, version: str = "v1", **spec: Any) -> Object:
+        return self.plane.client.apply(self.manifest(version, **spec), manager="a-person")
+
+    def mount(self, store: Path) -> None:
+        """A claim `models` whose volume is a folder of this machine."""
+        capacity = {"storage": "1Gi"}
+        volume = f"models-of-{self.namespace}"
+        common: Object = {"accessModes": ["ReadOnlyMany"], "storageClassName": ""}
+        self.plane.client.create({
+            "apiVersion": "v1", "kind": "PersistentVolume", "metadata": {"name": volume},
+            "spec": {**common, "capacity": capacity, "hostPath": {"path": str(store)}},
+        })  # fmt: skip
+        self.plane.client.create({
+            "apiVersion": "v1", "kind": "PersistentVolumeClaim",
+            "metadata": {"name": "models", "namespace": self.namespace},
+            "spec": {**common, "resources": {"requests": capacity}, "volumeName": volume},
+        })  # fmt: skip
+        self.plane.client.until(
+            "persistentvolumeclaims", self.namespace, "models", lambda one: one["status"].get("phase") == "Bound"
+        )
+
+    def get(self) -> Object:
+        return self.plane.client.read("modeldeployments", self.namespace, self.name)
+
+    def until(self, holds: Callable[[Object], Any], seconds: float = PATIENCE) -> Object:
+        return self.plane.client.until("modeldeployments", self.namespace, self.name, holds, seconds)
+
+    def until_serving(self, version: str, seconds: float = PATIENCE) -> Object:
+        return self.until(lambda one: serves(one, version) and condition(one, "Promoted") == "True", seconds)
+
+    def until_reason(self, kind: str, reason: str, seconds: float = PATIENCE) -> Object:
+        """Wait for a condition's reason."""
+        return self.until(lambda one: fact(one, kind).get("reason") == reason, seconds)
+
+    def command(self, verb: str, value: str) -> None:
+        note = {"metadata": {"annotations": {f"{GROUP}/{verb}": value}}}
+        self.plane.client.patch("modeldeployments", self.namespace, self.name, note)
+
+    def front(self) -> Object:
+        return self.plane.client.read("services", self.namespace, self.name)
+
+    def children(self, plural: str) -> list[Object]:
+        selector = f"{GROUP}/deployment={self.name}"
+        return self.plane.client.list(plural, self.namespace, selector)
+
+    def servers(self) -> list[Object]:
+        return [pod for pod in self.children("pods") if f"{GROUP}/revision" in pod["metadata"]["labels"]]
+
+    def endpoints(self) -> list[str]:
+        """Addresses of the ready pods that the front Service selects: where a cluster's network would send a request."""
+        selector = self.front()["spec"]["selector"]
+        pods = self.plane.client.list("pods", self.namespace, ",".join(f"{k}={v}" for k, v in selector.items()))
+        return [pod["status"]["podIP"] for pod in pods if ready(pod) and not pod["metadata"].get("deletionTimestamp")]
+
+    def events(self) -> list[str]:
+        found = self.plane.client.request("GET", f"/apis/events.k8s.io/v1/namespaces/{self.namespace}/events")
+        return [one["reason"] for one in found["items"] if one.get("reportingController") == f"{GROUP}/operator"]
+
+
+def fact(deployment: Object, kind: str) -> Mapping[str, Any]:
+    """One condition."""
+    conditions = (deployment.get("status") or {}).get("conditions") or []
+    return next((one for one in conditions if one["type"] == kind), {})
+
+
+def condition(deployment: Object, kind: str) -> str:
+    return str(fact(deployment, kind).get("status", ""))
+
+
+def serves(deployment: Object, version: str) -> bool:
+    stable = (deployment.get("status") or {}).get("stable") or {}
+    return stable.get("version") == version and condition(deployment, "Ready") == "True"
+
+
+def weight(deployment: Object) -> int:
+    return int(((deployment.get("status") or {}).get("candidate") or {}).get("weight", -1))
+
+
+def ready(pod: Object) -> bool:
+    return any(one["type"] == "Ready" and one["status"] == "True" for one in pod["status"].get("conditions", []))
+
+
+def resolves(**bundles: Object) -> Callable[[Object], Ended]:
+    """Answers of resolve Jobs without running them: by the last part of the address, over a sound bundle's answer."""
+
+    def answer(pod: Object) -> Ended:
+        uri = next(word for word in pod["spec"]["containers"][0]["args"] if "://" in word)
+        version = uri.rsplit("/", 1)[1]
+        if "reason" in bundles.get(version, {}):
+            return Ended(1, json.dumps(bundles[version]))
+        return Ended(0, json.dumps(resolution(uri, version) | bundles.get(version, {})))
+
+    return answer
+
+
+def resolution(uri: str, version: str) -> Object:
+    digest = f"sha256:{version.encode().hex():0>64}"[:71]
+    tensor = {"name": "x", "type": "FP32", "shape": ["batch", 4]}
+    return {
+        "apiVersion": "tidegate.io/resolution/v1", "uri": uri, "digest": digest, "name": "fraud", "version": version,
+        "signature": "Missing", "golden": 1, "files": 2, "bytes": 100, "interfaceDigest": "0" * 64, "metrics": {},
+        "labels": [], "interface": {"inputs": [tensor], "outputs": [{**tensor, "name": "y"}]},
+    }  # fmt: skip

@@ -1,0 +1,245 @@
+"""The operator on a real API server, with real model servers in the pods: from a manifest to a canary and back."""
+
+from __future__ import annotations
+
+import json
+import threading
+import urllib.request
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.cluster.operating import QUICK, Operator, Site, condition, grant, ready, serves, weight
+from tests.control_plane.plane import Plane
+from tests.control_plane.users import OPERATOR
+from tests.local.local_run import INPUT, bundles, wait_until
+
+pytestmark = pytest.mark.slow
+MANUAL = {"steps": [{"weight": 50, "hold": "manual"}]}
+KINDS = (
+    "deployments",
+    "services",
+    "horizontalpodautoscalers",
+    "poddisruptionbudgets",
+    "controllerrevisions",
+    "configmaps",
+)
+
+
+@pytest.fixture(scope="module")
+def operator(control_plane: Plane, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Operator]:
+    grant(control_plane)
+    running = Operator(control_plane, tmp_path_factory.mktemp("operator")).start().leads()
+    yield running
+    running.close()
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return bundles(tmp_path_factory.mktemp("store"))
+
+
+@pytest.fixture
+def site(control_plane: Plane, namespace: str, store: Path) -> Site:
+    found = Site(control_plane, namespace)
+    found.mount(store)
+    return found
+
+
+def ask(address: str) -> str:
+    """The version that answers at a pod's address."""
+    request = urllib.request.Request(
+        f"http://{address}:8080/v2/models/fraud/infer", json.dumps(INPUT).encode(), {"Content-Type": "application/json"}
+    )
+    with urllib.request.urlopen(request, timeout=5) as answer:
+        return str(json.loads(answer.read())["model_version"])
+
+
+class Clients:
+    """Somebody who asks, by turns, the pods that the front Service selects."""
+
+    def __init__(self, site: Site) -> None:
+        self.answers: Counter[str] = Counter()
+        self.failures: list[str] = []
+        self._site = site
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._ask_on)
+
+    def __enter__(self) -> Clients:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._over.set()
+        self._thread.join()
+
+    def _ask_on(self) -> None:
+        while not self._over.wait(0.01):
+            for address in self._site.endpoints():
+                try:
+                    self.answers[ask(address)] += 1
+                except OSError as error:
+                    self.failures.append(f"{address}: {error!r}")
+
+    def more(self, count: int, version: str) -> None:
+        goal = self.answers[version] + count
+        wait_until(lambda: self.answers[version] >= goal, f"{count} answers of {version}; {self.failures[:3]}", 30)
+
+
+def test_a_manifest_becomes_a_serving_model(operator: Operator, site: Site) -> None:
+    site.apply("v1")
+
+    found = site.until_serving("v1")
+
+    assert found["status"]["url"] == f"http://fraud.{site.namespace}.svc:8080/v2/models/fraud"
+    assert found["status"]["phase"] == "Serving"
+    assert found["status"]["observedGeneration"] == found["metadata"]["generation"]
+    assert condition(found, "Reconciling") == ""
+    assert [ask(address) for address in site.endpoints()] == ["v1"]
+    assert "finalizers" not in found["metadata"]
+    assert "annotations" not in found["metadata"]
+
+
+def test_a_changed_manifest_is_a_measured_canary(operator: Operator, site: Site) -> None:
+    site.apply("v1", scaling={"minReplicas": 2})
+    site.until_serving("v1")
+    with Clients(site) as clients:
+        clients.more(5, "v1")
+        measured = {"steps": [{"weight": 50, "hold": "1s"}], "analysis": {**QUICK, "minRequests": 40}}
+        site.apply("v2", scaling={"minReplicas": 2}, rollout=measured)
+        site.until(lambda one: weight(one) == 50)
+        assert len(site.endpoints()) == 4
+        clients.more(20, "v2")
+        done = site.until_serving("v2")
+        assert clients.answers["v2"] >= 40, "only the pods' own counters can have told of so many"
+        before = clients.answers["v1"]
+        clients.more(20, "v2")
+
+    assert clients.failures == []
+    assert clients.answers["v1"] == before
+    assert [entry["outcome"] for entry in done["status"]["history"]] == ["Promoted", "Promoted"]
+    wait_until(lambda: len(site.servers()) == 2, "the old servers go")
+    assert [one["metadata"]["labels"]["serving.tidegate.io/revision"] for one in site.children("deployments")] == [
+        done["status"]["stable"]["revision"]
+    ]
+    assert {"RolloutStarted", "WeightRaised", "Promoted"} <= set(site.events())
+
+
+def test_a_version_that_fails_its_golden_samples_never_gets_a_request(operator: Operator, site: Site) -> None:
+    site.apply("v1")
+    site.until_serving("v1")
+    with Clients(site) as clients:
+        site.apply("v3")
+        found = site.until_reason("Stalled", "GoldenMismatch")
+        clients.more(10, "v1")
+
+    assert serves(found, "v1")
+    assert found["status"]["rejected"][0]["class"] == "Content"
+    assert set(clients.answers) == {"v1"}
+    assert clients.failures == []
+    wait_until(lambda: len(site.servers()) == 1, "the refused servers go")
+
+
+def test_a_person_sends_a_candidate_back(operator: Operator, site: Site) -> None:
+    site.apply("v1")
+    site.until_serving("v1")
+    site.apply("v2", rollout=MANUAL)
+    held = site.until(lambda one: weight(one) == 50)
+
+    site.command("abort", f"{held['status']['candidate']['revision']}@2026-01-01T00:00:00Z")
+    found = site.until_reason("Stalled", "Aborted")
+
+    assert serves(found, "v1")
+    wait_until(lambda: len(site.servers()) == 1, "the candidate goes")
+    assert site.front()["spec"]["selector"]["serving.tidegate.io/revision"] == found["status"]["stable"]["revision"]
+
+
+def test_at_rest_nothing_is_written_not_even_by_a_new_operator(
+    operator: Operator, site: Site, control_plane: Plane
+) -> None:
+    site.apply("v1", scaling={"minReplicas": 2, "maxReplicas": 4})
+    site.until_serving("v1")
+    wait_until(lambda: all(map(ready, site.servers())), "all servers are ready")
+    operator.until(lambda: "tidegate_queue_depth 0.0" in operator.page("/metrics"), "nothing waits")
+    figures_are_written(site)
+    mark = control_plane.audit.mark()
+
+    assert operator.stop() == 0
+    operator.log.unlink()
+    operator.start().leads()
+    operator.until(lambda: reconciled(operator) > 0, "it has looked at everything")
+    site.plane.client.patch("modeldeployments", site.namespace, "fraud", {"metadata": {"labels": {"touched": "1"}}})
+    seen = reconciled(operator)
+    operator.until(lambda: reconciled(operator) > seen, "it has looked again")
+
+    writes = control_plane.audit.writes(mark, user=OPERATOR.name)
+    assert [one for one in writes if one.resource != "leases"] == []
+
+
+def figures_are_written(site: Site) -> None:
+    """The status shows the servers as they are: nothing is left that a minute's patience would write."""
+    site.until(lambda one: one["status"]["stable"].get("readyReplicas") == len(site.servers()), 90)
+
+
+def reconciled(operator: Operator) -> int:
+    lines = operator.page("/metrics").splitlines()
+    return sum(int(float(line.split()[-1])) for line in lines if line.startswith("tidegate_reconciles_total"))
+
+
+def test_deletion_needs_no_operator_and_leaves_nothing(operator: Operator, site: Site, control_plane: Plane) -> None:
+    site.apply("v1", scaling={"minReplicas": 2, "maxReplicas": 4})
+    site.until_serving("v1")
+    assert operator.stop() == 0
+    try:
+        control_plane.client.delete("modeldeployments", site.namespace, "fraud")
+
+        for plural in (*KINDS, "pods", "jobs"):
+            wait_until(lambda: not site.children(plural), f"no {plural} are left", 60)  # noqa: B023
+    finally:
+        operator.start().leads()
+
+
+@pytest.mark.parametrize("plural", KINDS)
+def test_a_child_that_somebody_deletes_is_made_again(operator: Operator, site: Site, plural: str) -> None:
+    site.apply("v1", scaling={"minReplicas": 2, "maxReplicas": 4})
+    site.until_serving("v1")
+    client = site.plane.client
+    before = {one["metadata"]["name"]: one["metadata"]["uid"] for one in site.children(plural)}
+    assert before
+
+    for name in before:
+        client.delete(plural, site.namespace, name)
+
+    def again() -> bool:
+        now = {one["metadata"]["name"]: one["metadata"]["uid"] for one in site.children(plural)}
+        return set(now) == set(before) and not set(now.values()) & set(before.values())
+
+    wait_until(again, f"{plural} are back")
+    site.until_serving("v1")
+
+
+EDITS: dict[str, tuple[str, dict[str, Any]]] = {
+    "the front leads nowhere": ("services", {"spec": {"selector": {"serving.tidegate.io/revision": "gone"}}}),
+    "another grace period": ("deployments", {"spec": {"template": {"spec": {"terminationGracePeriodSeconds": 1}}}}),
+    "scaled to nothing": ("deployments", {"spec": {"replicas": 0}}),
+    "labels gone": ("deployments", {"metadata": {"labels": {"app.kubernetes.io/managed-by": None}}}),
+}
+
+
+@pytest.mark.parametrize("edit", EDITS)
+def test_what_somebody_edits_is_put_back(operator: Operator, site: Site, edit: str) -> None:
+    site.apply("v1")
+    stable = site.until_serving("v1")["status"]["stable"]["revision"]
+    plural, change = EDITS[edit]
+    name = "fraud" if plural == "services" else f"fraud-{stable}"
+    before = site.plane.client.read(plural, site.namespace, name)
+
+    site.plane.client.patch(plural, site.namespace, name, change)
+
+    def is_back(now: dict[str, Any]) -> bool:
+        return bool(now["metadata"]["labels"] == before["metadata"]["labels"] and now["spec"] == before["spec"])
+
+    site.plane.client.until(plural, site.namespace, name, is_back)
+    site.until_serving("v1")

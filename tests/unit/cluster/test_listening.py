@@ -1,0 +1,152 @@
+"""What the session hears of lists: pages, ends, what vanished; and whose request is about what."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from yarl import URL
+
+from tidegate.cluster.api import Key
+from tidegate.cluster.listening import Listener, Target
+from tidegate.cluster.seen import Cache
+from tidegate.plan.manifests.identity import DEPLOYMENT, LABEL_DEPLOYMENT, MODEL_DEPLOYMENT, POD, Kind
+
+Object = dict[str, Any]
+SERVER = "https://10.0.0.1:6443"
+
+
+class Ear:
+    """A listener to pods and Deployments, and what it woke."""
+
+    def __init__(self, *namespaces: str) -> None:
+        self.cache, self.woken = Cache(), list[Key]()
+        self.listener = Listener((DEPLOYMENT, POD), namespaces, self.cache, self.woken.append)
+
+    def page(self, kind: Kind, *names: str, more: str = "", version: int = 50, namespace: str | None = None) -> Object:
+        target = Target(kind, namespace, False, getattr(self, "_going_on", False))
+        self._going_on = bool(more)
+        document = {
+            "metadata": {"resourceVersion": str(version), "continue": more},
+            "items": [item(name, version - 1) for name in names],
+        }
+        return self.listener.page(target, document)
+
+
+def item(name: str, version: int = 9) -> Object:
+    labels = {LABEL_DEPLOYMENT: "fraud"}
+    about = {"name": name, "namespace": "ns", "uid": f"u-{name}", "resourceVersion": str(version), "labels": labels}
+    return {"metadata": about, "spec": {"replicas": 1}, "status": {}}
+
+
+@pytest.mark.parametrize(
+    ("path", "target"),
+    [
+        ("/apis/apps/v1/deployments?limit=500", Target(DEPLOYMENT, None, False, False)),
+        ("/apis/apps/v1/namespaces/ns/deployments?watch=true", Target(DEPLOYMENT, "ns", True, False)),
+        ("/api/v1/pods?limit=500&continue=abc", Target(POD, None, False, True)),
+        ("/k8s/clusters/c-1/api/v1/namespaces/api/pods", Target(POD, "api", False, False)),
+        ("/api/v1/namespaces/ns/pods/one", None),
+        ("/api/v1/namespaces", None),
+        ("/apis/apps/v1", None),
+        ("/apis/extensions/v1/deployments", None),
+        ("/version", None),
+    ],
+)
+def test_a_request_is_known_by_its_path(path: str, target: Target | None) -> None:
+    assert Ear().listener.target(URL(SERVER + path)) == target
+
+
+def test_a_kind_is_filled_with_its_last_page_and_not_before() -> None:
+    ear = Ear()
+    ear.page(POD)
+    ear.page(DEPLOYMENT, "a", more="next")
+    assert (ear.listener.filled.is_set(), ear.listener.missing()) == (False, ["deployments"])
+
+    ear.page(DEPLOYMENT, "b")
+
+    assert ear.listener.filled.is_set()
+    assert len(ear.cache.of("ns", "fraud")) == 2
+
+
+def test_every_namespace_has_to_be_listed() -> None:
+    ear = Ear("a", "b")
+    for kind in (POD, DEPLOYMENT):
+        ear.page(kind, namespace="a")
+    assert ear.listener.missing() == ["deployments in b", "pods in b"]
+
+    for kind in (POD, DEPLOYMENT):
+        ear.page(kind, namespace="b")
+
+    assert ear.listener.filled.is_set()
+
+
+def test_a_list_wakes_each_deployment_that_has_news() -> None:
+    ear = Ear()
+    ear.page(DEPLOYMENT, "a", "b")
+
+    assert set(ear.woken) == {("ns", "fraud")}
+
+
+def test_a_second_list_with_nothing_new_wakes_nobody() -> None:
+    ear = Ear()
+    ear.page(DEPLOYMENT, "a", version=50)
+    ear.woken.clear()
+    ear.page(DEPLOYMENT, "a", version=50)
+
+    assert ear.woken == []
+
+
+def test_what_vanished_while_nobody_watched_is_forgotten_and_missed() -> None:
+    ear = Ear()
+    ear.page(DEPLOYMENT, "a", "b", version=50)
+    ear.woken.clear()
+    ear.page(DEPLOYMENT, "b", version=60)
+
+    assert ear.cache.get(DEPLOYMENT, "ns", "a") is None
+    assert ("ns", "fraud") in ear.woken
+
+
+def test_what_is_on_a_later_page_is_not_forgotten() -> None:
+    ear = Ear()
+    ear.page(DEPLOYMENT, "a", "b", version=50)
+    ear.page(DEPLOYMENT, "a", more="next", version=60)
+    ear.page(DEPLOYMENT, "b", version=60)
+
+    assert len(ear.cache.of("ns", "fraud")) == 2
+
+
+def test_a_list_that_was_broken_off_is_begun_anew() -> None:
+    ear = Ear()
+    ear.page(DEPLOYMENT, "a", "b", version=50)
+    ear.page(DEPLOYMENT, "a", more="next", version=60)
+    ear._going_on = False
+    ear.page(DEPLOYMENT, "b", version=70)
+
+    assert ear.cache.get(DEPLOYMENT, "ns", "a") is None
+
+
+def test_kopf_is_shown_empty_pages() -> None:
+    shown = Ear().page(DEPLOYMENT, "a", more="next", version=50)
+
+    assert shown == {"metadata": {"resourceVersion": "50", "continue": "next"}, "items": []}
+
+
+def test_odd_items_are_passed_over() -> None:
+    ear = Ear()
+    target = Target(DEPLOYMENT, None, False, False)
+    ear.listener.page(target, {"items": None})
+    ear.listener.page(target, {"items": [{}, {"metadata": {}}, {"metadata": None}, item("a")]})
+
+    assert len(ear.cache.of("ns", "fraud")) == 1
+
+
+def test_kinds_are_heard_of_from_the_start_to_the_end() -> None:
+    listener = Listener((DEPLOYMENT, MODEL_DEPLOYMENT), (), Cache(), lambda key: None)
+    assert listener.ages() == {}
+
+    listener.hear_of_all()
+    assert set(listener.ages()) == {"deployments", "modeldeployments"}
+
+    listener.forget()
+    assert listener.ages() == {}

@@ -1,0 +1,91 @@
+from __future__ import annotations
+
+from dataclasses import fields
+from pathlib import Path
+
+import pytest
+
+from tidegate.cluster.settings import FLAGS, OperatorSettings, own_identity, read_settings
+from tidegate.errors import UsageError
+
+IMAGE = {"runtime_image": "registry.example/tidegate-runtime@sha256:" + "0" * 64}
+
+
+def test_without_more_than_an_image_there_are_defaults() -> None:
+    settings = read_settings(IMAGE, {})
+
+    assert settings.namespaces == ()
+    assert settings.runtime_image == IMAGE["runtime_image"]
+    assert (settings.workers, settings.probe_port, settings.resync) == (8, 8081, 36_000)
+    assert settings.lease_namespace == "default"
+    assert settings.token_file is None
+
+
+def test_every_row_is_a_field_and_every_field_a_row() -> None:
+    assert [flag.field for flag in FLAGS] == [field.name for field in fields(OperatorSettings)]
+
+
+def test_a_flag_goes_before_the_environment_and_that_before_the_default() -> None:
+    environment = {"TIDEGATE_WORKERS": "3", "TIDEGATE_LOG_LEVEL": "debug"}
+    settings = read_settings({**IMAGE, "workers": "5"}, environment)
+
+    assert (settings.workers, settings.log_level) == (5, "debug")
+
+
+def test_an_empty_variable_is_none() -> None:
+    assert read_settings(IMAGE, {"TIDEGATE_WORKERS": "", "TIDEGATE_IDENTITY": ""}).workers == 8
+
+
+def test_the_kubeconfig_is_where_every_tool_looks_for_it() -> None:
+    assert read_settings(IMAGE, {"KUBECONFIG": "/a:/b"}).kubeconfig == "/a:/b"
+
+
+def test_namespaces_are_a_list_with_commas() -> None:
+    assert read_settings({**IMAGE, "namespaces": "team-a, team-b,team-a,"}, {}).namespaces == ("team-a", "team-b")
+
+
+def test_a_token_file_is_a_path() -> None:
+    assert read_settings({**IMAGE, "token_file": "/t/token"}, {}).token_file == Path("/t/token")
+
+
+def test_the_image_is_required() -> None:
+    with pytest.raises(UsageError, match="--runtime-image: the image"):
+        read_settings({}, {})
+
+
+@pytest.mark.parametrize(
+    ("field", "text"),
+    [
+        ("namespaces", "Team_A"),
+        ("namespaces", "a/b"),
+        ("runtime_image", "an image"),
+        ("lease_name", "x" * 64),
+        ("identity", "two\nlines"),
+        ("probe_port", "65536"),
+        ("probe_port", "-1"),
+        ("log_level", "loud"),
+        ("workers", "0"),
+        ("workers", "1e3"),
+        ("workers", "\u0663"),  # a digit, but not one of ours
+        ("resync", "10"),
+        ("resync", "1s"),
+        ("resync", "169h"),
+        ("measure_concurrency", "0"),
+    ],
+)
+def test_nonsense_is_refused_by_the_name_of_its_flag(field: str, text: str) -> None:
+    with pytest.raises(UsageError, match=f"--{field.replace('_', '-')}"):
+        read_settings({**IMAGE, field: text}, {})
+
+
+def test_an_identity_is_never_the_same_twice() -> None:
+    """A restart under the same name must not look like the process before it."""
+    assert own_identity() != own_identity()
+    assert len(own_identity()) <= 253
+
+
+def test_the_help_shows_defaults() -> None:
+    shown = {flag.name: flag.shown for flag in FLAGS}
+
+    assert shown["workers"].endswith("[8]")
+    assert not shown["namespaces"].endswith("]")
