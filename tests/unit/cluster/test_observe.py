@@ -1,0 +1,145 @@
+"""From live objects to what a plan may know."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from tidegate.api.status import ResolutionStatus
+from tidegate.cluster.observe import Look, commands, observed, route, taken
+from tidegate.plan.manifests.children import Seen
+from tidegate.plan.manifests.front import front_service
+from tidegate.plan.manifests.identity import DEPLOYMENT, JOB, SERVICE, Owner
+from tidegate.plan.observed import Failure, FailureClass
+
+from .pods import Object, ended, pod, ready_pod
+
+OWNER = Owner("payments", "fraud", "uid-1")
+NOW = datetime(2026, 1, 1, 1, tzinfo=UTC)
+OLD, NEW = "aaaaaaaaaa", "bbbbbbbbbb"
+BLOCKED = Failure(FailureClass.ENVIRONMENT, "NameTaken", "it is somebody else's")
+
+
+def look(**parts: Any) -> Look:
+    deployment = {
+        "metadata": {
+            "name": "fraud",
+            "namespace": "payments",
+            "uid": "uid-1",
+            "generation": 3,
+            **parts.pop("meta", {}),
+        },
+        "spec": {"bundle": {"uri": "s3://models/fraud/1"}},
+    }
+    given = {"seen": Seen(), "pods": (), "obstacles": {}, **parts}
+    return Look(OWNER, deployment, now=NOW, **given)
+
+
+def of(pod: Object, revision: str, name: str, **meta: Any) -> Object:
+    pod["metadata"] |= {"name": name, "uid": name, **meta}
+    pod["metadata"]["labels"]["serving.tidegate.io/revision"] = revision
+    return pod
+
+
+def test_servers_are_counted_by_their_own_readiness() -> None:
+    pods = [of(ready_pod(), OLD, "a"), of(pod(), OLD, "b"), of(ready_pod(), NEW, "c")]
+
+    found = observed(look(pods=pods), (), None, "r:1").revisions
+
+    assert (found[OLD].replicas, found[OLD].ready) == (2, 1)
+    assert (found[NEW].replicas, found[NEW].ready) == (1, 1)
+
+
+def test_a_pod_that_is_being_removed_serves_nobody_any_more() -> None:
+    pods = [of(ready_pod(), OLD, "a", deletionTimestamp="2026-01-01T00:59:00Z"), of(ready_pod(), OLD, "b")]
+
+    assert observed(look(pods=pods), (), None, "r:1").revisions[OLD].ready == 1
+
+
+def test_why_servers_are_missing_is_told_by_those_that_are_not_ready() -> None:
+    crash = of(pod(containers=[ended(137, reason="OOMKilled")]), OLD, "a")
+
+    found = observed(look(pods=[crash, of(ready_pod(), OLD, "b")]), (), None, "r:1").revisions[OLD]
+
+    assert found.failure is not None
+    assert found.failure.reason == "OutOfMemory"
+
+
+def test_an_object_that_the_api_server_does_not_take_is_why_there_are_no_servers() -> None:
+    blocked = look(pods=[of(pod(), OLD, "a")], obstacles={(DEPLOYMENT, f"fraud-{OLD}"): BLOCKED})
+
+    assert observed(blocked, (), None, "r:1").revisions[OLD].failure == BLOCKED
+
+
+def test_pods_that_cannot_be_made_are_told_by_their_deployment() -> None:
+    condition = {"type": "ReplicaFailure", "status": "True", "message": "exceeded quota: small"}
+    controller = {"metadata": {"name": f"fraud-{OLD}"}, "status": {"conditions": [condition]}}
+
+    found = observed(look(seen=Seen(deployments={OLD: controller})), (), None, "r:1").revisions[OLD]
+
+    assert found.failure is not None
+    assert (found.replicas, found.failure.reason) == (0, "QuotaExceeded")
+
+
+def test_one_revision_in_the_selector_has_all_the_weight_whatever_is_written_beside_it() -> None:
+    front = front_service(OWNER, {OLD: 100}, OLD)
+    front["metadata"]["annotations"]["serving.tidegate.io/weights"] = f'{{"{NEW}": 100}}'
+
+    seen = route(look(seen=Seen(front=front)))
+
+    assert (seen.weights, seen.accepted) == ({OLD: 100}, True)
+    assert seen.url == "http://fraud.payments.svc:8080/v2/models/fraud"
+
+
+def test_two_revisions_in_the_selector_share_as_it_is_written_beside_it() -> None:
+    front = front_service(OWNER, {OLD: 75, NEW: 25}, OLD)
+
+    assert route(look(seen=Seen(front=front))).weights == {OLD: 75, NEW: 25}
+
+
+@pytest.mark.parametrize("written", ["", "{", "[]", '{"a": "x"}'])
+def test_a_front_whose_note_is_garbled_gives_nobody_anything(written: str) -> None:
+    front = front_service(OWNER, {OLD: 75, NEW: 25}, OLD)
+    front["metadata"]["annotations"]["serving.tidegate.io/weights"] = written
+
+    assert route(look(seen=Seen(front=front))).weights == {}
+
+
+def test_a_taken_name_is_a_route_that_is_not_accepted() -> None:
+    seen = route(look(obstacles={(SERVICE, "fraud"): BLOCKED}))
+
+    assert (seen.weights, seen.accepted, seen.message) == ({}, False, BLOCKED.message)
+
+
+def test_commands_are_annotations_of_ours_and_nothing_else() -> None:
+    notes = {
+        "serving.tidegate.io/promote": "aaaaaaaaaa@2026-01-01T00:00:00Z",
+        "serving.tidegate.io/dance": "now",
+        "example.com/promote": "x",
+        "serving.tidegate.io/abort": "y" * 500,
+    }
+
+    found = commands({"metadata": {"annotations": notes}})
+
+    assert found == {"promote": notes["serving.tidegate.io/promote"], "abort": "y" * 160}
+
+
+def test_a_job_that_is_not_taken_answers_with_the_reason() -> None:
+    asked = ResolutionStatus(key="0123456789", attempt=1)
+    refused = look(obstacles={(JOB, "fraud-0123456789-1"): BLOCKED})
+
+    found = observed(refused, (), asked, "r:1").resolved
+
+    assert found is not None
+    assert (found.key, found.attempt, found.failure) == ("0123456789", 1, BLOCKED)
+
+
+def test_a_foreign_object_is_told_from_one_of_an_earlier_deployment() -> None:
+    stranger = {"kind": "Service", "metadata": {"name": "fraud"}}
+    earlier = {"kind": "ModelDeployment", "name": "fraud", "uid": "uid-0"}
+    leaving = {"kind": "Service", "metadata": {"name": "fraud", "ownerReferences": [earlier]}}
+
+    assert taken(OWNER, stranger).reason == "NameTaken"
+    assert taken(OWNER, leaving).reason == "Terminating"
