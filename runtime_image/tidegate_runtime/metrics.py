@@ -1,15 +1,20 @@
-"""The counts as Prometheus reads them: text, `tidegate_` in front, the model and its version on every line."""
+"""The counts as Prometheus reads them: text, `tidegate_` in front, the model and its version on every line.
+
+Families called `tidegate_evidence_…` are the raw counters of /internal/evidence, for rollouts that read them by way of
+Prometheus (`analysis.source: Prometheus`): of one process, all of the same whole seconds, pinned requests left out.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
-from tidegate_runtime.counters import EDGES, Counters, Spread, Totals
-from tidegate_runtime.divergence import TOP1
+from tidegate_runtime.counters import EDGES, Counters, Scale, Spread, Totals
+from tidegate_runtime.divergence import TOP1, Divergence
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 COARSE = 14  # every 14th edge of the fine histogram: buckets that double
+LENGTHS = ("1", "10")  # of the evidence's bins, in seconds
 Labels = Mapping[str, str]
 
 
@@ -51,6 +56,7 @@ def _lines(counters: Counters, now: Now) -> Iterator[str]:
     worst = [({**now.labels, "output": output}, value) for output, value in now.golden_worst.items()]
     yield from _family("golden_worst_error", "gauge", "Worst difference from the golden samples.", worst)
     yield from _divergence(counters, now)
+    yield from _evidence(counters, now)
 
 
 def _requests(counters: Counters, labels: Labels) -> Iterator[str]:
@@ -74,6 +80,78 @@ def _divergence(counters: Counters, now: Now) -> Iterator[str]:
     yield from _family("divergence_worst", "gauge", "Worst difference from the stable version's answers.", worst)
     dropped: list[tuple[Labels, float]] = [(now.labels, now.shadow_dropped)]
     yield from _family("shadow_dropped_total", "counter", "Sampled requests that were too many or too large.", dropped)
+
+
+# The evidence.  Numbers are exact, and what does not depend on traffic is always there: if it is missing, it was lost.
+
+EVIDENCE: Mapping[str, tuple[str, str]] = {
+    "start_time_seconds": ("gauge", "When this process started (Unix time)."),
+    "until_seconds": ("gauge", "Seconds before this one are counted (Unix time)."),
+    "events_total": ("counter", "Requests, golden samples or comparisons that are evidence."),
+    "bins_total": ("counter", "Bins of one and of ten seconds with at least one of them."),
+    "bad_total": ("counter", "Bad ones, by check."),
+    "bad_squares_total": ("counter", "Sum of bad²/events over those bins, by check: how bad ones clump."),
+    "apart_total": ("counter", "What is no evidence and is told beside it."),
+    "latency_total": ("counter", "Requests by bucket of duration (0.0001 s times 1.05 to the power of `edge`)."),
+    "slower_squares_total": ("counter", "Sum of slower²/events over bins, for `edge` and those up to the next."),
+}
+Rows = dict[str, list[tuple[Labels, float]]]
+
+
+def _evidence(counters: Counters, now: Now) -> Iterator[str]:
+    until = counters.until()
+    requests, synthetic = (counters.lanes[kind].read(until) for kind in ("requests", "synthetic"))
+    apart = {"clientErrors": counters.client_errors, "throttled": counters.throttled, "dropped": now.shadow_dropped}
+    rows: Rows = {name: [] for name in EVIDENCE}
+    rows["start_time_seconds"].append(({}, counters.clock.start))
+    rows["until_seconds"].append(({}, until))
+    rows["apart_total"] += [({"what": what}, count) for what, count in apart.items()]
+    _add_lane(rows, "requests", requests)
+    _add_lane(rows, "synthetic", synthetic)
+    _add_compared(rows, counters.divergence.read(until))
+    _add_latency(rows, requests)
+    common = {**now.labels, "process": counters.instance}
+    for name, (kind, help_text) in EVIDENCE.items():
+        yield from _head(f"evidence_{name}", kind, help_text)
+        yield from (f"tidegate_evidence_{name}{{{_inside({**common, **own})}}} {value!r}" for own, value in rows[name])
+
+
+def _add_lane(rows: Rows, of: str, totals: Totals) -> None:
+    squares = (totals.ones.error_squares, totals.tens.error_squares)
+    _add_counts(rows, of, totals.n, (totals.ones.bins, totals.tens.bins))
+    _add_bad(rows, {"of": of, "check": "errors"}, totals.errors, squares)
+
+
+def _add_compared(rows: Rows, found: Divergence) -> None:
+    _add_counts(rows, "compared", found.total.n, (found.ones.bins, found.tens.bins))
+    for rule, k in ({TOP1: 0} | found.total.differing).items():
+        squares = (found.ones.squares.get(rule, 0.0), found.tens.squares.get(rule, 0.0))
+        _add_bad(rows, {"of": "compared", "check": f"output/{rule}" if rule else "top1"}, k, squares)
+
+
+def _add_counts(rows: Rows, of: str, n: int, bins: tuple[int, int]) -> None:
+    rows["events_total"].append(({"of": of}, n))
+    rows["bins_total"] += [({"of": of, "seconds": s}, count) for s, count in zip(LENGTHS, bins, strict=True)]
+
+
+def _add_bad(rows: Rows, labels: Labels, k: int, squares: tuple[float, float]) -> None:
+    rows["bad_total"].append((labels, k))
+    rows["bad_squares_total"] += [({**labels, "seconds": s}, v) for s, v in zip(LENGTHS, squares, strict=True)]
+
+
+def _add_latency(rows: Rows, totals: Totals) -> None:
+    """Only buckets that were hit: between them the sums of squares stay the same, and nobody hits all 275."""
+    rows["latency_total"] += [({"edge": str(i)}, count) for i, count in enumerate(totals.counts.tolist()) if count]
+    for seconds, scale in zip(LENGTHS, (totals.ones, totals.tens), strict=True):
+        rows["slower_squares_total"] += [({"edge": str(i), "seconds": seconds}, v) for i, v in _changes(scale)]
+
+
+def _changes(scale: Scale) -> Iterator[tuple[int, float]]:
+    before = -1.0
+    for edge, value in enumerate(scale.squares.tolist()):
+        if value != before:
+            yield edge, value
+        before = value
 
 
 def _coarse(totals: Totals) -> list[tuple[str, int]]:
@@ -110,12 +188,16 @@ def _head(name: str, kind: str, help_text: str) -> Iterator[str]:
 
 
 def _sample(name: str, labels: Labels, value: float) -> str:
-    inside = ",".join(f'{key}="{_escaped(text)}"' for key, text in labels.items())
+    inside = _inside(labels)
     return (
         f"tidegate_{name}{{{inside}}} {value:.10g}"
         if isinstance(value, float)
         else f"tidegate_{name}{{{inside}}} {value}"
     )
+
+
+def _inside(labels: Labels) -> str:
+    return ",".join(f'{key}="{_escaped(text)}"' for key, text in labels.items())
 
 
 def _escaped(text: str) -> str:

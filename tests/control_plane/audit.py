@@ -29,6 +29,8 @@ class Request:
     code: int
     agent: str
     at: str
+    group: str = ""  # of the resource
+    allowed: bool = True  # by RBAC: a request can be refused for other reasons
 
     @property
     def writes(self) -> bool:
@@ -106,4 +108,6 @@ def request_of(line: Mapping[str, Any]) -> Request | None:
         code=line.get("responseStatus", {}).get("code", 0),
         agent=line.get("userAgent", ""),
         at=line["requestReceivedTimestamp"],
+        group=about.get("apiGroup", ""),
+        allowed=line.get("annotations", {}).get("authorization.k8s.io/decision") != "forbid",
     )

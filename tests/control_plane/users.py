@@ -25,10 +25,11 @@ ADMIN = User("admin", (MASTERS,))  # the test itself
 PLAYER = User("player", (MASTERS,))  # writes the status of played pods
 KWOK = User("kwok", (MASTERS,))
 OPERATOR = User("operator")  # the operator under test, outside a cluster; its rights are what the test gives
+SECOND_OPERATOR = User("operator-2")
 STRANGER = User("stranger")
 CONTROLLERS = User("system:kube-controller-manager")
 SCHEDULER = User("system:kube-scheduler")
-USERS = (ADMIN, PLAYER, KWOK, OPERATOR, STRANGER, CONTROLLERS, SCHEDULER)
+USERS = (ADMIN, PLAYER, KWOK, OPERATOR, SECOND_OPERATOR, STRANGER, CONTROLLERS, SCHEDULER)
 
 
 def write_kubeconfig(path: Path, server: str, ca: Path, token: str, namespace: str = "default") -> Path:

@@ -17,6 +17,7 @@ MAX_SIGNALS = 20
 MAX_INSTANCES = 64
 MAX_REMEMBERED = 400  # servers times signals: with more than six signals fewer servers are counted
 MAX_SEGMENTS = 12
+MAX_QUERIES = 5
 RECENT_INTERVALS = 6
 
 Count = Annotated[int, Field(ge=0)]
@@ -149,3 +150,14 @@ class Evidence(EvidenceModel):
     baselines: Annotated[tuple[Baseline, ...], Field(max_length=MAX_INSTANCES)] = Field(
         (), description="The servers' counters at the last reading; of more than 64 servers a fixed sample."
     )
+
+
+class QueryTally(EvidenceModel):
+    """What a query to Prometheus has answered; it has no counts, only intervals."""
+
+    key: Annotated[str, Field(max_length=10)] = Field(
+        description="Stands for the query, its name and its limits: edited, it begins anew."
+    )
+    failed: Count = Field(0, description="Intervals whose answer was outside the limits.")
+    value: Annotated[float, Field(allow_inf_nan=False)] | None = Field(None, description="The last answer.")
+    message: Annotated[str, Field(max_length=72)] = Field("", description="Why there was none the last time.")

@@ -58,7 +58,7 @@ LOCAL_MEANING: dict[str, str] = {
     "rollout.allowDowntime": SAME,
     "rollout.analysis": SAME,
     "rollout.analysis.source": NOT_HERE + "the servers' own counters are read.",
-    "rollout.analysis.prometheus": NOT_HERE + "no Prometheus server is asked.",
+    "rollout.analysis.prometheus": NOT_HERE + "no Prometheus server is asked, and no rollout waits for its answers.",
     "rollout.analysis.prometheus.*": "As rollout.analysis.prometheus.",
     "rollout.analysis.*": SAME,
     "rollout.shadow.*": SAME,

@@ -7,6 +7,7 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
+from tidegate.api.evidence import MAX_QUERIES
 from tidegate.api.rules import ApiModel, Keyed, Rule
 from tidegate.api.scalars import NUMBER, Between, Duration, Flag, Percent, Positive, Rate, Seconds, matches
 
@@ -112,7 +113,8 @@ class PrometheusQuery(ApiModel):
         str, Field(min_length=1, max_length=40), matches(r"^[A-Za-z0-9][-A-Za-z0-9_.]*$", "start with a letter")
     ] = Field(description="Name in the status and in reports.")
     query: Annotated[str, Field(min_length=1, max_length=1024, pattern=r"^[\t\n -~]+$")] = Field(
-        description="PromQL that gives one number; {{namespace}}, {{name}} and {{revision}} are filled in, quoted."
+        description="PromQL that gives one number; {{namespace}}, {{name}} and {{revision}} (the candidate's) are "
+        "filled in: inside a string as they are, elsewhere quoted."
     )
     min: Annotated[float, Field(ge=-1e15, le=1e15), NUMBER] | None = Field(None, description="Least good value.")
     max: Annotated[float, Field(ge=-1e15, le=1e15), NUMBER] | None = Field(None, description="Greatest good value.")
@@ -126,7 +128,7 @@ class Prometheus(ApiModel):
         Field(min_length=1, max_length=63),
         matches(r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$", "write a name of the operator's settings"),
     ] = Field("main", description="Name of the server in the operator's settings; the object holds no address.")
-    queries: Annotated[tuple[PrometheusQuery, ...], Field(max_length=5), Keyed("name")] = Field(
+    queries: Annotated[tuple[PrometheusQuery, ...], Field(max_length=MAX_QUERIES), Keyed("name")] = Field(
         (),
         description="Queries judged at each interval.",
     )

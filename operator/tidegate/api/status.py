@@ -12,13 +12,14 @@ from typing import Annotated, Any, Literal
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, model_validator
 from pydantic.alias_generators import to_camel
 
-from tidegate.api.evidence import Evidence
+from tidegate.api.evidence import MAX_QUERIES, Evidence, QueryTally
 from tidegate.api.rules import Keyed
 
 Revision = Annotated[str, Field(max_length=63)]
 Reason = Annotated[str, Field(max_length=63)]
 Message = Annotated[str, Field(max_length=256)]
 Weight = Annotated[int, Field(ge=0, le=100)]
+MAX_CHECKS = 16
 MAX_REJECTED = 10
 MAX_HISTORY = 11  # historyLimit and the version that serves
 
@@ -119,9 +120,13 @@ class RolloutStatus(StatusModel):
     ceiling: Weight | None = Field(None, description="The weight it is held at while both versions are bad alike.")
     hold_reason: Reason = Field("", description="Why it does not move, as a code of docs/errors.md.")
     hold_message: Message = Field("", description="Why it does not move, as a sentence.")
-    checks: Annotated[tuple[CheckStatus, ...], Field(max_length=16)] = Field(
+    checks: Annotated[tuple[CheckStatus, ...], Field(max_length=MAX_CHECKS)] = Field(
         (), description="What each check says so far."
     )
+    queries: Annotated[tuple[QueryTally, ...], Field(max_length=MAX_QUERIES)] = Field(
+        (), description="What the queries to Prometheus have answered."
+    )
+    queried_at: AwareDatetime | None = Field(None, description="When their answers were last compared.")
     measurements: Measurements | None = Field(None, description="Last figures of both versions.")
     evidence: Evidence | None = Field(None, description="The counts that verdicts are made from.")
 
@@ -156,7 +161,12 @@ class HistoryEntry(StatusModel):
 class ResolutionStatus(StatusModel):
     """What the bundle in the spec turned out to be; asked once for each change of `spec.bundle`."""
 
-    key: Annotated[str, Field(max_length=32)] = Field("", description="Stands for the `spec.bundle` that was read.")
+    key: Annotated[str, Field(max_length=16)] = Field(
+        "", description="Stands for what was read: `spec.bundle`, and the image that serves it."
+    )
+    source: Annotated[str, Field(max_length=16)] = Field(
+        "", description="Stands for the `spec.bundle` that was read: while it stays, so does the digest."
+    )
     attempt: int = Field(0, ge=0, description="Counts the readings.")
     digest: Annotated[str, Field(max_length=71)] = Field("", description="The bundle's digest, pinned from then on.")
     revision: Revision = Field("", description="A revision that serves it.")

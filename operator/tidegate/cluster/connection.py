@@ -21,6 +21,7 @@ from tidegate.cluster.api import Object
 from tidegate.cluster.errors import ApiDown, error_of
 
 JSON = "application/json"
+YAML = "application/yaml"
 APPLY = "application/apply-patch+yaml"  # JSON is YAML
 MERGE = "application/merge-patch+json"
 OK = range(200, 300)
@@ -37,7 +38,7 @@ class Call:
     path: str
     where: str
     query: tuple[tuple[str, str], ...] = ()
-    body: Mapping[str, Any] | None = None
+    body: Mapping[str, Any] | str | None = None
     content_type: str = JSON
     accept: str = JSON
 

@@ -6,15 +6,16 @@ afterwards is caught by resource versions and uids.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from tidegate.cluster.api import Object, Objects, metadata, named, path
-from tidegate.cluster.connection import APPLY, MERGE, Call, Connection
+from tidegate.cluster.connection import APPLY, JSON, MERGE, YAML, Call, Connection
 from tidegate.cluster.errors import ApiDown, Conflict, Expired, NotFound, NotLeader, Throttled
 from tidegate.cluster.lease import Held
 from tidegate.cluster.limit import Limit
-from tidegate.plan.manifests.identity import MANAGER, Kind, kind_of
+from tidegate.plan.manifests.identity import CONTROLLER_REVISION, MANAGER, Kind, kind_of
 
 DEADLINE_SECONDS = 10.0
 PAGE = 500
@@ -87,8 +88,9 @@ class Kube:
 
     async def _create(self, kind: Kind, obj: Mapping[str, Any]) -> Object:
         namespace, name = place(obj)
+        body, form = (as_the_server_writes(obj), YAML) if kind == CONTROLLER_REVISION else (obj, JSON)
         return await self._write(
-            Call("create", "POST", path(kind, namespace), named(kind, namespace, name), WRITTEN_BY, obj)
+            Call("create", "POST", path(kind, namespace), named(kind, namespace, name), WRITTEN_BY, body, form)
         )
 
     async def _pages(self, kind: Kind, namespace: str | None, selector: str, size: int) -> Objects:
@@ -168,6 +170,15 @@ class KubeLease:
 def place(obj: Mapping[str, Any]) -> tuple[str, str]:
     about = metadata(obj)
     return str(about["namespace"]), str(about["name"])
+
+
+def as_the_server_writes(obj: Mapping[str, Any]) -> str:
+    """JSON without blanks, sent as the YAML that it is too, because the client puts blanks into JSON.
+
+    The data of a ControllerRevision are kept as the bytes that came.  Any patch of its labels or owners writes them
+    anew, and is refused when those are other bytes: then nobody could mark it again, nor orphan it.
+    """
+    return json.dumps(obj, sort_keys=True, separators=(",", ":"))
 
 
 def status_only(obj: Mapping[str, Any]) -> Object:

@@ -89,14 +89,18 @@ class Elector:
         self._mine: Held | None = None
         self._confirmed = float("-inf")  # when the last renewal that was confirmed had been sent
         self._attempted: tuple[str, str] | None = None
-        self._seen: tuple[str, float] = ("", 0.0)
+        self._seen = ""  # version of another's lease …
+        self._others_until = float("-inf")  # … and until when it is believed
         self._renewing: asyncio.Task[None] | None = None
         self._fence: asyncio.TimerHandle | None = None
+        self._over = False
+        self._complaint = ""
 
     def left(self) -> float:
         """Seconds until others may take the lease, or 0 when nothing may be begun any more."""
         passed = self._clock() - self._confirmed
-        return self._times.lease - passed if passed < self._times.deadline and not self.lost.is_set() else 0.0
+        ended = self._over or self.lost.is_set() or passed >= self._times.deadline
+        return 0.0 if ended else self._times.lease - passed
 
     def holds(self) -> bool:
         return self.left() > 0
@@ -108,14 +112,14 @@ class Elector:
     async def acquire(self) -> None:
         """Return as soon as we lead. Start it before kopf: the task that renews is created here."""
         while not await self._try():  # noqa: ASYNC110 - the lease is elsewhere: nobody can tell us
-            await asyncio.sleep(self._times.renew * random.uniform(0.5, 0.8))  # noqa: S311 - spreads the standbys
+            await asyncio.sleep(self._pause())
         self._renewing = asyncio.create_task(self._keep(), name="lease")
 
     async def release(self) -> None:
         """Hand the lease over, at the latest when the others' patience ends; call it after the last write."""
         task, self._renewing = self._renewing, None
         mine, self._mine = (self._mine if self.holds() else None), None
-        self._confirmed = float("-inf")
+        self._over = True
         if self._fence:
             self._fence.cancel()
         if task:
@@ -129,22 +133,35 @@ class Elector:
         try:
             async with asyncio.timeout(self._times.request):
                 held = await self._store.read()
-            if held and not self._free(held):
+            if not self._free(held):
                 return False
             await self._take(held)
         except (ClusterError, TimeoutError) as error:
-            log.warning("the lease cannot be read or taken: %s", error or "no answer in time")
+            self._complain(f"the lease cannot be read or taken: {error or 'no answer in time'}")
             return False
         log.info("leading as %s", self.identity)
         return True
 
-    def _free(self, held: Held) -> bool:
-        if not held.holder or self._is_ours(held):
-            return True
+    def _pause(self) -> float:
+        """Until the next look: spread among standbys, and not past the end of a lease that nobody renews."""
+        left = self._others_until - self._clock()
+        pause = self._times.renew * random.uniform(0.5, 0.8)  # noqa: S311
+        return min(pause, left) if left > 0 else pause
+
+    def _complain(self, what: str) -> None:
+        """Once, not every two seconds for as long as it lasts."""
+        if what != self._complaint:
+            self._complaint = what
+            log.warning("%s", what)
+
+    def _free(self, held: Held | None) -> bool:
         now = self._clock()
-        if self._seen[0] != held.version:
-            self._seen = (held.version, now)
-        return now - self._seen[1] > max(held.seconds, self._times.lease)
+        if held and (not held.holder or self._is_ours(held)):
+            return True
+        if held and held.version != self._seen:
+            self._seen, self._others_until = held.version, now + max(held.seconds, self._times.lease)
+        # Where somebody deleted it, who had it writes on until its next renewal: that is waited for too.
+        return now >= self._others_until
 
     def _is_ours(self, held: Held) -> bool:
         """Whether this very process wrote it, in an attempt whose answer never came."""
@@ -168,7 +185,7 @@ class Elector:
         self._took(written, sent)
 
     def _took(self, written: Held, sent: float) -> None:
-        self._mine, self._confirmed = written, sent
+        self._mine, self._confirmed, self._complaint = written, sent, ""
         if self._fence:
             self._fence.cancel()
         # A timer of its own: a request that cannot even be cancelled must not keep us leading.
@@ -202,7 +219,7 @@ class Elector:
         except (Conflict, NotFound, AlreadyExists):
             await self._look()
         except (ClusterError, TimeoutError) as error:
-            log.warning("the lease was not renewed: %s", error or "no answer in time")
+            self._complain(f"the lease was not renewed: {error or 'no answer in time'}")
 
     async def _look(self) -> None:
         """Somebody wrote or deleted it: a stranger, or a renewal of ours whose answer never came."""
@@ -217,7 +234,7 @@ class Elector:
             else:
                 self._lose(f"{held.holder or 'nobody'} has it now")
         except (ClusterError, TimeoutError) as error:
-            log.warning("the lease was not renewed: %s", error or "no answer in time")
+            self._complain(f"the lease was not renewed: {error or 'no answer in time'}")
 
     async def _hand_over(self, held: Held | None) -> None:
         """An empty holder and a second of claim: the next one to look takes it."""

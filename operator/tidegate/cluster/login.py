@@ -103,7 +103,12 @@ async def from_kubeconfig(names: Sequence[str], context: str) -> Login:
         raise LoginFailed(f"the kubeconfig cannot be used: {told(error)}", where=where) from None
     if configuration.tls_server_name:  # kopf could not be told of it
         raise LoginFailed("tls-server-name is not supported", where=where, do="use an address the certificate names")
-    return Login(configuration, loader.load_and_set)
+    login = Login(configuration, loader.load_and_set)
+    try:
+        login.client(1)  # the first to read the certificates
+    except OSError as error:
+        raise LoginFailed(f"the certificates cannot be used: {told(error)}", where=where) from None
+    return login
 
 
 def from_service_account(environment: Mapping[str, str], folder: Path = SERVICE_ACCOUNT) -> Login:
@@ -131,4 +136,5 @@ def own_namespace(folder: Path = SERVICE_ACCOUNT) -> str:
 
 
 def told(error: BaseException) -> str:
-    return str(error) or type(error).__name__
+    """In one line."""
+    return " ".join(str(error).split()) or type(error).__name__

@@ -19,7 +19,6 @@ import orjson
 
 LINE_LIMIT = 16 * 1024
 MARGIN = 4096  # a secret across the end of the line is still known by its whole form
-LEVELS = ("debug", "info", "warning", "error")
 BLOT = "***"
 SECRETS = (
     (re.compile(r"(?i)\b(bearer|basic)\s+[a-z0-9._~+/=-]{8,}"), rf"\1 {BLOT}"),

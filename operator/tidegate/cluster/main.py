@@ -16,9 +16,11 @@ import signal
 import time
 from collections.abc import Coroutine
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 from tidegate.cluster import logs
+from tidegate.cluster.asking import hear
 from tidegate.cluster.connection import Connection
 from tidegate.cluster.events import Recorder
 from tidegate.cluster.kube import Kube, KubeLease
@@ -29,6 +31,7 @@ from tidegate.cluster.measure import Measurer
 from tidegate.cluster.metrics import Metrics
 from tidegate.cluster.observe import Object
 from tidegate.cluster.probes import Probes, Pulse, watches_heard
+from tidegate.cluster.prometheus import Prometheus
 from tidegate.cluster.queue import WorkQueue
 from tidegate.cluster.reconcile import Reconciler, Surroundings
 from tidegate.cluster.seen import Cache
@@ -73,10 +76,12 @@ class Operator:
         kube = Kube(self._connection, Limit(), self._elector.left)
         self._recorder = Recorder(kube.create_event, settings.identity, metrics.told)
         self._watches = Watches(login, self._cache, self._queue.add, settings.namespaces, metrics.requested)
+        self._prometheus = Prometheus(settings.prometheus, settings.prometheus_credentials)
         around = Surroundings(
             api=kube, cache=self._cache, platform=lambda: self._platform,
             measures=Measurer(self._token, settings.measure_concurrency),
             tell=self._tell, verdict=metrics.rolled_out, clock=lambda: datetime.now(UTC),
+            hear=partial(hear, self._prometheus),
         )  # fmt: skip
         self._workers = Workers(self._queue, Reconciler(around), metrics, settings.workers, settings.resync)
         self._pulse = Pulse()
@@ -194,6 +199,7 @@ class Operator:
         with contextlib.suppress(Exception):  # whatever it is, the process ends
             await self._elector.release()
         await self._probes.stop()
+        await self._prometheus.close()
         await self._connection.close()
         await self._lease_connection.close()
         log.info("ended")

@@ -6,6 +6,8 @@ it was asked for.
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -13,7 +15,7 @@ from typing import Any
 
 from tidegate.api.status import ResolutionStatus
 from tidegate.cluster.failures import environment, failure_of_controller, failure_of_pods
-from tidegate.cluster.resolution import Work, resolved
+from tidegate.cluster.resolution import Work, resolved, still_counts
 from tidegate.plan.manifests.children import Seen
 from tidegate.plan.manifests.front import split_of
 from tidegate.plan.manifests.identity import (
@@ -51,21 +53,44 @@ class Look:
     def uri(self) -> str:
         return str(self.deployment["spec"]["bundle"]["uri"])
 
+    @property
+    def proves(self) -> bool:
+        """Whether the whole bundle is proved before a running server is touched."""
+        return bool((self.deployment["spec"].get("rollout") or {}).get("surge") == "Replace")
 
-def observed(look: Look, samples: Sequence[PodSample], asked: ResolutionStatus | None, image: str) -> Observed:
-    """The look in a plan's terms; `image` is what servers of a bundle that is resolved now will run."""
+
+@dataclass(frozen=True, slots=True)
+class Means:
+    """What there is to serve a spec with: the image of a bundle that is resolved now; why it cannot be served so."""
+
+    image: str
+    unsupported: str = ""
+
+
+def observed(look: Look, samples: Sequence[PodSample], asked: ResolutionStatus | None, means: Means) -> Observed:
+    """The look in a plan's terms."""
     return Observed(
         generation=int(look.deployment["metadata"].get("generation") or 1),
-        resolved=_resolved(look, asked, image) if asked else None,
+        resolved=_resolved(look, asked, means.image) if asked else None,
         records={name: stored.record for name, stored in look.seen.stored.items()},
         revisions={name: _revision(look, name) for name in _revisions(look)},
         route=route(look),
         stable_marker=_annotations(look.seen.front).get(ANNOTATION_STABLE, ""),
         commands=commands(look.deployment),
         samples=tuple(samples),
-        environment=",".join(sorted(f"{kind.kind}/{name}" for kind, name in look.obstacles))[:128],
+        environment=environment_of(look, means),
+        unsupported=means.unsupported,
         exact_weights=False,
     )
+
+
+def environment_of(look: Look, means: Means) -> str:
+    """A text that changes when what was missing may be there: with an edit of `spec.runtime`, or another operator.
+
+    Obstacles are not in it: one of an object that is not wanted any more goes by itself, and that mends nothing.
+    """
+    runtime = json.dumps([look.deployment["spec"].get("runtime"), means.image, means.unsupported], sort_keys=True)
+    return hashlib.sha256(runtime.encode()).hexdigest()[:16]
 
 
 def _annotations(thing: Object | None) -> Mapping[str, str]:
@@ -151,10 +176,28 @@ def weights(front: Object) -> dict[str, int]:
 
 def _resolved(look: Look, asked: ResolutionStatus, image: str) -> Resolved | None:
     name = job_name(look.owner, asked.key, asked.attempt)
+    if late := _late(look, asked, image):
+        return late
     if refused := look.obstacles.get((JOB, name)):
         return Resolved(asked.key, asked.attempt, failure=refused)
+    return resolved(asked, _work(look, name, image), look.now)
+
+
+def _late(look: Look, asked: ResolutionStatus, image: str) -> Resolved | None:
+    """An answer to the attempt before, which was given up while its pod still waited for a Secret, an image or a node.
+
+    So a bundle is read as soon as what was missing is there, and not when the next attempt is due.
+    """
+    before = _work(look, job_name(look.owner, asked.key, asked.attempt - 1), image)
+    if before.job is None or not still_counts(before.job, image, prove=look.proves):
+        return None
+    answer = resolved(asked, before, look.now)
+    return answer if answer and answer.resolution else None
+
+
+def _work(look: Look, name: str, image: str) -> Work:
     pods = [pod for pod in look.pods if (pod["metadata"].get("labels") or {}).get(JOB_OF_POD) == name]
-    return resolved(asked, Work(look.seen.jobs.get(name), pods, look.uri, image), look.now)
+    return Work(look.seen.jobs.get(name), pods, look.uri, image)
 
 
 def taken(owner: Owner, there: Object) -> Failure:
@@ -162,7 +205,7 @@ def taken(owner: Owner, there: Object) -> Failure:
     kind, name = there.get("kind", "object"), there["metadata"]["name"]
     owners = there["metadata"].get("ownerReferences") or ()
     if any(one.get("kind") == "ModelDeployment" and one.get("name") == owner.name for one in owners):
-        return environment("Terminating", f"{kind} {name} of an earlier {owner.name} is still being removed")
-    return environment(
-        "NameTaken", f"{kind} {name} exists and is not ours: remove it, or name this deployment otherwise"
-    )
+        what = f"{kind} {name} of an earlier {owner.name} is still being removed"
+        return environment("Terminating", what, "if this lasts, look at its finalizers")
+    what = f"{kind} {name} exists and is not ours"
+    return environment("NameTaken", what, "remove it, or name this deployment otherwise")

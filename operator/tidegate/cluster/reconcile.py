@@ -13,8 +13,8 @@ loses a minute of evidence.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any, Protocol
 
@@ -23,14 +23,15 @@ from pydantic import ValidationError
 from tidegate.api.spec import ModelDeploymentSpec
 from tidegate.api.status import ModelDeploymentStatus
 from tidegate.cluster.api import Api, Key
+from tidegate.cluster.asking import Heard
 from tidegate.cluster.errors import AlreadyExists, Conflict, Forbidden, QuotaExceeded, Refused
 from tidegate.cluster.failures import refusal
-from tidegate.cluster.observe import Look, Object, observed, taken
+from tidegate.cluster.observe import Look, Means, Object, observed, taken
 from tidegate.cluster.seen import Cache
 from tidegate.plan.manifests.children import Apply, Create, Delete, Effect, Effects, Scale, effects, seen_of
-from tidegate.plan.manifests.identity import MODEL_DEPLOYMENT, POD, Kind, Owner, kind_of, owns
+from tidegate.plan.manifests.identity import CONTROLLER_REVISION, MODEL_DEPLOYMENT, POD, Kind, Owner, kind_of, owns
 from tidegate.plan.manifests.platform import Platform
-from tidegate.plan.manifests.unheeded import unheeded
+from tidegate.plan.manifests.unheeded import unheeded, unsupported
 from tidegate.plan.observed import Failure
 from tidegate.plan.phases import Phase
 from tidegate.plan.plan import plan as decide
@@ -50,6 +51,14 @@ class Measures(Protocol):
     async def samples(self, look: Look, revisions: Sequence[str]) -> tuple[PodSample, ...]: ...
     async def carry_out(self, key: Key, look: Look, plan: Plan, interval: timedelta) -> None: ...
     def forget(self, key: Key) -> None: ...
+
+
+Hears = Callable[[Key, ModelDeploymentSpec, ModelDeploymentStatus, datetime], Awaitable[Heard]]
+
+
+async def hear_nothing(key: Key, spec: ModelDeploymentSpec, status: ModelDeploymentStatus, now: datetime) -> Heard:  # noqa: ARG001
+    """Where no Prometheus is known."""
+    return Heard()
 
 
 @dataclass(slots=True)
@@ -74,6 +83,7 @@ class Surroundings:
     tell: Callable[[Object, Event], None]
     verdict: Callable[[str, float], None]  # how a rollout ended, and the seconds that it took
     clock: Callable[[], datetime]
+    hear: Hears = hear_nothing  # what Prometheus says
 
 
 class Reconciler:
@@ -138,8 +148,14 @@ class Reconciler:
     async def _turn(self, key: Key, deployment: Object, spec: ModelDeploymentSpec, memory: Memory) -> timedelta | None:
         platform, now = self._around.platform(), self._around.clock()
         look = self._look(key, deployment, memory, now)
-        samples = await self._samples(look, memory.status)
-        seen = observed(look, samples, memory.status.resolution, spec.runtime.image or platform.runtime_image)
+        heard = await self._around.hear(key, spec, memory.status, now)
+        direct = spec.rollout.analysis.source == "Direct"
+        samples = await self._samples(look, memory.status) if direct else heard.samples
+        means = Means(spec.runtime.image or platform.runtime_image, unsupported(spec))
+        seen = replace(
+            observed(look, samples, memory.status.resolution, means),
+            unread=heard.unread, queries=heard.queries, unanswered=heard.unanswered,
+        )  # fmt: skip
         plan = decide(spec, memory.status, seen, now)
         wanted = effects(look.owner, spec, plan, look.seen, platform)
         memory.obstacles = obstacles_left(memory.obstacles, wanted)
@@ -256,6 +272,8 @@ def place_of(effect: Effect) -> Place:
 def applied(wanted: Mapping[str, Any], there: Object) -> dict[str, Any]:
     """What was to be made, as an apply to what is there: of exactly that object, and without the number of pods."""
     found = {**wanted, "metadata": {**wanted["metadata"], "uid": there["metadata"]["uid"]}}
+    if kind_of(wanted) == CONTROLLER_REVISION:  # what one keeps is never changed
+        return {**found, "revision": there["revision"], "data": there["data"]}
     if "replicas" in found.get("spec", {}):
         found["spec"] = {name: value for name, value in found["spec"].items() if name != "replicas"}
     return found

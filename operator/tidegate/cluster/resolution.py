@@ -15,6 +15,7 @@ from tidegate.plan.observed import Failure, FailureClass, Resolution, Resolved
 
 VERSION = "tidegate.io/resolution/v1"
 ROOM_WITHIN = timedelta(minutes=1)  # a scheduler changes its mind, a volume is bound, a node is added
+PODS_WITHIN = timedelta(seconds=9)  # usually a fraction of one; a plan that waits looks again after ten
 Object = Mapping[str, Any]
 
 
@@ -30,7 +31,7 @@ class Work:
 
 def resolved(asked: ResolutionStatus, work: Work, now: datetime) -> Resolved | None:
     """The answer to what was asked, None while there is none yet."""
-    found = _from_pods(work, now) or (_from_job(work.job) if work.job else None)
+    found = _from_pods(work, now) or (_from_job(work, now) if work.job else None)
     if found is None:
         return None
     failure = found if isinstance(found, Failure) else None
@@ -51,18 +52,32 @@ def _from_pods(work: Work, now: datetime) -> Resolution | Failure | None:
     return None
 
 
-def _is_young(pod: Object, now: datetime) -> bool:
-    made = pod["metadata"].get("creationTimestamp")
-    return made is not None and now - datetime.fromisoformat(made) < ROOM_WITHIN
+def _is_young(made: Object, now: datetime, least: timedelta = ROOM_WITHIN) -> bool:
+    at = made["metadata"].get("creationTimestamp")
+    return at is not None and now - datetime.fromisoformat(at) < least
 
 
-def _from_job(job: Object) -> Failure | None:
-    """A Job that failed without a pod that says why: its deadline, or pods that were never made."""
-    for condition in (job.get("status") or {}).get("conditions") or ():
+def _from_job(work: Work, now: datetime) -> Failure | None:
+    """A Job without a pod that says why it failed: its deadline, or pods that are never made."""
+    job = work.job or {}
+    status, name = job.get("status") or {}, job["metadata"]["name"]
+    for condition in status.get("conditions") or ():
         if condition.get("type") == "Failed" and condition.get("status") == "True":
             reason = "ResolveTimeout" if condition.get("reason") == "DeadlineExceeded" else "ResolveFailed"
-            return environment(reason, f"the bundle could not be read: {condition.get('message', '')}")
-    return None
+            what = f"the bundle could not be read: {condition.get('message', '')}"
+            return environment(reason, what, f"kubectl describe job {name} shows what its pod waited for")
+    counted = work.pods or any(status.get(count) for count in ("active", "succeeded", "failed"))
+    if counted or _is_young(job, now, PODS_WITHIN):
+        return None
+    # Whoever refuses them says it to the Job's controller, which tells it in an event and nowhere else.
+    do = f"kubectl describe job {name} says why, often a quota or an admission rule"
+    return environment("PodsRefused", "no pod is made that could read the bundle", do)
+
+
+def still_counts(job: Object, image: str, *, prove: bool) -> bool:
+    """Whether what an earlier attempt says now is an answer to what is asked now."""
+    container = job["spec"]["template"]["spec"]["containers"][0]
+    return bool(container["image"] == image and (container["args"][0] == "prove" or not prove))
 
 
 def read(message: object, uri: str, image: str) -> Resolution | Failure:
@@ -85,7 +100,8 @@ def read(message: object, uri: str, image: str) -> Resolution | Failure:
             image=image,
         )
     except (ValueError, KeyError, TypeError, AttributeError):
-        return environment("ResolveFailed", "the resolve Job's answer is not one that this operator understands")
+        what = "the resolve Job's answer is not one that this operator understands"
+        return environment("ResolveFailed", what, "use a runtime image of the operator's own version")
 
 
 def _too_large(omitted: Sequence[str]) -> Failure:

@@ -15,10 +15,9 @@ from pathlib import Path
 from typing import Any
 
 from tidegate.api.scalars import DURATION, parse_duration
-from tidegate.cluster.login import own_namespace
-from tidegate.cluster.logs import LEVELS
 from tidegate.errors import UsageError
 
+LEVELS = ("debug", "info", "warning", "error")  # of the log
 NAME = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
 IMAGE = re.compile(r"[\w][\w.:/@-]{0,511}", re.ASCII)
 
@@ -41,6 +40,8 @@ class OperatorSettings:
     workers: int
     resync: float
     measure_concurrency: int
+    prometheus: Mapping[str, str]
+    prometheus_credentials: Path | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,6 +124,19 @@ def one_of(*words: str) -> Callable[[str], str]:
     return read
 
 
+def prometheus_servers(text: str) -> Mapping[str, str]:
+    """NAME=URL with commas between."""
+    from tidegate.cluster.prometheus import servers
+
+    return servers(text)
+
+
+def in_own_namespace() -> str:
+    from tidegate.cluster.login import own_namespace  # half a second of imports that --help need not wait for
+
+    return own_namespace()
+
+
 def own_identity() -> str:
     """Never the same twice: a name in the lease must not look like ours after a restart."""
     return f"{socket.gethostname()[:200]}_{secrets.token_hex(4)}"
@@ -135,7 +149,7 @@ FLAGS: tuple[Flag, ...] = (
         "kubeconfig", line, "", "kubeconfig to use; else the pod's service account, else ~/.kube/config", "KUBECONFIG"
     ),
     Flag("context", line, "", "context of the kubeconfig; its current one when empty"),
-    Flag("lease-namespace", name, own_namespace, "namespace of the lease; the pod's own when empty"),
+    Flag("lease-namespace", name, in_own_namespace, "namespace of the lease; the pod's own when empty"),
     Flag("lease-name", name, "tidegate-operator", "name of the lease: who holds it works, the others stand by"),
     Flag("identity", line, own_identity, "our name in the lease; made of the host's when empty"),
     Flag("probe-host", line, "0.0.0.0", "address of /livez, /readyz and /metrics"),  # noqa: S104 - the pod's own
@@ -145,6 +159,13 @@ FLAGS: tuple[Flag, ...] = (
     Flag("workers", whole(1, 256), "8", "deployments that are looked at at the same time"),
     Flag("resync", duration("1m", "168h"), "10h", "how long a deployment may go without being looked at"),
     Flag("measure-concurrency", whole(1, 1024), "64", "model servers that are asked for their counters at once"),
+    Flag(
+        "prometheus",
+        prometheus_servers,
+        "",
+        "servers that specs may name by `ref`: main=https://HOST:PORT, with commas",
+    ),
+    Flag("prometheus-credentials", Path, None, "folder with NAME.token, NAME.username and .password, NAME.ca.crt"),
 )
 
 

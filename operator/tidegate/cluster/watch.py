@@ -1,8 +1,9 @@
-"""kopf carries the watches and decides nothing: each event goes into the cache and wakes the deployment it is about.
+"""kopf carries the watches and decides nothing: what they show goes into the cache and wakes its deployment.
 
-Only `on.event` handlers: every other kind of handler writes (a finalizer that hangs deletions, the whole spec in an
-annotation), and kopf's indexes are quadratic.  Its storages are replaced by ones that hold nothing, so that it never
-finds anything to write.  What was measured and read of kopf 1.45.2, and is dealt with here:
+It does so on its way to kopf (`listening.py`), whose handlers are there because kopf watches only what has one.  They
+are `on.event` handlers: every other kind writes (a finalizer that hangs deletions, the whole spec in an annotation),
+and kopf's indexes are quadratic.  Its storages are replaced by ones that hold nothing, so that it never finds anything
+to write.  What was measured and read of kopf 1.45.2, and is dealt with here:
 
 - a watcher dies of an outage longer than its list of pauses: ours has no end;
 - and then it waits for ever with 403 too: in single namespaces, whose role cannot list them all, it scans nothing;
@@ -102,7 +103,7 @@ class NoProgress(kopf.ProgressStorage):  # type: ignore[misc, unused-ignore]
 
 
 def watch_settings(namespaces: Sequence[str]) -> kopf.OperatorSettings:
-    """kopf's settings; the comment above says why."""
+    """kopf's settings; the beginning of this module says why."""
     settings = kopf.OperatorSettings()
     settings.peering.standalone = True  # the Lease instead
     settings.posting.enabled = False
@@ -160,9 +161,7 @@ class Watches:
         kopf.on.login(registry=registry, id="login", backoff=5, errors=kopf.ErrorsMode.TEMPORARY)(self._log_in)
         for kind in KINDS:
             group, version = group_version(kind)
-            kopf.on.event(group=group, version=version, plural=kind.plural, registry=registry, id=kind.plural)(
-                noticing(self.listener, kind)
-            )
+            kopf.on.event(group=group, version=version, plural=kind.plural, registry=registry, id=kind.plural)(heard)
         return registry
 
     async def run(self, stop: asyncio.Event, spawned: Callable[[], None] = nothing) -> None:
@@ -210,13 +209,8 @@ class Watches:
         return kopf.AiohttpSession(server=self._login.server, aiohttp_session=session)
 
 
-def noticing(listener: Listener, kind: Kind) -> Callable[..., Any]:
-    """What kopf calls with each event of a kind."""
-
-    async def notice(event: Any, **_: Any) -> None:
-        listener.news(kind, event["type"], event["object"])
-
-    return notice
+async def heard(**_: Any) -> None:
+    """What kopf would call with an event; the listener has had it."""
 
 
 def tasks_of_kopf() -> set[asyncio.Task[Any]]:

@@ -28,7 +28,7 @@ WITHOUT_EFFECT: dict[str, str] = {
     "scaling.provider": "as many servers as minReplicas",
     "scaling.behavior": "as many servers as minReplicas",
     "rollout.analysis.source": "counts are read from the servers themselves",
-    "rollout.analysis.prometheus": "no Prometheus is asked",
+    "rollout.analysis.prometheus": "no Prometheus is asked, and no rollout waits for its answers",
     "routing.provider": "Envoy splits by weight",
     "routing.parent_refs": "the only listener is --port",
     "routing.grpc_hostnames": "requests come over HTTP",
@@ -62,7 +62,9 @@ def camel(path: str) -> str:
 
 
 def fitted(spec: ModelDeploymentSpec, max_processes: int) -> ModelDeploymentSpec:
-    """The spec with as many servers as this machine is to run: minReplicas, at most `max_processes`, at least one."""
+    """The spec as this machine can meet it: no Prometheus, and minReplicas servers, one to `max_processes` of them."""
     replicas = max(1, min(spec.scaling.min_replicas, max_processes))
     scaling = spec.scaling.model_copy(update={"min_replicas": replicas, "max_replicas": replicas, "provider": "HPA"})
-    return spec.model_copy(update={"scaling": scaling})
+    analysis = spec.rollout.analysis.model_copy(update={"source": "Direct", "prometheus": None})
+    rollout = spec.rollout.model_copy(update={"analysis": analysis})
+    return spec.model_copy(update={"scaling": scaling, "rollout": rollout})

@@ -39,7 +39,7 @@ Ask = Callable[[Situation], Fact | None]
 def rejection(s: Situation) -> RejectedRevision | None:
     """Why the current spec is not being tried."""
     if s.target is None:
-        return blocked(s, resolve_key(s.spec.bundle))
+        return blocked(s, resolve_key(s.spec))
     return None if s.target.base == s.base(s.stable) else blocked(s, s.target.revision)
 
 

@@ -12,10 +12,11 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 from enum import Enum, auto
 
-from tidegate.plan.measuring import quiet, unread
+from tidegate.plan.measuring import counted_in_step, quiet, unread
 from tidegate.plan.phases import Phase
 from tidegate.plan.replicas import FULL
 from tidegate.plan.resolving import resolving
+from tidegate.plan.signals import QUERY
 from tidegate.plan.situation import Situation
 from tidegate.plan.splits import contradicted
 from tidegate.plan.texts import duration
@@ -119,7 +120,7 @@ def evidence_passes(s: Situation) -> Hold | None:
     if s.following_weight < FULL or _waived(s) or s.first:
         return None
     if _judged_by_requests(s):
-        return None if quiet(s) else _whole_objection(s)
+        return _query_objection(s) if quiet(s) else _whole_objection(s)
     return _comparison_objection(s)
 
 
@@ -172,14 +173,14 @@ def _judged_by_requests(s: Situation) -> bool:
 
 def _unread_objection(s: Situation) -> Hold | None:
     if unread(s):
-        return Hold("EvidenceMissing", "the servers' counters cannot be read", For.EVIDENCE)
+        return Hold("EvidenceMissing", s.observed.unread or "the servers' counters cannot be read", For.EVIDENCE)
     return None
 
 
 def _synthetic_objection(s: Situation) -> Hold | None:
     """Nobody sends anything: golden samples stand in, and a model without users is updated too."""
     analysis, evidence = s.spec.rollout.analysis, s.rollout.evidence
-    left = analysis.interval - s.elapsed(s.rollout.step_started_at)
+    left = analysis.interval - min(s.elapsed(s.rollout.step_started_at), counted_in_step(s))
     if left > timedelta(0):
         return Hold("NoTraffic", "no requests on either version", For.TIME, look_again=left)
     record = s.record(s.candidate)
@@ -190,6 +191,15 @@ def _synthetic_objection(s: Situation) -> Hold | None:
     if evidence.synthetic.candidate_bad:
         bad, sent = evidence.synthetic.candidate_bad, evidence.synthetic.candidate_requests
         return Hold("SyntheticFailing", f"{bad} of {sent} golden samples were answered badly", For.EVIDENCE)
+    return None
+
+
+def _query_objection(s: Situation) -> Hold | None:
+    """Nobody's requests are missed, but a query was to answer before everything goes to the candidate."""
+    results = s.judgement.results if s.judgement else ()
+    for result in results:
+        if result.check.name.startswith(QUERY) and result.verdict != Verdict.PASS:
+            return Hold("Undecided", result.sentence, For.EVIDENCE)
     return None
 
 

@@ -57,7 +57,7 @@ def abort(s: Situation, command: Command) -> Situation:
 
 def retry(s: Situation, command: Command) -> Situation:
     """Whatever stands against the current spec is forgotten."""
-    subjects = [resolve_key(s.spec.bundle), command.revision]
+    subjects = [resolve_key(s.spec), command.revision]
     if s.target is not None:
         subjects.append(s.target.revision)
     for subject in subjects:

@@ -6,17 +6,19 @@ Counts are kept by the two revisions that the evidence names, so that they mean 
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import timedelta
+from typing import Any
 
 from tidegate.api.evidence import Evidence, Tally
 from tidegate.api.rollout import Analysis
-from tidegate.api.status import CheckStatus, Measurement, Measurements
+from tidegate.api.status import MAX_CHECKS, CheckStatus, Measurement, Measurements
 from tidegate.plan.evidence import Reading, Start, accumulate, begin, fits, latency_quantiles
 from tidegate.plan.phases import ACTIVE, Phase
+from tidegate.plan.queries import Answers, compared, results
+from tidegate.plan.signals import QUERY
 from tidegate.plan.situation import Situation
 from tidegate.plan.texts import sentence
-from tidegate.plan.verdict import Judgement, judge, judge_promoted
-
-MAX_CHECKS = 16
+from tidegate.plan.verdict import Judgement, joined, judge, judge_promoted
 
 
 def measure(s: Situation) -> Situation:
@@ -27,7 +29,8 @@ def measure(s: Situation) -> Situation:
     if rollout.started_at is None:
         return _begun(s) if s.servers(s.candidate).ready else s
     evidence = _counted(s)
-    judgement = _judged(s, evidence)
+    s = s.in_rollout(**_queried(s))
+    judgement = joined(_judged(s, evidence), results(_analysis(s), s.rollout.queries))
     s = s.in_rollout(evidence=evidence, checks=_checks(judgement), measurements=_measurements(s, evidence))
     return replace(s, judgement=judgement)
 
@@ -46,6 +49,17 @@ def quiet(s: Situation) -> bool:
     """Whether no user has sent anything to either version since the step began."""
     evidence = s.rollout.evidence
     return evidence is not None and not (evidence.step.stable or evidence.step.candidate)
+
+
+def counted_in_step(s: Situation) -> timedelta:
+    """How much of the step the counters tell of: what comes by way of Prometheus is as old as its last scrape."""
+    latest = [_latest(s, revision) for revision in versions(s)]
+    began = s.rollout.step_started_at
+    return timedelta(seconds=min(latest) - began.timestamp()) if began else timedelta(0)
+
+
+def _latest(s: Situation, revision: str) -> float:
+    return max((sample.until for sample in s.observed.samples if sample.revision == revision), default=0.0)
 
 
 def _begun(s: Situation) -> Situation:
@@ -68,6 +82,13 @@ def _counted(s: Situation) -> Evidence:
     return accumulate(evidence, reading)
 
 
+def _queried(s: Situation) -> dict[str, Any]:
+    """Answers are about a version that gets requests; until it does there is nothing to compare."""
+    if not s.trial.weight and s.rollout.phase != Phase.WATCHING:
+        return {"queried_at": None}
+    return compared(s.rollout, s.spec, Answers(s.observed.queries, s.observed.unanswered), s.now)
+
+
 def _share(s: Situation) -> str:
     """Weight and ready servers as the last plan saw them: the counts since then were made under these."""
     old, new = s.serving, s.trial
@@ -87,9 +108,12 @@ def _analysis(s: Situation) -> Analysis:
 
 
 def _checks(judgement: Judgement) -> tuple[CheckStatus, ...]:
+    """What there is room for; of many the queries are always shown, for nothing else tells of them."""
+    queries = [result for result in judgement.results if result.check.name.startswith(QUERY)]
+    others = [result for result in judgement.results if result not in queries]
     return tuple(
         CheckStatus(name=result.check.name, verdict=result.verdict.value, message=sentence(result.sentence))
-        for result in judgement.results[:MAX_CHECKS]
+        for result in (*others[: MAX_CHECKS - len(queries)], *queries)
     )
 
 

@@ -23,6 +23,7 @@ _PAST = (
     "frozen_since",
     "stable_down_since",
     "checked_old_at",
+    "queried_at",
 )
 
 

@@ -42,6 +42,8 @@ def refused(s: Situation, wish: Wish) -> Failure | None:
     """What the spec's acceptance rules say; a version that has served already is not asked again."""
     if wish.cause != "Spec":
         return None
+    if s.observed.unsupported:
+        return Failure(FailureClass.ENVIRONMENT, "SpecUnsupported", s.observed.unsupported)
     stable = s.record_of(s.status.stable).resolution if s.status.stable else None
     return refusal(Applicant(s.spec, wish.record.resolution, stable))
 
@@ -91,6 +93,8 @@ def promote(s: Situation) -> Situation:
             "until": s.now + delay,
             "waiting_since": None,
             "evidence": watch(rollout.evidence, s.now) if rollout.evidence else None,
+            "queries": (),
+            "queried_at": None,
             **NO_HOLD,
         }
     )

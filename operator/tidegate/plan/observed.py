@@ -126,8 +126,13 @@ class Observed:
     stable_marker: str = ""  # the stable revision's name on the front (kept apart from the status, which may be lost)
     commands: Mapping[str, str] = field(default_factory=dict)  # verb -> latest value, unknown verbs are ignored
     samples: tuple[PodSample, ...] = ()  # of every server of both versions that answered; only fresh ones
+    unread: str = ""  # why the counters could not be read, where that has one reason for all servers
+    # Answers to `queries.questions`, by name; None or missing: no answer, which is never a pass and never a failure.
+    queries: Mapping[str, float | None] = field(default_factory=dict)
+    unanswered: Mapping[str, str] = field(default_factory=dict)  # why a query has no answer, where that is known
     environment: str = (
         ""  # any text that changes when what was missing changed: rejected Environment is retried at once
     )
+    unsupported: str = ""  # what this spec asks for and the runner cannot give, and must not be left out silently
     exact_weights: bool = True  # False: the split is the number of ready servers (provider Service)
     can_surge: bool = True  # False: there is no room for a candidate beside the stable version's servers

@@ -11,16 +11,18 @@ from dataclasses import replace
 from tidegate.api.status import ResolutionStatus
 from tidegate.plan.observed import Failure, FailureClass, Resolution, Resolved, RevisionRecord
 from tidegate.plan.rejected import blocked, reject
-from tidegate.plan.revision import resolve_key, revision_name
+from tidegate.plan.revision import resolve_key, revision_name, source_key
 from tidegate.plan.situation import Situation, Wish
 from tidegate.plan.wanted import ResolveWanted
 
 
 def resolve(s: Situation) -> Situation:
     """The situation with `target`: the revision that the spec names, None until its bundle is known."""
-    key, known = resolve_key(s.spec.bundle), s.status.resolution or ResolutionStatus()
+    key, known = resolve_key(s.spec), s.status.resolution or ResolutionStatus()
     if known.key != key:
-        known = ResolutionStatus(key=key, attempt=known.attempt + 1)
+        source = source_key(s.spec.bundle)
+        pinned = known.digest if known.source == source else ""
+        known = ResolutionStatus(key=key, source=source, attempt=known.attempt + 1, digest=pinned)
         s = s.remember(resolution=known)
     record = s.record(known.revision)
     if record is not None and _whole(record):
@@ -39,12 +41,13 @@ def resolve_wanted(s: Situation) -> ResolveWanted | None:
     if s.target is not None or known is None or blocked(s, known.key):
         return None
     pinned = s.spec.bundle.digest or known.digest or None
-    return ResolveWanted(known.key, known.attempt, s.spec.bundle.model_copy(update={"digest": pinned}))
+    source = s.spec.bundle.model_copy(update={"digest": pinned})
+    return ResolveWanted(known.key, known.attempt, source, prove=s.spec.rollout.surge == "Replace")
 
 
 def resolving(s: Situation) -> bool:
     """Whether the spec's revision is not known yet but may still become so."""
-    return s.target is None and not blocked(s, resolve_key(s.spec.bundle))
+    return s.target is None and not blocked(s, resolve_key(s.spec))
 
 
 def choose(s: Situation) -> Situation:

@@ -11,7 +11,7 @@ import json
 from datetime import datetime
 
 from tidegate.api.bundle import BundleSource
-from tidegate.api.rollout import Rollout
+from tidegate.api.rollout import PrometheusQuery, Rollout
 from tidegate.api.runtime import Runtime
 from tidegate.api.spec import ModelDeploymentSpec
 from tidegate.plan.observed import Resolution
@@ -34,9 +34,19 @@ def restarted_name(base: str, at: datetime) -> str:
     return _short("restart", base, at.isoformat())
 
 
-def resolve_key(source: BundleSource) -> str:
-    """Changes with every change of `spec.bundle`, and only then is the manifest read again."""
+def source_key(source: BundleSource) -> str:
+    """Changes with every change of `spec.bundle`; until then the digest that was found stays the only one."""
     return _short("bundle", source.model_dump(mode="json"))
+
+
+def resolve_key(spec: ModelDeploymentSpec) -> str:
+    """Changes with `spec.bundle` and with the image that is to serve it; only then is the manifest read again."""
+    return _short("resolve", source_key(spec.bundle), spec.runtime.image or "")
+
+
+def query_key(query: PrometheusQuery) -> str:
+    """Changes with every change of the query or its limits: what the old one answered says nothing of the new one."""
+    return _short("query", query.model_dump(mode="json"))
 
 
 def rejection_key(subject: str, spec: ModelDeploymentSpec) -> str:

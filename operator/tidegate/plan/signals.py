@@ -18,6 +18,7 @@ DIGITS = 3  # of sums of squares: differences of rounded sums add up without err
 FEW = 10  # so many requests must be beyond a quantile before it is known
 ERRORS, TOP1 = "errors", "top1"
 LATENCY, INCREASE, OUTPUT = "latency/", "latencyIncrease/", "output/"
+QUERY = "query/"  # no signal: nothing of it is counted
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,12 @@ LONGEST_MESSAGE = 256
 
 def sentence(text: str) -> str:
     """At most as long as a message may be."""
-    return text if len(text) <= LONGEST_MESSAGE else text[: LONGEST_MESSAGE - 1] + "…"
+    return shortened(text, LONGEST_MESSAGE)
+
+
+def shortened(text: str, most: int) -> str:
+    """At most `most` characters; what was cut off shows."""
+    return text if len(text) <= most else text[: most - 1] + "…"
 
 
 def code(text: str) -> str:

@@ -11,11 +11,13 @@ stable version's).  Absolute checks can pass; guards can only fail, since withou
 
 A candidate that has had fewer than `minRequests` is undecided, whatever they were.
 `confidence` is the chance, over the whole rollout and all checks together, that a version within its limits is not
-rolled back; `confidence: 0` compares each interval plainly and counts the failed ones.
+rolled back; `confidence: 0` compares each interval plainly and counts the failed ones.  Queries to Prometheus are
+always judged so (queries.py); they join the others as absolute checks.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from enum import StrEnum
@@ -34,7 +36,7 @@ from tidegate.plan.analysis import (
     levels,
     rate_upper_bound,
 )
-from tidegate.plan.signals import ERRORS, LATENCY, TOP1, allowed_share, is_comparison
+from tidegate.plan.signals import ERRORS, LATENCY, QUERY, TOP1, allowed_share, is_comparison
 from tidegate.plan.wording import figures, milliseconds, percent, times
 
 LARGEST_LOG = 690.0  # e^690 still fits in a number
@@ -69,7 +71,7 @@ class AtDeadline(StrEnum):
 class Check:
     """One thing that is asked of the candidate; `reason` is a stable code from docs/errors.md."""
 
-    name: str  # errors, errorsIncrease, latency/p99, latencyIncrease/p99, top1, output/scores
+    name: str  # errors, errorsIncrease, latency/p99, latencyIncrease/p99, top1, output/scores, query/gpu-memory
     title: str  # as the person reads it: "error rate", "slower than 80 ms"
     reason: str
     signal: int  # where its counts stand in the lists of the evidence
@@ -91,6 +93,7 @@ class CheckResult:
     e_fail: float = 0.0  # evidence that the limit is exceeded; at confidence 0 both are 0
     e_pass: float = 0.0  # evidence that it is kept
     shared: bool = False  # fails for both versions alike
+    outside: bool = False  # of a query: its last value is outside the limits
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,9 +203,14 @@ def _tested(check: Check, evidence: Evidence, level: Levels, analysis: Analysis)
 def _compared(check: Check, evidence: Evidence, analysis: Analysis) -> CheckResult:
     """The plain comparison: so many intervals beyond the limit are a failure."""
     failed = (evidence.exceeded if check.absolute else evidence.increased)[check.signal]
-    fails = failed >= analysis.failure_limit
+    fails = fails_too_often(failed, analysis)
     passes = check.absolute and not fails and evidence.intervals > 0
     return _result(check, evidence, Tested(fails, passes, 0.0, 0.0), analysis)
+
+
+def fails_too_often(failed: int, analysis: Analysis) -> bool:
+    """What `failureLimit` means, wherever intervals are compared plainly."""
+    return failed >= analysis.failure_limit
 
 
 def _result(
@@ -265,6 +273,11 @@ def judge_promoted(analysis: Analysis, evidence: Evidence, horizon: timedelta) -
     return _concluded([_result(check, evidence, result, analysis) for check, result in tested])
 
 
+def joined(judgement: Judgement, more: Sequence[CheckResult]) -> Judgement:
+    """The judgement with other checks' results."""
+    return _concluded([*judgement.results, *more]) if more else judgement
+
+
 def _on_record(check: Check, evidence: Evidence) -> Check:
     record = story_of(evidence, check.signal).before
     if not check.absolute:
@@ -313,6 +326,8 @@ def at_deadline(analysis: Analysis, judgement: Judgement) -> Decision:
 
 
 def _leans_to_failure(result: CheckResult, suspicious: float) -> bool:
+    if result.check.name.startswith(QUERY):
+        return result.outside
     if result.check.absolute:
         return result.bad > result.requests * result.check.limit
     return result.e_fail > suspicious

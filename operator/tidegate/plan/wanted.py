@@ -24,12 +24,14 @@ class ResolveWanted:
     """Read the manifest of `source` and answer with `Resolved(key, attempt, …)`.
 
     Wanted in every plan until that answer is observed: start one resolution per (key, attempt), in the
-    background, and drop the answer of any other.
+    background, and drop the answer of any other.  `prove`: bring the whole bundle and run its golden samples too,
+    because no server of it can run before one that serves has to go.
     """
 
     key: str
     attempt: int
     source: BundleSource
+    prove: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,6 +12,7 @@ from tidegate.api.status import Condition, ModelDeploymentStatus, RevisionStatus
 
 FIGURES_EVERY = timedelta(minutes=1)
 _NOW = timedelta(0)
+_NO_ANSWER = {"value": None, "message": ""}
 _NO_FIGURES = {"replicas": 0, "ready_replicas": 0, "realised_weight": None}
 
 
@@ -45,8 +46,9 @@ def _quiet(version: RevisionStatus | None) -> RevisionStatus | None:
 def _without_figures(rollout: RolloutStatus | None) -> RolloutStatus | None:
     if rollout is None:
         return None
-    figures = {"evidence": None, "measurements": None, "checks": (), "hold_message": ""}
-    return rollout.model_copy(update={**figures, "previous": _quiet(rollout.previous)})
+    queries = tuple(tally.model_copy(update=_NO_ANSWER) for tally in rollout.queries)  # failed ones are written at once
+    figures = {"evidence": None, "measurements": None, "checks": (), "queried_at": None, "hold_message": ""}
+    return rollout.model_copy(update={**figures, "queries": queries, "previous": _quiet(rollout.previous)})
 
 
 def _without_message(condition: Condition) -> Condition:

@@ -16,7 +16,7 @@ from tidegate.cli.main import main
 
 Tidegate = Callable[..., tuple[int, str, str]]
 PRINTS_YAML_FOR_KUBECTL = {"crd"}
-SERVES_UNTIL_ENDED = {"run"}
+SERVES_UNTIL_ENDED = {"run", "operator"}
 WRITES_A_PAGE = {"report"}
 
 

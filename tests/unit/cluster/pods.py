@@ -6,6 +6,21 @@ import json
 from typing import Any
 
 Object = dict[str, Any]
+DIGEST = "sha256:" + "1" * 64
+# What a resolve Job says of a sound bundle.
+FOUND = {
+    "apiVersion": "tidegate.io/resolution/v1",
+    "uri": "s3://models/fraud/1",
+    "digest": DIGEST,
+    "version": "1.4.0",
+    "golden": 3,
+    "metrics": {"accuracy": 0.9},
+    "labels": ["a", "b"],
+    "interface": {
+        "inputs": [{"name": "x", "type": "FP32", "shape": ["batch", 4]}],
+        "outputs": [{"name": "y", "type": "FP32", "shape": ["batch", 2], "optional": True}],
+    },
+}
 
 
 def pod(*, containers: list[Object] | None = None, init: list[Object] | None = None, **status: Any) -> Object:

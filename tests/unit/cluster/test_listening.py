@@ -1,14 +1,17 @@
-"""What the session hears of lists: pages, ends, what vanished; and whose request is about what."""
+"""What the session hears of lists and watches: pages, news, what vanished; and whose request is about what."""
 
 from __future__ import annotations
 
+import asyncio
+import json
+from collections.abc import AsyncIterator, Iterable
 from typing import Any
 
 import pytest
 from yarl import URL
 
 from tidegate.cluster.api import Key
-from tidegate.cluster.listening import Listener, Target
+from tidegate.cluster.listening import Listener, Overheard, Target
 from tidegate.cluster.seen import Cache
 from tidegate.plan.manifests.identity import DEPLOYMENT, LABEL_DEPLOYMENT, MODEL_DEPLOYMENT, POD, Kind
 
@@ -150,3 +153,95 @@ def test_kinds_are_heard_of_from_the_start_to_the_end() -> None:
 
     listener.forget()
     assert listener.ages() == {}
+
+
+# -- watches
+
+
+class Stream:
+    """What aiohttp gives of a watch, in these pieces."""
+
+    def __init__(self, pieces: Iterable[bytes]) -> None:
+        self.pieces = pieces
+
+    async def iter_chunked(self, size: int) -> AsyncIterator[bytes]:
+        for piece in self.pieces:
+            yield piece
+
+    def exception(self) -> str:
+        return "of aiohttp"
+
+
+def watched(ear: Ear, *pieces: bytes) -> list[bytes]:
+    """The lines that kopf reads of a watch of Deployments."""
+
+    async def main() -> bytes:
+        stream = Overheard(Stream(pieces), DEPLOYMENT, ear.listener)  # type: ignore[arg-type]
+        return b"".join([piece async for piece in stream.iter_chunked(1024)])
+
+    return asyncio.run(main()).splitlines()
+
+
+def line(event_type: str, obj: Object) -> bytes:
+    return json.dumps({"type": event_type, "object": obj}).encode() + b"\n"
+
+
+def bookmark(version: int) -> bytes:
+    return line("BOOKMARK", {"metadata": {"resourceVersion": str(version)}})
+
+
+def test_news_goes_into_the_cache_and_kopf_is_shown_how_far_it_got() -> None:
+    ear = Ear()
+
+    shown = watched(ear, line("ADDED", item("a", 7)) + line("MODIFIED", item("a", 8)), line("DELETED", item("b", 9)))
+
+    assert [json.loads(one) for one in shown] == [json.loads(bookmark(version)) for version in (7, 8, 9)]
+    assert ear.cache.get(DEPLOYMENT, "ns", "a")
+    assert ear.woken == [("ns", "fraud")] * 2
+
+
+def test_a_deletion_is_heard() -> None:
+    ear = Ear()
+    watched(ear, line("ADDED", item("a", 7)), line("DELETED", item("a", 8)))
+
+    assert ear.cache.get(DEPLOYMENT, "ns", "a") is None
+
+
+def test_lines_may_come_in_pieces() -> None:
+    ear, whole = Ear(), line("ADDED", item("a", 7)) + line("ADDED", item("b", 8))
+
+    shown = watched(ear, *(whole[place : place + 5] for place in range(0, len(whole), 5)))
+
+    assert len(shown) == len(ear.cache.of("ns", "fraud")) == 2
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        bookmark(9),
+        line("ERROR", {"kind": "Status", "code": 410}),
+        line("UNHEARD-OF", item("a")),
+        b'{"type": "ADDED"}\n',
+        b"[]\n",
+        b"<html>\n",
+        b'{"type": "ADD',  # broken off
+    ],
+)
+def test_kopf_is_shown_whatever_is_no_news(told: bytes) -> None:
+    ear = Ear()
+
+    assert watched(ear, told) == told.splitlines()
+    assert ear.woken == []
+
+
+def test_news_of_nothing_is_passed_over() -> None:
+    ear = Ear()
+
+    assert [json.loads(one)["type"] for one in watched(ear, line("ADDED", {}), line("ADDED", {"metadata": {}}))] == [
+        "BOOKMARK"
+    ] * 2
+    assert ear.woken == []
+
+
+def test_everything_else_of_a_stream_is_aiohttps_own() -> None:
+    assert Overheard(Stream([]), DEPLOYMENT, Ear().listener).exception() == "of aiohttp"  # type: ignore[arg-type]

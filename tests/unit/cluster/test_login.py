@@ -125,6 +125,29 @@ def test_a_file_that_is_no_kubeconfig_is_named(tmp_path: Path, text: str) -> Non
         asyncio.run(log_in(str(path), environment={}))
 
 
+def test_what_is_wrong_with_a_kubeconfig_is_one_line(tmp_path: Path) -> None:
+    path = tmp_path / "config"
+    path.write_text("a: [")
+
+    with pytest.raises(LoginFailed) as raised:
+        asyncio.run(log_in(str(path), environment={}))
+    assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize("field", ["certificate-authority", "client-certificate"])
+def test_certificates_that_are_none_are_said_before_they_are_needed(tmp_path: Path, field: str) -> None:
+    (tmp_path / "nonsense.pem").write_text("nonsense")
+    path = kubeconfig(tmp_path)
+    document = yaml.safe_load(path.read_text())
+    document["clusters"][0]["cluster"]["server"] = "https://127.0.0.1:1"
+    whose = document["clusters"][0]["cluster"] if field == "certificate-authority" else document["users"][0]["user"]
+    whose |= {field: str(tmp_path / "nonsense.pem"), "client-key": str(tmp_path / "nonsense.pem")}
+    path.write_text(yaml.safe_dump(document))
+
+    with pytest.raises(LoginFailed, match="config: the certificates cannot be used"):
+        asyncio.run(log_in(str(path), environment={}))
+
+
 def test_a_context_that_is_not_there_is_said(tmp_path: Path) -> None:
     with pytest.raises(LoginFailed, match="nowhere"):
         asyncio.run(log_in(str(kubeconfig(tmp_path)), "nowhere", {}))

@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 
 from tidegate.api.status import ResolutionStatus
-from tidegate.cluster.observe import Look, commands, observed, route, taken
+from tidegate.cluster.observe import Look, Means, commands, observed, route, taken
 from tidegate.plan.manifests.children import Seen
 from tidegate.plan.manifests.front import front_service
 from tidegate.plan.manifests.identity import DEPLOYMENT, JOB, SERVICE, Owner
 from tidegate.plan.observed import Failure, FailureClass
 
-from .pods import Object, ended, pod, ready_pod
+from .pods import FOUND, Object, ended, finished, pod, ready_pod
 
 OWNER = Owner("payments", "fraud", "uid-1")
 NOW = datetime(2026, 1, 1, 1, tzinfo=UTC)
+MEANS = Means("r:1")
 OLD, NEW = "aaaaaaaaaa", "bbbbbbbbbb"
 BLOCKED = Failure(FailureClass.ENVIRONMENT, "NameTaken", "it is somebody else's")
 
@@ -46,7 +48,7 @@ def of(pod: Object, revision: str, name: str, **meta: Any) -> Object:
 def test_servers_are_counted_by_their_own_readiness() -> None:
     pods = [of(ready_pod(), OLD, "a"), of(pod(), OLD, "b"), of(ready_pod(), NEW, "c")]
 
-    found = observed(look(pods=pods), (), None, "r:1").revisions
+    found = observed(look(pods=pods), (), None, MEANS).revisions
 
     assert (found[OLD].replicas, found[OLD].ready) == (2, 1)
     assert (found[NEW].replicas, found[NEW].ready) == (1, 1)
@@ -55,13 +57,13 @@ def test_servers_are_counted_by_their_own_readiness() -> None:
 def test_a_pod_that_is_being_removed_serves_nobody_any_more() -> None:
     pods = [of(ready_pod(), OLD, "a", deletionTimestamp="2026-01-01T00:59:00Z"), of(ready_pod(), OLD, "b")]
 
-    assert observed(look(pods=pods), (), None, "r:1").revisions[OLD].ready == 1
+    assert observed(look(pods=pods), (), None, MEANS).revisions[OLD].ready == 1
 
 
 def test_why_servers_are_missing_is_told_by_those_that_are_not_ready() -> None:
     crash = of(pod(containers=[ended(137, reason="OOMKilled")]), OLD, "a")
 
-    found = observed(look(pods=[crash, of(ready_pod(), OLD, "b")]), (), None, "r:1").revisions[OLD]
+    found = observed(look(pods=[crash, of(ready_pod(), OLD, "b")]), (), None, MEANS).revisions[OLD]
 
     assert found.failure is not None
     assert found.failure.reason == "OutOfMemory"
@@ -70,14 +72,14 @@ def test_why_servers_are_missing_is_told_by_those_that_are_not_ready() -> None:
 def test_an_object_that_the_api_server_does_not_take_is_why_there_are_no_servers() -> None:
     blocked = look(pods=[of(pod(), OLD, "a")], obstacles={(DEPLOYMENT, f"fraud-{OLD}"): BLOCKED})
 
-    assert observed(blocked, (), None, "r:1").revisions[OLD].failure == BLOCKED
+    assert observed(blocked, (), None, MEANS).revisions[OLD].failure == BLOCKED
 
 
 def test_pods_that_cannot_be_made_are_told_by_their_deployment() -> None:
     condition = {"type": "ReplicaFailure", "status": "True", "message": "exceeded quota: small"}
     controller = {"metadata": {"name": f"fraud-{OLD}"}, "status": {"conditions": [condition]}}
 
-    found = observed(look(seen=Seen(deployments={OLD: controller})), (), None, "r:1").revisions[OLD]
+    found = observed(look(seen=Seen(deployments={OLD: controller})), (), None, MEANS).revisions[OLD]
 
     assert found.failure is not None
     assert (found.replicas, found.failure.reason) == (0, "QuotaExceeded")
@@ -130,7 +132,7 @@ def test_a_job_that_is_not_taken_answers_with_the_reason() -> None:
     asked = ResolutionStatus(key="0123456789", attempt=1)
     refused = look(obstacles={(JOB, "fraud-0123456789-1"): BLOCKED})
 
-    found = observed(refused, (), asked, "r:1").resolved
+    found = observed(refused, (), asked, MEANS).resolved
 
     assert found is not None
     assert (found.key, found.attempt, found.failure) == ("0123456789", 1, BLOCKED)
@@ -143,3 +145,78 @@ def test_a_foreign_object_is_told_from_one_of_an_earlier_deployment() -> None:
 
     assert taken(OWNER, stranger).reason == "NameTaken"
     assert taken(OWNER, leaving).reason == "Terminating"
+
+
+ASKED = ResolutionStatus(key="0123456789", attempt=2)
+
+
+def job(attempt: int, image: str = "r:1", act: str = "resolve") -> Object:
+    spec = {"template": {"spec": {"containers": [{"name": "resolve", "image": image, "args": [act]}]}}}
+    meta = {"name": f"fraud-0123456789-{attempt}", "creationTimestamp": "2026-01-01T00:00:00Z"}
+    return {"metadata": meta, "spec": spec}
+
+
+def answered(attempt: int, code: int = 0) -> Object:
+    words = {"reason": "Denied", "message": "no"} if code else FOUND
+    found = pod(containers=[finished(code, words)])
+    found["metadata"]["labels"] = {"batch.kubernetes.io/job-name": f"fraud-0123456789-{attempt}"}
+    return found
+
+
+def test_an_attempt_that_was_given_up_and_succeeds_after_all_is_the_answer() -> None:
+    seen = Seen(jobs={"fraud-0123456789-1": job(1)})
+
+    found = observed(look(seen=seen, pods=[answered(1)]), (), ASKED, MEANS).resolved
+
+    assert found is not None
+    assert (found.attempt, found.failure) == (2, None)
+    assert found.resolution is not None
+
+
+@pytest.mark.parametrize(
+    ("before", "pods"),
+    [
+        (job(1, image="r:0"), [answered(1)]),  # of an image that is not wanted any more
+        (job(1), [answered(1, code=1)]),
+        (job(1), []),
+        (job(0), [answered(0)]),  # there was another spec in between
+    ],
+)
+def test_what_else_an_earlier_attempt_says_does_not_count(before: Object, pods: list[Object]) -> None:
+    seen = Seen(jobs={before["metadata"]["name"]: before})
+
+    assert observed(look(seen=seen, pods=pods), (), ASKED, MEANS).resolved is None
+
+
+def test_reading_is_no_answer_where_a_proof_is_asked_for() -> None:
+    proof = {"spec": {"bundle": {"uri": "s3://models/fraud/1"}, "rollout": {"surge": "Replace"}}}
+
+    def found(act: str) -> bool:
+        seen = look(seen=Seen(jobs={"fraud-0123456789-1": job(1, act=act)}), pods=[answered(1)])
+        seen = replace(seen, deployment={**seen.deployment, **proof})
+        return observed(seen, (), ASKED, MEANS).resolved is not None
+
+    assert (found("resolve"), found("prove")) == (False, True)
+
+
+def test_an_edit_of_the_runtime_or_another_image_may_be_what_was_missing() -> None:
+    before = look()
+    after = replace(
+        before, deployment={**before.deployment, "spec": {**before.deployment["spec"], "runtime": {"a": 1}}}
+    )
+
+    assert len({observed(seen, (), None, MEANS).environment for seen in (before, after)}) == 2
+    assert observed(before, (), None, MEANS).environment != observed(before, (), None, Means("r:2")).environment
+
+
+def test_obstacles_come_and_go_with_what_is_wanted_and_are_no_environment() -> None:
+    blocked = look(obstacles={(JOB, "fraud-0123456789-1"): BLOCKED})
+
+    assert observed(blocked, (), None, MEANS).environment == observed(look(), (), None, MEANS).environment
+
+
+def test_what_the_spec_must_not_ask_for_is_told_and_changes_the_environment() -> None:
+    open_door = Means("r:1", "runtime.auth is not enforced")
+
+    assert observed(look(), (), None, open_door).unsupported == "runtime.auth is not enforced"
+    assert observed(look(), (), None, open_door).environment != observed(look(), (), None, MEANS).environment

@@ -12,33 +12,25 @@ from tidegate.bundle.manifest import TensorSpec
 from tidegate.cluster.resolution import Work, pinned, resolved
 from tidegate.plan.observed import FailureClass, Resolved
 
-from .pods import Object, ended, finished, pod, waiting
+from .pods import DIGEST, FOUND, Object, ended, finished, pod, waiting
 
 MADE = datetime(2026, 1, 1, tzinfo=UTC)  # the pods of pods.py
 ASKED = ResolutionStatus(key="abc", attempt=2)
-DIGEST = "sha256:" + "1" * 64
-FOUND = {
-    "apiVersion": "tidegate.io/resolution/v1",
-    "uri": "s3://models/fraud/1",
-    "digest": DIGEST,
-    "version": "1.4.0",
-    "golden": 3,
-    "metrics": {"accuracy": 0.9},
-    "labels": ["a", "b"],
-    "interface": {
-        "inputs": [{"name": "x", "type": "FP32", "shape": ["batch", 4]}],
-        "outputs": [{"name": "y", "type": "FP32", "shape": ["batch", 2], "optional": True}],
-    },
-}
 
 
 def answer(*pods: Object, job: Object | None = None, after: float = 600) -> Resolved | None:
     """What is answered so many seconds after the pods were made."""
-    return resolved(ASKED, Work(job, pods, "pvc://models/fraud/1", "tidegate/runtime:1"), MADE + timedelta(seconds=after))
+    return resolved(
+        ASKED, Work(job, pods, "pvc://models/fraud/1", "tidegate/runtime:1"), MADE + timedelta(seconds=after)
+    )
+
+
+def job(**status: Any) -> Object:
+    return {"metadata": {"name": "fraud-abc-2", "creationTimestamp": "2026-01-01T00:00:00Z"}, "status": status}
 
 
 def job_failed(reason: str) -> Object:
-    return {"status": {"conditions": [{"type": "Failed", "status": "True", "reason": reason, "message": "too late"}]}}
+    return job(conditions=[{"type": "Failed", "status": "True", "reason": reason, "message": "too late"}])
 
 
 def test_a_finished_job_answers_with_all_that_a_rollout_must_know() -> None:
@@ -113,6 +105,33 @@ def test_labels_that_are_too_many_to_be_told_are_known_by_their_digest() -> None
     assert found.resolution.labels == ("ab12",)
 
 
-@pytest.mark.parametrize("job", [None, {}, {"status": {"conditions": [{"type": "Complete", "status": "True"}]}}])
-def test_without_last_words_there_is_no_answer_yet(job: Any) -> None:
-    assert answer(pod(), job=job) is None
+@pytest.mark.parametrize("made", [None, job(), job(conditions=[{"type": "Complete", "status": "True"}])])
+def test_without_last_words_there_is_no_answer_yet(made: Any) -> None:
+    assert answer(pod(), job=made) is None
+
+
+def test_a_job_that_gets_no_pod_says_where_to_look() -> None:
+    assert answer(job=job(), after=8) is None
+    found = answer(job=job(), after=9)
+    assert found is not None
+    assert found.failure is not None
+    assert (found.failure.class_, found.failure.reason) == (FailureClass.ENVIRONMENT, "PodsRefused")
+    assert "kubectl describe job fraud-abc-2" in found.failure.message
+
+
+@pytest.mark.parametrize("count", ["active", "succeeded", "failed"])
+def test_a_job_whose_pods_are_counted_had_some(count: str) -> None:
+    assert answer(job=job(**{count: 1})) is None
+
+
+def test_a_claim_that_is_not_there_is_told_at_once() -> None:
+    message = '0/3 nodes are available: persistentvolumeclaim "models" not found. not found'
+    no_claim = pod(
+        conditions=[{"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": message}]
+    )
+
+    found = answer(no_claim, after=0)
+
+    assert found is not None
+    assert found.failure is not None
+    assert found.failure.reason == "MountMissing"

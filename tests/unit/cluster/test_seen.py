@@ -3,6 +3,8 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from tidegate.cluster.seen import LAST_APPLIED, REMEMBERED_DELETIONS, Cache, key_of
 from tidegate.plan.manifests.identity import DEPLOYMENT, LABEL_DEPLOYMENT, MODEL_DEPLOYMENT, POD, SERVICE, Kind
@@ -292,3 +294,39 @@ def test_sizes_are_told_by_kind(cache: Cache) -> None:
 
     assert (kind, count) == (DEPLOYMENT, 1)
     assert 50 < size < 500
+
+
+# -- in any order
+
+
+@st.composite
+def histories(draw: st.DrawFn) -> list[tuple[str, Object]]:
+    """What became of one name: objects that came, changed and went, one after another."""
+    version, history = 0, []
+    for number in range(draw(st.integers(1, 3))):
+        for _ in range(draw(st.integers(1, 3))):
+            version += 1
+            history.append(("MODIFIED", child(uid=f"u{number}", version=version)))
+        version += 1
+        history.append(("DELETED", child(uid=f"u{number}", version=version)))
+    return history if draw(st.booleans()) else history[:-1]
+
+
+@given(histories(), st.data())
+def test_however_answers_and_events_mix_the_end_is_right(
+    history: list[tuple[str, Object]], data: st.DataObject
+) -> None:
+    """The watch tells everything in order, though late and perhaps twice; answers to writes come in between."""
+    cache = Cache()
+    states = [obj for event_type, obj in history if event_type != "DELETED"]
+    for event_type, obj in history:
+        for answer in data.draw(st.lists(st.sampled_from(states), max_size=2)):
+            cache.put(DEPLOYMENT, answer)
+        for _ in range(data.draw(st.integers(1, 2))):
+            cache.feed(DEPLOYMENT, event_type, obj)
+    for answer in data.draw(st.lists(st.sampled_from(states), max_size=2)):
+        cache.put(DEPLOYMENT, answer)
+
+    last_type, last = history[-1]
+    assert seen(cache) == (None if last_type == "DELETED" else last["metadata"]["resourceVersion"])
+    assert len(cache.of("ns", "fraud")) == (0 if last_type == "DELETED" else 1)

@@ -207,6 +207,20 @@ def test_lists_that_fail_are_asked_for_until_they_work(code: int) -> None:
     assert refusals["pods"] == 12
 
 
+def test_a_list_that_is_none_is_asked_for_again() -> None:
+    broken = Counter[str]()
+
+    def refuse(request: web.BaseRequest) -> web.Response | None:
+        if not request.path.endswith("/pods") or broken["pods"] >= 2:
+            return None
+        broken["pods"] += 1
+        return web.json_response(text="<html>" if broken["pods"] == 1 else "[]")
+
+    watched(Watcher.filled, lambda served: setattr(served, "refuse", refuse))
+
+    assert broken["pods"] == 2
+
+
 def test_what_vanished_while_the_watch_was_broken_is_forgotten() -> None:
     async def story(watcher: Watcher) -> None:
         await watcher.filled()

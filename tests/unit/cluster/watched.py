@@ -137,7 +137,9 @@ class Cluster:
 
 
 def _group(name: str, kinds: list[Kind]) -> Object:
-    versions = sorted({kind.api_version.rpartition("/")[2] for kind in kinds if kind.api_version.startswith(f"{name}/")})
+    versions = sorted(
+        {kind.api_version.rpartition("/")[2] for kind in kinds if kind.api_version.startswith(f"{name}/")}
+    )
     return {"name": name, "versions": [{"version": version} for version in versions],
             "preferredVersion": {"version": versions[0]}}  # fmt: skip
 

@@ -37,3 +37,12 @@ def test_servers_are_as_many_as_min_replicas_within_the_cap(spec: Make) -> None:
 
 def test_scale_to_zero_means_one_server_here(spec: Make) -> None:
     assert fitted(spec(scaling={"minReplicas": 0, "maxReplicas": 2, "provider": "KEDA"}), 4).scaling.min_replicas == 1
+
+
+def test_queries_that_nobody_answers_here_are_listed_and_hold_up_no_rollout(spec: Make) -> None:
+    queries = [{"name": "memory", "query": "up", "max": 1}]
+    wanted = spec(rollout={"analysis": {"source": "Prometheus", "prometheus": {"queries": queries}}})
+
+    assert any(line.startswith("spec.rollout.analysis.prometheus has no effect") for line in without_effect(wanted))
+    assert fitted(wanted, 4).rollout.analysis.prometheus is None
+    assert fitted(wanted, 4).rollout.analysis.source == "Direct"

@@ -86,6 +86,11 @@ class Story:
         """Servers of that version never become ready, and say why."""
         return self.servers_of(version, failure=Failure(FailureClass(kind), reason, f"{version}: {reason}"))
 
+    def answers(self, **values: float | None) -> Story:
+        """What Prometheus answers to queries of these names from now on; the others have no answer."""
+        self.world.answers = dict(values)
+        return self
+
     def command(self, verb: str, version: str | None = None, step: int | None = None) -> Story:
         """A person gives a command; without a version it speaks of the candidate."""
         status = self.world.status

@@ -248,3 +248,37 @@ def test_a_resolution_without_an_answer_is_a_matter_of_the_environment(scenario:
     story.turn()
 
     assert story.rejected == [("Environment", "NoAnswer")]
+
+
+def test_a_spec_that_asks_for_what_cannot_be_given_is_refused_and_told_so(scenario: Scenario) -> None:
+    story = scenario(steps=[10]).serving("v1")
+    story.world.unsupported, story.world.environment = "runtime.auth is not enforced here", "unsupported"
+    story.apply("v2").settle()
+
+    assert story.stable == "v1"
+    assert story.candidate == ""
+    assert story.truth("Stalled") == ("True", "SpecUnsupported")
+
+    story.world.unsupported, story.world.environment = "", ""
+    story.until(lambda story: story.stable == "v2")
+
+
+def test_another_image_is_resolved_anew_and_the_digest_stays_the_only_one(scenario: Scenario) -> None:
+    story = scenario(steps=[10]).serving("v1")
+    asked = len([plan for plan in story.world.plans if plan.resolve])
+    digest = story.status.resolution.digest if story.status.resolution else ""
+
+    story.edit(runtime={"image": "registry.example.com/runtime:2"}).settle()
+
+    again = [plan.resolve for plan in story.world.plans if plan.resolve][asked:]
+    assert again
+    assert {question.source.digest for question in again} == {digest}
+
+
+def test_where_no_server_can_run_beside_the_old_ones_a_bundle_is_proved_before_one_of_them_goes(
+    scenario: Scenario,
+) -> None:
+    story = scenario(rollout={"surge": "Replace"}, scaling={"minReplicas": 2}).serving("v1").apply("v2")
+    story.settle()
+
+    assert {plan.resolve.prove for plan in story.world.plans if plan.resolve} == {True}

@@ -23,6 +23,7 @@ from tidegate.plan.observed import (
     RouteObserved,
 )
 from tidegate.plan.plan import Event, Plan, plan
+from tidegate.plan.queries import questions
 from tidegate.plan.samples import Clumps, Compared
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
@@ -106,10 +107,17 @@ class World:
     route_accepted: bool = True
     ignores_weights: bool = False
     unreadable: bool = False  # no server answers when it is asked for its counters
+    unread: str = ""
+    scraped_every: float = 0.0  # seconds; counters come by way of somebody who reads them only so often
+    answers: dict[str, float | None] = field(default_factory=dict)  # of queries, by name
+    unanswered: dict[str, str] = field(default_factory=dict)
+    asked: dict[datetime, dict[str, str]] = field(default_factory=dict)  # what queries were asked, and when
     exact_weights: bool = True
     can_surge: bool = True
+    unsupported: str = ""
     extra_servers: int = 0  # of the stable version, as if an autoscaler had asked
     idle: bool = False  # an autoscaler has stopped the stable version's servers
+    scraped: dict[str, PodSample] = field(default_factory=dict)
     events: list[Event] = field(default_factory=list)
     plans: list[Plan] = field(default_factory=list)
 
@@ -124,6 +132,8 @@ class World:
 
     def observed(self) -> Observed:
         until = self.now.timestamp()
+        queries = questions(self.spec, self.status, "shop", "fraud", self.now)
+        self.asked |= {self.now: queries} if queries else {}
         return Observed(
             generation=self.generation,
             resolved=self.resolved,
@@ -133,13 +143,22 @@ class World:
             stable_marker=self.marker,
             commands=dict(self.commands),
             samples=() if self.unreadable else self._samples(until),
+            unread=self.unread,
+            queries={name: self.answers.get(name) for name in queries},
+            unanswered=dict(self.unanswered),
             environment=self.environment,
             exact_weights=self.exact_weights,
             can_surge=self.can_surge,
+            unsupported=self.unsupported,
         )
 
     def _samples(self, until: float) -> tuple[PodSample, ...]:
-        return tuple(self.counters[name].sample(name, until) for name in sorted(self._alive()))
+        fresh = {name: self.counters[name].sample(name, until) for name in sorted(self._alive())}
+        if self.scraped_every:
+            seen = {name: self.scraped.get(name, sample) for name, sample in fresh.items()}
+            self.scraped = {n: fresh[n] if until - s.until >= self.scraped_every else s for n, s in seen.items()}
+            fresh = self.scraped
+        return tuple(fresh.values())
 
     def _alive(self) -> set[str]:
         return {name for name, seen in self.servers.items() if seen.ready and name in self.counters}

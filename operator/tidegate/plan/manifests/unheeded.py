@@ -1,4 +1,8 @@
-"""Fields of a spec that a cluster does not act on yet, so that nobody who sets them believes that it does."""
+"""Fields of a spec that a cluster does not act on yet, so that nobody who sets them believes that it does.
+
+What only costs speed is told in an event.  What somebody relies on (who may call, what travels in plain text, what can
+be read at all) refuses the version: an open door is worse than a shut one.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +17,12 @@ Look = Callable[[ModelDeploymentSpec], str]
 
 def unheeded(spec: ModelDeploymentSpec) -> tuple[str, ...]:
     """A sentence for each field that is set and has no effect."""
-    return tuple(sentence for look in _LOOKS if (sentence := look(spec)))
+    return tuple(sentence for look in _TOLD if (sentence := look(spec)))
+
+
+def unsupported(spec: ModelDeploymentSpec) -> str:
+    """Why a version must not serve as this spec asks; empty when nothing forbids it."""
+    return next((sentence for look in _REFUSED if (sentence := look(spec))), "")
 
 
 def not_scaled(scaling: Scaling, runtime: Runtime) -> str:
@@ -36,11 +45,17 @@ def _scaling(spec: ModelDeploymentSpec) -> str:
 
 def _auth(spec: ModelDeploymentSpec) -> str:
     given = spec.runtime.auth is not None
-    return "runtime.auth has no effect yet: whoever reaches the pods may call the model" if given else ""
+    return (
+        "runtime.auth is not enforced in a cluster yet: leave it out, and guard the pods by a policy" if given else ""
+    )
 
 
 def _tls(spec: ModelDeploymentSpec) -> str:
-    return "runtime.tls has no effect yet: the pods answer plain HTTP" if spec.runtime.tls else ""
+    return (
+        "runtime.tls is not served in a cluster yet: leave it out, and encrypt at the gateway"
+        if spec.runtime.tls
+        else ""
+    )
 
 
 def _provider_options(spec: ModelDeploymentSpec) -> str:
@@ -49,7 +64,8 @@ def _provider_options(spec: ModelDeploymentSpec) -> str:
 
 
 def _decryption(spec: ModelDeploymentSpec) -> str:
-    return "bundle.decryption has no effect yet: encrypted bundles are not read" if spec.bundle.decryption else ""
+    return "encrypted bundles are not read yet: leave bundle.decryption out" if spec.bundle.decryption else ""
 
 
-_LOOKS: tuple[Look, ...] = (_auth, _tls, _provider_options, _decryption, _scaling)
+_REFUSED: tuple[Look, ...] = (_auth, _tls, _decryption)
+_TOLD: tuple[Look, ...] = (_provider_options, _scaling)

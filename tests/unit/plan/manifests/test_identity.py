@@ -41,7 +41,7 @@ def everything(owner: Owner) -> list[dict[str, Any]]:
 
 
 def test_names_of_children_fit_for_the_longest_name() -> None:
-    revision, key = "f" * NAME_LENGTH, resolve_key(spec_of().bundle)
+    revision, key = "f" * NAME_LENGTH, resolve_key(spec_of())
 
     names = [child_name(LONGEST, revision), access_name(LONGEST), job_name(LONGEST, key, 999_999_999)]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from dataclasses import replace
 from typing import Any
 
 from tidegate.api.runtime import Runtime
@@ -117,3 +118,14 @@ def test_its_pod_is_found_by_the_deployment_and_is_of_no_revision() -> None:
 
     assert found["serving.tidegate.io/deployment"] == "fraud"
     assert "serving.tidegate.io/revision" not in found
+
+
+def test_a_bundle_is_proved_whole_with_the_room_and_the_memory_that_a_server_has() -> None:
+    runtime = runtime_of(resources={"limits": {"memory": "6Gi", "ephemeral-storage": "20Gi"}})
+    made = resolve_job(OWNER, replace(asked(spec_of()), prove=True), PLATFORM, runtime)
+    job = container(template(made), "resolve")
+
+    assert job["args"][:3] == ["prove", "--work", "/work"]
+    assert job["resources"]["limits"]["memory"] == "6Gi"
+    assert {"name": "work", "emptyDir": {"sizeLimit": "20Gi"}} in template(made)["spec"]["volumes"]
+    assert made["spec"]["activeDeadlineSeconds"] == 3600

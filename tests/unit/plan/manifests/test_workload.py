@@ -9,7 +9,7 @@ import pytest
 from tidegate.api.scaling import Scaling
 from tidegate.plan.manifests.pods import pod_template
 from tidegate.plan.manifests.stored import template_hash
-from tidegate.plan.manifests.unheeded import not_scaled, unheeded
+from tidegate.plan.manifests.unheeded import not_scaled, unheeded, unsupported
 from tidegate.plan.manifests.workload import autoscaler, budget, deployment
 
 from .parts import OLD, OWNER, PLATFORM, record, runtime_of, spec_of, wanted
@@ -92,15 +92,9 @@ def test_a_budget_lets_one_pod_go_at_a_time_and_those_that_are_not_ready_always(
 @pytest.mark.parametrize(
     ("spec", "said"),
     [
-        ({"runtime": {"auth": {"secretRef": {"name": "clients"}}}}, "runtime.auth"),
-        ({"runtime": {"tls": {"secretRef": {"name": "tls"}}}}, "runtime.tls"),
         (
             {"runtime": {"device": "cuda", "accelerator": {}, "providerOptions": {"use_tf32": "0"}}},
             "runtime.providerOptions",
-        ),
-        (
-            {"bundle": {"uri": "s3://models/fraud/1", "decryption": {"keySecretRef": {"name": "k", "key": "age"}}}},
-            "bundle.decryption",
         ),
         ({"scaling": {"minReplicas": 0, "maxReplicas": 2, "provider": "KEDA"}}, "scaling.provider"),
         ({"scaling": {"maxReplicas": 2, "target": {"concurrency": 4}}}, "scaling.target"),
@@ -117,7 +111,24 @@ def test_what_has_no_effect_yet_is_said_to_whoever_sets_it(spec: dict[str, Any],
     assert said in sentences[0]
 
 
+@pytest.mark.parametrize(
+    ("spec", "said"),
+    [
+        ({"runtime": {"auth": {"secretRef": {"name": "clients"}}}}, "runtime.auth"),
+        ({"runtime": {"tls": {"secretRef": {"name": "tls"}}}}, "runtime.tls"),
+        (
+            {"bundle": {"uri": "s3://models/fraud/1", "decryption": {"keySecretRef": {"name": "k", "key": "age"}}}},
+            "bundle.decryption",
+        ),
+    ],
+)
+def test_what_somebody_would_rely_on_refuses_the_version(spec: dict[str, Any], said: str) -> None:
+    assert said in unsupported(spec_of(**spec))
+    assert unheeded(spec_of(**spec)) == ()
+
+
 def test_nothing_is_said_of_what_is_heeded() -> None:
+    assert unsupported(spec_of()) == ""
     assert unheeded(spec_of()) == ()
     assert unheeded(spec_of(scaling={"minReplicas": 2, "maxReplicas": 8})) == ()
 
