@@ -61,7 +61,10 @@ def pod_template(
         **container(SERVER_CONTAINER, image, _serve_arguments(owner, record, golden)),
         **_probes(),
         "env": environment(runtime.env),
-        "ports": [{"containerPort": HTTP_PORT}, {"containerPort": METRICS_PORT}],
+        "ports": [
+            {"name": "http", "containerPort": HTTP_PORT},
+            {"name": "metrics", "containerPort": METRICS_PORT},
+        ],
         "resources": resources(runtime, accelerator=True),
         "volumeMounts": [bundles.read_only, TMP.writable, access.read_only, identity.read_only],
     }
