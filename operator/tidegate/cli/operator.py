@@ -8,6 +8,8 @@ import click
 
 from tidegate.cluster.settings import FLAGS, read_settings
 
+PACKAGES = ("aiohttp", "kopf", "kubernetes", "orjson", "prometheus_client")  # of the extra `operator`
+
 
 def with_flags(command: click.Command) -> click.Command:
     """The command with an option for each setting; each is also read from the environment."""
@@ -28,6 +30,10 @@ def operator(**given: str | None) -> int:
     \b
     Example: tidegate operator --runtime-image registry.example.com/tidegate-runtime@sha256:…
     """
+    from tidegate.author.extras import need
+
+    for package in PACKAGES:
+        need(package, extra="operator")
     settings = read_settings(given, os.environ)
     from tidegate.cluster.main import operate  # a second of imports that --help need not wait for
 

@@ -1,8 +1,8 @@
 """Telling people, through the cluster's events, what happened to their deployment.
 
 Events are the first that a busy API server drops and the last that a rollout depends on: they are queued, posted one
-after another in the background, and thrown away (and counted) before they hold up anything.  The same thing said of the
-same object again within ten minutes is not said.
+after another in the background, and thrown away (and counted) before they hold up anything.  The same warning about the
+same object again within ten minutes is not said; what went well is said each time.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ NOTE_LIMIT = 1024  # bytes, by the API
 NAME_LIMIT = 200
 
 Post = Callable[[Object], Awaitable[Object]]
-Told = tuple[str, str, str]  # uid, reason, message
+Told = tuple[str, str, str, str]  # uid, reason, revision, message
 
 
 def uncounted(result: str) -> None:
@@ -52,8 +52,8 @@ class Recorder:
 
     def record(self, about: Mapping[str, Any], event: Event) -> None:
         """Say it of an object, unless it was said just now."""
-        told = (str(metadata(about).get("uid") or ""), event.reason, event.message)
-        if self._said(told):
+        told = (str(metadata(about).get("uid") or ""), event.reason, event.revision, event.message)
+        if event.type == "Warning" and self._said(told):
             return self._counted("repeated")
         if len(self._waiting) >= WAITING:
             return self._counted("dropped")

@@ -127,6 +127,7 @@ class Elector:
             await asyncio.wait({task}, timeout=self._times.release)
         if self._attempted:
             await self._hand_over(mine)
+            self._attempted = None  # tried once, for the process has little time
 
     async def _try(self) -> bool:
         """Take the lease if it is nobody's; whatever goes wrong is tried again."""
@@ -137,7 +138,7 @@ class Elector:
                 return False
             await self._take(held)
         except (ClusterError, TimeoutError) as error:
-            self._complain(f"the lease cannot be read or taken: {error or 'no answer in time'}")
+            self._complain(f"the lease cannot be read or taken: {told(error)}")
             return False
         log.info("leading as %s", self.identity)
         return True
@@ -219,7 +220,7 @@ class Elector:
         except (Conflict, NotFound, AlreadyExists):
             await self._look()
         except (ClusterError, TimeoutError) as error:
-            self._complain(f"the lease was not renewed: {error or 'no answer in time'}")
+            self._complain(f"the lease was not renewed: {told(error)}")
 
     async def _look(self) -> None:
         """Somebody wrote or deleted it: a stranger, or a renewal of ours whose answer never came."""
@@ -234,7 +235,7 @@ class Elector:
             else:
                 self._lose(f"{held.holder or 'nobody'} has it now")
         except (ClusterError, TimeoutError) as error:
-            self._complain(f"the lease was not renewed: {error or 'no answer in time'}")
+            self._complain(f"the lease was not renewed: {told(error)}")
 
     async def _hand_over(self, held: Held | None) -> None:
         """An empty holder and a second of claim: the next one to look takes it."""
@@ -249,8 +250,12 @@ class Elector:
                     except Conflict:  # our last renewal took effect unheard
                         held = await self._store.read()
         except (ClusterError, TimeoutError) as error:
-            log.warning("the lease runs out by itself: it could not be handed over: %s", error or "no answer in time")
+            log.warning("the lease runs out by itself: it could not be handed over: %s", told(error))
         return None
+
+
+def told(error: BaseException) -> str:
+    return str(error) or "no answer in time"
 
 
 def timestamp(at: datetime) -> str:

@@ -65,11 +65,13 @@ class Operator:
     def __init__(self, settings: OperatorSettings, login: Login) -> None:
         self._settings = settings
         self._stop = asyncio.Event()
-        self._platform = Platform(settings.runtime_image)
+        self._platform = Platform(settings.runtime_image, None if settings.token_file else "")
         self._token = OwnToken(settings.token_file)
         self._cache, self._queue = Cache(), WorkQueue()
         self._metrics = metrics = Metrics()
-        self._lease_connection = Connection(login.client(LEASE_CONNECTIONS), metrics.requested)
+        self._lease_connection = Connection(
+            login.client(LEASE_CONNECTIONS), lambda verb, *rest: metrics.requested(f"lease-{verb}", *rest)
+        )
         lease = KubeLease(self._lease_connection, settings.lease_namespace, settings.lease_name)
         self._elector = Elector(lease, settings.identity)
         self._connection = Connection(login.client(MOST), metrics.requested)
@@ -149,26 +151,31 @@ class Operator:
 
     async def _lead(self) -> int:
         """Watch and work until told to stop, or until one of the two cannot go on."""
-        await self._refresh_access()
-        self._help(self._keep_access())
         began, over = time.monotonic(), asyncio.Event()
         watching = asyncio.create_task(self._watches.run(over, self._heed_signals))
         ends = [asyncio.create_task(event.wait()) for event in (self._stop, self._elector.lost)]
-        filled = asyncio.create_task(self._watches.filled.wait())
+        prepared = asyncio.create_task(self._prepared())
         try:
-            await asyncio.wait({watching, filled, *ends}, return_when=asyncio.FIRST_COMPLETED)
-            if filled.done():
+            await asyncio.wait({watching, prepared, *ends}, return_when=asyncio.FIRST_COMPLETED)
+            if prepared.done():
+                prepared.result()
                 log.info("everything was listed after %.1f s", time.monotonic() - began)
                 self._workers.start()
             await asyncio.wait({watching, *ends}, return_when=asyncio.FIRST_COMPLETED)
             await self._workers.finish(0.0 if self._elector.lost.is_set() else LAST_TURN_SECONDS)
             await self._elector.release()
         finally:
-            for task in (filled, *ends):
+            for task in (prepared, *ends):
                 task.cancel()
             over.set()
             code = await self._watched(watching)
         return code
+
+    async def _prepared(self) -> None:
+        """Until there is all that a turn works with: what servers may believe, and every kind listed once."""
+        await self._refresh_access()
+        self._help(self._keep_access())
+        await self._watches.filled.wait()
 
     async def _watched(self, watching: asyncio.Task[None]) -> int:
         """What the end of the watches means."""

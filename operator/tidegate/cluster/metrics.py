@@ -43,7 +43,7 @@ class Metrics:
             "tidegate_rollouts", "Rollouts, by how they ended.", ["outcome"], registry=self.registry
         )
         self._verdict_seconds = Histogram(
-            "tidegate_verdict_seconds", "From a rollout's start to its verdict.", buckets=VERDICT_SECONDS,
+            "tidegate_verdict_seconds", "From a rollout's first step to its verdict.", buckets=VERDICT_SECONDS,
             registry=self.registry,
         )  # fmt: skip
         self._events = Counter(
@@ -59,10 +59,11 @@ class Metrics:
         self._requests.labels(verb, code).inc()
         self._request_seconds.labels(verb).observe(seconds)
 
-    def rolled_out(self, outcome: str, seconds: float) -> None:
-        """A rollout has its verdict, so long after it started."""
+    def rolled_out(self, outcome: str, seconds: float | None) -> None:
+        """A rollout has its verdict, so long after its first step; None: it never came to one."""
         self._rollouts.labels(outcome).inc()
-        self._verdict_seconds.observe(seconds)
+        if seconds is not None:
+            self._verdict_seconds.observe(seconds)
 
     def told(self, result: str) -> None:
         self._events.labels(result).inc()

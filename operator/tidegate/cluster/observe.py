@@ -129,7 +129,8 @@ def _revisions(look: Look) -> set[str]:
 
 
 def _revision(look: Look, revision: str) -> RevisionObserved:
-    pods = pods_of(look, revision)
+    # Without a Deployment of ours they are of an earlier deployment of this name, and go with it.
+    pods = pods_of(look, revision) if revision in look.seen.deployments else []
     waiting = [pod for pod in pods if not is_ready(pod)]
     stored = look.seen.stored.get(revision)
     return RevisionObserved(

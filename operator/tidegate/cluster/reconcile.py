@@ -29,10 +29,20 @@ from tidegate.cluster.failures import refusal
 from tidegate.cluster.observe import Look, Means, Object, observed, taken
 from tidegate.cluster.seen import Cache
 from tidegate.plan.manifests.children import Apply, Create, Delete, Effect, Effects, Scale, effects, seen_of
-from tidegate.plan.manifests.identity import CONTROLLER_REVISION, MODEL_DEPLOYMENT, POD, Kind, Owner, kind_of, owns
+from tidegate.plan.manifests.identity import (
+    CONTROLLER_REVISION,
+    DEPLOYMENT,
+    JOB,
+    MODEL_DEPLOYMENT,
+    POD,
+    Kind,
+    Owner,
+    kind_of,
+    owns,
+)
 from tidegate.plan.manifests.platform import Platform
 from tidegate.plan.manifests.unheeded import unheeded, unsupported
-from tidegate.plan.observed import Failure
+from tidegate.plan.observed import Failure, Observed
 from tidegate.plan.phases import Phase
 from tidegate.plan.plan import plan as decide
 from tidegate.plan.samples import PodSample
@@ -81,7 +91,7 @@ class Surroundings:
     platform: Callable[[], Platform]
     measures: Measures
     tell: Callable[[Object, Event], None]
-    verdict: Callable[[str, float], None]  # how a rollout ended, and the seconds that it took
+    verdict: Callable[[str, float | None], None]  # how a rollout ended, and the seconds since its first step
     clock: Callable[[], datetime]
     hear: Hears = hear_nothing  # what Prometheus says
 
@@ -166,7 +176,8 @@ class Reconciler:
         await self._carry_out(memory, look, wanted.changes)
         await self._around.measures.carry_out(key, look, plan, spec.rollout.analysis.interval)
         again = OBSTACLE_AGAIN if memory.obstacles else None
-        return min((time for time in (plan.look_again, waits, again) if time is not None), default=None)
+        moved = SOON if moves_traffic(seen, plan) and not memory.obstacles else None
+        return min((time for time in (plan.look_again, waits, again, moved) if time is not None), default=None)
 
     def _look(self, key: Key, deployment: Object, memory: Memory, now: datetime) -> Look:
         owner = Owner(*key, str(deployment["metadata"]["uid"]))
@@ -202,10 +213,10 @@ class Reconciler:
                 self._around.tell(deployment, Event("Warning", "WithoutEffect", sentence))
         for event in plan.events:
             self._around.tell(deployment, event)
-            if before.rollout and event.reason in OUTCOMES:
+            if before.rollout and before.stable and event.reason in OUTCOMES:
                 began = before.rollout.started_at
-                seconds = (self._around.clock() - began).total_seconds() if began else 0.0
-                self._around.verdict(OUTCOMES[event.reason], max(0.0, seconds))
+                seconds = max(0.0, (self._around.clock() - began).total_seconds()) if began else None
+                self._around.verdict(OUTCOMES[event.reason], seconds)
 
     async def _carry_out(self, memory: Memory, look: Look, wanted: Iterable[Effect]) -> None:
         for effect in wanted:
@@ -218,10 +229,18 @@ class Reconciler:
             obstacle = await self._done(look.owner, effect)
         except (QuotaExceeded, Forbidden, Refused) as error:
             obstacle = refusal(error.what)
-        if obstacle:
-            memory.obstacles[place] = obstacle
-        else:
+        if obstacle is None:
             memory.obstacles.pop(place, None)
+        elif memory.obstacles.get(place) != obstacle:
+            memory.obstacles[place] = obstacle
+            self._tell_obstacle(look, place, obstacle)
+
+    def _tell_obstacle(self, look: Look, place: Place, obstacle: Failure) -> None:
+        """Of pods and Jobs a plan tells: it has a reason of its own for waiting then."""
+        kind, name = place
+        if kind not in (DEPLOYMENT, JOB):
+            what = f"{kind.kind} {name} is not as it should be: {obstacle.message}"
+            self._around.tell(look.deployment, Event("Warning", obstacle.reason, what))
 
     async def _done(self, owner: Owner, effect: Effect) -> Failure | None:
         api, cache = self._around.api, self._around.cache
@@ -255,6 +274,11 @@ class Reconciler:
             return taken(owner, there)
         self._around.cache.put(kind, await self._around.api.apply(applied(wanted, there)))
         return None
+
+
+def moves_traffic(seen: Observed, plan: Plan) -> bool:
+    """Whether this turn has changed the split: the next one may build on it, and our own writes wake nobody."""
+    return dict(seen.route.weights) != {revision: weight for revision, weight in plan.weights.items() if weight}
 
 
 def obstacles_left(known: Mapping[Place, Failure], wanted: Effects) -> dict[Place, Failure]:

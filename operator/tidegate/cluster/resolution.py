@@ -16,6 +16,7 @@ from tidegate.plan.observed import Failure, FailureClass, Resolution, Resolved
 VERSION = "tidegate.io/resolution/v1"
 ROOM_WITHIN = timedelta(minutes=1)  # a scheduler changes its mind, a volume is bound, a node is added
 PODS_WITHIN = timedelta(seconds=9)  # usually a fraction of one; a plan that waits looks again after ten
+WORDS_WITHIN = timedelta(seconds=30)  # pods and Jobs are watched apart: a Job's end may be seen before its pod's
 Object = Mapping[str, Any]
 
 
@@ -53,7 +54,10 @@ def _from_pods(work: Work, now: datetime) -> Resolution | Failure | None:
 
 
 def _is_young(made: Object, now: datetime, least: timedelta = ROOM_WITHIN) -> bool:
-    at = made["metadata"].get("creationTimestamp")
+    return _is_within(made["metadata"].get("creationTimestamp"), now, least)
+
+
+def _is_within(at: str | None, now: datetime, least: timedelta) -> bool:
     return at is not None and now - datetime.fromisoformat(at) < least
 
 
@@ -63,7 +67,10 @@ def _from_job(work: Work, now: datetime) -> Failure | None:
     status, name = job.get("status") or {}, job["metadata"]["name"]
     for condition in status.get("conditions") or ():
         if condition.get("type") == "Failed" and condition.get("status") == "True":
-            reason = "ResolveTimeout" if condition.get("reason") == "DeadlineExceeded" else "ResolveFailed"
+            in_time = condition.get("reason") != "DeadlineExceeded"
+            if in_time and _is_within(condition.get("lastTransitionTime"), now, WORDS_WITHIN):
+                return None
+            reason = "ResolveFailed" if in_time else "ResolveTimeout"
             what = f"the bundle could not be read: {condition.get('message', '')}"
             return environment(reason, what, f"kubectl describe job {name} shows what its pod waited for")
     counted = work.pods or any(status.get(count) for count in ("active", "succeeded", "failed"))

@@ -32,6 +32,11 @@ class OwnToken:
     def __init__(self, path: Path | None) -> None:
         self._path = path
 
+    @property
+    def given(self) -> bool:
+        """Whether there is to be one."""
+        return self._path is not None
+
     def __call__(self) -> str:
         if self._path is None:
             return ""
@@ -69,10 +74,14 @@ def claims(token: str) -> dict[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
-async def try_access(connection: Connection, token: OwnToken, before: str) -> str:
-    """The document as it is now, or the one of before when the API server does not say."""
+async def try_access(connection: Connection, token: OwnToken, before: str | None) -> str | None:
+    """The document as it is now; the one of before, or None, when token or API server do not say."""
     try:
-        return await read_access(connection, token)
+        access = await read_access(connection, token)
     except (ClusterError, KeyError, TypeError) as error:
         log.warning("the cluster's public keys cannot be read, what is known stays: %s", error)
         return before
+    if not access and token.given:
+        log.warning("the token for servers is none, what is known stays")
+        return before
+    return access

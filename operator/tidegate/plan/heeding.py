@@ -14,6 +14,7 @@ from tidegate.plan.history import served
 from tidegate.plan.observed import Failure, FailureClass, Verb
 from tidegate.plan.phases import ACTIVE, Phase
 from tidegate.plan.rejected import forgive, reject
+from tidegate.plan.resolving import next_number
 from tidegate.plan.revision import resolve_key, restarted_name
 from tidegate.plan.situation import Situation
 
@@ -98,8 +99,7 @@ def restart(s: Situation, command: Command) -> Situation:
         return _ignored(s, command, "a rollout runs")
     old = s.record_of(s.status.stable)
     name = restarted_name(old.base, command.at)
-    number = 1 + max(record.number for record in (old, *s.observed.records.values()))
-    fresh = replace(old, revision=name, number=number, restart=command.at.isoformat())
+    fresh = replace(old, revision=name, number=next_number(s), restart=command.at.isoformat())
     s = replace(s, extra_records={**s.extra_records, name: fresh})
     return s.remember(restart=name).tell("RestartAsked", "the same version again in new servers", name)
 

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 
-from tidegate.api.status import RevisionStatus, RolloutStatus
+from tidegate.api.status import MAX_HISTORY, HistoryEntry, RevisionStatus, RolloutStatus
 from tidegate.plan.commands import new_commands
+from tidegate.plan.history import PROMOTED
 from tidegate.plan.observed import RevisionRecord
 from tidegate.plan.phases import Phase
 from tidegate.plan.situation import Situation
@@ -50,7 +51,24 @@ def recover(s: Situation) -> Situation:
     if record is None:
         return s
     s = s.tell("StatusRebuilt", f"{record.revision} serves, says the front", record.revision)
-    return s.remember(stable=described(record, weight=100))
+    return s.remember(stable=described(record, weight=100), history=_history(s, record))
+
+
+def _history(s: Situation, stable: RevisionRecord) -> tuple[HistoryEntry, ...]:
+    """What can be returned to: of versions before the stable one only those that have served leave a record."""
+    older = [record for record in s.observed.records.values() if record.number < stable.number]
+    kept = sorted([*older, stable], key=lambda record: record.number)[-MAX_HISTORY:]
+    return tuple(
+        HistoryEntry(
+            revision=record.revision,
+            number=record.number,
+            digest=record.resolution.digest,
+            version=record.resolution.version,
+            outcome=PROMOTED,
+            at=s.now,
+        )
+        for record in kept
+    )
 
 
 def straighten(s: Situation) -> Situation:

@@ -71,7 +71,7 @@ def _named(s: Situation, known: ResolutionStatus, bundle: Resolution) -> Situati
     name = revision_name(bundle, s.spec.runtime)
     record = s.record(name)
     if record is None or not _whole(record):
-        number = record.number if record else _next_number(s)
+        number = record.number if record else next_number(s)
         record = RevisionRecord(name, number, bundle, s.spec.runtime, base=name)
     resolved = known.model_copy(update={"digest": bundle.digest, "revision": name})
     s = s if resolved == s.status.resolution else s.remember(resolution=resolved)
@@ -91,7 +91,8 @@ def _refused(s: Situation, known: ResolutionStatus, answer: Resolved) -> Situati
     return reject(s, known.key, failure).tell(failure.reason, failure.message, warning=True)
 
 
-def _next_number(s: Situation) -> int:
+def next_number(s: Situation) -> int:
+    """One more than any revision has had, those included that only the history remembers."""
     numbers = [record.number for record in s.observed.records.values()]
     numbers += [entry.number for entry in s.status.history]
     numbers += [known.number for known in (s.status.stable, s.status.candidate) if known]

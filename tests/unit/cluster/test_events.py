@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pytest
@@ -19,6 +19,7 @@ CR: Object = {
     "metadata": {"namespace": "ns", "name": "fraud", "uid": "u1"},
 }
 PROMOTED = Event("Normal", "Promoted", "version 2 serves", "abc123")
+REFUSED = Event("Warning", "QuotaExceeded", "exceeded quota: small", "abc123")
 
 
 @dataclass
@@ -76,10 +77,23 @@ def test_an_event_says_what_of_whom_by_whom() -> None:
 
 
 def test_the_same_thing_is_not_said_again_soon() -> None:
-    events, counted = posted(Posts(), PROMOTED, PROMOTED, PROMOTED)
+    events, counted = posted(Posts(), REFUSED, REFUSED, REFUSED)
 
     assert len(events) == 1
     assert counted == {"posted": 1, "repeated": 2}
+
+
+def test_what_went_well_is_said_each_time() -> None:
+    events, counted = posted(Posts(), PROMOTED, PROMOTED)
+
+    assert len(events) == 2
+    assert counted == {"posted": 2}
+
+
+def test_the_same_warning_about_another_revision_is_another_thing() -> None:
+    events, _ = posted(Posts(), REFUSED, replace(REFUSED, revision="another"))
+
+    assert len(events) == 2
 
 
 def test_another_reason_message_or_object_is_another_thing() -> None:
@@ -88,7 +102,7 @@ def test_another_reason_message_or_object_is_another_thing() -> None:
         recorder = Recorder(posts, "p")
         other = {**CR, "metadata": {**CR["metadata"], "uid": "u2"}}
         for about, reason, message in ((CR, "A", "x"), (CR, "A", "y"), (CR, "B", "x"), (other, "A", "x")):
-            recorder.record(about, Event("Normal", reason, message))
+            recorder.record(about, Event("Warning", reason, message))
         await settled(recorder)
         return len(posts.taken)
 
@@ -100,9 +114,9 @@ def test_after_ten_minutes_it_may_be_said_again() -> None:
         posts = Posts()
         recorder = Recorder(posts, "p")
         for pause in (SAME_SECONDS - 1, 2):
-            recorder.record(CR, PROMOTED)
+            recorder.record(CR, REFUSED)
             await settled(recorder, pause)
-        recorder.record(CR, PROMOTED)
+        recorder.record(CR, REFUSED)
         await settled(recorder)
         return len(posts.taken)
 

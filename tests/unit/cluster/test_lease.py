@@ -297,3 +297,19 @@ def test_the_times_leave_room_between_one_writer_and_the_next() -> None:
 
     assert times.renew + times.request < times.deadline
     assert times.deadline + times.request < times.lease
+
+
+def test_a_lease_is_handed_over_once_and_a_silent_server_is_named(caplog: pytest.LogCaptureFixture) -> None:
+    async def story() -> float:
+        store = Store()
+        one = await leading(store)
+        store.trouble = hang
+        began = now()
+        await one.release()
+        await one.release()
+        return now() - began
+
+    assert run(story()) <= 2
+    assert [record.getMessage() for record in caplog.records if record.levelname == "WARNING"] == [
+        "the lease runs out by itself: it could not be handed over: no answer in time"
+    ]

@@ -39,6 +39,9 @@ def look(**parts: Any) -> Look:
     return Look(OWNER, deployment, now=NOW, **given)
 
 
+MADE = Seen(deployments={OLD: {"metadata": {"name": f"fraud-{OLD}"}}, NEW: {"metadata": {"name": f"fraud-{NEW}"}}})
+
+
 def of(pod: Object, revision: str, name: str, **meta: Any) -> Object:
     pod["metadata"] |= {"name": name, "uid": name, **meta}
     pod["metadata"]["labels"]["serving.tidegate.io/revision"] = revision
@@ -48,7 +51,7 @@ def of(pod: Object, revision: str, name: str, **meta: Any) -> Object:
 def test_servers_are_counted_by_their_own_readiness() -> None:
     pods = [of(ready_pod(), OLD, "a"), of(pod(), OLD, "b"), of(ready_pod(), NEW, "c")]
 
-    found = observed(look(pods=pods), (), None, MEANS).revisions
+    found = observed(look(pods=pods, seen=MADE), (), None, MEANS).revisions
 
     assert (found[OLD].replicas, found[OLD].ready) == (2, 1)
     assert (found[NEW].replicas, found[NEW].ready) == (1, 1)
@@ -57,13 +60,21 @@ def test_servers_are_counted_by_their_own_readiness() -> None:
 def test_a_pod_that_is_being_removed_serves_nobody_any_more() -> None:
     pods = [of(ready_pod(), OLD, "a", deletionTimestamp="2026-01-01T00:59:00Z"), of(ready_pod(), OLD, "b")]
 
-    assert observed(look(pods=pods), (), None, MEANS).revisions[OLD].ready == 1
+    assert observed(look(pods=pods, seen=MADE), (), None, MEANS).revisions[OLD].ready == 1
+
+
+def test_servers_without_a_deployment_of_ours_are_a_predecessors_and_not_counted() -> None:
+    left = look(pods=[of(ready_pod(), OLD, "a")], obstacles={(DEPLOYMENT, f"fraud-{OLD}"): BLOCKED})
+
+    found = observed(left, (), None, MEANS).revisions[OLD]
+
+    assert (found.replicas, found.ready, found.failure) == (0, 0, BLOCKED)
 
 
 def test_why_servers_are_missing_is_told_by_those_that_are_not_ready() -> None:
     crash = of(pod(containers=[ended(137, reason="OOMKilled")]), OLD, "a")
 
-    found = observed(look(pods=[crash, of(ready_pod(), OLD, "b")]), (), None, MEANS).revisions[OLD]
+    found = observed(look(pods=[crash, of(ready_pod(), OLD, "b")], seen=MADE), (), None, MEANS).revisions[OLD]
 
     assert found.failure is not None
     assert found.failure.reason == "OutOfMemory"

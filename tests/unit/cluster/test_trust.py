@@ -85,6 +85,17 @@ def test_what_is_known_stays_while_the_api_server_is_silent(tmp_path: Path) -> N
     assert asyncio.run(try_access(Answers(down=True), mine, "known")) == "known"  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize("before", ["known", None])
+def test_what_is_known_stays_while_the_token_is_not_there(tmp_path: Path, before: str | None) -> None:
+    missing = OwnToken(tmp_path / "missing")
+
+    assert asyncio.run(try_access(Answers(), missing, before)) == before  # type: ignore[arg-type]
+
+
+def test_without_a_token_file_servers_are_told_of_nobody() -> None:
+    assert asyncio.run(try_access(Answers(), OwnToken(None), None)) == ""  # type: ignore[arg-type]
+
+
 def test_claims_of_what_is_no_object_are_none() -> None:
     body = base64.urlsafe_b64encode(b"[1]").decode()
 

@@ -25,6 +25,20 @@ def test_a_lost_status_is_rebuilt_from_the_front(scenario: Scenario) -> None:
     assert story.told("RolloutStarted") == 1
 
 
+def test_a_lost_status_loses_none_of_the_versions_that_can_be_returned_to(scenario: Scenario) -> None:
+    story = scenario(steps=[], rollout={"scaleDownDelay": "0s"}).serving("v1").apply("v2").settle()
+    assert story.stable == "v2"
+
+    story.loses_status().settle()
+    assert [(entry.version, entry.outcome) for entry in story.status.history[:2]] == [
+        ("v1", "Promoted"),
+        ("v2", "Promoted"),
+    ]
+    story.command("rollback-to", "v1").runs("1m")
+
+    assert story.stable == "v1"
+
+
 def test_a_status_lost_in_mid_rollout_begins_the_rollout_again(scenario: Scenario) -> None:
     story = scenario(steps=[10, 50]).serving("v1").apply("v2").until_weight(50)
 

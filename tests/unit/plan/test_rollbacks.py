@@ -354,3 +354,14 @@ def test_a_new_version_goes_before_a_restart(scenario: Scenario) -> None:
     story.apply("v2").until_phase("Watching")
 
     assert story.stable == "v2"
+
+
+def test_a_restart_is_a_revision_of_its_own_number_also_after_versions_that_are_gone(scenario: Scenario) -> None:
+    story = scenario(steps=[(10, "10m")]).serving("v1").servers_of("v2", errors=0.3)
+    story.apply("v2").until(lambda story: bool(story.rejected), within="5m").settle()
+    numbers = {entry.number for entry in story.status.history}
+
+    story.apply("v1").settle().command("restart", "v1").settle()
+
+    assert story.status.candidate is not None
+    assert story.status.candidate.number > max(numbers)

@@ -15,7 +15,7 @@ DEFAULT_ACCOUNT = "default"
 
 
 def access_map(owner: Owner, platform: Platform, runtimes: Iterable[Runtime]) -> dict[str, Any] | None:
-    """Public keys and names only, no secrets; None where the installation gives none.
+    """Public keys and names only, no secrets; None where the installation gives none, or none yet.
 
     The operator may ask everything; the accounts of `runtimes`, which are those of all servers that there are, may show
     each other requests to compare, and nothing else.

@@ -178,7 +178,7 @@ class _Turn:
             unneeded = seen.budgets.get(wanted.record.revision)
             if unneeded is not None and not self.protected(wanted):
                 yield from _removed(unneeded)
-        if seen.access is not None and not self.platform.access:
+        if seen.access is not None and self.platform.access == "":
             yield from _removed(seen.access)
         yield from self.forgotten()
 

@@ -10,4 +10,5 @@ class Platform:
     """The operator's settings, as far as objects show them."""
 
     runtime_image: str  # where `runtime.image` is not given
-    access: str = ""  # who may call the servers' internal endpoints, as the runtime's `--access` reads it; "": nobody
+    # Who may call the servers' internal endpoints, as their `--access` reads it; "": nobody; None: not known yet.
+    access: str | None = ""

@@ -63,9 +63,17 @@ def _provider_options(spec: ModelDeploymentSpec) -> str:
     return "runtime.providerOptions has no effect yet: execution providers keep their defaults" if given else ""
 
 
+def _routing(spec: ModelDeploymentSpec) -> str:
+    routing = spec.routing
+    gateway = routing.parent_refs or routing.existing_route_ref or routing.provider == "GatewayAPI"
+    if not (gateway or routing.hostnames or routing.grpc_hostnames or routing.headers):
+        return ""
+    return "spec.routing has no effect yet: the Service of the deployment's name splits requests by pods"
+
+
 def _decryption(spec: ModelDeploymentSpec) -> str:
     return "encrypted bundles are not read yet: leave bundle.decryption out" if spec.bundle.decryption else ""
 
 
 _REFUSED: tuple[Look, ...] = (_auth, _tls, _decryption)
-_TOLD: tuple[Look, ...] = (_provider_options, _scaling)
+_TOLD: tuple[Look, ...] = (_provider_options, _routing, _scaling)

@@ -173,5 +173,8 @@ def test_the_map_of_access_follows_the_platform_and_goes_with_it() -> None:
     assert kinds(cluster.carry_out(serving(OLD))) == ["Apply ConfigMap fraud-access"]
     assert json.loads(cluster.live(CONFIG_MAP, "fraud-access")["data"]["access.json"])["issuer"] == "another"
 
+    cluster.platform = Platform(PLATFORM.runtime_image, None)  # an operator that starts and does not know yet
+    assert kinds(cluster.carry_out(serving(OLD))) == []
+
     cluster.platform = Platform(PLATFORM.runtime_image)
     assert kinds(cluster.carry_out(serving(OLD))) == ["Delete ConfigMap fraud-access"]
