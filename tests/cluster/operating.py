@@ -18,7 +18,7 @@ from tests.control_plane.plane import Plane
 from tests.control_plane.resources import Object
 from tests.control_plane.simulation import MODE, REAL
 from tests.control_plane.statuses import Ended
-from tests.control_plane.users import OPERATOR
+from tests.control_plane.users import OPERATOR, User
 
 TIDEGATE = str(Path(sys.executable).with_name("tidegate"))
 ROLES = Path(__file__).parents[2] / "docs/operator-role.yaml"
@@ -29,18 +29,19 @@ QUICK = {"interval": "1s", "warmup": "0s", "minRequests": 1, "confidence": 0}
 GROUP = "serving.tidegate.io"
 
 
-def grant(plane: Plane) -> None:
+def grant(plane: Plane, *users: User) -> None:
     """The operator's home, its rights as docs/operator-role.yaml has them, and the account that servers know."""
     if plane.client.get("namespaces", "", HOME) is None:
         plane.client.create({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": HOME}})
     cluster_role, role = yaml.safe_load_all(ROLES.read_text())
-    subject = {"apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": OPERATOR.name}
+    group = "rbac.authorization.k8s.io"
+    subjects = [{"apiGroup": group, "kind": "User", "name": user.name} for user in users or (OPERATOR,)]
     for rules, kind in ((cluster_role, "ClusterRoleBinding"), (role, "RoleBinding")):
-        reference = {"apiGroup": "rbac.authorization.k8s.io", "kind": rules["kind"], "name": rules["metadata"]["name"]}
+        reference = {"apiGroup": group, "kind": rules["kind"], "name": rules["metadata"]["name"]}
         plane.client.apply(rules)
         plane.client.apply({
             "apiVersion": rules["apiVersion"], "kind": kind, "metadata": rules["metadata"],
-            "roleRef": reference, "subjects": [subject],
+            "roleRef": reference, "subjects": subjects,
         })  # fmt: skip
     account = {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "operator", "namespace": HOME}}
     plane.client.apply(account)
@@ -55,6 +56,9 @@ class Operator:
     flags: tuple[str, ...] = ()
     process: subprocess.Popen[bytes] | None = None
     log: Path = field(init=False)
+    program: tuple[str, ...] = (TIDEGATE,)
+    user: User = OPERATOR
+    account: tuple[str, str] = (HOME, "operator")  # that servers know it by
 
     def __post_init__(self) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -62,9 +66,10 @@ class Operator:
 
     def start(self, *flags: str) -> Operator:
         token = self.folder / "token"
-        token.write_text(self.plane.client.token(HOME, "operator", "tidegate"))
+        if not token.exists():  # a second start may be one while the API server is away
+            token.write_text(self.plane.client.token(*self.account, "tidegate"))
         command = [
-            TIDEGATE, "operator", "--kubeconfig", str(self.plane.kubeconfig(OPERATOR)), "--runtime-image", IMAGE,
+            *self.program, "operator", "--kubeconfig", str(self.plane.kubeconfig(self.user)), "--runtime-image", IMAGE,
             "--probe-host", "127.0.0.1", "--probe-port", "0", "--lease-namespace", HOME, "--token-file", str(token),
             *self.flags, *flags,
         ]  # fmt: skip
@@ -101,6 +106,15 @@ class Operator:
     def page(self, path: str) -> str:
         with urllib.request.urlopen(f"http://127.0.0.1:{self.port()}{path}", timeout=5) as answer:
             return str(answer.read().decode())
+
+    def figures(self) -> dict[str, float]:
+        """Its metrics, each by its name and labels."""
+        lines = (line for line in self.page("/metrics").splitlines() if not line.startswith("#"))
+        return {name: float(value) for name, _, value in (line.rpartition(" ") for line in lines)}
+
+    @property
+    def runs(self) -> bool:
+        return self.process is not None and self.process.poll() is None
 
     def stop(self, number: int = signal.SIGTERM) -> int:
         assert self.process
@@ -142,6 +156,10 @@ class Site:
 
     def apply(self, version: str = "v1", **spec: Any) -> Object:
         return self.plane.client.apply(self.manifest(version, **spec), manager="a-person")
+
+    def simulate(self, version: str = "v1", **spec: Any) -> Object:
+        """The same with a bundle that nobody reads and servers that are simulated; see `resolves`."""
+        return self.apply(version, real=False, bundle={"uri": f"s3://models/{version}"}, **spec)
 
     def mount(self, store: Path) -> None:
         """A claim `models` whose volume is a folder of this machine."""

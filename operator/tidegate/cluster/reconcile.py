@@ -169,6 +169,7 @@ class Reconciler:
         plan = decide(spec, memory.status, seen, now)
         wanted = effects(look.owner, spec, plan, look.seen, platform)
         memory.obstacles = obstacles_left(memory.obstacles, wanted)
+        known = dict(memory.obstacles)
         await self._carry_out(memory, look, wanted.records)
         before = memory.status
         waits = await self._remember(memory, deployment, plan)
@@ -176,7 +177,8 @@ class Reconciler:
         await self._carry_out(memory, look, wanted.changes)
         await self._around.measures.carry_out(key, look, plan, spec.rollout.analysis.interval)
         again = OBSTACLE_AGAIN if memory.obstacles else None
-        moved = SOON if moves_traffic(seen, plan) and not memory.obstacles else None
+        news = memory.obstacles != known or (moves_traffic(seen, plan) and not memory.obstacles)
+        moved = SOON if news else None
         return min((time for time in (plan.look_again, waits, again, moved) if time is not None), default=None)
 
     def _look(self, key: Key, deployment: Object, memory: Memory, now: datetime) -> Look:
