@@ -7,7 +7,7 @@ LOCK := .venv/uv/bin/uv pip compile pyproject.toml --quiet --upgrade --universal
 export PYTHONDONTWRITEBYTECODE := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-unit control-plane coverage lint format crds docs lock bench-runtime bench-fetch bench-decisions bench-plan clean
+.PHONY: help demo test test-unit control-plane coverage lint format crds docs lock bench-runtime bench-fetch bench-decisions bench-plan bench-operator clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-18s %s\n", $$1, $$2}'
@@ -65,6 +65,9 @@ bench-decisions: $(READY)  ## how often the rollout rule decides rightly (build/
 
 bench-plan: $(READY)  ## what one decision costs
 	@$(BIN)/python -m benchmarks.plan
+
+bench-operator: $(READY)  ## the operator with 2,000 objects on a real API server, half an hour (build/bench/operator.json)
+	@$(BIN)/python -m benchmarks.operator
 
 clean:  ## remove what was built or installed here
 	rm -rf .venv build

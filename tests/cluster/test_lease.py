@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import TypeVar
 
-from tests.cluster.connecting import connection_to
+from tests.cluster.connecting import connection_to, run
 from tests.control_plane.plane import Plane
 
 from tidegate.cluster.kube import KubeLease
@@ -37,7 +37,7 @@ def told(plane: Plane, namespace: str, story: Callable[[Elector, Elector], Await
             async with asyncio.timeout(60):
                 return await story(first, second)
 
-    return asyncio.run(main())
+    return run(main())
 
 
 def test_a_lease_is_made_taken_and_renewed(control_plane: Plane, namespace: str) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
-from tests.cluster.connecting import config_map, deployment, login_as, model_deployment
+from tests.cluster.connecting import config_map, deployment, login_as, model_deployment, run
 from tests.control_plane.plane import Plane
 from tests.control_plane.users import ADMIN, OPERATOR, User
 
@@ -50,7 +50,7 @@ def watched(
             await asyncio.gather(watcher.task, return_exceptions=True)
         return watcher
 
-    return asyncio.run(main())
+    return run(main())
 
 
 async def aside(work: Callable[..., Any], *arguments: Any) -> Any:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import select
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -19,6 +20,7 @@ MERGE = "application/merge-patch+json"
 STRATEGIC = "application/strategic-merge-patch+json"
 APPLY = "application/apply-patch+yaml"
 LOOK_SECONDS = 0.03
+AGAIN_SECONDS = 0.2
 PATIENCE = 20.0
 ANSWER_SECONDS = 30.0
 T = TypeVar("T")
@@ -53,6 +55,10 @@ class Client:
     def as_token(self, token: str) -> Client:
         """The same server, asked by somebody else."""
         return Client(self.server, self.ca, token)
+
+    def patient(self, over: threading.Event) -> Client:
+        """The same user, as stubborn as a kubelet: asks until the server answers, or until it is over."""
+        return Patient(self.server, self.ca, self._token, over)
 
     # objects
 
@@ -191,6 +197,32 @@ class Client:
         if answer.status >= 400:
             raise ApiError(answer.status, answer.data)
         return answer
+
+
+class Patient(Client):
+    """Who outlives the API server's outages."""
+
+    def __init__(self, server: str, ca: Path, token: str, over: threading.Event) -> None:
+        super().__init__(server, ca, token)
+        self._over = over
+
+    def _answer(
+        self,
+        method: str,
+        path: str,
+        body: Any = None,
+        *,
+        query: Mapping[str, str] | None = None,
+        form: str = "",
+        stream: bool = False,
+    ) -> urllib3.BaseHTTPResponse:
+        while True:
+            try:
+                return super()._answer(method, path, body, query=query, form=form, stream=stream)
+            except (ApiError, urllib3.exceptions.HTTPError) as error:
+                if self._over.is_set() or (isinstance(error, ApiError) and error.status < 500):
+                    raise
+            self._over.wait(AGAIN_SECONDS)
 
 
 def path_of(obj: Mapping[str, Any], subresource: str = "") -> str:

@@ -27,7 +27,7 @@ class Around:
     children: Children
     folder: Path
     node: str
-    closing: threading.Event = field(default_factory=threading.Event)  # the run ends: nothing is written any more
+    closing: threading.Event  # the run ends: nothing is written any more
     jobs: threading.Semaphore = field(default_factory=lambda: threading.Semaphore(JOBS_AT_ONCE))
 
 

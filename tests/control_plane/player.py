@@ -27,8 +27,9 @@ class Player:
     """Watches all pods; each that it plays has a thread.  What goes wrong on one is in `faults`."""
 
     def __init__(self, client: Client, children: Children, network: Network, folder: Path) -> None:
-        self._around = Around(client, children, folder, network.node)
-        self._client = client
+        closing = threading.Event()
+        self._client = client.patient(closing)
+        self._around = Around(self._client, children, folder, network.node, closing)
         self._addresses: Iterator[str] = network.real_pods()
         self._answers: dict[str, Answer] = {}
         self._pods: dict[str, PlayedPod] = {}
@@ -50,6 +51,7 @@ class Player:
             pod.leave()
         for thread in list(self._threads.values()):
             thread.join(JOIN_SECONDS)
+        self._client.close()
 
     def answer_jobs(self, namespace: str, answer: Answer) -> None:
         """Instead of running the commands of a namespace's Jobs, take this answer: Ended, "hold", or None to run."""

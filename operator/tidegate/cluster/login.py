@@ -11,6 +11,7 @@ import logging
 import os
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from copy import copy
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,7 @@ from kubernetes.aio.client.api_client import ApiClient
 from kubernetes.aio.client.configuration import Configuration
 from kubernetes.aio.config import ConfigException, load_kube_config
 
-from tidegate.cluster.errors import LoginFailed
+from tidegate.cluster.errors import LoginFailed, NotLeader
 
 SERVICE_ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 HOME_CONFIG = "~/.kube/config"
@@ -51,10 +52,15 @@ class Login:
     def server(self) -> str:
         return str(self._configuration.host)
 
-    def client(self, connections: int) -> ApiClient:
-        """A client with a pool of its own; to be closed by who asked for it."""
-        self._configuration.connection_pool_maxsize = connections
-        client = ApiClient(self._configuration)
+    def client(self, connections: int, may_write: Callable[[], bool] | None = None) -> ApiClient:
+        """A client with a pool of its own; to be closed by who asked for it.
+
+        `may_write` is asked when the bytes of a write are about to leave.
+        """
+        configuration = copy(self._configuration)
+        configuration.connection_pool_maxsize = connections
+        configuration.trace_configs = [fence(may_write)] if may_write else None
+        client = ApiClient(configuration)
         client.user_agent = NAME
         return client
 
@@ -80,6 +86,18 @@ class Login:
             await self._refresh(configuration)
         except MALFORMED as error:  # a file that is just being replaced: the old credentials hold a while longer
             log.warning("the credentials could not be read again: %s", told(error))
+
+
+def fence(may_write: Callable[[], bool]) -> aiohttp.TraceConfig:
+    """The last look before bytes leave: a process may have been frozen since it decided to write."""
+
+    async def look(*_: object) -> None:
+        if not may_write():
+            raise NotLeader("the lease is lost")
+
+    trace = aiohttp.TraceConfig()
+    trace.on_request_chunk_sent.append(look)
+    return trace
 
 
 async def log_in(kubeconfig: str = "", context: str = "", environment: Mapping[str, str] | None = None) -> Login:

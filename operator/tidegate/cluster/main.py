@@ -74,7 +74,7 @@ class Operator:
         )
         lease = KubeLease(self._lease_connection, settings.lease_namespace, settings.lease_name)
         self._elector = Elector(lease, settings.identity)
-        self._connection = Connection(login.client(MOST), metrics.requested)
+        self._connection = Connection(login.client(MOST, self._elector.holds), metrics.requested)
         kube = Kube(self._connection, Limit(), self._elector.left)
         self._recorder = Recorder(kube.create_event, settings.identity, metrics.told)
         self._watches = Watches(login, self._cache, self._queue.add, settings.namespaces, metrics.requested)

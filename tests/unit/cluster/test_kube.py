@@ -7,11 +7,11 @@ from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 
 import pytest
-from tests.unit.cluster.wire import Wire, connected, serving, status
+from tests.unit.cluster.wire import Wire, connected, login_to, serving, status
 
 from tidegate.cluster import kube as kube_module
 from tidegate.cluster.api import path
-from tidegate.cluster.connection import Call
+from tidegate.cluster.connection import Call, Connection
 from tidegate.cluster.errors import ApiDown, ClusterError, Conflict, NotLeader, Throttled
 from tidegate.cluster.kube import Kube, KubeLease
 from tidegate.cluster.limit import Limit
@@ -178,6 +178,33 @@ def test_a_write_is_given_up_when_the_lease_would_end() -> None:
 
 
 # -- trouble
+
+
+def test_a_write_whose_bytes_have_not_left_when_the_lease_ends_never_leaves() -> None:
+    """A process can be frozen between the decision to write and the writing."""
+    leading = [True]
+
+    async def story(wire: Wire) -> str:
+        connection = Connection(login_to(wire).client(2, lambda: leading[0]))
+        try:
+            kube = Kube(connection, Limit())
+            await kube.create(OBJ)
+            leading[0] = False
+            assert await kube.get(DEPLOYMENT, "ns", "a") == OBJ
+            with pytest.raises(ApiDown) as raised:
+                await kube.create(OBJ)
+            return str(raised.value)
+        finally:
+            await connection.close()
+
+    async def main() -> tuple[str, list[str]]:
+        async with serving((200, OBJ)) as wire:
+            return await story(wire), [asked.method for asked in wire.asked]
+
+    said, asked = asyncio.run(main())
+
+    assert "the lease is lost" in said
+    assert asked == ["POST", "GET"]
 
 
 def test_a_server_that_does_not_answer_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:

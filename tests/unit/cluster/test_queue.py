@@ -233,3 +233,23 @@ def test_a_jitter_spreads_around_the_time() -> None:
 
 async def _with_queue(story: Callable[[WorkQueue], Awaitable[T]]) -> T:
     return await story(WorkQueue())
+
+
+def test_a_long_line_keeps_nobody_else_from_running() -> None:
+    async def story() -> int:
+        queue, renewals = WorkQueue(), 0
+
+        async def renew() -> None:
+            nonlocal renewals
+            while True:
+                renewals += 1
+                await asyncio.sleep(0)
+
+        renewing = asyncio.create_task(renew())
+        for number in range(100):
+            queue.add(("ns", str(number)))
+        await taken(queue, 100)
+        renewing.cancel()
+        return renewals
+
+    assert run(story()) >= 100

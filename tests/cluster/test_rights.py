@@ -1,0 +1,204 @@
+"""docs/operator-role.yaml is what the operator needs, both ways: a story that touches everything is read in the audit log.
+
+What is not in that log: the two addresses of the cluster's public keys, which are no objects.  That they are read shows
+in the ConfigMap of each deployment.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from tests.cluster.operating import HOME, ROLES, Operator, Site, grant, resolves, weight
+from tests.control_plane.audit import Mark, Request
+from tests.control_plane.plane import Plane
+from tests.control_plane.resources import Object
+from tests.control_plane.users import OPERATOR
+
+pytestmark = pytest.mark.slow
+Right = tuple[str, str, str]  # group, resource with its part, verb
+AT = "2026-01-01T00:00:{:02}Z"
+LEASE = "tidegate-operator"
+MANUAL = {"steps": [{"weight": 50, "hold": "manual"}], "historyLimit": 1}
+AT_ONCE = {"steps": [], "historyLimit": 1}
+CHILDREN = (
+    "deployments", "services", "horizontalpodautoscalers", "poddisruptionbudgets", "controllerrevisions", "configmaps",
+)  # fmt: skip
+MANAGED_BY = "app.kubernetes.io/managed-by"
+UNLABELLED = {"metadata": {"labels": {MANAGED_BY: None}}}
+
+
+class Story:
+    """Scenes from the life of a deployment; each is over when its end is seen."""
+
+    def __init__(self, plane: Plane, folder: Path) -> None:
+        self.plane = plane
+        self.site = Site(plane, plane.new_namespace())
+        self.operator = Operator(plane, folder)
+        self.mark: Mark = plane.audit.mark()
+        self.resolving: Callable[[Object], Any] = resolves()
+        assert plane.player
+        plane.player.answer_jobs(self.site.namespace, self.answer)
+
+    def answer(self, pod: Object) -> Any:
+        return self.resolving(pod)
+
+    def asked(self) -> list[Request]:
+        return self.plane.audit.since(self.mark, user=OPERATOR.name)
+
+    def until(self, look: Callable[[], Any], what: str) -> None:
+        self.operator.until(look, what)
+
+    def play(self) -> None:
+        self.it_starts_without_a_lease()
+        self.a_version_is_read_and_serves()
+        self.it_is_scaled_up_and_down()
+        self.a_candidate_is_sent_back()
+        self.another_is_promoted_and_the_first_one_comes_back()
+        self.labels_are_stripped()
+        self.somebody_is_faster()
+        self.it_starts_without_a_token()
+        self.everything_is_deleted()
+        assert self.operator.stop() == 0
+
+    def it_starts_without_a_lease(self) -> None:
+        self.plane.client.delete("leases", HOME, LEASE)
+        self.operator.start().leads()
+
+    def a_version_is_read_and_serves(self) -> None:
+        """Meanwhile somebody takes the label of the Job that reads it."""
+        self.resolving = lambda pod: "hold"
+        self.site.simulate("v0")
+        self.until(lambda: self.site.children("jobs"), "a Job reads the bundle")
+        name = self.site.children("jobs")[0]["metadata"]["name"]
+        self.plane.client.patch("jobs", self.site.namespace, name, UNLABELLED)
+        self.until(lambda: labelled(self.plane.client.read("jobs", self.site.namespace, name)), "its label is back")
+        self.resolving = resolves()
+        self.site.simulate("v1", rollout=AT_ONCE)
+        self.site.until_serving("v1")
+
+    def it_is_scaled_up_and_down(self) -> None:
+        self.site.simulate("v1", rollout=AT_ONCE, scaling={"minReplicas": 3})
+        self.until(lambda: len(self.site.servers()) == 3, "three servers")
+        self.site.simulate("v1", rollout=AT_ONCE, scaling={"minReplicas": 2, "maxReplicas": 4})
+        self.until(lambda: self.site.children("horizontalpodautoscalers"), "an autoscaler")
+        self.site.simulate("v1", rollout=AT_ONCE, scaling={"minReplicas": 1})
+        self.until(lambda: not self.site.children("horizontalpodautoscalers"), "no autoscaler")
+        self.until(lambda: not self.site.children("poddisruptionbudgets"), "no budget")
+        self.until(lambda: len(self.site.servers()) == 1, "one server")
+
+    def a_candidate_is_sent_back(self) -> None:
+        self.site.simulate("v2", rollout=MANUAL)
+        candidate = self.site.until(lambda one: weight(one) == 50)["status"]["candidate"]["revision"]
+        self.site.command("abort", f"{candidate}@{AT.format(1)}")
+        self.site.until_reason("Stalled", "Aborted")
+
+    def another_is_promoted_and_the_first_one_comes_back(self) -> None:
+        first = self.site.get()["status"]["stable"]["revision"]
+        self.site.simulate("v3", rollout=MANUAL)
+        candidate = self.site.until(lambda one: weight(one) == 50)["status"]["candidate"]["revision"]
+        self.site.command("promote-full", f"{candidate}@{AT.format(2)}")
+        self.site.until_serving("v3")
+        self.site.command("rollback-to", f"{first}@{AT.format(3)}")
+        self.site.until(lambda one: one["status"]["stable"]["revision"] == first)
+        for version in ("v4", "v5", "v6"):  # more than are remembered
+            self.site.simulate(version, rollout=AT_ONCE, scaling={"minReplicas": 2, "maxReplicas": 4})
+            self.site.until_serving(version)
+        self.until(lambda: len(self.site.children("deployments")) == 1, "the old versions go")
+
+    def labels_are_stripped(self) -> None:
+        """From each child: it is not seen any more, made again in vain, read, and marked again."""
+        stable = self.site.get()["status"]["stable"]["revision"]
+        names = {f"fraud-{stable}", "fraud", "fraud-access"}
+        for plural in CHILDREN:
+            for child in self.site.children(plural):
+                name = child["metadata"]["name"]
+                if name in names:
+                    self.plane.client.patch(plural, self.site.namespace, name, UNLABELLED)
+                    self.plane.client.until(plural, self.site.namespace, name, labelled)
+
+    def somebody_is_faster(self) -> None:
+        """Changes while the status is written, until one of those writes comes too late."""
+        attempt = 0
+
+        def too_late() -> bool:
+            nonlocal attempt
+            attempt += 1
+            self.site.command(("pause", "resume")[attempt % 2], f"any@{AT.format(attempt % 60)}")
+            for count in range(5):
+                self.plane.client.patch(
+                    "modeldeployments", self.site.namespace, "fraud", {"metadata": {"labels": {"at": f"{count}"}}}
+                )
+            return ("update", "modeldeployments/status", 409) in [
+                (one.verb, one.resource, one.code) for one in self.asked()
+            ]
+
+        self.until(too_late, "a status that is written too late")
+        self.until(lambda: ("get", "modeldeployments") in [(one.verb, one.resource) for one in self.asked()], "a read")
+
+    def it_starts_without_a_token(self) -> None:
+        """Then servers need no keys; and with one they do again."""
+        assert self.operator.stop() == 0
+        self.operator.log.unlink()
+        self.operator.start("--token-file", "").leads()
+        self.until(lambda: not self.site.children("configmaps"), "no keys")
+
+    def everything_is_deleted(self) -> None:
+        self.plane.client.delete("modeldeployments", self.site.namespace, "fraud")
+        for plural in (*CHILDREN, "jobs", "pods"):
+            self.until(lambda: not self.site.children(plural), f"no {plural}")  # noqa: B023
+
+
+def labelled(obj: Object) -> bool:
+    return bool(obj["metadata"]["labels"].get(MANAGED_BY) == "tidegate")
+
+
+@pytest.fixture(scope="module")
+def asked(control_plane: Plane, tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[Request]]:
+    """What the operator asked for in a story that touches everything."""
+    grant(control_plane)
+    story = Story(control_plane, tmp_path_factory.mktemp("operator"))
+    try:
+        story.play()
+        yield story.asked()
+    finally:
+        story.operator.close()
+        control_plane.client.delete("namespaces", "", story.site.namespace)
+
+
+def granted() -> set[Right]:
+    return {
+        (group, resource, verb)
+        for role in yaml.safe_load_all(ROLES.read_text())
+        for rule in role["rules"]
+        for group in rule.get("apiGroups", [])
+        for resource in rule.get("resources", [])
+        for verb in rule["verbs"]
+    }
+
+
+def used(requests: list[Request]) -> set[Right]:
+    return {(one.group, one.resource, one.verb) for one in requests}
+
+
+def test_nothing_is_granted_that_is_not_used(asked: list[Request]) -> None:
+    assert granted() - used(asked) == set()
+
+
+def test_nothing_is_used_that_is_not_granted(asked: list[Request]) -> None:
+    assert used(asked) - granted() == set()
+    assert [one for one in asked if not one.allowed] == []
+
+
+def test_secrets_are_no_business_of_the_operator(asked: list[Request]) -> None:
+    assert not {resource for _, resource, _ in granted() | used(asked) if "secret" in resource or "*" in resource}
+
+
+def test_of_leases_only_its_own_is_touched(asked: list[Request]) -> None:
+    leases = [one for one in asked if one.resource == "leases"]
+
+    assert {(one.namespace, one.name) for one in leases if one.verb != "create"} == {(HOME, LEASE)}
+    assert {one.namespace for one in leases} == {HOME}
