@@ -122,9 +122,14 @@ class Operator:
         return self.process.wait(timeout=20)
 
     def close(self) -> None:
+        """In order, so that whoever comes next need not wait for the lease to run out; by force if it must be."""
         if self.process and self.process.poll() is None:
-            self.process.kill()
-            self.process.wait(timeout=20)
+            self.process.terminate()
+            try:
+                self.process.wait(timeout=12)
+            except subprocess.TimeoutExpired:
+                self.process.kill()
+                self.process.wait(timeout=20)
 
 
 @dataclass

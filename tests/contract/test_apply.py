@@ -55,12 +55,12 @@ def test_an_apply_makes_what_is_missing_unless_it_names_a_uid(side: Side) -> Non
 
 
 @pytest.mark.parametrize("make", [config, deployment, model])
-def test_an_apply_to_another_uid_is_refused(side: Side, make: Callable[..., Object]) -> None:
+def test_an_apply_to_another_uid_changes_nothing_and_is_a_conflict(side: Side, make: Callable[..., Object]) -> None:
     first = create(side, make(side))
     wanted = make(side)
     wanted["metadata"] |= {"uid": NOBODY, "labels": {"a": "b"}}
 
-    refused(side, Refused, lambda api: api.apply(wanted))
+    refused(side, Conflict, lambda api: api.apply(wanted))
 
     assert version(live(side, kind_of(first), first["metadata"]["name"])) == version(first)
 

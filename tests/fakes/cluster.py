@@ -118,7 +118,7 @@ class FakeCluster:
             return self.create(sent, manager, "Apply")
         old = held.obj
         if sent["metadata"].get("uid", old["metadata"]["uid"]) != old["metadata"]["uid"]:
-            raise Refused("metadata.uid: Invalid value: field is immutable")
+            raise Conflict("metadata.uid: Invalid value: field is immutable")
         self._check_version(kind, sent, old, needed=False)
         try:
             new, owners = after_apply(old, held.owners, sent, manager, force=force)
