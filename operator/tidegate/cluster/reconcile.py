@@ -24,7 +24,7 @@ from tidegate.api.spec import ModelDeploymentSpec
 from tidegate.api.status import ModelDeploymentStatus
 from tidegate.cluster.api import Api, Key
 from tidegate.cluster.asking import Heard
-from tidegate.cluster.errors import AlreadyExists, Conflict, Forbidden, QuotaExceeded, Refused
+from tidegate.cluster.errors import AlreadyExists, Conflict, Forbidden, NotFound, QuotaExceeded, Refused
 from tidegate.cluster.failures import refusal
 from tidegate.cluster.observe import Look, Means, Object, observed, taken
 from tidegate.cluster.seen import Cache
@@ -231,11 +231,23 @@ class Reconciler:
             obstacle = await self._done(look.owner, effect)
         except (QuotaExceeded, Forbidden, Refused) as error:
             obstacle = refusal(error.what)
+        except (Conflict, NotFound):
+            await self._correct(look.owner.namespace, place)
+            raise
         if obstacle is None:
             memory.obstacles.pop(place, None)
         elif memory.obstacles.get(place) != obstacle:
             memory.obstacles[place] = obstacle
             self._tell_obstacle(look, place, obstacle)
+
+    async def _correct(self, namespace: str, place: Place) -> None:
+        """It is gone, or another one, and the watch has not said so, or never will: hold what is there now."""
+        kind, name = place
+        held = self._around.cache.get(kind, namespace, name)
+        if there := await self._around.api.get(kind, namespace, name):
+            self._around.cache.put(kind, there)
+        elif held:
+            self._around.cache.drop(kind, namespace, name, held["metadata"]["uid"])
 
     def _tell_obstacle(self, look: Look, place: Place, obstacle: Failure) -> None:
         """Of pods and Jobs a plan tells: it has a reason of its own for waiting then."""
