@@ -29,7 +29,12 @@ pytestmark = pytest.mark.timeout(900)  # the first of them may have to build Pro
 NAMESPACE, NAME = "shop", "fraud"
 STORY = ("shop", "fraud")  # what stories call their deployment
 QUERY = "sum(tidegate_requests_total{namespace={{namespace}},model={{name}},revision={{revision}},code='200'})"
-OLD = f"old_metric 1 {int((time.time() - 120) * 1000)}\nnew_metric 2 {int((time.time() - 20) * 1000)}\n"
+
+
+def old_page() -> str:
+    """A page with times of its own: one sample is two minutes old; the other is fresh, however long it is served."""
+    now = time.time()
+    return f"old_metric 1 {int((now - 120) * 1000)}\nnew_metric 2\n"
 
 
 @dataclass
@@ -113,7 +118,7 @@ def scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
             real.Target(server.metrics, {"namespace": NAMESPACE, "pod": f"pod-{i}"}) for i, server in enumerate(running)
         ]
         again = real.Target(running[0].metrics, {"namespace": NAMESPACE, "pod": "pod-0", "container": "model"})
-        old = real.Target(stack.enter_context(page_of(OLD)), {})
+        old = real.Target(stack.enter_context(page_of(old_page())), {})
         url = stack.enter_context(real.scraping(program, folder / "prometheus", [*pods, again, old]))
         for server, count in zip(running, (120, 40, 30), strict=True):
             for i in range(count):

@@ -65,8 +65,8 @@ def site(control_plane: Plane, namespace: str) -> Site:
 def upgraded(operators: tuple[Operator, Operator], count: int) -> tuple[Mark, list[Request]]:
     """Replace the old one, and wait until the new one has looked at everything; what was written meanwhile."""
     old, new = operators
-    mark = old.plane.audit.mark()
     assert old.stop() == 0
+    mark = old.plane.audit.mark()
     new.start().leads()
     new.until(lambda: looked(new) >= count, "it has looked at everything")
     new.until(lambda: new.figures()["tidegate_queue_depth"] == 0, "nothing waits")

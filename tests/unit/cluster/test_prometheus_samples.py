@@ -11,7 +11,7 @@ from functools import cache
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from prometheus_client.parser import text_string_to_metric_families
 from tests.unit.cluster.fake_prometheus import NOW
@@ -101,6 +101,7 @@ def test_a_server_without_traffic_shows_all_that_is_needed() -> None:
     assert len(server.shown()) == 25
 
 
+@settings(deadline=None)
 @given(
     st.lists(
         st.tuples(

@@ -3,7 +3,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tidegate.cluster.seen import LAST_APPLIED, REMEMBERED_DELETIONS, Cache, key_of
@@ -312,6 +312,7 @@ def histories(draw: st.DrawFn) -> list[tuple[str, Object]]:
     return history if draw(st.booleans()) else history[:-1]
 
 
+@settings(deadline=None)
 @given(histories(), st.data())
 def test_however_answers_and_events_mix_the_end_is_right(
     history: list[tuple[str, Object]], data: st.DataObject
