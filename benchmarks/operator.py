@@ -82,14 +82,16 @@ def measured(parts: list[str], given: argparse.Namespace) -> Figures:
             for name in parts:
                 before, began = load_average(), time.monotonic()
                 say(f"{name}: load average {before}")
+                figures: Figures = {}
                 try:
-                    found |= PARTS[name](bench, given)
+                    figures = PARTS[name](bench, given)
                 except (RuntimeError, AssertionError) as error:
                     found["failed"][name] = str(error)
                     say(f"  failed: {error}; the operators' logs are in {folder}")
                     bench.start_anew()
                 found["loadAverage"][name] = [before, load_average()]
-                say(f"  {time.monotonic() - began:.0f} s: {json.dumps(found)}")
+                say(f"  {time.monotonic() - began:.0f} s: {json.dumps(figures)}")
+                found |= figures
         finally:
             bench.close()
     if not found["failed"]:
