@@ -98,7 +98,7 @@ class Process:
         self._workers = Workers(self.queue, self.watched, self.results, 1, RESYNC)  # type: ignore[arg-type]
         self.news_at_once = True  # whatever fails, something else happens to the deployment at that moment
         self.stuck: Coroutine[Any, Any, None] | None = None  # a turn whose request is under way
-        self._struck = 0
+        self._faults_left = 0
         self.watch = self.api.subscribe(self._hear, WATCHED, after_list=self._listed)
 
     def platform(self) -> Platform:
@@ -148,10 +148,10 @@ class Process:
 
     def _again(self, key: Key) -> None:
         """After a planned fault the deployment is looked at again without a pause, as after news of it."""
-        struck = sum(fault.times == 0 for fault in self.api.faults._planned)
-        if struck > self._struck and self.news_at_once:
+        left = sum(fault.times for fault in self.api.faults._planned)
+        if left < self._faults_left and self.news_at_once:
             self.queue.add(key)
-        self._struck = struck
+        self._faults_left = left
 
     def _hear(self, kind: Kind, event: str | None, obj: Object) -> None:
         with self.timers.running():

@@ -192,8 +192,8 @@ class Stage:
         self._planned.append(Planned(self.clock.monotonic() + seconds, do, matters))
 
     def expects(self) -> int:
-        """How much is planned that changes anything, or works that should not."""
-        return sum(plan.matters for plan in self._planned) + len(self.former)
+        """How much is planned that changes anything."""
+        return sum(plan.matters for plan in self._planned)
 
     def _carry_out_what_is_due(self) -> bool:
         now = self.clock.monotonic()

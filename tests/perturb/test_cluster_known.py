@@ -9,7 +9,7 @@ from tests.fakes.behaviours import Trouble
 from tidegate.plan.manifests.identity import CONTROLLER_REVISION
 
 from .cluster_faults import Fault, crash, refuse
-from .cluster_known import KNOWN, LAST_PODS
+from .cluster_known import KNOWN
 from .cluster_stage import HERE, NAME, Stage
 from .cluster_stories import BY_NAME, set_servers, v1_serves
 from .cluster_story import Frame, reference
@@ -80,7 +80,6 @@ def watched() -> Stage:
     return stage
 
 
-@pytest.mark.xfail(strict=True, reason=LAST_PODS.about)
 def test_a_warm_version_outlives_its_time_while_nobody_else_is_ready() -> None:
     stage = watched()
     stage.pass_time(50)
@@ -92,7 +91,6 @@ def test_a_warm_version_outlives_its_time_while_nobody_else_is_ready() -> None:
     assert stage.view.reached
 
 
-@pytest.mark.xfail(strict=True, reason=LAST_PODS.about)
 def test_a_warm_version_outlives_a_new_spec_while_nobody_else_is_ready() -> None:
     stage = watched()
     set_servers(stage, "v2", trouble=Trouble.NEVER_READY)

@@ -12,6 +12,7 @@ from tests.fakes.behaviours import Trouble
 from tidegate.plan.manifests.identity import LABEL_REVISION
 
 from .cluster_endings import outcome
+from .cluster_families import every
 from .cluster_faults import Fault
 from .cluster_stage import HERE, Stage
 from .cluster_stories import BY_NAME, says, serves, set_errors, set_servers
@@ -37,7 +38,7 @@ def heals(stage: Stage) -> None:
 
 @pytest.mark.parametrize("trouble", TROUBLES)
 def test_a_new_version_in_trouble_never_takes_the_old_one_with_it(trouble: Trouble) -> None:
-    for frame in moments():
+    for frame in every(3, moments(), start=TROUBLES.index(trouble)):
         stage = frame.run.stage.copy()
         set_servers(stage, "v2", trouble=trouble, message=says("ModelInvalid"))
         stage.stir()
@@ -50,12 +51,12 @@ def test_a_new_version_in_trouble_never_takes_the_old_one_with_it(trouble: Troub
 
 @pytest.mark.parametrize("trouble", TROUBLES)
 def test_a_stable_version_in_trouble_is_replaced_by_a_good_one(trouble: Trouble) -> None:
-    for frame in moments():
+    for frame in every(3, moments(), start=TROUBLES.index(trouble)):
         stage = frame.run.stage.copy()
         stage.witness.floor = 0
         set_servers(stage, "v1", trouble=trouble, message=says("ModelInvalid"))
         stage.until("v2 serves", lambda now: serves(now, "v2"))
-        heals(stage)
+        settle_stage(stage)
         ran("P24")
 
 
@@ -68,7 +69,7 @@ def evicted(stage: Stage, version: str) -> None:
 @pytest.mark.parametrize("version", ["v1", "v2"])
 @pytest.mark.parametrize("ready_after", [0.0, 25.0])
 def test_all_pods_of_a_version_may_be_evicted_at_once(version: str, ready_after: float) -> None:
-    for frame in moments():
+    for frame in every(2, moments()):
         stage = frame.run.stage.copy()
         stage.witness.floor = 0
         set_servers(stage, version, ready_after=ready_after)
@@ -121,7 +122,7 @@ def test_the_number_of_servers_may_change_in_any_phase(load: Fault) -> None:
 
 @pytest.mark.parametrize("hours", [-1, 1])
 def test_the_clock_may_step_by_an_hour_in_any_phase(hours: int) -> None:
-    for frame in moments():
+    for frame in every(2, moments()):
         stage = frame.run.stage.copy()
         stage.clock.set_back(-3600 * hours)
         stage.until("v2 serves", lambda now: serves(now, "v2"), within=3 * 3600)
@@ -130,7 +131,7 @@ def test_the_clock_may_step_by_an_hour_in_any_phase(hours: int) -> None:
 
 
 def test_without_counters_a_rollout_waits_and_is_not_promoted_by_its_deadline() -> None:
-    for frame in moments()[:-2]:
+    for frame in every(2, moments()[:-2]):
         stage = frame.run.stage.copy()
         stage.traffic.unreadable = True
         stage.pass_time(3000)
@@ -144,7 +145,7 @@ def test_without_counters_a_rollout_waits_and_is_not_promoted_by_its_deadline() 
 
 @pytest.mark.parametrize("share", [0.2, 0.9])
 def test_errors_of_the_new_version_bring_the_old_one_back_in_any_phase(share: float) -> None:
-    for frame in moments():
+    for frame in every(2, moments()):
         stage = frame.run.stage.copy()
         set_errors(stage, "v2", share)
         stage.until("v1 serves", lambda now: serves(now, "v1"))
@@ -181,7 +182,7 @@ def spoil(stage: Stage, status: dict[str, object]) -> None:
 @pytest.mark.parametrize("name", ["first deployment", "promoted", "new spec in the steps", "scaled up in the steps"])
 def test_a_status_that_is_lost_or_odd_is_made_good(name: str, spoils: Spoils) -> None:
     known = reference(BY_NAME[name])
-    for frame in [one for one in known.moments() if one.run.cursor]:
+    for frame in every(2, [one for one in known.moments() if one.run.cursor]):
         run = frame.run.copy()
         spoils(run.stage)
         run.go()

@@ -20,7 +20,7 @@ GONE_AFTER = timedelta(seconds=30)
 
 
 def watching(s: Situation) -> Situation:
-    if s.wish is not None:
+    if s.wish is not None and not _old_is_alone(s):
         wanted_back = s.wish.record.revision == s.previous and s.servers(s.previous).ready
         return moves.return_to_previous(s, None) if wanted_back else moves.settle(s)
     if s.paused:
@@ -29,9 +29,14 @@ def watching(s: Situation) -> Situation:
     failure = _gone(s) or _failed(s)
     if failure and s.servers(s.previous).ready:
         return _checked(s, failure)
-    if _over(s):
+    if _over(s) and not _old_is_alone(s):
         return moves.settle(s)
     return _unchecked(s) if failure is None else s
+
+
+def _old_is_alone(s: Situation) -> bool:
+    """Whether only the old version could answer anybody: then neither its time nor a new wish ends it."""
+    return not s.servers(s.stable).ready and s.servers(s.previous).ready > 0
 
 
 def _over(s: Situation) -> bool:
