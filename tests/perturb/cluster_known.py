@@ -25,18 +25,8 @@ KNOWN = (
     Known("a revision whose record was refused once gets another number than its status says", "", NUMBERS),
     Known("a restart whose record is refused once is forgotten", "restarted", "after .* still not: two versions; .*"),
 )  # fmt: skip
-LAST_PODS = Known(
-    "a version that is kept warm is stopped at its time, or for a new spec, while nobody else is ready",
-    "",
-    "I3 the last ready pods .*",
-)
 
 
 def known(story: str, found: str) -> str:
     """Which of them explains a story's other end."""
     return next((one.about for one in KNOWN if one.explains(story, found)), "")
-
-
-def is_known(broken: str) -> bool:
-    """Whether it explains a broken invariant."""
-    return LAST_PODS.explains("", broken)
