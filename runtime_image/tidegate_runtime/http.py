@@ -55,7 +55,7 @@ class Connection(asyncio.BufferedProtocol):
 
     __slots__ = ("_at", "_bulk", "_continue", "_deadline", "_dropped", "_ending", "_filled", "_front", "_full",
                  "_header_bytes", "_parser", "_paused", "_pending", "_received", "_request", "_skip", "_timed",
-                 "_transport", "abandon", "busy", "fresh", "lingering", "opened_at")  # fmt: skip
+                 "_transport", "abandon", "busy", "idle_since", "lingering")  # fmt: skip
 
     def __init__(self, front: Front) -> None:
         self._front = front
@@ -76,10 +76,9 @@ class Connection(asyncio.BufferedProtocol):
         self._full = False  # the client reads slower than we write
         self.abandon: Callable[[], None] | None = None  # what to do when the client leaves before its answer
         self.busy: Request | None = None
-        self.fresh = True  # nothing was ever asked on it
         self.lingering = False
-        self.opened_at = time.monotonic()
-        self._deadline = self.opened_at + front.limits.idle_timeout
+        self.idle_since = time.monotonic()  # opened, or answered
+        self._deadline = self.idle_since + front.limits.idle_timeout
 
     # -- the transport's calls
 
@@ -120,7 +119,6 @@ class Connection(asyncio.BufferedProtocol):
             self.on_message_complete()
 
     def _read(self, data: memoryview) -> None:
-        self.fresh = False
         if self._ending:
             self._drop(len(data))
             return
@@ -329,7 +327,8 @@ class Connection(asyncio.BufferedProtocol):
         """Nothing is being handled: the client has its idle time, or the time to read its answer."""
         limits = self._front.limits
         self._timed = IDLE
-        self._deadline = time.monotonic() + (limits.body_timeout if self._full else limits.idle_timeout)
+        self.idle_since = time.monotonic()
+        self._deadline = self.idle_since + (limits.body_timeout if self._full else limits.idle_timeout)
         if self._at is not IDLE:
             self._mind_the_time(0)
 

@@ -23,7 +23,7 @@ from tidegate_runtime.settings import Settings
 
 BACKLOG: Final = 1024
 SWEEP_SECONDS: Final = 0.25
-FRESH_SECONDS: Final = 1.0  # how long a new connection may take to ask something while the server stops
+QUIET_SECONDS: Final = 1.0  # while the server stops: how long a client may take to ask its first or next request
 HANDSHAKE_SECONDS: Final = 0.05  # for connections that were being made when the door was shut
 SO_ATTACH_FILTER: Final = 26
 # Classic BPF on a listening socket: the byte of TCP flags; SYN without ACK is dropped, everything else passes.
@@ -98,10 +98,14 @@ class Server:
             await loop.connect_accepted_socket(lambda: Connection(self.front), client)
 
     def close_idle(self, now: float) -> None:
-        """Close connections on which nothing is asked; new ones get a moment to ask first."""
+        """Close connections on which nothing is asked.
+
+        Clients that have just connected, or were answered before the answers said `Connection: close`, may be about
+        to ask: they get a moment.
+        """
         for connection in list(self._connections):
-            early = connection.fresh and now - connection.opened_at < FRESH_SECONDS
-            if connection.idle and not early and not _has_bytes(connection):
+            quiet = connection.idle and now - connection.idle_since >= QUIET_SECONDS
+            if quiet and not _has_bytes(connection):
                 connection.close()
 
     def abort_all(self) -> None:

@@ -27,7 +27,8 @@ T = TypeVar("T")
 
 
 class ApiError(Exception):
-    """The API server said no; `reason` is the word of its Status, such as NotFound or AlreadyExists."""
+    """The API server said no; `reason` is the word of its Status, such as NotFound or AlreadyExists, `causes` those of its
+    details, such as NamespaceTerminating."""
 
     def __init__(self, status: int, body: bytes) -> None:
         try:
@@ -37,6 +38,8 @@ class ApiError(Exception):
         self.status = status
         self.reason = str(told.get("reason", ""))
         self.message = str(told.get("message", body[:500]))
+        causes = (told.get("details") or {}).get("causes") or []
+        self.causes = {str(cause.get("reason", "")) for cause in causes}
         super().__init__(f"{status} {self.reason}: {self.message}")
 
 

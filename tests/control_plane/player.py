@@ -120,7 +120,8 @@ class Player:
         try:
             played.play()
         except ApiError as error:
-            if error.status != 404:  # it is gone
+            gone = error.status == 404 or "NamespaceTerminating" in error.causes
+            if not gone:
                 self._fault(played)
         except Exception:  # noqa: BLE001 - the thread's end is told to the test, not to nobody
             self._fault(played)

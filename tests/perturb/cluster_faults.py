@@ -8,17 +8,19 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from math import ceil
 
 from tests.fakes.faults import Call
 from tests.fakes.watching import Change, once
 
+from tidegate.cluster.watch import KINDS
 from tidegate.plan.manifests.identity import Kind
 
 from .cluster_stage import Stage
 from .cluster_timers import OnItsWay
 
 RELIST_AFTER = 90.0  # seconds until a watch that lost something begins anew
-OUTAGE = 300.0
+OUTAGE = LAG = 300.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +93,22 @@ def _refuse(stage: Stage, nth: int, error: str, after: bool, at_once: bool) -> N
     faults = stage.operator.api.faults
     faults.fail_write(faults.sent + nth, error, after=after)
     stage.operator.news_at_once = at_once
+
+
+def stale(nth: int, seconds: float = 30.0) -> Fault:
+    """The answer to the n-th write is lost, and whoever reads for a while is shown what there was before it."""
+    return Fault(f"write {nth}: no answer, and stale reads", partial(_stale, nth=nth, seconds=seconds))
+
+
+def _stale(stage: Stage, nth: int, seconds: float) -> None:
+    _refuse(stage, nth, "timeout", after=True, at_once=True)
+    stage.operator.api.faults.freeze(stage.cluster.objects.version, *KINDS)
+    stage.after(seconds, _is_fresh)
+
+
+def _is_fresh(stage: Stage) -> None:
+    if stage.process:
+        stage.process.api.faults.up()
 
 
 def conflicts(times: int) -> Fault:
@@ -166,13 +184,17 @@ def relist(stage: Stage) -> None:
 
 
 def lag(seconds: float, *kinds: Kind, newest_only: bool = False) -> Fault:
-    """From here on events of these kinds arrive only every so many seconds, the others at once."""
+    """For five minutes events of these kinds arrive only every so many seconds, the others at once."""
+    times = ceil(LAG / seconds)
     name = f"{[kind.kind for kind in kinds]} {seconds} s late"
-    return Fault(name, partial(_lag, seconds=seconds, kinds=kinds, newest_only=newest_only))
+    return Fault(name, partial(_lag, times=times, seconds=seconds, kinds=kinds, newest_only=newest_only))
 
 
-def _lag(stage: Stage, seconds: float, kinds: tuple[Kind, ...], newest_only: bool) -> None:
+def _lag(stage: Stage, times: int, seconds: float, kinds: tuple[Kind, ...], newest_only: bool) -> None:
     if stage.process:
         stage.process.watch.release(*kinds, newest_only=newest_only)
-        stage.process.watch.hold(*kinds)
-    stage.after(seconds, partial(_lag, seconds=seconds, kinds=kinds, newest_only=newest_only))
+    if times:
+        if stage.process:
+            stage.process.watch.hold(*kinds)
+        again = partial(_lag, times=times - 1, seconds=seconds, kinds=kinds, newest_only=newest_only)
+        stage.after(seconds, again)

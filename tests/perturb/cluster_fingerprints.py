@@ -7,11 +7,12 @@ with their times, the operator's memory and timers, what waits on its way, and t
 from __future__ import annotations
 
 import hashlib
-import json
 import re
 from dataclasses import astuple
 from functools import lru_cache
 from typing import Any
+
+import orjson
 
 from .cluster_process import WATCHED, Process
 from .cluster_reading import parsed
@@ -24,7 +25,7 @@ ADDRESS = re.compile(rb'"10\.(244|96)\.[0-9.]+"')
 def fingerprint(stage: Stage) -> str:
     """Of all of it."""
     whole = [_objects(stage), _operator(stage.process), _servers(stage), stage.expects()]
-    return hashlib.sha256(json.dumps(whole, sort_keys=True, default=str).encode()).hexdigest()
+    return hashlib.sha256(orjson.dumps(whole, default=str)).hexdigest()
 
 
 def _objects(stage: Stage) -> list[Any]:
@@ -40,7 +41,7 @@ def _digest(text: bytes) -> str:
     metadata = {
         name: value for name, value in obj["metadata"].items() if name not in ("resourceVersion", "managedFields")
     }
-    plain = json.dumps({**obj, "metadata": metadata}, sort_keys=True).encode()
+    plain = orjson.dumps({**obj, "metadata": metadata}, option=orjson.OPT_SORT_KEYS)
     return hashlib.sha256(ADDRESS.sub(b'"A"', UID.sub(b"U", plain))).hexdigest()
 
 

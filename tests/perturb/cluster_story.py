@@ -72,8 +72,8 @@ class Run:
     def over(self) -> bool:
         return self.cursor >= len(self.story.acts)
 
-    def go(self, stop: Callable[[Run], bool] | None = None, before_turn: Callable[[], object] | None = None) -> None:
-        """To the end, or until `stop` says so at a moment when time would have to pass."""
+    def go(self, stop: Callable[[Run], bool] | None = None, before_turn: Callable[[], object] | None = None) -> bool:
+        """To the end, or until `stop` says so at a moment when time would have to pass; whether it did."""
         self.stage.work(before_turn)
         while not self.over:
             act = self.story.acts[self.cursor]
@@ -85,12 +85,11 @@ class Run:
             elif act.until and act.until(self.stage):
                 self._next()
             elif stop and stop(self):
-                return
+                return True
             else:
                 self._wait(act)
                 self.stage.work(before_turn)
-        if stop:
-            stop(self)
+        return stop is not None and stop(self)
 
     def _next(self) -> None:
         self.cursor += 1
@@ -205,8 +204,7 @@ def told(frame: Frame, fault: Fault, known: Reference) -> str:
     run = frame.run.copy()
     now = run.stage.clock.monotonic()
     fault.strike(run.stage)
-    run.go(known.rejoined)
-    if known.rejoined(run):
+    if run.go(known.rejoined):
         if run.place == (frame.run.cursor, now):
             PROVEN[frame.print, fault.name] = (now, known.prints[run.place])
         return "rejoined"

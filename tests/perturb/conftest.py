@@ -10,6 +10,7 @@ import pytest
 import tests.fakes.cluster
 
 import tidegate.cluster.queue
+import tidegate.cluster.workers
 
 from . import cluster_tally
 
@@ -24,9 +25,10 @@ class NoChance:
 
 @pytest.fixture(autouse=True)
 def without_chance(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No jitter; and no managedFields, which nobody here reads and which are half of every object."""
+    """No jitter; no managedFields, which are half of every object, and no log, which nobody here reads."""
     monkeypatch.setattr(tidegate.cluster.queue, "random", NoChance)
     monkeypatch.setattr(tests.fakes.cluster, "managed_fields", lambda *_: [])
+    monkeypatch.setattr(tidegate.cluster.workers.log, "disabled", True)
 
 
 @pytest.fixture(autouse=True)

@@ -21,7 +21,7 @@ def test_the_end_is_the_same_whichever_write_was_the_last(story: Story) -> None:
 @stories
 def test_the_end_is_the_same_when_nobody_is_there_for_a_while(story: Story) -> None:
     known = reference(story)
-    some = every(9, known.writes(), start=len(story.name))
+    some = every(12, known.writes(), start=len(story.name))
     all_end_the_same("P1", known, ((frame, crash(after=nth, down_for=40)) for frame, nth in some))
 
 
@@ -36,5 +36,5 @@ def test_a_process_that_has_lost_its_lease_changes_nothing_any_more(story: Story
 )
 def test_a_write_that_was_under_way_when_the_lease_was_lost_does_no_lasting_harm(name: str) -> None:
     known = reference(BY_NAME[name])
-    some = every(2, known.writes())
+    some = every(3, known.writes())
     all_end_the_same("P3", known, ((frame, late(nth, 0.001 if nth % 2 else 3.0)) for frame, nth in some))

@@ -11,7 +11,7 @@ from tidegate.plan.manifests.identity import CONTROLLER_REVISION
 from .cluster_faults import Fault, crash, refuse
 from .cluster_known import KNOWN
 from .cluster_stage import HERE, NAME, Stage
-from .cluster_stories import BY_NAME, set_servers, v1_serves
+from .cluster_stories import BY_NAME, serves, set_servers, v1_serves
 from .cluster_story import Frame, reference
 
 
@@ -102,3 +102,34 @@ def test_a_warm_version_outlives_a_new_spec_while_nobody_else_is_ready() -> None
     stage.pass_time(120)
 
     assert stage.view.reached
+
+
+@pytest.mark.xfail(strict=True, reason="a restart or a way back that finds no room is refused again without end")
+@pytest.mark.parametrize("verb", ["restart", "rollback-to"])
+def test_a_command_that_finds_no_room_is_refused_once(verb: str) -> None:
+    stage = Stage()
+    stage.deploy("v1", scaling={"minReplicas": 1}, rollout={"scaleDownDelay": "0s"})
+    stage.pass_time(60)
+    if verb == "rollback-to":
+        stage.deploy("v2")
+        stage.until("v2 serves", lambda now: serves(now, "v2"))
+    stage.edit(rollout={"surge": "Replace"})
+    stage.pass_time(60)
+    stage.command(verb, stage.revision("v1"))
+
+    stage.pass_time(60)
+
+    assert stage.times_told("GPUUnavailable") == 1
+
+
+@pytest.mark.xfail(strict=True, reason="a warm version that the spec names again waits, if nobody else is ready")
+def test_the_warm_version_is_back_at_once_when_the_spec_names_it_and_nobody_else_is_ready() -> None:
+    stage = watched()
+    set_servers(stage, "v2", trouble=Trouble.NEVER_READY)
+    stage.stir()
+    stage.work()
+
+    stage.deploy("v1")
+    stage.pass_time(2)
+
+    assert stage.split == {"v1": 100}

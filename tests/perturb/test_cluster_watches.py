@@ -8,7 +8,7 @@ from tidegate.cluster.watch import KINDS
 from tidegate.plan.manifests.identity import Kind
 
 from .cluster_families import all_end_the_same, every
-from .cluster_faults import double, lag, lose
+from .cluster_faults import double, lag, lose, stale
 from .cluster_stories import BY_NAME, STORIES
 from .cluster_story import Story, reference
 
@@ -19,7 +19,7 @@ FOR_EVER = 10**6
 @stories
 def test_an_event_that_is_lost_is_made_up_for(story: Story) -> None:
     known = reference(story)
-    some = every(5, known.news(), start=len(story.name))
+    some = every(7, known.news(), start=len(story.name))
     all_end_the_same("P8", known, ((frame, lose(nth)) for frame, nth in some))
 
 
@@ -33,15 +33,23 @@ def test_a_watch_that_falls_silent_is_made_up_for_when_it_begins_anew(story: Sto
 @stories
 def test_an_event_that_comes_twice_is_one(story: Story) -> None:
     known = reference(story)
-    all_end_the_same("P9", known, ((frame, double(nth)) for frame, nth in every(5, known.news())))
+    all_end_the_same(
+        "P9", known, ((frame, double(nth)) for frame, nth in every(9, known.news(), start=len(story.name)))
+    )
 
 
 @stories
 def test_kinds_may_be_seen_in_any_order(story: Story) -> None:
     known, begin = reference(story), reference(story).frames[0]
     turn = STORIES.index(story)
-    kinds = every(4, KINDS, start=turn)
+    kinds = every(5, KINDS, start=turn)
     all_end_the_same("P7", known, [(begin, lag(7.0, kind)) for kind in kinds])
+
+
+@pytest.mark.parametrize("name", ["promoted", "deleted and made again"])
+def test_reads_may_be_stale_when_the_answer_to_a_write_was_lost(name: str) -> None:
+    known = reference(BY_NAME[name])
+    all_end_the_same("P7", known, ((frame, stale(nth)) for frame, nth in known.writes()))
 
 
 @stories

@@ -202,8 +202,9 @@ class RandomCluster(RuleBasedStateMachine):
 
 
 def settled(stage: Stage) -> bool:
-    """The spec's version serves, or another one does and the status says why."""
-    said = stage.truth("Promoted")[0] == "True" or stage.truth("Stalled")[0] == "True"
+    """The spec's version serves, or another one does and the status says why; nothing is to be tried again."""
+    refused_for_good = stage.truth("Stalled")[0] == "True" and not any(one.retry_at for one in stage.status.rejected)
+    said = stage.truth("Promoted")[0] == "True" or refused_for_good
     return said and stage.phase in ("Serving", "Refused")
 
 

@@ -16,7 +16,7 @@ from typing import Literal
 from tidegate.api.status import Condition, RejectedRevision
 from tidegate.plan.phases import ACTIVE, Phase
 from tidegate.plan.rejected import blocked
-from tidegate.plan.resolving import resolving
+from tidegate.plan.resolving import resolving, rollback
 from tidegate.plan.revision import resolve_key
 from tidegate.plan.situation import Situation
 from tidegate.plan.texts import code, sentence
@@ -37,7 +37,10 @@ Ask = Callable[[Situation], Fact | None]
 
 
 def rejection(s: Situation) -> RejectedRevision | None:
-    """Why the current spec is not being tried."""
+    """Why the current spec is not being tried; why what a person wants back instead is not."""
+    back = rollback(s)
+    if back and (known := blocked(s, back.record.revision)):
+        return known
     if s.target is None:
         return blocked(s, resolve_key(s.spec))
     return None if s.target.base == s.base(s.stable) else blocked(s, s.target.revision)

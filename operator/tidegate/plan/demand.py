@@ -16,8 +16,9 @@ from tidegate.plan.history import PROMOTED
 from tidegate.plan.measuring import quiet
 from tidegate.plan.observed import RevisionRecord
 from tidegate.plan.phases import ACTIVE, Phase
+from tidegate.plan.rejected import blocked
 from tidegate.plan.replicas import FULL
-from tidegate.plan.resolving import resolve_wanted
+from tidegate.plan.resolving import resolve_wanted, restart
 from tidegate.plan.situation import Situation
 from tidegate.plan.wanted import Plan, RevisionWanted, ShadowWanted
 
@@ -145,8 +146,9 @@ def kept(s: Situation) -> frozenset[str]:
 
 def look_again(s: Situation, hold: Hold | None) -> timedelta | None:
     """When time alone may change the plan; None when only an observation can."""
-    refused = rejection(s)
-    times = [at - s.now for at in (s.rollout.until, refused.retry_at if refused else None) if at]
+    again = restart(s)
+    put_off = (rejection(s), blocked(s, again.record.revision) if again else None)
+    times = [at - s.now for at in (s.rollout.until, *(known.retry_at for known in put_off if known)) if at]
     if s.rollout.phase in ACTIVE | {Phase.WATCHING, Phase.RETURNING}:
         times.append(s.spec.rollout.analysis.interval)
     if hold and hold.look_again:

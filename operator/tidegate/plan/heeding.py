@@ -14,8 +14,8 @@ from tidegate.plan.history import served
 from tidegate.plan.observed import Failure, FailureClass, Verb
 from tidegate.plan.phases import ACTIVE, Phase
 from tidegate.plan.rejected import forgive, reject
-from tidegate.plan.resolving import next_number
-from tidegate.plan.revision import resolve_key, restarted_name
+from tidegate.plan.resolving import restarted
+from tidegate.plan.revision import resolve_key
 from tidegate.plan.situation import Situation
 
 Act = Callable[[Situation, Command], Situation]
@@ -97,11 +97,10 @@ def restart(s: Situation, command: Command) -> Situation:
         return _ignored(s, command, "it is not the stable version")
     if s.status.candidate is not None:
         return _ignored(s, command, "a rollout runs")
-    old = s.record_of(s.status.stable)
-    name = restarted_name(old.base, command.at)
-    fresh = replace(old, revision=name, number=next_number(s), restart=command.at.isoformat())
-    s = replace(s, extra_records={**s.extra_records, name: fresh})
-    return s.remember(restart=name).tell("RestartAsked", "the same version again in new servers", name)
+    fresh = restarted(s, command)
+    s = replace(s, extra_records={**s.extra_records, fresh.revision: fresh})
+    s = s.remember(restart=fresh.revision)
+    return s.tell("RestartAsked", "the same version again in new servers", fresh.revision)
 
 
 ACTS: Mapping[Verb, Act] = {

@@ -17,6 +17,7 @@ from tidegate.plan.texts import code, sentence
 
 FIRST_BACKOFF = timedelta(minutes=1)
 LONGEST_BACKOFF = timedelta(hours=1)
+MOST_AROUND = 80  # characters
 
 
 def backoff(attempts: int) -> timedelta:
@@ -67,4 +68,7 @@ def forgive(s: Situation, subject: str) -> Situation:
 
 
 def _environment(s: Situation) -> str:
-    return s.observed.environment[:128]
+    """What is around a version, and the room that its spec gives it: `GPUUnavailable` asks for an edit of that."""
+    surge, downtime = s.spec.rollout.surge, s.spec.rollout.allow_downtime
+    room = f"{surge} {'with' if downtime else 'without'} downtime from {s.spec.scaling.min_replicas}"
+    return f"{s.observed.environment[:MOST_AROUND]} {room}"

@@ -9,9 +9,10 @@ from __future__ import annotations
 from dataclasses import replace
 
 from tidegate.api.status import ResolutionStatus
-from tidegate.plan.observed import Failure, FailureClass, Resolution, Resolved, RevisionRecord
+from tidegate.plan.commands import Command, parse_command
+from tidegate.plan.observed import Failure, FailureClass, Resolution, Resolved, RevisionRecord, Verb
 from tidegate.plan.rejected import blocked, reject
-from tidegate.plan.revision import resolve_key, revision_name, source_key
+from tidegate.plan.revision import resolve_key, restarted_name, revision_name, source_key
 from tidegate.plan.situation import Situation, Wish
 from tidegate.plan.wanted import ResolveWanted
 
@@ -56,22 +57,52 @@ def choose(s: Situation) -> Situation:
     A person's rollback goes before the spec, and the spec before a restart: what is restarted is the stable version,
     also while the spec names another one that is rejected.
     """
+    open_ = (wish for ask in (rollback, _by_spec, restart) if (wish := ask(s)) and not blocked(s, wish.record.revision))
+    wish = next(open_, None)
+    if wish is None or s.record(wish.record.revision):
+        return replace(s, wish=wish)
+    return replace(s, wish=wish, extra_records={**s.extra_records, wish.record.revision: wish.record})
+
+
+def rollback(s: Situation) -> Wish | None:
+    """The version that a person wants back, whether or not it may be tried now."""
     back = s.record(s.status.rollback)
-    if back is not None:
-        return replace(s, wish=Wish(back, "Rollback"))
-    target = s.target
-    if target is not None and target.base != s.base(s.stable) and not blocked(s, target.revision):
-        return replace(s, wish=Wish(target, "Spec"))
-    again = s.record(s.status.restart)
+    return Wish(back, "Rollback") if back else None
+
+
+def restart(s: Situation) -> Wish | None:
+    """The stable version in new servers, where a person wants that; whether or not it may be tried now."""
+    again = s.record(s.status.restart) or _asked_again(s)
     fresh = again is not None and again.base == s.base(s.stable) and again.revision != s.stable
-    return replace(s, wish=Wish(again, "Restart") if again and fresh else None)
+    return Wish(again, "Restart") if again and fresh else None
+
+
+def restarted(s: Situation, command: Command) -> RevisionRecord:
+    """What a restart of the stable version makes: the record that is there, or one like that of the stable version."""
+    old = s.record_of(s.serving)
+    name = restarted_name(old.base, command.at)
+    fresh = replace(old, revision=name, number=number_of(s, name), restart=command.at.isoformat())
+    return s.record(name) or fresh
+
+
+def _asked_again(s: Situation) -> RevisionRecord | None:
+    """A restart whose record could not be kept when it was asked for: its command still says what it was."""
+    command = parse_command(Verb.RESTART, s.status.commands.get(Verb.RESTART, ""))
+    if command is None or not s.status.restart or s.first:
+        return None
+    again = restarted(s, command)
+    return again if again.revision == s.status.restart else None
+
+
+def _by_spec(s: Situation) -> Wish | None:
+    return Wish(s.target, "Spec") if s.target is not None and s.target.base != s.base(s.stable) else None
 
 
 def _named(s: Situation, known: ResolutionStatus, bundle: Resolution) -> Situation:
     name = revision_name(bundle, s.spec.runtime)
     record = s.record(name)
     if record is None or not _whole(record):
-        number = record.number if record else next_number(s)
+        number = record.number if record else number_of(s, name)
         record = RevisionRecord(name, number, bundle, s.spec.runtime, base=name)
     resolved = known.model_copy(update={"digest": bundle.digest, "revision": name})
     s = s if resolved == s.status.resolution else s.remember(resolution=resolved)
@@ -91,9 +122,10 @@ def _refused(s: Situation, known: ResolutionStatus, answer: Resolved) -> Situati
     return reject(s, known.key, failure).tell(failure.reason, failure.message, warning=True)
 
 
-def next_number(s: Situation) -> int:
-    """One more than any revision has had, those included that only the history remembers."""
-    numbers = [record.number for record in s.observed.records.values()]
-    numbers += [entry.number for entry in s.status.history]
-    numbers += [known.number for known in (s.status.stable, s.status.candidate) if known]
-    return 1 + max(numbers, default=0)
+def number_of(s: Situation, revision: str) -> int:
+    """The number that a revision has had, or else one more than any has had, those of the history included."""
+    versions = (s.status.stable, s.status.candidate, s.rollout.previous)
+    known = {entry.revision: entry.number for entry in s.status.history}
+    known |= {version.revision: version.number for version in versions if version}
+    known |= {record.revision: record.number for record in s.observed.records.values()}
+    return known.get(revision) or 1 + max(known.values(), default=0)

@@ -20,9 +20,11 @@ GONE_AFTER = timedelta(seconds=30)
 
 
 def watching(s: Situation) -> Situation:
-    if s.wish is not None and not _old_is_alone(s):
-        wanted_back = s.wish.record.revision == s.previous and s.servers(s.previous).ready
-        return moves.return_to_previous(s, None) if wanted_back else moves.settle(s)
+    if s.wish is not None:
+        if s.wish.record.revision == s.previous and s.servers(s.previous).ready:
+            return moves.return_to_previous(s, None)
+        if not _old_is_alone(s):
+            return moves.settle(s)
     if s.paused:
         return s
     s = _down_since(s)
