@@ -33,20 +33,20 @@ FAMILIES: Mapping[str, str] = {
     "P26": "counters cannot be read",
     "random": "mixtures of all of these",
 }
-COLUMNS = (("ended", 7), ("rejoined", 10), ("shared", 8), ("known", 7))
+COLUMNS = (("ended", 7), ("rejoined", 10), ("shared", 8))
 RUNS: dict[str, Counter[str]] = {}
 REPORT = Path(__file__).parents[2] / "build/perturb.json"
 
 
 def ran(family: str, how: str = "ended", runs: int = 1) -> None:
-    """Count runs: told to their end, until they had become the clean one again, known from another story, or ended otherwise for a known reason."""
+    """Count runs: told to their end, until they had become the clean one again, or known from another story."""
     assert family in FAMILIES, family
     RUNS.setdefault(family, Counter())[how] += runs
 
 
 def table() -> list[str]:
     """One line a family."""
-    lines = [f"{'family':8}{'runs':>6}{'ended':>7}{'rejoined':>10}{'shared':>8}{'known':>7}"]
+    lines = [f"{'family':8}{'runs':>6}{'ended':>7}{'rejoined':>10}{'shared':>8}"]
     for family, about in FAMILIES.items():
         if counts := RUNS.get(family):
             told = "".join(f"{counts[how]:>{width}}" for how, width in COLUMNS)

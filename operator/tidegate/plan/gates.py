@@ -68,6 +68,13 @@ def candidate_is_ready(s: Situation) -> Hold | None:
     return Hold("CandidateNotReady", "its servers start and prove themselves", For.PLATFORM)
 
 
+def record_is_kept(s: Situation) -> Hold | None:
+    # A version that serves without a record could neither be started again nor returned to.
+    if s.rollout.weight or s.candidate in s.observed.records:
+        return None
+    return Hold("RecordMissing", "what the version is made of could not be kept yet", For.PLATFORM)
+
+
 def weight_is_given(s: Situation) -> Hold | None:
     # Readiness observed, not desired: argo-rollouts #3372 sent 100 % to a scaled-down version.
     if s.trial.weight >= s.rollout.weight:
@@ -133,6 +140,7 @@ GATES: tuple[Gate, ...] = (
     paused,
     spec_is_known,
     candidate_is_ready,
+    record_is_kept,
     weight_is_given,
     route_converged,  # the split is seen in the counters before the dwell time starts
     person_agrees,

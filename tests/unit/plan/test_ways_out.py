@@ -113,3 +113,102 @@ def test_a_promoted_version_that_died_once_has_half_a_minute(scenario: Scenario)
 
     assert story.phase == "Watching"
     assert story.stable == "v2"
+
+
+def test_the_warm_version_is_back_at_once_when_the_spec_names_it_and_nobody_else_is_ready(scenario: Scenario) -> None:
+    story = scenario(steps=[]).serving("v1").apply("v2").until_phase("Watching").servers_of("v2", ready=0)
+
+    story.apply("v1").settle()
+
+    assert story.stable == "v1"
+    assert story.weights == {"v1": 100}
+
+
+def test_the_warm_version_stays_while_a_third_is_asked_for_and_nobody_else_is_ready(scenario: Scenario) -> None:
+    story = scenario(steps=[]).serving("v1").apply("v2").until_phase("Watching").servers_of("v2", ready=0)
+
+    story.apply("v3").settle()
+
+    assert story.replicas["v1"] == 1
+
+
+def no_room(scenario: Scenario) -> Story:
+    """v2 serves, v1 is gone, and the only server would have to stop before another could start."""
+    story = scenario(steps=[], rollout={"scaleDownDelay": "0s"}).serving("v1").apply("v2").settle().runs("2m")
+    return story.edit(rollout={"surge": "Replace"}).settle()
+
+
+def test_a_rollback_without_room_waits_and_the_status_says_why(scenario: Scenario) -> None:
+    story = no_room(scenario).command("rollback-to", "v1").runs("50s")
+
+    assert story.told("GPUUnavailable") == 1
+    assert story.truth("Stalled") == ("True", "GPUUnavailable")
+    assert story.edit(rollout={"surge": "Replace", "allowDowntime": True}).settle().runs("1m").stable == "v1"
+
+
+def test_a_restart_without_room_waits_and_the_spec_is_not_stalled(scenario: Scenario) -> None:
+    story = no_room(scenario).command("restart", "v2").runs("50s")
+
+    assert story.told("GPUUnavailable") == 1
+    assert story.truth("Promoted") == ("True", "Promoted")
+    assert story.plan.look_again is not None
+    story.edit(rollout={"surge": "Replace", "allowDowntime": True}).settle().runs("1m")
+    assert story.told("Promoted") == 3
+
+
+def test_a_restart_whose_record_cannot_be_kept_is_done_when_it_can(scenario: Scenario) -> None:
+    story = scenario(steps=[]).serving("v1")
+    story.world.records_refused = True
+    story.command("restart", "v1").settle()
+    number = story.status.candidate.number if story.status.candidate else 0
+    assert story.hold == "RecordMissing"
+
+    story.world.records_refused = False
+    story.until_phase("Watching")
+
+    assert story.status.stable is not None
+    assert story.status.stable.number == number == story.world.records[story.status.stable.revision].number
+
+
+def test_a_version_whose_record_cannot_be_kept_has_one_number(scenario: Scenario) -> None:
+    story = scenario(steps=[]).serving("v1")
+    story.world.records_refused = True
+    story.apply("v2").settle()
+    assert story.hold == "RecordMissing"
+
+    story.world.records_refused = False
+    story.until_phase("Watching")
+
+    assert story.status.stable is not None
+    assert story.status.stable.number == story.world.records[story.status.stable.revision].number == 2
+
+
+def test_a_version_whose_record_can_never_be_kept_goes_back_by_its_deadline(scenario: Scenario) -> None:
+    story = scenario(steps=[]).serving("v1")
+    story.world.records_refused = True
+
+    story.apply("v2").until(lambda story: bool(story.rejected))
+
+    assert story.rejected == [("Environment", "RecordMissing")]
+    assert story.weights == {"v1": 100}
+
+
+def test_a_restart_that_was_not_remembered_is_asked_for_once(scenario: Scenario) -> None:
+    story = scenario(steps=[]).serving("v1")
+    story.world.commands["restart"] = f"{story.revision('v1')}@{story.world.now.isoformat()}"
+    story.world.crash_before_status()
+
+    story.until_phase("Watching")
+
+    assert story.status.stable is not None
+    assert story.status.stable.number == story.world.records[story.status.stable.revision].number == 2
+
+
+def test_a_restart_that_no_command_explains_is_forgotten(scenario: Scenario) -> None:
+    story = scenario(steps=[]).serving("v1")
+    story.world.status = story.status.model_copy(update={"restart": "deadbeef00"})
+    assert story.settle().candidate == ""
+
+    story.world.commands["restart"] = f"{story.revision('v1')}@{story.world.now.isoformat()}"
+    story.world.status = story.status.model_copy(update={"commands": {**story.world.commands}})
+    assert story.settle().candidate == ""

@@ -115,6 +115,7 @@ class World:
     exact_weights: bool = True
     can_surge: bool = True
     unsupported: str = ""
+    records_refused: bool = False  # nobody may keep a new one
     extra_servers: int = 0  # of the stable version, as if an autoscaler had asked
     idle: bool = False  # an autoscaler has stopped the stable version's servers
     scraped: dict[str, PodSample] = field(default_factory=dict)
@@ -185,7 +186,7 @@ class World:
     # -- carrying out -----------------------------------------------------------------------------
 
     def _carry_out(self, made: Plan) -> None:
-        for wanted in made.revisions:
+        for wanted in made.revisions if not self.records_refused else ():
             self.records.setdefault(wanted.record.revision, wanted.record)
         self._serve({w.record.revision: max(1, w.replicas) for w in made.revisions if w.max_replicas})
         if not self.route_stuck and self.route_accepted:
