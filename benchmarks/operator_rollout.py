@@ -11,7 +11,7 @@ from benchmarks.operator_cluster import Bench, Crowd, by_kind, say, until
 from tests.cluster.operating import condition, serves
 from tests.control_plane.resources import Object
 
-STEPS = (10, 25, 50, 75, 90)
+STEPS = (10, 20, 30, 40, 50)  # more than half would need more pods than the old version has
 REPLICAS = 9  # the fewest of which one more pod makes 10 %
 Figures = dict[str, Any]
 

@@ -122,7 +122,9 @@ def test_an_upgrade_of_the_operator_restarts_none_of_fifty_models(
     assert images(models[0].servers()) == {pulled(NEXT_IMAGE)}
     assert all(MARK in pod["metadata"]["annotations"] for pod in models[0].servers())
     assert [model for model in models[1:] if uids(model.servers()) - uids(pods)] == []
-    assert {one.name.rpartition("-")[0] for one in changes(new, site, mark) if one.resource == "deployments"} == {"model-0"}
+    assert {one.name.rpartition("-")[0] for one in changes(new, site, mark) if one.resource == "deployments"} == {
+        "model-0"
+    }
 
 
 def test_an_upgrade_in_mid_rollout_goes_on_with_the_same_servers(

@@ -59,16 +59,14 @@ class Written:
 
 
 def weights_are_allowed(witness: Witness, write: Written) -> Iterator[Break]:
-    split = write.after.split
+    split, candidate = write.after.split, write.after.status.candidate
     if not _of_front(witness, write) or not split:
         return
-    if (
-        not all(isinstance(weight, int) and 0 < weight <= FULL for weight in split.values())
-        or sum(split.values()) != 100
-    ):
-        yield f"I1 weights {split}"
+    shared = len(split) > 1
+    if shared and (candidate is None or candidate.revision not in split or not 0 < candidate.weight < FULL):
+        yield f"I1 {sorted(split)} share"
     allowed = witness.weights | {FULL - weight for weight in witness.weights} | replaced(witness, write.after)
-    if not set(split.values()) <= allowed:
+    if shared and not set(split.values()) <= allowed:
         yield f"I1 weights {split} are none of the steps' {sorted(witness.weights)}"
     selector = (write.after.front or {})["spec"]["selector"]
     alone = next(iter(split)) if len(split) == 1 else None
@@ -91,8 +89,6 @@ def replaced(witness: Witness, view: View) -> set[int]:
 
 def weight_has_its_servers(witness: Witness, write: Written) -> Iterator[Break]:
     before, after = write.before.split, write.after.split
-    if not _of_front(witness, write):
-        return
     for revision, weight in after.items():
         if weight > before.get(revision, 0):
             need = needed(write.after.status, revision, weight)

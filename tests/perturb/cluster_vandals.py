@@ -9,9 +9,9 @@ from typing import Any
 from tests.fakes.fields import Object
 
 from tidegate.plan.manifests.identity import (
+    ANNOTATION_ROUTED,
     ANNOTATION_STABLE,
     ANNOTATION_TEMPLATE,
-    ANNOTATION_WEIGHTS,
     AUTOSCALER,
     BUDGET,
     CONFIG_MAP,
@@ -144,7 +144,7 @@ VANDALS: tuple[Fault, ...] = (
     edits("leads elsewhere", SERVICE, front, with_spec(**ELSEWHERE)),
     edits("leads elsewhere", SERVICE, of_revisions, with_spec(**ELSEWHERE)),
     edits("another port", SERVICE, front, another_port),
-    edits("without its annotations", SERVICE, front, unannotated(ANNOTATION_STABLE, ANNOTATION_WEIGHTS)),
+    edits("without its annotations", SERVICE, front, unannotated(ANNOTATION_STABLE, ANNOTATION_ROUTED)),
     edits("without our labels", SERVICE, front, unlabelled(*OURS)),
     edits("without our labels", CONTROLLER_REVISION, of_revisions, unlabelled(*OURS)),
     edits("without our labels", CONFIG_MAP, access, unlabelled(*OURS)),

@@ -14,7 +14,7 @@ from tests.fakes.selectors import label_selector
 
 from tidegate.api.status import ModelDeploymentStatus
 from tidegate.cluster.api import Key
-from tidegate.plan.manifests.front import split_of
+from tidegate.plan.manifests.front import routed_by
 from tidegate.plan.manifests.identity import (
     ANNOTATION_STABLE,
     DEPLOYMENT,
@@ -26,6 +26,7 @@ from tidegate.plan.manifests.identity import (
     controller_of,
 )
 from tidegate.plan.manifests.pods import HTTP_PORT
+from tidegate.plan.replicas import FULL
 
 from .cluster_reading import all_of, held, parsed, serves
 
@@ -47,8 +48,12 @@ class View:
 
     @property
     def split(self) -> dict[str, int]:
-        """Weights above zero by revision."""
-        return split_of(self.front)
+        """Weights above zero by revision; of two that share, those that the status gives them, and never nothing."""
+        routed, stable, candidate = routed_by(self.front), self.status.stable, self.status.candidate
+        if stable and candidate and routed == {stable.revision, candidate.revision}:
+            weight = min(max(candidate.weight, 1), FULL - 1)
+            return {stable.revision: FULL - weight, candidate.revision: weight}
+        return dict.fromkeys(routed, FULL // len(routed)) if routed else {}
 
     @property
     def marker(self) -> str:

@@ -17,7 +17,7 @@ from tidegate.api.status import ResolutionStatus
 from tidegate.cluster.failures import environment, failure_of_controller, failure_of_pods
 from tidegate.cluster.resolution import Work, resolved, still_counts
 from tidegate.plan.manifests.children import Seen
-from tidegate.plan.manifests.front import split_of
+from tidegate.plan.manifests.front import routed_by
 from tidegate.plan.manifests.identity import (
     ANNOTATION_STABLE,
     DEPLOYMENT,
@@ -166,10 +166,9 @@ def route(look: Look) -> RouteObserved:
 
 
 def weights(front: Object) -> dict[str, int]:
-    """By its selector: one revision has everything, or all pods of the deployment share as it is written beside."""
-    selector = (front.get("spec") or {}).get("selector") or {}
-    alone = selector.get(LABEL_REVISION)
-    return {str(alone): FULL} if alone else split_of(front)
+    """By its selector: one revision has everything, or several share, each as it has ready pods: who does is all."""
+    routed = sorted(routed_by(front))
+    return {revision: FULL // len(routed) for revision in routed}
 
 
 # -- the bundle

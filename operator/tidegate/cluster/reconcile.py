@@ -35,6 +35,7 @@ from tidegate.plan.manifests.identity import (
     JOB,
     MODEL_DEPLOYMENT,
     POD,
+    SERVICE,
     Kind,
     Owner,
     kind_of,
@@ -42,7 +43,7 @@ from tidegate.plan.manifests.identity import (
 )
 from tidegate.plan.manifests.platform import Platform
 from tidegate.plan.manifests.unheeded import unheeded, unsupported
-from tidegate.plan.observed import Failure, Observed
+from tidegate.plan.observed import Failure
 from tidegate.plan.phases import Phase
 from tidegate.plan.plan import plan as decide
 from tidegate.plan.samples import PodSample
@@ -75,6 +76,7 @@ async def hear_nothing(key: Key, spec: ModelDeploymentSpec, status: ModelDeploym
 class Memory:
     """What is known of a deployment beyond the API server: the last status, and what it did not take."""
 
+    spec: tuple[Mapping[str, Any], ModelDeploymentSpec] | None = None  # as it was read, and as its type
     raw: Mapping[str, Any] | None = None  # the status as it was last read or written
     written: ModelDeploymentStatus = field(default_factory=ModelDeploymentStatus)
     status: ModelDeploymentStatus = field(default_factory=ModelDeploymentStatus)
@@ -117,7 +119,7 @@ class Reconciler:
             self._forget(key)
             return None
         memory = self._remembered(key, deployment)
-        spec = self._spec(deployment)
+        spec = self._spec(deployment, memory)
         if spec is None:
             return None
         try:
@@ -144,16 +146,21 @@ class Reconciler:
             memory.status = memory.written = read_status(raw)
         return memory
 
-    def _spec(self, deployment: Object) -> ModelDeploymentSpec | None:
+    def _spec(self, deployment: Object, memory: Memory) -> ModelDeploymentSpec | None:
         """The spec; one that this version does not understand changes nothing of what serves."""
+        raw = deployment.get("spec") or {}
+        if memory.spec is not None and memory.spec[0] == raw:
+            return memory.spec[1]
         try:
-            return ModelDeploymentSpec.model_validate(deployment.get("spec") or {})
+            spec = ModelDeploymentSpec.model_validate(raw)
         except ValidationError as error:
             first = error.errors()[0]
             where = ".".join(str(part) for part in first["loc"])
             what = f"spec.{where}: {first['msg']}: is the CRD of another version installed?"
             self._around.tell(deployment, Event("Warning", "SpecInvalid", what))
             return None
+        memory.spec = (raw, spec)
+        return spec
 
     async def _turn(self, key: Key, deployment: Object, spec: ModelDeploymentSpec, memory: Memory) -> timedelta | None:
         platform, now = self._around.platform(), self._around.clock()
@@ -177,7 +184,7 @@ class Reconciler:
         await self._carry_out(memory, look, wanted.changes)
         await self._around.measures.carry_out(key, look, plan, spec.rollout.analysis.interval)
         again = OBSTACLE_AGAIN if memory.obstacles else None
-        news = memory.obstacles != known or (moves_traffic(seen, plan) and not memory.obstacles)
+        news = memory.obstacles != known or (moves_traffic(look.owner, wanted) and not memory.obstacles)
         moved = SOON if news else None
         return min((time for time in (plan.look_again, waits, again, moved) if time is not None), default=None)
 
@@ -290,9 +297,9 @@ class Reconciler:
         return None
 
 
-def moves_traffic(seen: Observed, plan: Plan) -> bool:
-    """Whether this turn has changed the split: the next one may build on it, and our own writes wake nobody."""
-    return dict(seen.route.weights) != {revision: weight for revision, weight in plan.weights.items() if weight}
+def moves_traffic(owner: Owner, wanted: Effects) -> bool:
+    """Whether this turn changes the split: the next one may build on it, and our own writes wake nobody."""
+    return (SERVICE, owner.name) in map(place_of, wanted.changes)
 
 
 def obstacles_left(known: Mapping[Place, Failure], wanted: Effects) -> dict[Place, Failure]:

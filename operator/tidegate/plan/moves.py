@@ -65,6 +65,8 @@ def grant(s: Situation, weight: int) -> Situation:
     """Proving or Holding -> Shifting: the next weight."""
     s = s.in_rollout(weight=weight, phase=Phase.SHIFTING.value, step_started_at=None, waiting_since=None, **NO_HOLD)
     s = s.in_rollout(step=s.step_number)
+    if s.first:
+        return s  # nobody had them before
     return s.tell("WeightRaised", f"{weight} % of the requests to the new version", s.candidate)
 
 

@@ -108,7 +108,8 @@ class RevisionObserved:
 class RouteObserved:
     """The traffic split in effect: what the proxy has acknowledged, not what was asked for."""
 
-    weights: Mapping[str, int] = field(default_factory=dict)  # by revision; empty: no route yet
+    # By revision, those above zero; empty: no route yet.  Without `exact_weights` it only tells who gets anything.
+    weights: Mapping[str, int] = field(default_factory=dict)
     accepted: bool = True  # every parent current and accepted; locally: Envoy took the last update
     message: str = ""  # why not
     url: str = ""

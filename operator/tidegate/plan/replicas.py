@@ -30,7 +30,7 @@ class Capacity:
             return self._replaced(weight)
         if self.exact or weight >= FULL:
             return max(1, ceil(weight * self.live / FULL))
-        return max(1, weight * self.live // (FULL - weight))
+        return max(1, min(self.live, weight * self.live // (FULL - weight)))
 
     def stable_keeps(self, weight: int) -> int:
         """Servers of the stable version while the candidate prepares for this weight."""
@@ -49,11 +49,15 @@ class Capacity:
         return (*sorted({given for weight in steps if 0 < (given := self.given(weight)) < FULL}), FULL)
 
     def unreachable(self, steps: Iterable[int]) -> tuple[int, ...]:
-        """Weights that the number of servers cannot make: less than one server among all."""
+        """Weights that the servers cannot make: less than one of all, or more than the stable version has."""
         return tuple(weight for weight in steps if not self.given(weight))
 
     def given(self, weight: int) -> int:
         """The weight that a step of that weight really gets; 0: none, it is skipped."""
         if self.replace:
             return FULL * ceil(weight * self.live / FULL) // self.live
-        return weight if self.exact or weight * (self.live + 1) >= FULL else 0
+        return weight if self.exact or self._made_of_servers(weight) else 0
+
+    def _made_of_servers(self, weight: int) -> bool:
+        # The stable version keeps its servers for the way back: more than half would need more than it has.
+        return weight * (self.live + 1) >= FULL and 2 * weight <= FULL

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from tidegate.plan.convergence import Split, ignored, seen
 from tidegate.plan.evidence import share_observed
+from tidegate.plan.replicas import FULL
 from tidegate.plan.situation import Situation
 
 
@@ -20,7 +21,14 @@ def split(s: Situation) -> Split:
 
 def in_effect(s: Situation) -> bool:
     """Whether the route has taken the weights that were asked for."""
-    return s.observed.route.accepted and s.routed(s.candidate) == s.trial.weight
+    given, asked = s.routed(s.candidate), s.trial.weight
+    if not s.observed.exact_weights:  # it gets nothing, its pods' share, or everything
+        given, asked = _kind(given), _kind(asked)
+    return s.observed.route.accepted and given == asked
+
+
+def _kind(weight: int) -> int:
+    return weight if weight in (0, FULL) else 1
 
 
 def converged(s: Situation) -> bool:

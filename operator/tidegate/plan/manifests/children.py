@@ -22,7 +22,7 @@ from tidegate.api.spec import ModelDeploymentSpec
 from tidegate.plan.manifests.access import access_map
 from tidegate.plan.manifests.drift import differs, mendable
 from tidegate.plan.manifests.effects import Apply, Create, Delete, Effect, Effects, Scale
-from tidegate.plan.manifests.front import revision_service, split_of, wanted_front
+from tidegate.plan.manifests.front import revision_service, routed_by, wanted_front
 from tidegate.plan.manifests.identity import DEPLOYMENT, Object, Owner, job_name, kind_of
 from tidegate.plan.manifests.jobs import resolve_job
 from tidegate.plan.manifests.platform import Platform
@@ -183,9 +183,9 @@ class _Turn:
         yield from self.forgotten()
 
     @property
-    def routed(self) -> set[str]:
+    def routed(self) -> frozenset[str]:
         """Revisions that the front, as it was seen, sends requests to: they go when it has been seen to let them go."""
-        return set(split_of(self.seen.front))
+        return routed_by(self.seen.front)
 
     def forgotten(self) -> Iterator[Effect]:
         """Records go after everything that was made from them."""

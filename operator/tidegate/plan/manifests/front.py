@@ -1,19 +1,19 @@
 """The Services: one in front, named like the deployment, and one per revision.
 
 The front's selector splits the traffic.  It names one revision while that has all of it, and every server of the
-deployment while two share: each then gets as much as it has ready pods.  Annotations keep the stable revision and the
-weights that were asked for; they are written in the same apply as the selector and survive the loss of the status.
+deployment while two share: each then gets as much as it has ready pods, and a step changes nothing here.  Annotations
+keep the stable revision and those that get requests; they are written in the same apply as the selector and survive
+the loss of the status.
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from typing import Any
 
 from tidegate.plan.manifests.identity import (
+    ANNOTATION_ROUTED,
     ANNOTATION_STABLE,
-    ANNOTATION_WEIGHTS,
     LABEL_COMPONENT,
     LABEL_DEPLOYMENT,
     LABEL_REVISION,
@@ -28,7 +28,6 @@ from tidegate.plan.manifests.identity import (
     pods_of,
 )
 from tidegate.plan.manifests.pods import HTTP_PORT
-from tidegate.plan.replicas import FULL
 from tidegate.plan.wanted import Plan
 
 
@@ -45,12 +44,12 @@ def wanted_front(owner: Owner, plan: Plan, live: Object | None) -> dict[str, Any
 
 
 def front_service(owner: Owner, weights: Mapping[str, int], stable: str) -> dict[str, Any]:
-    split = {revision: weight for revision, weight in weights.items() if weight}
-    annotations = {ANNOTATION_WEIGHTS: json.dumps(split, sort_keys=True, separators=(",", ":"))}
+    routed = sorted(revision for revision, weight in weights.items() if weight)
+    annotations = {ANNOTATION_ROUTED: ",".join(routed)}
     if stable:
         annotations[ANNOTATION_STABLE] = stable
     meta = {**metadata(owner, owner.name), "annotations": annotations}
-    return {**head(SERVICE, meta), "spec": _spec(_selector(owner, list(split)))}
+    return {**head(SERVICE, meta), "spec": _spec(_selector(owner, routed))}
 
 
 def revision_service(owner: Owner, revision: str) -> dict[str, Any]:
@@ -59,16 +58,11 @@ def revision_service(owner: Owner, revision: str) -> dict[str, Any]:
     return {**head(SERVICE, meta), "spec": _spec(pods_of(owner, revision))}
 
 
-def split_of(front: Object | None) -> dict[str, int]:
-    """The weights above zero that a front gives, by its selector and what is written beside it; empty: to nobody."""
+def routed_by(front: Object | None) -> frozenset[str]:
+    """The revisions that a front sends requests to, by its selector and what is written beside it."""
     alone = ((front or {}).get("spec", {}).get("selector") or {}).get(LABEL_REVISION)
-    if alone:
-        return {alone: FULL}
-    try:
-        read = json.loads(_annotation(front, ANNOTATION_WEIGHTS))
-        return {revision: weight for revision, weight in read.items() if int(weight) > 0}
-    except (ValueError, TypeError, AttributeError):
-        return {}
+    written = str(alone or _annotation(front, ANNOTATION_ROUTED))
+    return frozenset(filter(None, written.split(",")))
 
 
 def _annotation(live: Object | None, name: str) -> str:

@@ -21,7 +21,7 @@ LABEL_COMPONENT = "app.kubernetes.io/component"  # of pods: what a Service may s
 LABEL_DEPLOYMENT = f"{GROUP}/deployment"
 LABEL_REVISION = f"{GROUP}/revision"
 ANNOTATION_STABLE = f"{GROUP}/stable"
-ANNOTATION_WEIGHTS = f"{GROUP}/weights"
+ANNOTATION_ROUTED = f"{GROUP}/routed"  # of the front: the revisions that get requests
 ANNOTATION_TEMPLATE = f"{GROUP}/template"  # hash of the pod template that was last written
 
 SERVER, RESOLVER, NOBODY = "server", "resolve", "none"  # components; there is never a pod of the last

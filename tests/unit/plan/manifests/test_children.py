@@ -124,7 +124,7 @@ def test_traffic_moves_between_scaling_up_and_scaling_down_and_removal_comes_aft
 def test_scaling_up_comes_before_the_front() -> None:
     cluster = cluster_of(CANARY)
 
-    more = plan_of(wanted(OLD, 2, 8), wanted(NEW, 2), weights={OLD: 50, NEW: 50}, stable=OLD)
+    more = plan_of(wanted(OLD, 2, 8), wanted(NEW, 2), weights={OLD: 0, NEW: 100}, stable=OLD)
 
     assert kinds(cluster.carry_out(more)) == [f"Scale Deployment {OF_NEW}", "Apply Service fraud"]
 

@@ -8,7 +8,7 @@ import pytest
 from tests.unit.plan.conftest import Story
 
 from tidegate.plan.manifests.children import Apply, Create, Delete, Effect, Scale
-from tidegate.plan.manifests.front import split_of
+from tidegate.plan.manifests.front import routed_by
 from tidegate.plan.manifests.identity import CONTROLLER_REVISION, DEPLOYMENT, SERVICE
 from tidegate.plan.wanted import Plan
 
@@ -35,7 +35,7 @@ class Watched(Story):
         return plan
 
     def routed(self) -> set[str]:
-        return set(split_of(self.cluster.seen.front))
+        return set(routed_by(self.cluster.seen.front))
 
     def order(self, done: list[Effect], before: set[str]) -> None:
         """What had traffic is not touched before the front has moved, and not removed in the same turn."""
