@@ -28,6 +28,9 @@ from tidegate.plan.manifests.pods import SERVER_CONTAINER, written
 from tidegate.plan.manifests.stored import template_hash
 from tidegate.plan.wanted import RevisionWanted
 
+# This value alone means that the controller keeps no `Progressing` condition: the deadline is the rollout's, and a model
+# that loads for longer than the default of ten minutes is not to be called stuck by its Deployment.
+UNTRACKED = 2**31 - 1
 SCALE_UP: dict[str, Any] = {
     "stabilizationWindowSeconds": 0,
     "selectPolicy": "Max",
@@ -50,6 +53,7 @@ def deployment(owner: Owner, revision: str, template: Object) -> dict[str, Any]:
     spec = {
         "selector": {"matchLabels": pods_of(owner, revision)},
         "template": template,
+        "progressDeadlineSeconds": UNTRACKED,
         "revisionHistoryLimit": 1,  # the template changes only where somebody changed it, and back
         "strategy": {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": 1, "maxUnavailable": 0}},
     }
