@@ -28,14 +28,15 @@ Figures = dict[str, Any]
 Part = Callable[[Bench, argparse.Namespace], Figures]
 
 PARTS: dict[str, Part] = {
+    "failover": lambda bench, sizes: operator_changes.failover(bench, sizes.rounds),
     "new": lambda bench, sizes: operator_scale.new(bench, sizes.objects),
     "known": lambda bench, sizes: operator_scale.known(bench, sizes.objects),
     "start": lambda bench, sizes: operator_scale.start(bench, sizes.existing),
     "rest": lambda bench, sizes: operator_scale.rest(bench, sizes.existing),
     "rollout": lambda bench, sizes: operator_rollout.rollout(bench, sizes.minutes),
     "hot": lambda bench, sizes: operator_changes.hot(bench, sizes.beside),
-    "failover": lambda bench, sizes: operator_changes.failover(bench, sizes.rounds),
     "latency": lambda bench, sizes: operator_changes.latency(bench, sizes.beside),
+    "crowded": lambda bench, sizes: operator_changes.crowded(bench, sizes.rounds),
 }
 NEEDS = {"known": "new"}
 

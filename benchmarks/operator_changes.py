@@ -121,6 +121,13 @@ def failover(bench: Bench, rounds: int) -> Figures:
     }
 
 
+def crowded(bench: Bench, rounds: int) -> Figures:
+    """The same with all the objects that the other parts have left: the next leader has to list them first."""
+    there = bench.count()
+    found = failover(bench, rounds)
+    return {"crowd": there, **{f"{name}Crowded": value for name, value in found.items()}}
+
+
 def succeeded(leader: Running, number: int, crowd: Crowd, version: int) -> float:
     assert leader.operator.process is not None
     leader.operator.process.send_signal(number)

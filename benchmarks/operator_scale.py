@@ -46,7 +46,7 @@ def known(bench: Bench, count: int) -> Figures:
     The objects, their records (ControllerRevisions) and the `resolution` in their status, copied from those of `new`,
     are there before the operator starts; it is timed from the moment at which it has listed everything.
     """
-    source = bench.crowds[0]
+    source = max(bench.crowds, key=lambda one: len(one.names))
     bench.stop()
     crowd = bench.crowd(min(count, len(source.names)))
     crowd.create()

@@ -106,16 +106,13 @@ CASES: dict[str, Case] = {
         prepare=lambda site: faults.foreign(site, "Deployment", f"fraud-{faults.revision_of(site, BAD)}"),
     ),
 }  # fmt: skip
-# What the Service in front cannot be made for, by the reason of the event that tells of it.
-FRONT: dict[str, tuple[str, Case]] = {
-    "a Service of its name": (
-        "NameTaken",
-        Case("RouteNotReady", "remove it", prepare=partial(faults.foreign, kind="Service", name="fraud")),
+# What the Service in front cannot be made for.
+FRONT: dict[str, Case] = {
+    "a Service of its name": Case(
+        "NameTaken", "remove it", prepare=partial(faults.foreign, kind="Service", name="fraud")
     ),
-    "no quota for Services": (
-        "QuotaExceeded", Case("RouteNotReady", "raise the quota", prepare=partial(faults.quota, services="0")),
-    ),
-}  # fmt: skip
+    "no quota for Services": Case("QuotaExceeded", "raise the quota", prepare=partial(faults.quota, services="0")),
+}
 LATER: dict[str, Case] = {
     "another interface": Case("InterfaceChanged", "input", True, bundle=OTHER_INTERFACE),
 }  # fmt: skip
@@ -196,7 +193,7 @@ def test_a_first_version_that_cannot_serve_says_why(name: str, site: Site) -> No
 
 @pytest.mark.parametrize("name", FRONT)
 def test_a_first_version_that_nobody_could_reach_says_why(name: str, site: Site) -> None:
-    reason, case = FRONT[name]
+    case = FRONT[name]
     faults.answer_jobs(site, bad_is({}))
     case.prepare(site)
 
@@ -205,10 +202,25 @@ def test_a_first_version_that_nobody_could_reach_says_why(name: str, site: Site)
 
     assert_decided(found, case)
     told = wait_until(lambda: [one for one in faults.warnings(site) if "Service fraud is" in one], lambda: "an event")
-    assert [(one.partition(":")[0], case.says in one) for one in told] == [(reason, True)]
+    assert [(one.partition(":")[0], case.says in one) for one in told] == [(case.reason, True)]
     faults.writes_of_a_turn(site)  # what stood in the way of something that is not wanted any more is forgotten
     assert fact(site.get(), "RouteReady")["reason"] == "NoRoute"
     assert faults.writes_of_a_turn(site) == ["update modeldeployments/status"]
+
+
+@pytest.mark.parametrize("plural", ["poddisruptionbudgets", "horizontalpodautoscalers"])
+def test_what_is_refused_beside_servers_and_route_is_told_while_the_version_serves(plural: str, site: Site) -> None:
+    faults.answer_jobs(site, bad_is({}))
+    no_more(site, plural, group="policy" if plural == "poddisruptionbudgets" else "autoscaling")
+
+    site.simulate(GOOD, scaling={"minReplicas": 2, "maxReplicas": 3})
+    found = site.until_reason("Degraded", "QuotaExceeded")
+
+    assert "raise the quota" in fact(found, "Degraded")["message"]
+    assert fact(site.until_serving(GOOD), "Ready")["status"] == "True"
+    site.plane.client.delete("resourcequotas", site.namespace, "small")
+    site.until_reason("Degraded", "AsExpected", 60)
+    assert len(site.children(plural)) == 1
 
 
 @pytest.mark.parametrize("name", CASES | LATER)
@@ -239,6 +251,4 @@ def test_what_may_pass_by_itself_is_tried_again_after_a_minute(mended: Site) -> 
 
 
 def test_every_reason_has_its_row_in_the_page() -> None:
-    front = {word for reason, case in FRONT.values() for word in (reason, case.reason)}
-
-    assert {case.reason for case in (CASES | LATER).values()} | front <= set(explained())
+    assert {case.reason for case in (CASES | LATER | FRONT).values()} <= set(explained())

@@ -6,6 +6,7 @@ import json
 import logging
 import re
 import signal
+import threading
 import time
 from collections.abc import Iterator, Mapping
 
@@ -20,6 +21,7 @@ from tidegate.cluster.watch import KINDS
 
 pytestmark = pytest.mark.slow
 MANY = 20
+FROZEN = 30.0
 PROMOTED = 'tidegate_rollouts_total{outcome="promoted"}'
 log = logging.getLogger(__name__)  # shown by --log-cli-level=info
 
@@ -166,6 +168,7 @@ def test_a_leader_that_is_frozen_for_longer_than_its_lease_writes_nothing_when_i
     try:
         pair.until(lambda: pair.leader is other, "the other leads", 40)
         pair.until(lambda: all_serve(site), "the other serves all of them", 60)
+        threading.Event().wait(FROZEN - (time.monotonic() - stopped))  # nothing comes about but time
         woken = site.plane.audit.mark()
     finally:
         leader.process.send_signal(signal.SIGCONT)

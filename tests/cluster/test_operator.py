@@ -102,6 +102,48 @@ def test_a_manifest_becomes_a_serving_model(operator: Operator, site: Site) -> N
     assert "annotations" not in found["metadata"]
 
 
+REPLACE = {"surge": "Replace", "steps": [{"weight": 50, "hold": "1s"}], "scaleDownDelay": "0s"}
+
+
+def readers(site: Site) -> list[str]:
+    """What the containers of Jobs were told to do."""
+    return [job["spec"]["template"]["spec"]["containers"][0]["args"][0] for job in site.children("jobs")]
+
+
+def test_where_servers_are_replaced_the_bundle_is_proved_before_the_first_one_goes(
+    operator: Operator, site: Site
+) -> None:
+    site.apply("v1", scaling={"minReplicas": 2}, rollout=REPLACE)
+    site.until_serving("v1")
+    mark = site.plane.audit.mark()
+
+    site.apply("v2", scaling={"minReplicas": 2}, rollout=REPLACE)
+    site.until_serving("v2")
+
+    assert set(readers(site)) == {"prove"}
+    asked = [
+        (one.verb, one.resource)
+        for one in site.plane.audit.writes(mark, user=OPERATOR.name)
+        if one.namespace == site.namespace and one.resource in ("jobs", "deployments", "deployments/scale")
+    ]
+    assert asked[0] == ("create", "jobs")
+    wait_until(lambda: len(site.servers()) == 2, "the old servers go")
+    assert sorted(ask(address) for address in site.endpoints()) == ["v2", "v2"]
+
+
+def test_where_servers_are_replaced_a_bundle_that_fails_its_proof_stops_none(operator: Operator, site: Site) -> None:
+    site.apply("v1", rollout={**REPLACE, "allowDowntime": True})
+    site.until_serving("v1")
+    servers = [pod["metadata"]["uid"] for pod in site.servers()]
+
+    site.apply("v3", rollout={**REPLACE, "allowDowntime": True})
+    found = site.until_reason("Stalled", "GoldenMismatch")
+
+    assert found["status"]["rejected"][-1]["class"] == "Content"
+    assert [pod["metadata"]["uid"] for pod in site.servers()] == servers
+    assert [ask(address) for address in site.endpoints()] == ["v1"]
+
+
 def test_a_changed_manifest_is_a_measured_canary(operator: Operator, site: Site) -> None:
     site.apply("v1", scaling={"minReplicas": 2})
     site.until_serving("v1")

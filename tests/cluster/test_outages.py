@@ -1,13 +1,15 @@
 """The API server goes away in every phase of a rollout: what serves goes on serving, and the rollout goes on by itself.
 
-All phases are gone through at once, by a deployment each, for 15 s: long enough to lose the lease.  An outage of five
-minutes is played on the API server in memory (tests/perturb), where time costs nothing.
+All phases are gone through at once, by a deployment each, for 15 s: long enough to lose the lease.
+`TIDEGATE_OUTAGE=300 pytest tests/cluster/test_outages.py` is the long form; an outage of five minutes is also played on
+the API server in memory (tests/perturb), where time costs nothing.
 """
 
 from __future__ import annotations
 
 import json
 import logging
+import os
 import signal
 import threading
 import time
@@ -27,7 +29,8 @@ from tests.control_plane.statuses import Ended
 from tests.control_plane.users import OPERATOR
 from tests.local.local_run import INPUT, bundles
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
+OUTAGE = float(os.environ.get("TIDEGATE_OUTAGE", "15"))
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(240 + 2 * OUTAGE)]
 AT_ONCE: dict[str, Any] = {"steps": []}
 TIMED = {"steps": [{"weight": 50, "hold": "12s"}]}
 WARM: dict[str, Any] = {"steps": [], "scaleDownDelay": "12s"}
@@ -68,7 +71,7 @@ class Phases:
 
     def answer(self, pod: Object) -> Ended | None:
         if pod["metadata"]["labels"]["serving.tidegate.io/deployment"] == "resolving":
-            self.held.wait(120)
+            self.held.wait(120 + OUTAGE)
         return None
 
     def enter(self) -> None:
@@ -101,7 +104,7 @@ class Phases:
     def until_over(self) -> None:
         """All have come where they wanted, by themselves."""
         for name, version in END.items():
-            self.sites[name].until_serving(version, 90)
+            self.sites[name].until_serving(version, 90 + OUTAGE)
             self.sites[name].until(lambda one: phase_of(one) == "Serving", 90)
 
 
@@ -161,7 +164,7 @@ class Caller:
 
 @pytest.mark.parametrize(
     ("outage", "seconds", "ends"),
-    [(frozen, 15, [LOST_THE_LEASE]), (gone, 15, [LOST_THE_LEASE]), (frozen, 4, [])],
+    [(frozen, OUTAGE, [LOST_THE_LEASE]), (gone, OUTAGE, [LOST_THE_LEASE]), (frozen, 4, [])],
     ids=["frozen", "gone", "frozen-for-a-moment"],
 )
 def test_an_outage_in_any_phase_touches_no_server_and_the_rollout_goes_on(

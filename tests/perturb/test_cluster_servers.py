@@ -148,7 +148,7 @@ def test_the_clock_may_step_by_an_hour_in_any_phase(hours: int) -> None:
 
 
 def test_without_counters_a_rollout_waits_and_is_not_promoted_by_its_deadline() -> None:
-    for frame in every(4, moments()[:-2]):
+    for frame in every(2, moments()[:-2]):
         stage = frame.run.stage.copy()
         stage.traffic.unreadable = True
         stage.pass_time(3000)

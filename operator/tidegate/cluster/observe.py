@@ -75,6 +75,7 @@ def observed(look: Look, samples: Sequence[PodSample], asked: ResolutionStatus |
         records={name: stored.record for name, stored in look.seen.stored.items()},
         revisions={name: _revision(look, name) for name in _revisions(look)},
         route=route(look),
+        obstacle=_beside(look),
         stable_marker=_annotations(look.seen.front).get(ANNOTATION_STABLE, ""),
         commands=commands(look.deployment),
         samples=tuple(samples),
@@ -160,15 +161,27 @@ def route(look: Look) -> RouteObserved:
     name, namespace = look.owner.name, look.owner.namespace
     url = f"http://{name}.{namespace}.svc:8080/v2/models/{name}"
     obstacle = look.obstacles.get((SERVICE, name))
-    if look.seen.front is None:
-        return RouteObserved({}, obstacle is None, obstacle.message if obstacle else "", url)
-    return RouteObserved(weights(look.seen.front), obstacle is None, obstacle.message if obstacle else "", url)
+    shares = weights(look.seen.front) if look.seen.front else {}
+    if obstacle is None:
+        return RouteObserved(shares, url=url)
+    return RouteObserved(shares, accepted=False, message=obstacle.message, reason=obstacle.reason, url=url)
 
 
 def weights(front: Object) -> dict[str, int]:
     """By its selector: one revision has everything, or several share, each as it has ready pods: who does is all."""
     routed = sorted(routed_by(front))
     return {revision: FULL // len(routed) for revision in routed}
+
+
+def _beside(look: Look) -> Failure | None:
+    """What the API server does not take of everything that neither serves nor routes nor reads a bundle."""
+    told_elsewhere = (DEPLOYMENT, JOB)
+    found = (
+        Failure(failure.class_, failure.reason, f"{kind.kind} {name}: {failure.message}")
+        for (kind, name), failure in sorted(look.obstacles.items(), key=lambda one: one[0][1])
+        if kind not in told_elsewhere and (kind, name) != (SERVICE, look.owner.name)
+    )
+    return next(found, None)
 
 
 # -- the bundle

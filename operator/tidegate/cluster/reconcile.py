@@ -76,7 +76,6 @@ async def hear_nothing(key: Key, spec: ModelDeploymentSpec, status: ModelDeploym
 class Memory:
     """What is known of a deployment beyond the API server: the last status, and what it did not take."""
 
-    spec: tuple[Mapping[str, Any], ModelDeploymentSpec] | None = None  # as it was read, and as its type
     raw: Mapping[str, Any] | None = None  # the status as it was last read or written
     written: ModelDeploymentStatus = field(default_factory=ModelDeploymentStatus)
     status: ModelDeploymentStatus = field(default_factory=ModelDeploymentStatus)
@@ -119,7 +118,7 @@ class Reconciler:
             self._forget(key)
             return None
         memory = self._remembered(key, deployment)
-        spec = self._spec(deployment, memory)
+        spec = self._spec(deployment)
         if spec is None:
             return None
         try:
@@ -146,21 +145,16 @@ class Reconciler:
             memory.status = memory.written = read_status(raw)
         return memory
 
-    def _spec(self, deployment: Object, memory: Memory) -> ModelDeploymentSpec | None:
+    def _spec(self, deployment: Object) -> ModelDeploymentSpec | None:
         """The spec; one that this version does not understand changes nothing of what serves."""
-        raw = deployment.get("spec") or {}
-        if memory.spec is not None and memory.spec[0] == raw:
-            return memory.spec[1]
         try:
-            spec = ModelDeploymentSpec.model_validate(raw)
+            return ModelDeploymentSpec.model_validate(deployment.get("spec") or {})
         except ValidationError as error:
             first = error.errors()[0]
             where = ".".join(str(part) for part in first["loc"])
             what = f"spec.{where}: {first['msg']}: is the CRD of another version installed?"
             self._around.tell(deployment, Event("Warning", "SpecInvalid", what))
             return None
-        memory.spec = (raw, spec)
-        return spec
 
     async def _turn(self, key: Key, deployment: Object, spec: ModelDeploymentSpec, memory: Memory) -> timedelta | None:
         platform, now = self._around.platform(), self._around.clock()

@@ -90,7 +90,7 @@ def bundle_verified(s: Situation) -> Fact:
 def route_ready(s: Situation) -> Fact:
     route = s.observed.route
     if not route.accepted:
-        return Fact("False", "RouteNotReady", route.message)
+        return Fact("False", route.reason, route.message)
     return Fact("True", "Accepted") if route.weights else Fact("False", "NoRoute", "no version is routed yet")
 
 
@@ -102,6 +102,8 @@ def degraded(s: Situation) -> Fact:
     servers, least = s.servers(s.stable), s.spec.scaling.min_replicas
     if s.status.stable is not None and servers.ready < least:
         return Fact("True", "StableNotReady", f"{servers.ready} of {least} servers ready")
+    if obstacle := s.observed.obstacle:
+        return Fact("True", obstacle.reason, obstacle.message)
     return Fact("False", "AsExpected")
 
 

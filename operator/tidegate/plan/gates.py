@@ -89,7 +89,8 @@ def route_converged(s: Situation) -> Hold | None:
     if s.rollout.phase != Phase.SHIFTING:
         return None
     if not s.observed.route.accepted:
-        return Hold("RouteNotReady", s.observed.route.message or "the route is not accepted", For.PLATFORM)
+        route = s.observed.route
+        return Hold(route.reason, route.message or "the route is not accepted", For.PLATFORM)
     if contradicted(s):
         return Hold("WeightIgnored", f"the requests do not follow {s.rollout.weight} %", For.PLATFORM)
     return Hold("Converging", f"{s.rollout.weight} % is not seen in the counts yet", For.PLATFORM)

@@ -112,6 +112,7 @@ class RouteObserved:
     weights: Mapping[str, int] = field(default_factory=dict)
     accepted: bool = True  # every parent current and accepted; locally: Envoy took the last update
     message: str = ""  # why not
+    reason: str = "RouteNotReady"  # the same as a code of docs/errors.md
     url: str = ""
 
 
@@ -124,6 +125,7 @@ class Observed:
     records: Mapping[str, RevisionRecord] = field(default_factory=dict)
     revisions: Mapping[str, RevisionObserved] = field(default_factory=dict)
     route: RouteObserved = field(default_factory=RouteObserved)
+    obstacle: Failure | None = None  # why something beside servers and route is not as it should be: a budget, scaling
     stable_marker: str = ""  # the stable revision's name on the front (kept apart from the status, which may be lost)
     commands: Mapping[str, str] = field(default_factory=dict)  # verb -> latest value, unknown verbs are ignored
     samples: tuple[PodSample, ...] = ()  # of every server of both versions that answered; only fresh ones

@@ -12,7 +12,7 @@ from tidegate.api.status import ResolutionStatus
 from tidegate.cluster.observe import Look, Means, commands, observed, route, taken
 from tidegate.plan.manifests.children import Seen
 from tidegate.plan.manifests.front import front_service
-from tidegate.plan.manifests.identity import DEPLOYMENT, JOB, SERVICE, Owner
+from tidegate.plan.manifests.identity import BUDGET, DEPLOYMENT, JOB, SERVICE, Owner
 from tidegate.plan.observed import Failure, FailureClass
 
 from .pods import FOUND, Object, ended, finished, pod, ready_pod
@@ -123,7 +123,21 @@ def test_a_front_whose_note_is_garbled_gives_nobody_anything(written: str) -> No
 def test_a_taken_name_is_a_route_that_is_not_accepted() -> None:
     seen = route(look(obstacles={(SERVICE, "fraud"): BLOCKED}))
 
-    assert (seen.weights, seen.accepted, seen.message) == ({}, False, BLOCKED.message)
+    assert (seen.weights, seen.accepted) == ({}, False)
+    assert (seen.reason, seen.message) == (BLOCKED.reason, BLOCKED.message)
+
+
+def test_what_is_refused_beside_servers_and_route_is_told_by_its_name() -> None:
+    told_elsewhere = {(DEPLOYMENT, f"fraud-{OLD}"): BLOCKED, (SERVICE, "fraud"): BLOCKED, (JOB, "fraud-1"): BLOCKED}
+    assert observed(look(obstacles=told_elsewhere), (), None, MEANS).obstacle is None
+
+    found = observed(look(obstacles={**told_elsewhere, (BUDGET, f"fraud-{OLD}"): BLOCKED}), (), None, MEANS).obstacle
+
+    assert found is not None
+    assert (found.reason, found.message) == (
+        BLOCKED.reason,
+        f"PodDisruptionBudget fraud-{OLD}: {BLOCKED.message}",
+    )
 
 
 def test_commands_are_annotations_of_ours_and_nothing_else() -> None:

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from tidegate.plan.observed import Failure, FailureClass
 from tidegate.plan.replicas import Capacity
 
 from .conftest import Story
@@ -191,6 +192,16 @@ def test_a_stable_version_with_too_few_servers_is_degraded(scenario: Scenario) -
 
     assert story.truth("Ready") == ("True", "Serving")
     assert story.truth("Degraded") == ("True", "StableNotReady")
+
+
+def test_what_is_refused_beside_the_servers_degrades_and_stops_nothing(scenario: Scenario) -> None:
+    story = scenario(steps=[]).serving("v1")
+    story.world.obstacle = Failure(FailureClass.ENVIRONMENT, "QuotaExceeded", "no room for a budget: raise the quota")
+
+    story.apply("v2").settle()
+
+    assert story.truth("Degraded") == ("True", "QuotaExceeded")
+    assert story.stable == "v2"
 
 
 def test_a_stable_version_that_is_down_says_why(scenario: Scenario) -> None:

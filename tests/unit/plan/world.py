@@ -115,6 +115,7 @@ class World:
     exact_weights: bool = True
     can_surge: bool = True
     unsupported: str = ""
+    obstacle: Failure | None = None  # something beside servers and route is refused
     records_refused: bool = False  # nobody may keep a new one
     extra_servers: int = 0  # of the stable version, as if an autoscaler had asked
     idle: bool = False  # an autoscaler has stopped the stable version's servers
@@ -141,6 +142,7 @@ class World:
             records=dict(self.records),
             revisions=dict(self.servers),
             route=RouteObserved(dict(self.weights), self.route_accepted, "" if self.route_accepted else "no gateway"),
+            obstacle=self.obstacle,
             stable_marker=self.marker,
             commands=dict(self.commands),
             samples=() if self.unreadable else self._samples(until),

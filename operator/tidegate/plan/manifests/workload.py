@@ -28,8 +28,8 @@ from tidegate.plan.manifests.pods import SERVER_CONTAINER, written
 from tidegate.plan.manifests.stored import template_hash
 from tidegate.plan.wanted import RevisionWanted
 
-# This value alone means that the controller keeps no `Progressing` condition: the deadline is the rollout's, and a model
-# that loads for longer than the default of ten minutes is not to be called stuck by its Deployment.
+# This value alone means that the controller keeps no `Progressing` condition: the deadline is the rollout's, and
+# a model that loads for longer than the default of ten minutes is not to be called stuck by its Deployment.
 UNTRACKED = 2**31 - 1
 SCALE_UP: dict[str, Any] = {
     "stabilizationWindowSeconds": 0,
