@@ -28,9 +28,9 @@ from tidegate.plan.manifests.pods import SERVER_CONTAINER, written
 from tidegate.plan.manifests.stored import template_hash
 from tidegate.plan.wanted import RevisionWanted
 
-# This value alone means that the controller keeps no `Progressing` condition: the deadline is the rollout's, and
-# a model that loads for longer than the default of ten minutes is not to be called stuck by its Deployment.
-UNTRACKED = 2**31 - 1
+# Longer than any `rollout.progressDeadline`, which is the one that counts: a model that loads for longer than the default
+# of ten minutes is not to be called stuck by its Deployment.  Without a deadline that would not tell of refused sets.
+DEADLINE_SECONDS = 8 * 24 * 3600
 SCALE_UP: dict[str, Any] = {
     "stabilizationWindowSeconds": 0,
     "selectPolicy": "Max",
@@ -53,7 +53,7 @@ def deployment(owner: Owner, revision: str, template: Object) -> dict[str, Any]:
     spec = {
         "selector": {"matchLabels": pods_of(owner, revision)},
         "template": template,
-        "progressDeadlineSeconds": UNTRACKED,
+        "progressDeadlineSeconds": DEADLINE_SECONDS,
         "revisionHistoryLimit": 1,  # the template changes only where somebody changed it, and back
         "strategy": {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": 1, "maxUnavailable": 0}},
     }
