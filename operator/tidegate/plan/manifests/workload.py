@@ -28,8 +28,8 @@ from tidegate.plan.manifests.pods import SERVER_CONTAINER, written
 from tidegate.plan.manifests.stored import template_hash
 from tidegate.plan.wanted import RevisionWanted
 
-# Longer than any `rollout.progressDeadline`, which is the one that counts: a model that loads for longer than the default
-# of ten minutes is not to be called stuck by its Deployment.  Without a deadline that would not tell of refused sets.
+# Longer than any `rollout.progressDeadline`, which is the one that counts: a model that loads for longer than the
+# default of ten minutes is not to be called stuck.  Without a deadline a Deployment would not tell of refused sets.
 DEADLINE_SECONDS = 8 * 24 * 3600
 SCALE_UP: dict[str, Any] = {
     "stabilizationWindowSeconds": 0,
