@@ -266,6 +266,7 @@ class Reconciler:
                 cache.put(kind_of(obj), await api.apply(obj))
             case Scale(kind, namespace, name, replicas):
                 await api.scale(kind, namespace, name, replicas)
+                cache.scaled(kind, namespace, name, replicas)
             case Delete(kind, namespace, name, uid):
                 await api.delete(kind, namespace, name, uid)
                 cache.drop(kind, namespace, name, uid)

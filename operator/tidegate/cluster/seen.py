@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from sys import intern
 from typing import Any
 
@@ -64,6 +64,17 @@ class Cache:
         self._index(kind, key[1], held.owner if held else None, owner)
         self._held[kind][key] = Held(uid, version, owner, packed(reduced(kind, obj)))
         return distinct(held.owner if held else None, owner)
+
+    def scaled(self, kind: Kind, namespace: str, name: str, replicas: int) -> None:
+        """Remember a number of pods that we have asked for: nobody asks again before the watch shows it.
+
+        The version stays what it is, so that the watch has the last word.
+        """
+        held = self._held.get(kind, {}).get((namespace, name))
+        if held:
+            obj = orjson.loads(held.content)
+            obj["spec"]["replicas"] = replicas
+            self._held[kind][namespace, name] = replace(held, content=packed(obj))
 
     def drop(self, kind: Kind, namespace: str, name: str, uid: str) -> None:
         """Forget an object that we have deleted; it is back if the watch shows it again, say with a finalizer."""

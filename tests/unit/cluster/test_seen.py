@@ -152,6 +152,23 @@ def test_a_successor_is_seen_even_where_the_deletion_was_missed(cache: Cache) ->
     assert cache.get(DEPLOYMENT, "ns", "fraud-abc")["metadata"]["uid"] == "u2"  # type: ignore[index]
 
 
+def replicas(cache: Cache) -> int:
+    found = cache.get(DEPLOYMENT, "ns", "fraud-abc")
+    assert found
+    return int(found["spec"]["replicas"])
+
+
+def test_a_number_of_pods_that_we_asked_for_is_known_at_once_and_the_watch_has_the_last_word(cache: Cache) -> None:
+    cache.put(DEPLOYMENT, child(version=5, spec={"replicas": 1}))
+
+    cache.scaled(DEPLOYMENT, "ns", "fraud-abc", 3)
+    cache.scaled(DEPLOYMENT, "ns", "not-there", 3)
+    assert replicas(cache) == 3
+
+    assert cache.feed(DEPLOYMENT, "MODIFIED", child(version=6, spec={"replicas": 2})) == (FRAUD,)
+    assert replicas(cache) == 2
+
+
 def test_what_we_deleted_is_gone_at_once(cache: Cache) -> None:
     cache.put(DEPLOYMENT, child(version=5))
     cache.drop(DEPLOYMENT, "ns", "fraud-abc", "u1")
