@@ -156,7 +156,7 @@ class Running:
         self.operator.until(lambda: self.operator.said("everything was listed"), "it leads", seconds)
 
     def until_standing_by(self) -> None:
-        self.operator.until(lambda: self.operator.said("standing by"), "it stands by", 60)
+        self.operator.until(self.operator.is_ready, "it stands by, and has seen everything", 60)
 
     def stop(self, number: int | None = None) -> None:
         self.operator.stop(*([number] if number else []))

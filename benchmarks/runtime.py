@@ -73,7 +73,8 @@ class Served:
     def __init__(self, folder: Path) -> None:
         command = [
             sys.executable, "-m", "tidegate_runtime", "serve", "--bundle", str(folder), "--host", "127.0.0.1",
-            "--http-port", "0", "--metrics-host", "127.0.0.1", "--metrics-port", "0", "--drain-delay", "0s",
+            "--http-port", "0", "--grpc-port", "off", "--metrics-host", "127.0.0.1", "--metrics-port", "0",
+            "--drain-delay", "0s",
         ]  # fmt: skip
         started = time.perf_counter()
         self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT)

@@ -79,7 +79,7 @@ class Operator:
 
     def leads(self) -> Operator:
         """Wait until it works."""
-        self.until(lambda: self.said("everything was listed"), "it leads")
+        self.until(lambda: self.said("everything is at hand"), "it leads")
         return self
 
     def said(self, words: str) -> bool:
@@ -106,6 +106,13 @@ class Operator:
     def page(self, path: str) -> str:
         with urllib.request.urlopen(f"http://127.0.0.1:{self.port()}{path}", timeout=5) as answer:
             return str(answer.read().decode())
+
+    def is_ready(self) -> bool:
+        """Whether it has seen everything, leading or not."""
+        try:
+            return self.page("/readyz") == "caches: ok\n"
+        except OSError:  # 503 too
+            return False
 
     def figures(self) -> dict[str, float]:
         """Its metrics, each by its name and labels."""

@@ -34,7 +34,7 @@ class Pair:
                 operator.log.unlink(missing_ok=True)
                 operator.start()
         for operator in self.operators.values():
-            operator.port()
+            operator.until(operator.is_ready, "it has seen everything")
         self.until(lambda: self.leader is not None, "one of them leads", 40)
         assert self.leader
         self.leader.leads()

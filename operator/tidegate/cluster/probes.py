@@ -2,7 +2,7 @@
 
 kopf's own endpoint answers 200 as long as its loop turns, whatever has become of its watches.  Here each question is
 answered by a list of checks, which say what is wrong; the page shows them all.  Alive: the loop keeps time, every watch
-was heard of lately, the lease is renewed or given up.  Ready: the caches are filled, or we stand by.
+was heard of lately, the lease is renewed or given up.  Ready: the caches are filled, whoever leads.
 """
 
 from __future__ import annotations

@@ -4,6 +4,9 @@ First come, first served: a deployment that is named again while it is worked on
 so a busy one starves nobody.  One timer per deployment; it ends when the deployment is taken up, for the plan that is
 made then sets the next.  A failure comes back after a pause that doubles, from half a second to five minutes, with
 jitter, until `forget`; news of the deployment meanwhile is not held up by it.
+
+Between `stand_by` and `begin` nobody waits: what is named last comes first then, for it has changed while the others
+were at rest.
 """
 
 from __future__ import annotations
@@ -27,29 +30,42 @@ class WorkQueue:
         self._again: set[Key] = set()  # named while busy
         self._timers: dict[Key, asyncio.TimerHandle] = {}
         self._failures: dict[Key, int] = {}
+        self._stands_by = False
         self._news = asyncio.Event()
 
     @property
     def depth(self) -> int:
         """How many wait for a worker now; not those that wait for their time."""
-        return len(self._ready)
+        return 0 if self._stands_by else len(self._ready)
 
     @property
     def age(self) -> float:
         """Seconds that the first in the line has waited."""
-        return self._now() - next(iter(self._ready.values())) if self._ready else 0.0
+        return self._now() - next(iter(self._ready.values())) if self._ready and not self._stands_by else 0.0
 
     @property
     def idle(self) -> bool:
         return not self._ready and not self._busy
 
+    def stand_by(self) -> None:
+        """There are no workers before `begin`."""
+        self._stands_by = True
+
+    def begin(self) -> None:
+        """Workers are there from now on."""
+        self._stands_by = False
+        self._ready = OrderedDict.fromkeys(self._ready, self._now())
+
     def add(self, key: Key) -> None:
         """As soon as a worker is free."""
         if key in self._busy:
             self._again.add(key)
-        elif key not in self._ready:
+            return
+        if key not in self._ready:
             self._ready[key] = self._now()
             self._news.set()
+        if self._stands_by:
+            self._ready.move_to_end(key, last=False)
 
     def add_after(self, key: Key, seconds: float) -> None:
         """In some time, unless a timer that is set already comes earlier."""

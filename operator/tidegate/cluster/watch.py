@@ -133,7 +133,7 @@ def group_version(kind: Kind) -> tuple[str, str]:
 
 
 class Watches:
-    """All watches of the operator. `run` once, as leader; `filled` is set when every kind was listed."""
+    """All watches of the operator. `run` once; `filled` is set when every kind was listed."""
 
     def __init__(
         self,

@@ -224,6 +224,21 @@ def test_depth_and_age_tell_of_those_who_wait() -> None:
     assert age == pytest.approx(3)
 
 
+def test_a_standby_has_nobody_waiting_and_begins_with_what_changed_last() -> None:
+    async def story(queue: WorkQueue) -> tuple[int, float, float, list[Key]]:
+        queue.stand_by()
+        for key in (A, B, C, B):
+            queue.add(key)
+        await asyncio.sleep(100)
+        depth, age = queue.depth, queue.age
+        queue.begin()
+        later = queue.age
+        queue.add(A)
+        return depth, age, later, [await queue.get() for _ in range(3)]
+
+    assert run(_with_queue(story)) == (0, 0.0, 0.0, [B, C, A])
+
+
 def test_a_jitter_spreads_around_the_time() -> None:
     found = {jittered(100) for _ in range(50)}
 
