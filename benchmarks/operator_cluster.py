@@ -153,7 +153,7 @@ class Running:
         return round(sum(value for name, value in self.figures().items() if name.startswith("tidegate_reconciles_tot")))
 
     def until_leads(self, seconds: float = 120) -> None:
-        self.operator.until(lambda: self.operator.said("everything was listed"), "it leads", seconds)
+        self.operator.until(lambda: self.operator.said("everything is at hand"), "it leads", seconds)
 
     def until_standing_by(self) -> None:
         self.operator.until(self.operator.is_ready, "it stands by, and has seen everything", 60)
