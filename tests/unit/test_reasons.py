@@ -54,6 +54,8 @@ def reasons_in(source: str) -> Iterator[str]:
             yield from in_call(node)
         elif isinstance(node, ast.Assign):
             yield from in_assignment(node.targets[0], node.value)
+        elif isinstance(node, ast.AnnAssign) and node.value:
+            yield from in_assignment(node.target, node.value)
         elif isinstance(node, ast.FunctionDef) and node.name.strip("_") in NAMES:
             returned = [part.value for part in ast.walk(node) if isinstance(part, ast.Return) and part.value]
             yield from (code for value in returned for code in constants(value))
