@@ -1,7 +1,8 @@
 """Which waiting requests share a run, how their tensors are joined, and how the answer is cut up again.
 
 Work-conserving: what waits is taken when a worker gets free, nothing is held back unless `maxDelay` says so.  Only
-requests of the same shape beyond the first dimension are joined; nothing is ever padded.
+requests of the same shape beyond the first dimension are joined; nothing is ever padded.  A request's parameters are
+read by its protocol and stay with its answer: a run sees tensors, and of several requests only their rows.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ class Call:
     taken: bool = False  # out of the queue
     answered: bool = False
     cancelled: bool = False
-    short: bool = True  # False: its texts are long, so what runs of this shape took says nothing
+    apart: bool = False  # shares no run, and what runs of its shape took says nothing: long texts, optional inputs
 
 
 @dataclass(slots=True, eq=False)
@@ -56,10 +57,13 @@ class Batch:
         return {name: np.concatenate([call.feeds[name] for call in self.calls]) for name in first}
 
     def split(self, outputs: Sequence[Array]) -> None:
-        """Give each call its own rows of the outputs, as views."""
+        """Give each call its own rows of the outputs, as views; raises ValueError when there are more rows or fewer."""
         if len(self.calls) == 1:
             self.calls[0].outputs = outputs
             return
+        for array in outputs:
+            if len(array) != self.rows:
+                raise ValueError(f"{len(array)} rows came out of a run of {self.rows}")
         start = 0
         for call in self.calls:
             end = start + call.rows
@@ -95,9 +99,9 @@ class Waiting:
         """The oldest call and those of the same shape that fit beside it in `limit` rows."""
         first = self._calls.popleft()
         calls, rows, key, passed = [first], first.rows, first.key, []
-        while self._calls and rows < limit > 1:
+        while self._calls and rows < limit > 1 and not first.apart:
             call = self._calls.popleft()
-            if call.key == key and rows + call.rows <= limit:
+            if call.key == key and rows + call.rows <= limit and not call.apart:
                 calls.append(call)
                 rows += call.rows
             else:

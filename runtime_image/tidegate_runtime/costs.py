@@ -10,7 +10,6 @@ from collections.abc import Sequence
 from typing import Final
 
 INLINE_SECONDS: Final = 0.0003
-GAIN: Final = 0.85  # batching is on when eight rows together cost less than this share of eight runs
 SHAPES: Final = 512
 WEIGHT = 0.1
 JUMP = 4.0  # one slower run (the machine was busy) moves the estimate by at most 30 %
@@ -56,10 +55,3 @@ class Costs:
             self._seconds[place] = known + WEIGHT * (min(seconds, JUMP * known) - known)
         elif len(self._seconds) < SHAPES:
             self._seconds[place] = seconds
-
-
-def batching_pays(measured: Sequence[tuple[int, float]]) -> bool:
-    """Whether a row in a batch of eight is clearly cheaper than alone; it is not for most networks on a CPU."""
-    by_rows = dict(measured)
-    one, rows = by_rows.get(1), max((rows for rows in by_rows if 1 < rows <= 8), default=0)  # noqa: PLR2004
-    return not one or not rows or by_rows[rows] < GAIN * rows * one

@@ -1,8 +1,8 @@
 """How a server ends without losing a request.
 
-1. readiness fails, and every answer says `Connection: close`;
+1. readiness fails, and every answer over HTTP says `Connection: close`;
 2. for the delay it goes on accepting and serving, until everybody has stopped sending new requests;
-3. the line of waiting connections is let in, then the listener is closed;
+3. the line of waiting connections is let in, then the listener is closed; gRPC's clients are sent GOAWAY;
 4. idle connections are closed, the rest finished; at the end of the drain time what is left is cut off.
 """
 
@@ -10,15 +10,21 @@ from __future__ import annotations
 
 import asyncio
 import time
-from typing import Final
+from collections.abc import Callable
+from typing import Final, Protocol
 
 from tidegate_runtime.health import Health, Phase
-from tidegate_runtime.server import Server
 
-LOOK_SECONDS: Final = 0.02
 # The runner that started this server is gone: nothing may be left of it five seconds later.
 HURRIED_DELAY: Final = 0.5
 HURRIED_DRAIN: Final = 3.0
+
+
+class Door(Protocol):
+    """A port of the model, as its end sees it."""
+
+    async def end(self, in_time: Callable[[], bool]) -> bool:
+        """Steps 3 and 4, as long as there is time; whether everything was answered."""
 
 
 class Drain:
@@ -51,17 +57,13 @@ class Drain:
     async def begun(self) -> None:
         await self._begun.wait()
 
-    async def carry_out(self, server: Server) -> bool:
+    async def carry_out(self, *doors: Door) -> bool:
         """Steps 2 to 4; whether everything was answered in time."""
-        server.front.closing = True
         await self._listening_time()
-        await server.stop_listening()
-        while server.connections and time.monotonic() < self._end:
-            server.close_idle(time.monotonic())
-            await asyncio.sleep(LOOK_SECONDS)
-        finished = server.connections == 0
-        server.abort_all()
-        return finished
+        return all(await asyncio.gather(*(door.end(self._in_time) for door in doors)))
+
+    def _in_time(self) -> bool:
+        return time.monotonic() < self._end
 
     async def _listening_time(self) -> None:
         while (left := self._listen_until - time.monotonic()) > 0:

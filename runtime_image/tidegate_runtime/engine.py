@@ -14,10 +14,12 @@ from typing import Final
 
 from tidegate_runtime.admission import Admission
 from tidegate_runtime.batcher import Batch, Call, Waiting
-from tidegate_runtime.costs import INLINE_SECONDS, Costs, batching_pays
+from tidegate_runtime.batching import decide
+from tidegate_runtime.costs import INLINE_SECONDS, Costs
 from tidegate_runtime.errors import Throttled, TooSlow, Unavailable
 from tidegate_runtime.interfaces import LoadedModel, Recorder, Watchdog
 from tidegate_runtime.settings import Settings
+from tidegate_runtime.statistics import Statistics
 from tidegate_runtime.worker import Worker, run_batch
 
 TURN_SECONDS: Final = 0.002  # short runs in a row before the loop looks at its sockets again
@@ -42,8 +44,9 @@ class Engine:
         self._model = model
         self._loop, self._watchdog, self._recorder = around.loop, around.watchdog, around.recorder
         self.admission = around.admission
-        batching = model.batchable and settings.max_batch_size > 1 and batching_pays(model.costs)
-        self._most_rows = settings.max_batch_size if batching else 1
+        self.statistics = Statistics(model.batchable)
+        self.batching = decide(model, settings.max_batch_size)
+        self._most_rows = self.batching.rows
         self._waiting = Waiting()
         self._delay = settings.max_batch_delay
         self._queue_timeout = settings.queue_timeout
@@ -81,10 +84,7 @@ class Engine:
 
     def sweep(self, now: float) -> None:
         """Answer what waited or ran too long; called by the server a few times a second."""
-        for call in self._waiting.expired(now, self._queue_timeout):
-            self.admission.queued -= 1
-            late = now > call.deadline
-            self._fail(call, TooSlow("no time was left to run it") if late else _waited(self._queue_timeout))
+        self._expire(now)
         for batch in self._running:
             for call in batch.calls:
                 if now > call.deadline and not call.cancelled and not call.answered:
@@ -93,6 +93,12 @@ class Engine:
     def stop(self) -> None:
         for worker in self._workers:
             worker.stop()
+
+    def _expire(self, now: float) -> None:
+        for call in self._waiting.expired(now, self._queue_timeout):
+            self.admission.queued -= 1
+            late = now > call.deadline
+            self._fail(call, TooSlow("no time was left to run it") if late else _waited(self._queue_timeout))
 
     def _fail(self, call: Call, error: Throttled | TooSlow) -> None:
         call.error = error
@@ -106,10 +112,14 @@ class Engine:
     def _dispatch(self) -> None:
         """Start what can be started: short runs here and now, longer ones on free workers."""
         self._scheduled = False
-        stop_at = time.monotonic() + TURN_SECONDS
+        now = time.monotonic()
+        stop_at = now + TURN_SECONDS
         while self._waiting:
             oldest = self._waiting.oldest()
-            seconds = self._costs.predict(oldest.key, oldest.rows) if oldest.short else None
+            if oldest.deadline < now:  # nobody waits for its answer any more
+                self._expire(now)
+                continue
+            seconds = self._costs.predict(oldest.key, oldest.rows) if not oldest.apart else None
             here = seconds is not None and seconds <= INLINE_SECONDS
             if not here and not self._idle and len(self._workers) >= self._most_workers:
                 return  # whichever worker gets free dispatches again
@@ -130,7 +140,7 @@ class Engine:
 
     def _may_wait(self, oldest: Call) -> bool:
         """With `maxDelay`, more rows are waited for until the oldest call has waited that long."""
-        if not self._delay:
+        if not self._delay or oldest.apart:
             return False
         left = oldest.arrived + self._delay - time.monotonic()
         if left <= 0 or self._waiting.rows() >= self._most_rows:
@@ -166,7 +176,10 @@ class Engine:
     def _finish(self, batch: Batch) -> None:
         first = batch.calls[0]
         if first.error is None:
-            self._costs.ran(batch.key, batch.rows, first.ended - first.started)
+            seconds = first.ended - first.started
+            if not first.apart:
+                self._costs.ran(batch.key, batch.rows, seconds)
+            self.statistics.ran(batch.rows, seconds)
         self._recorder.ran(batch.rows, len(batch.calls))
         for call in batch.calls:
             if not call.cancelled and not call.answered:

@@ -23,6 +23,7 @@ import numpy as np
 import orjson
 
 from tidegate_runtime.errors import BadRequest, RequestError, Throttled, TooLarge
+from tidegate_runtime.inflate import encoding_of, inflate
 from tidegate_runtime.request import SCRATCH, Front, Request
 
 MOST_HEADER: Final = 64 * 1024
@@ -141,7 +142,7 @@ class Connection(asyncio.BufferedProtocol):
     def on_header(self, name: bytes, value: bytes) -> None:
         self._header_bytes += len(name) + len(value)
         key = name.lower()
-        if key in KEPT:
+        if key in KEPT and self._at is HEADER:  # and not in a trailer, which no proxy has looked at
             self._request.headers[key] = value
 
     def on_headers_complete(self) -> None:
@@ -163,6 +164,7 @@ class Connection(asyncio.BufferedProtocol):
             self._refuse_early(request, error)
 
     def on_body(self, body: bytes) -> None:
+        self._received = 0
         if self._skip or self._ending:
             self._drop(len(body))
             return
@@ -200,8 +202,8 @@ class Connection(asyncio.BufferedProtocol):
         if request.method not in route.methods:
             allowed = ", ".join(sorted(method.decode() for method in route.methods))
             raise RequestError(f"method {request.method.decode('latin-1')} is not offered here: use {allowed}", 405)
-        if request.headers.get(b"content-encoding", b"identity") != b"identity":
-            raise RequestError("compressed bodies are not accepted: send them plain", 415)
+        if b"content-encoding" in request.headers:
+            request.encoding = encoding_of(request.headers[b"content-encoding"])
         length = int(request.headers.get(b"content-length", b"0"))
         if length > self._front.limits.max_body:
             raise _too_large(self._front.limits.max_body)
@@ -264,6 +266,8 @@ class Connection(asyncio.BufferedProtocol):
             self.refuse(request.refusal or BadRequest("malformed HTTP request"))
             return
         try:
+            if request.encoding is not None:  # now and not while it arrives: a minute's wait must not cost memory
+                request.body = inflate(request.body, request.encoding, self._front.limits.max_body)
             request.route.methods[request.method](self, request)
         except RequestError as error:
             self.refuse(error)
@@ -333,12 +337,11 @@ class Connection(asyncio.BufferedProtocol):
             self._mind_the_time(0)
 
     def _mind_the_time(self, received: int) -> None:
-        """In the middle of a message: its deadline runs from its first byte, and its header has a size."""
-        if self._at is HEADER:
-            self._received += received
-            if self._received > MOST_HEADER:
-                self._break_off(RequestError("the header is larger than 64 KiB", 431))
-                return
+        """In the middle of a message: its deadline runs from its first byte, and its header and trailer have a size."""
+        self._received += received  # since its first byte or the last one of its body
+        if self._received > MOST_HEADER:
+            self._break_off(RequestError("the header is larger than 64 KiB", 431))
+            return
         if self._timed is not self._at and self.busy is None:
             self._timed = self._at
             limits = self._front.limits

@@ -12,10 +12,12 @@ from typing import Any, Final
 
 import orjson
 
+from tidegate_runtime import classification
 from tidegate_runtime.errors import BadRequest, RunFailed
 from tidegate_runtime.interfaces import Array, LoadedModel
 from tidegate_runtime.json_reader import SMALL, JsonReader, Shape, check_for_stray_lists, tensor
-from tidegate_runtime.signature import Port, Signature
+from tidegate_runtime.signature import LONGEST_SHOWN, Port, Signature
+from tidegate_runtime.types import CARRIERS, Carrier
 
 MOST_TENSORS: Final = 1024
 LONGEST_ID: Final = 256
@@ -30,6 +32,9 @@ class Wanted:
     index: int
     port: Port
     binary: bool
+    carrier: Carrier
+    label: bytes  # how its entry in the answer begins
+    classes: int = 0  # so many of its highest values instead of the tensor itself
 
 
 @dataclass(slots=True)
@@ -40,26 +45,22 @@ class Inference:
     feeds: dict[str, Array]
     wanted: Sequence[Wanted]
     null_for_nonfinite: bool
-    timeout: float  # seconds, when the client asks for less than the server allows; else 0
+    timeout: float  # seconds; 0.0: the client sets no limit of its own
 
 
 class InferCodec:
     """Reads requests and writes answers for one model; what can be worked out beforehand is."""
 
-    def __init__(self, model: LoadedModel, *, most_rows: int, most_numbers: int, longest: float) -> None:
-        self._longest = longest
-        self.signature = Signature(model, most_rows)
+    def __init__(self, model: LoadedModel, signature: Signature, most_numbers: int) -> None:
+        self._signature = signature
         self._reader = JsonReader(most_numbers)
-        ports = list(self.signature.outputs.values())
-        self._all_json = tuple(Wanted(index, port, False) for index, port in enumerate(ports))
-        self._all_binary = tuple(Wanted(index, port, True) for index, port in enumerate(ports))
-        self._by_name = {port.name: index for index, port in enumerate(ports)}
-        self._not_json = [port for port in ports if not port.carrier.over_json]
-        names = {"model_name": model.name, "model_version": model.version}
-        self._opening = orjson.dumps(names)[:-1]
-        self._labels = [
-            orjson.dumps({"name": port.name, "datatype": port.carrier.name})[:-1] + b',"shape":' for port in ports
-        ]
+        ports = list(enumerate(signature.outputs.values()))
+        self._all_json = tuple(_whole(index, port, binary=False) for index, port in ports)
+        self._all_binary = tuple(_whole(index, port, binary=True) for index, port in ports)
+        self._by_name = {port.name: index for index, port in ports}
+        self._all_over_json = all(port.carrier.over_json for _, port in ports)
+        self._opening = orjson.dumps({"model_name": model.name, "model_version": model.version})[:-1]
+        self._classes = model.labels
         self._shapes: dict[Shape, bytes] = {}
 
     def decode(self, body: Body, header_length: int | None) -> Inference:
@@ -72,10 +73,10 @@ class InferCodec:
             raise BadRequest("the body must be a JSON object")
         raw = memoryview(b"") if header_length is None else memoryview(body)[header_length:]
         feeds = self._feeds(document, raw, text)
-        self.signature.check_together(feeds)
+        self._signature.check_together(feeds)
         parameters = document.get("parameters")
         plain = not parameters and "outputs" not in document
-        if plain and not self._not_json:
+        if plain and self._all_over_json:
             return Inference(_id(document), feeds, self._all_json, False, 0.0)
         return self._with_parameters(document, feeds, _parameters(parameters, "parameters"))
 
@@ -83,17 +84,14 @@ class InferCodec:
         binary = given.get("binary_data_output", False) is True
         wanted = self._wanted(document.get("outputs"), binary)
         for want in wanted:
-            if not want.binary and not want.port.carrier.over_json:
-                raise BadRequest(f"output {want.port.name!r} is {want.port.carrier.name}: ask for it as binary data")
+            if not want.binary and not want.carrier.over_json:
+                raise BadRequest(f"output {want.port.name!r} is {want.carrier.name}: ask for it as binary data")
         if given.get("nonfinite", "null") != "null":
             raise BadRequest('parameters.nonfinite must be "null"')
         timeout = given.get("timeout", 0)
         if type(timeout) is not int or timeout < 0:
             raise BadRequest("parameters.timeout must be a whole number of microseconds")
-        seconds = timeout * MICROSECONDS
-        return Inference(
-            _id(document), feeds, wanted, "nonfinite" in given, seconds if seconds < self._longest else 0.0
-        )
+        return Inference(_id(document), feeds, wanted, "nonfinite" in given, timeout * MICROSECONDS)
 
     def _wanted(self, outputs: Any, binary: bool) -> Sequence[Wanted]:
         if outputs is None or outputs == []:
@@ -103,17 +101,21 @@ class InferCodec:
         return [self._wanted_one(output, binary) for output in outputs]
 
     def _wanted_one(self, output: Any, binary: bool) -> Wanted:
-        name = output.get("name") if type(output) is dict else None
-        if type(name) is not str or name not in self._by_name:
-            raise BadRequest(f"output {_quoted(name)} is not one of the model's: {_list(self._by_name)}")
+        name = _text(output, "name") if type(output) is dict else ""
+        port = self._signature.output(name)
         given = _parameters(output.get("parameters"), f"output {name!r}: parameters")
-        if "classification" in given:
-            raise BadRequest(f"output {name!r}: the classification extension is not offered")
-        return Wanted(self._by_name[name], self.signature.outputs[name], given.get("binary_data", binary) is True)
+        if "shared_memory_region" in given:
+            raise BadRequest(f"output {name!r}: shared memory is not offered")
+        index = self._by_name[name]
+        as_bytes = given.get("binary_data", binary) is True
+        classes = given.get("classification")
+        if classes is None:
+            return _whole(index, port, binary=as_bytes)
+        return _highest(index, port, as_bytes, classification.asked(port.spec, classes))
 
     def _feeds(self, document: dict[str, Any], raw: memoryview, text: Body) -> dict[str, Array]:
         entries = document.get("inputs")
-        if type(entries) is not list or not 0 < len(entries) <= MOST_TENSORS:
+        if type(entries) is not list or len(entries) > MOST_TENSORS or (self._signature.required and not entries):
             raise BadRequest("inputs must be a list of tensors, at least one")
         feeds: dict[str, Array] = {}
         large: list[tuple[Any, Shape]] = []
@@ -140,23 +142,10 @@ class InferCodec:
         """What an input says of itself: its port, shape, number of elements, and its bytes when it is binary."""
         if type(entry) is not dict:
             raise BadRequest("each input must be an object")
-        name = entry.get("name")
-        port = self.signature.inputs.get(name) if type(name) is str else None
-        if port is None:
-            raise BadRequest(f"input {_quoted(name)} is not one of the model's: {_list(self.signature.inputs)}")
-        if name in feeds:
-            raise BadRequest(f"input {name!r} is there twice")
-        if entry.get("datatype") != port.carrier.name:
-            raise BadRequest(
-                f"input {name!r}: datatype {port.carrier.name} is expected, not {_quoted(entry.get('datatype'))}"
-            )
-        shape = entry.get("shape")
-        try:
-            if type(shape) is not list:
-                raise ValueError("shape must be a list of whole numbers")
-            count = port.count(shape)
-        except ValueError as error:
-            raise BadRequest(f"input {name!r}: {error}") from None
+        name, shape = _text(entry, "name"), entry.get("shape")
+        if type(shape) is not list:
+            raise BadRequest(f"input {name[:LONGEST_SHOWN]!r}: shape must be a list of whole numbers")
+        port, count = self._signature.declared(name, _text(entry, "datatype"), shape, feeds)
         given = entry.get("parameters")
         return port, tuple(shape), count, _binary_size(name, given, entry) if given else None
 
@@ -168,13 +157,15 @@ class InferCodec:
         opening, binaries = b',"outputs":[', []
         for want in inference.wanted:
             array = outputs[want.index]
-            parts += (opening, self._labels[want.index], self._shape(array.shape))
+            if want.classes:
+                array = classification.highest(want.port.spec, array, want.classes, self._classes)
+            parts += (opening, want.label, self._shape(array.shape))
             if want.binary:
-                raw = want.port.carrier.to_bytes(array)
+                raw = want.carrier.to_bytes(array)
                 binaries.append(raw)
                 parts.append(b',"parameters":{"binary_data_size":%d}}' % len(raw))
             else:
-                parts += (b',"data":', _json_data(want.port, array, inference.null_for_nonfinite), b"}")
+                parts += (b',"data":', _json_data(want, array, inference.null_for_nonfinite), b"}")
             opening = b","
         parts.append(b"]}")
         text = b"".join(parts)
@@ -191,15 +182,28 @@ class InferCodec:
 
 def decode(body: Body, header_length: int | None, model: LoadedModel) -> Inference:
     """A request read without the server's limits on rows: the stable version has accepted it already."""
-    return InferCodec(model, most_rows=1 << 30, most_numbers=1 << 30, longest=0.0).decode(body, header_length)
+    return InferCodec(model, Signature(model, most_rows=1 << 30), most_numbers=1 << 30).decode(body, header_length)
 
 
-def _json_data(port: Port, array: Array, null_for_nonfinite: bool) -> bytes:
-    text = port.carrier.to_json(array)
+def _whole(index: int, port: Port, *, binary: bool) -> Wanted:
+    return Wanted(index, port, binary, port.carrier, _label(port.name, port.carrier))
+
+
+def _highest(index: int, port: Port, binary: bool, classes: int) -> Wanted:
+    texts = CARRIERS["BYTES"]
+    return Wanted(index, port, binary, texts, _label(port.name, texts), classes)
+
+
+def _label(name: str, carrier: Carrier) -> bytes:
+    return orjson.dumps({"name": name, "datatype": carrier.name})[:-1] + b',"shape":'
+
+
+def _json_data(want: Wanted, array: Array, null_for_nonfinite: bool) -> bytes:
+    text = want.carrier.to_json(array)
     # Only a number that is not finite is written with an "n".
     if array.dtype.kind == "f" and not null_for_nonfinite and b"n" in text:
         raise RunFailed(
-            f"NonFiniteOutput: output {port.name!r} holds NaN or infinity, which JSON cannot carry: "
+            f"NonFiniteOutput: output {want.port.name!r} holds NaN or infinity, which JSON cannot carry: "
             'ask for binary data, or set parameters.nonfinite to "null"'
         )
     return text
@@ -248,14 +252,7 @@ def _id(document: dict[str, Any]) -> str:
     return given
 
 
-def _quoted(name: Any) -> str:
-    return repr(name[:128]) if type(name) is str else "without a name"
-
-
-def _list(names: Any) -> str:
-    return ", ".join(repr(name) for name in list(names)[:32])
-
-
-def feeds_size(feeds: dict[str, Array]) -> int:
-    """Bytes of all inputs; texts count eight each."""
-    return sum(array.nbytes for array in feeds.values())
+def _text(document: dict[str, Any], key: str) -> str:
+    """The text under `key`; empty, which no name and no type is, when there is none."""
+    given = document.get(key)
+    return given if type(given) is str else ""

@@ -32,6 +32,7 @@ from numpy.typing import NDArray
 from tidegate.bundle.manifest import TensorSpec
 
 if TYPE_CHECKING:
+    from tidegate_runtime.batching import Batching
     from tidegate_runtime.health import Health
     from tidegate_runtime.settings import Settings
 
@@ -67,6 +68,14 @@ class Watchdog(Protocol):
         """A new lane; each thread that runs the model has its own."""
 
 
+@dataclass(frozen=True, slots=True)
+class Objection:
+    """Why rows of different requests must not share a run; `code` is stable: NoRows, RowsDepend, NotProved."""
+
+    code: str
+    sentence: str
+
+
 class LoadedModel(Protocol):
     """A model that is loaded, warm and proved by its golden samples."""
 
@@ -76,8 +85,13 @@ class LoadedModel(Protocol):
     digest: str
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
+    labels: tuple[str, ...]  # what the classes are called, by index; empty when the bundle does not say
     costs: tuple[tuple[int, float], ...]  # (rows, seconds of one run) measured in the warm-up, rows rising
-    batchable: bool  # first dimension of all inputs and outputs is one named dynamic dimension, results checked equal
+    objection: Objection | None  # why requests must not share a run; None: answers were found not to change by it
+
+    @property
+    def batchable(self) -> bool:
+        """The first dimension of all tensors is one of rows that do not depend on each other: no objection."""
 
     def run(self, feeds: dict[str, Array], lane: Lane) -> list[Array]:
         """All outputs in the order of `outputs`, under `lane.options`.
@@ -124,7 +138,7 @@ class Gauges(Protocol):
 
 @dataclass(slots=True)
 class Parts:
-    """What the internal endpoints can see; `model` is set when it is loaded and proved."""
+    """What the internal endpoints can see; `model` and `batching` are set when it is loaded and proved."""
 
     settings: Settings
     health: Health
@@ -133,3 +147,4 @@ class Parts:
     gauges: Gauges
     watchdog: Watchdog
     model: LoadedModel | None = None
+    batching: Batching | None = None

@@ -138,6 +138,7 @@ class InternalServer:
             connections=gauges.connections,
             golden_worst=dict(model.worst) if isinstance(model, OrtModel) else {},
             shadow_dropped=self._shadow.dropped,
+            batching=self._parts.batching,
         )
         return Reply(200, metrics.exposition(self._counters, now), metrics.CONTENT_TYPE)
 

@@ -7,6 +7,7 @@ lists are counted: there must be exactly as many as the declared shapes have, le
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Final
 
 import numpy as np
@@ -30,22 +31,26 @@ Shape = tuple[int, ...]
 
 
 class JsonReader:
-    """Parses bodies one after another, on one thread; the parser's memory is used again."""
+    """Parses bodies one after another, on one thread; the parser's memory is used again.
 
-    __slots__ = ("_most_numbers", "_parser")
+    `plain` says what of a large document becomes plain values; tensors stay simdjson arrays, which are read at once.
+    """
 
-    def __init__(self, most_numbers: int) -> None:
+    __slots__ = ("_most_numbers", "_parser", "_plain")
+
+    def __init__(self, most_numbers: int, plain: Callable[[Any], Any] | None = None) -> None:
         self._most_numbers = most_numbers
         self._parser: Any = None
+        self._plain = plain or _plain_inference
 
     def read(self, text: bytes | bytearray | memoryview) -> Any:
-        """The document: plain values, but in a large one every tensor's `data` is a simdjson array."""
+        """The document: plain values, but in a large one tensors are simdjson arrays."""
         if len(text) <= SMALL or simdjson is None:
             return self._small(text)
         if len(text) > COUNTED and bytes(text).count(b",") > self._most_numbers:
             raise TooLarge(f"the JSON body holds more than {self._most_numbers} values: send it as binary tensors")
         try:
-            return _plain(self._large(text))
+            return self._plain(self._large(text))
         except (ValueError, RuntimeError, RecursionError):
             raise BadRequest("the body is not valid JSON") from None
 
@@ -70,8 +75,8 @@ class JsonReader:
             return self._parser.parse(text)
 
 
-def _plain(document: Any) -> Any:
-    """The document as plain values, except that `inputs[].data` stays what simdjson can read at once."""
+def _plain_inference(document: Any) -> Any:
+    """The Open Inference Protocol: all but `inputs[].data`."""
     if not isinstance(document, simdjson.Object):
         return None
     plain: dict[str, Any] = {}
@@ -90,10 +95,46 @@ def _plain_tensor(item: Any) -> Any:
     return {key: item[key] if key == "data" else _value(item[key]) for key in item.keys()}  # noqa: SIM118
 
 
+def plain_prediction(document: Any) -> Any:
+    """TensorFlow Serving: all but `instances` without names, `inputs`, and the members of `inputs`."""
+    if not isinstance(document, simdjson.Object):
+        return None
+    return {key: _plain_member(key, document[key]) for key in document.keys()}  # noqa: SIM118 - as above
+
+
+def _plain_member(key: str, value: Any) -> Any:
+    if isinstance(value, simdjson.Array):
+        named = key == "instances" and len(value) > 0 and isinstance(value[0], simdjson.Object)
+        return value if key in ("instances", "inputs") and not named else value.as_list()
+    if key == "inputs" and isinstance(value, simdjson.Object):
+        return {name: _tensor_or_value(value[name]) for name in value.keys()}  # noqa: SIM118 - as above
+    return _value(value)
+
+
+def _tensor_or_value(value: Any) -> Any:
+    return value if isinstance(value, simdjson.Array) else _value(value)
+
+
 def _value(value: Any) -> Any:
     if isinstance(value, simdjson.Object):
         return value.as_dict()
     return value.as_list() if isinstance(value, simdjson.Array) else value
+
+
+def is_list(values: Any) -> bool:
+    """Whether these are the values of a tensor that is not a scalar."""
+    return type(values) is list or (simdjson is not None and isinstance(values, simdjson.Array))
+
+
+def shape_of(values: Any) -> Shape:
+    """The shape that the first element of each level says; `tensor` looks whether the others agree."""
+    shape = []
+    while is_list(values):
+        shape.append(len(values))
+        if not len(values):
+            break
+        values = values[0]
+    return tuple(shape)
 
 
 def tensor(carrier: Carrier, values: Any, shape: Shape, count: int) -> Array:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
+from tidegate_runtime.batching import Batching
 from tidegate_runtime.counters import EDGES, Counters, Scale, Spread, Totals
 from tidegate_runtime.divergence import TOP1, Divergence
 
@@ -29,6 +30,7 @@ class Now:
     connections: int
     golden_worst: Mapping[str, float]
     shadow_dropped: int
+    batching: Batching | None  # None: not decided yet
 
 
 def exposition(counters: Counters, now: Now) -> bytes:
@@ -55,8 +57,15 @@ def _lines(counters: Counters, now: Now) -> Iterator[str]:
     )
     worst = [({**now.labels, "output": output}, value) for output, value in now.golden_worst.items()]
     yield from _family("golden_worst_error", "gauge", "Worst difference from the golden samples.", worst)
+    yield from _batching(now)
     yield from _divergence(counters, now)
     yield from _evidence(counters, now)
+
+
+def _batching(now: Now) -> Iterator[str]:
+    found = now.batching
+    decided = [({**now.labels, "reason": found.code}, int(found.rows > 1))] if found else []
+    yield from _family("batching", "gauge", "1 when requests share runs; the reason says why, or why not.", decided)
 
 
 def _requests(counters: Counters, labels: Labels) -> Iterator[str]:

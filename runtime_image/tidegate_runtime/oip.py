@@ -1,60 +1,44 @@
-"""The Open Inference Protocol v2 over HTTP: its paths, what each answers, and inference through the engine."""
+"""The Open Inference Protocol v2 over HTTP: its paths, and what each answers."""
 
 from __future__ import annotations
 
-import logging
-import time
-from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final
 
 import orjson
 
 from tidegate_runtime.batcher import Call
-from tidegate_runtime.engine import Engine
-from tidegate_runtime.errors import BadRequest, RequestError, RunFailed, TooSlow, Unavailable
+from tidegate_runtime.errors import BadRequest, RequestError, Unavailable
 from tidegate_runtime.health import Health
 from tidegate_runtime.http import JSON, Connection
 from tidegate_runtime.infer import InferCodec, Inference
-from tidegate_runtime.interfaces import Kind, LoadedModel, Recorder, Shadow
+from tidegate_runtime.inference import Inferring
+from tidegate_runtime.interfaces import LoadedModel
+from tidegate_runtime.over_http import Asked, inference_route
 from tidegate_runtime.request import Request
 from tidegate_runtime.routes import Route, Routes
 from tidegate_runtime.settings import Settings
-from tidegate_runtime.statistics import Statistics
 
-LOG = logging.getLogger(__name__)
 BINARY: Final = b"application/octet-stream"
 SERVER: Final = "tidegate"
-LONG_TEXTS: Final = 16384  # bytes of a request with texts above which its run is not made on the loop
+EXTENSIONS: Final = ("binary_tensor_data", "classification", "model_configuration", "statistics")
 TYPES: Final = {"BYTES": "TYPE_STRING"}  # the others are called TYPE_ and their own name
-
-
-@dataclass(frozen=True, slots=True)
-class Serving:
-    """What inference over HTTP works with, once the model is ready."""
-
-    model: LoadedModel
-    codec: InferCodec
-    engine: Engine
-    recorder: Recorder
-    shadow: Shadow
-    health: Health
-    settings: Settings
 
 
 class OpenInference:
     """Handlers of the protocol's paths for one model."""
 
-    def __init__(self, serving: Serving) -> None:
-        self._serving = serving
-        self._statistics = Statistics()
-        self._has_texts = any(spec.element_type == "BYTES" for spec in serving.model.inputs)
-        self._metadata = orjson.dumps(metadata(serving.model))
-        self._config = orjson.dumps(config(serving.model, serving.settings))
+    def __init__(self, inferring: Inferring, health: Health, settings: Settings) -> None:
+        model = inferring.model
+        self._inferring = inferring
+        self._health = health
+        self._codec = InferCodec(model, inferring.signature, settings.max_json_numbers)
+        self._metadata = orjson.dumps(metadata(model))
+        self._config = orjson.dumps(config(model, settings))
 
     def routes(self) -> Routes:
         """Every path of the model: without a version, with the bundle's version, with the revision."""
-        model = self._serving.model
+        model = self._inferring.model
         base = f"/v2/models/{model.name}"
         routes = {b"/v2/models/stats": Route.get(self._stats)}
         for prefix in (base, f"{base}/versions/{model.version}", f"{base}/versions/{model.revision}"):
@@ -63,105 +47,51 @@ class OpenInference:
                 f"{prefix}/config".encode(): Route.get(partial(_answer, self._config)),
                 f"{prefix}/ready".encode(): Route.get(self._ready),
                 f"{prefix}/stats".encode(): Route.get(self._stats),
-                f"{prefix}/infer".encode(): Route({b"POST": self._infer}, self._admits),
+                f"{prefix}/infer".encode(): inference_route(self._inferring, self._read),
             }
         return routes
 
     def _ready(self, connection: Connection, request: Request) -> None:  # noqa: ARG002
-        _ready(self._serving.health, connection)
+        _ready(self._health, connection)
 
     def _stats(self, connection: Connection, request: Request) -> None:  # noqa: ARG002
-        model = self._serving.model
-        connection.answer(200, orjson.dumps({"model_stats": [self._statistics.document(model.name, model.version)]}))
+        model = self._inferring.model
+        entry = self._inferring.statistics.document(model.name, model.version)
+        connection.answer(200, orjson.dumps({"model_stats": [entry]}))
 
-    def _admits(self) -> RequestError | None:
-        """A full queue refuses a request before its body is read."""
-        engine = self._serving.engine
-        if not engine.admission.full:
-            return None
-        self._serving.recorder.answered("requests", 429, 0.0, 0.0, 0.0)
-        return engine.refuse()
+    def _read(self, connection: Connection, request: Request) -> Asked:
+        inference = self._codec.decode(request.body, _json_length(request))
+        return inference.feeds, inference.timeout, _Reply(self._codec, inference, connection, request)
 
-    def _infer(self, connection: Connection, request: Request) -> None:
-        serving = self._serving
-        try:
-            header_length = _header_length(request)
-            inference = serving.codec.decode(request.body, header_length)
-            call = self._call(connection, request, inference)
-            serving.engine.submit(call)
-        except RequestError as error:
-            total = time.monotonic() - request.arrived
-            serving.recorder.answered(kind_of(request), error.status, 0.0, 0.0, total)
-            connection.refuse(error)
-            return
-        connection.abandon = partial(self._left, call)
 
-    def _call(self, connection: Connection, request: Request, inference: Inference) -> Call:
-        limit = self._serving.settings.request_timeout
-        seconds = inference.timeout or limit
-        signature = self._serving.codec.signature
-        return Call(
-            feeds=inference.feeds,
-            rows=signature.rows(inference.feeds),
-            key=signature.key(inference.feeds),
-            done=partial(self._done, connection, request, inference),
-            arrived=request.arrived,
-            deadline=request.arrived + seconds,
-            short=not (self._has_texts and len(request.body) > LONG_TEXTS),
-        )
+class _Reply:
+    """See `inference.Reply`."""
 
-    def _left(self, call: Call) -> None:
-        self._serving.engine.cancel(call)
-        self._serving.recorder.left()
+    __slots__ = ("_codec", "_connection", "_inference", "_request")
 
-    def _done(self, connection: Connection, request: Request, inference: Inference, call: Call) -> None:
-        """Write the answer of a call that was run, or that failed; then count and show it."""
-        serving = self._serving
-        status = self._write(connection, inference, call)
-        queue, compute = max(0.0, call.started - call.arrived), call.ended - call.started
-        total = time.monotonic() - call.arrived
-        serving.recorder.answered(kind_of(request), status, queue, compute, total)
-        self._statistics.answered(status, call.rows, queue, compute, total)
-        if serving.shadow.wants and status == 200:  # noqa: PLR2004
-            self._show(request, call)
+    def __init__(self, codec: InferCodec, inference: Inference, connection: Connection, request: Request) -> None:
+        self._codec, self._inference = codec, inference
+        self._connection, self._request = connection, request
 
-    def _write(self, connection: Connection, inference: Inference, call: Call) -> int:
-        try:
-            if call.error is not None:
-                raise _fair(call.error, inference)
-            body, json_length = self._serving.codec.encode(inference, call.outputs)
-        except RequestError as error:
-            connection.refuse(error)
-            return error.status
-        except Exception:  # what the model gave is not what its interface says
-            LOG.exception("the answer cannot be written")
-            connection.refuse(RunFailed("the model's outputs cannot be written as an answer"))
-            return RunFailed.status
+    def answer(self, call: Call) -> None:
+        body, json_length = self._codec.encode(self._inference, call.outputs)
         if json_length is None:
-            connection.answer(200, body)
+            self._connection.answer(200, body)
         else:
             more = b"inference-header-content-length: %d\r\n" % json_length
-            connection.answer(200, body, kind=BINARY, more=more)
-        return 200
+            self._connection.answer(200, body, kind=BINARY, more=more)
 
-    def _show(self, request: Request, call: Call) -> None:
-        names = [spec.name for spec in self._serving.model.outputs]
-        outputs = dict(zip(names, call.outputs, strict=True))
-        self._serving.shadow.offer(bytes(request.body), _header_length(request), outputs)
+    def refuse(self, error: RequestError) -> None:
+        self._connection.refuse(error)
 
-
-def _fair(error: Exception, inference: Inference) -> Exception:
-    """A client that gave its request too little time is told so, and it is no evidence against the model."""
-    if inference.timeout and isinstance(error, TooSlow):
-        return RequestError("the request's own timeout ran out", 408)
-    return error
+    def as_it_came(self) -> tuple[bytes, int | None]:
+        return bytes(self._request.body), _json_length(self._request)
 
 
 def server_routes(health: Health, version: str) -> Routes:
     """The paths that are there before any model is."""
-    about = orjson.dumps({"name": SERVER, "version": version, "extensions": ["binary_tensor_data", "statistics",
-                                                                             "model_configuration"]})  # fmt: skip
-    live = Route.get(lambda connection, _: connection.answer(200 if health.live else 503, b"{}"))
+    about = orjson.dumps({"name": SERVER, "version": version, "extensions": EXTENSIONS})
+    live = Route.get(lambda connection, _: _live(health, connection))
     ready = Route.get(lambda connection, _: _ready(health, connection))
     return {b"/v2": Route.get(partial(_answer, about)), b"/v2/health/live": live, b"/v2/health/ready": ready}
 
@@ -169,11 +99,6 @@ def server_routes(health: Health, version: str) -> Routes:
 def not_ready() -> RequestError:
     """What every path of the model answers while it is loading."""
     return Unavailable("the model is not ready yet")
-
-
-def kind_of(request: Request) -> Kind:
-    """Whether the request's version was chosen by the split or pinned by the client."""
-    return "pinned" if b"x-tidegate-pinned" in request.headers else "requests"
 
 
 def metadata(model: LoadedModel) -> dict[str, Any]:
@@ -221,12 +146,17 @@ def _answer(body: bytes, connection: Connection, request: Request) -> None:  # n
     connection.answer(200, body)
 
 
+def _live(health: Health, connection: Connection) -> None:
+    live = health.live
+    connection.answer(200 if live else 503, b'{"live":true}' if live else b'{"live":false}')
+
+
 def _ready(health: Health, connection: Connection) -> None:
     ready = health.ready
     connection.answer(200 if ready else 503, b'{"ready":true}' if ready else b'{"ready":false}', kind=JSON)
 
 
-def _header_length(request: Request) -> int | None:
+def _json_length(request: Request) -> int | None:
     given = request.headers.get(b"inference-header-content-length")
     if given is None:
         return None

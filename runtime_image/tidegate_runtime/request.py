@@ -18,7 +18,8 @@ SCRATCH: Final = 16 * 1024
 class Request:
     """One request, complete or refused."""
 
-    __slots__ = ("arrived", "body", "chunks", "headers", "keep_alive", "method", "old", "refusal", "route", "url")
+    __slots__ = ("arrived", "body", "chunks", "encoding", "headers", "keep_alive", "method", "old", "refusal", "route",
+                 "url")  # fmt: skip
 
     def __init__(self) -> None:
         self.url = b""
@@ -26,6 +27,7 @@ class Request:
         self.headers: dict[bytes, bytes] = {}
         self.body: bytes | bytearray | memoryview = b""
         self.chunks: bytearray | None = None  # of a body whose length was not told
+        self.encoding: bytes | None = None  # of a compressed body
         self.keep_alive = True
         self.old = False  # HTTP/1.0
         self.arrived = 0.0

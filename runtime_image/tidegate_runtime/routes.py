@@ -1,6 +1,6 @@
 """From a path to what answers it: a dictionary of exact paths, made once when the model is known.
 
-A protocol is a function that gives the routes it serves (`oip.py` is one); a path that no protocol knows gets a
+A protocol is a class that gives the routes it serves (`oip.py`, `predict.py`); a path that no protocol knows gets a
 sentence that says what is here instead.
 """
 
@@ -15,6 +15,15 @@ from tidegate_runtime.errors import BadRequest, NotFound, RequestError
 
 Handler = Callable[[Any, Any], None]  # (Connection, Request) of http.py
 MOST_SHOWN = 128
+SETTINGS = "settings cannot be changed over the network: flags of the server set them"
+# What other servers of the protocol offer below /v2, or below a model, and this one for a reason does not.
+NOT_OFFERED = {
+    "repository": "models cannot be loaded or unloaded over the network: apply a new manifest instead",
+    "systemsharedmemory": "shared memory is not offered: send tensors in the body, as binary data",
+    "cudasharedmemory": "shared memory is not offered: send tensors in the body, as binary data",
+    "logging": f"log {SETTINGS}",
+    "trace": f"trace {SETTINGS}",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +47,14 @@ class Identity:
 
     name: str
     versions: tuple[str, ...]
+    number: str  # the only version that TensorFlow Serving's API knows
+
+    def require(self, name: str, version: str) -> None:
+        """Raises NotFound for what is not served here; an empty version stands for any."""
+        if name != self.name:
+            raise _other_model(name, self.name)
+        if version and version not in self.versions:
+            raise _other_version(version, self.versions)
 
 
 def find(routes: Routes, path: bytes, identity: Identity) -> Route:
@@ -54,14 +71,29 @@ def find(routes: Routes, path: bytes, identity: Identity) -> Route:
 
 
 def _unknown(path: str, identity: Identity) -> RequestError:
-    parts = path.strip("/").split("/")
-    if parts[0] == "v1":
-        return NotFound("this server speaks the Open Inference Protocol: use /v2/models/NAME/infer")
-    if parts[:2] == ["v2", "repository"]:
-        return BadRequest("models cannot be loaded or unloaded over the network: apply a new manifest instead")
-    if parts[:2] == ["v2", "models"] and len(parts) > 2 and parts[2] != identity.name:  # noqa: PLR2004
-        return NotFound(f"model {parts[2][:MOST_SHOWN]!r} is not served here: this server has {identity.name!r}")
-    if len(parts) > 4 and parts[3] == "versions" and parts[4] not in identity.versions:  # noqa: PLR2004
-        known = " and ".join(repr(version) for version in identity.versions)
-        return NotFound(f"version {parts[4][:MOST_SHOWN]!r} is not served here: this server has {known}")
+    v1 = path.startswith("/v1/")
+    parts = (path.partition(":")[0] if v1 else path).strip("/").split("/")
+    protocol, family, name, kind, version = (*parts, "", "", "", "", "")[:5]
+    if protocol == "v2" and (sentence := NOT_OFFERED.get(family)):
+        return BadRequest(sentence)
+    if protocol not in ("v1", "v2") or family != "models" or not name:
+        return NotFound("no such path")
+    if name != identity.name:
+        return _other_model(name, identity.name)
+    versions = (identity.number,) if v1 else identity.versions
+    if kind == "versions" and version not in versions:
+        return _other_version(version, versions)
+    if protocol == "v2" and (sentence := NOT_OFFERED.get(kind)):
+        return BadRequest(sentence)
+    if v1 and kind == "labels":
+        return BadRequest("versions have no labels here: leave the label out, and the rollout chooses the version")
     return NotFound("no such path")
+
+
+def _other_model(name: str, ours: str) -> NotFound:
+    return NotFound(f"model {name[:MOST_SHOWN]!r} is not served here: this server has {ours!r}")
+
+
+def _other_version(version: str, ours: tuple[str, ...]) -> NotFound:
+    known = " and ".join(repr(version) for version in ours)
+    return NotFound(f"version {version[:MOST_SHOWN]!r} is not served here: this server has {known}")

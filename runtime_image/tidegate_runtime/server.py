@@ -10,6 +10,7 @@ import socket
 import struct
 import sys
 import time
+from collections.abc import Callable
 from typing import Final
 
 from tidegate.errors import Failed
@@ -23,6 +24,7 @@ from tidegate_runtime.settings import Settings
 
 BACKLOG: Final = 1024
 SWEEP_SECONDS: Final = 0.25
+LOOK_SECONDS: Final = 0.02
 QUIET_SECONDS: Final = 1.0  # while the server stops: how long a client may take to ask its first or next request
 HANDSHAKE_SECONDS: Final = 0.05  # for connections that were being made when the door was shut
 SO_ATTACH_FILTER: Final = 26
@@ -67,11 +69,18 @@ class Server:
         self._identity = identity
         self._engine = engine
 
-    @property
-    def connections(self) -> int:
-        return len(self._connections)
+    async def end(self, in_time: Callable[[], bool]) -> bool:
+        """Take nobody new, answer what is asked, cut off the rest when there is no more time; see drain.py."""
+        await self._stop_listening()
+        while self._connections and in_time():
+            self._close_idle(time.monotonic())
+            await asyncio.sleep(LOOK_SECONDS)
+        finished = not self._connections
+        for connection in list(self._connections):
+            connection.abort()
+        return finished
 
-    async def stop_listening(self) -> None:
+    async def _stop_listening(self) -> None:
         """Shut the door behind everybody who is already in line.
 
         Closing a listener resets the connections that wait in its queue, and more arrive while it is emptied: so
@@ -97,7 +106,7 @@ class Server:
                 return
             await loop.connect_accepted_socket(lambda: Connection(self.front), client)
 
-    def close_idle(self, now: float) -> None:
+    def _close_idle(self, now: float) -> None:
         """Close connections on which nothing is asked.
 
         Clients that have just connected, or were answered before the answers said `Connection: close`, may be about
@@ -107,10 +116,6 @@ class Server:
             quiet = connection.idle and now - connection.idle_since >= QUIET_SECONDS
             if quiet and not _has_bytes(connection):
                 connection.close()
-
-    def abort_all(self) -> None:
-        for connection in list(self._connections):
-            connection.abort()
 
     def _route(self, path: bytes) -> Route:
         if self._identity is not None:

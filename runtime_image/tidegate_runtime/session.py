@@ -18,15 +18,18 @@ from tidegate.bundle.element_types import ELEMENT_TYPES
 from tidegate.bundle.errors import ModelInvalid
 from tidegate.bundle.golden import GoldenSample, read_samples
 from tidegate.bundle.manifest import BundleDir, TensorSpec, read_bundle_dir
+from tidegate.bundle.paths import read_plain_file
 from tidegate.bundle.verify import check_listing
 from tidegate_runtime import bfloat, devices, warmup
-from tidegate_runtime.interfaces import Array, Lane
+from tidegate_runtime.interfaces import Array, Lane, Objection
 from tidegate_runtime.ort import onnxruntime
 from tidegate_runtime.ort_errors import sentence
 from tidegate_runtime.settings import Settings
 
 LOAD_SECONDS = 600.0
 LEAST_FOLDED = 64 * 2**20
+LABELS = "labels.txt"
+MOST_LABELS = 16 * 2**20
 ORT_TYPES = {
     "float": "FP32",
     "double": "FP64",
@@ -45,13 +48,14 @@ class OrtModel:
     __slots__ = (
         "_names",
         "_run",
-        "batchable",
         "bundle",
         "costs",
         "device",
         "digest",
         "inputs",
+        "labels",
         "name",
+        "objection",
         "outputs",
         "revision",
         "row_bytes",
@@ -70,13 +74,18 @@ class OrtModel:
         self.device = settings.device
         self.inputs = manifest.interface.inputs
         self.outputs = manifest.interface.outputs
+        self.labels = _labels(bundle)
         self.samples = tuple(samples)
         self.costs: tuple[tuple[int, float], ...] = ()
-        self.batchable = False
+        self.objection: Objection | None = Objection("NotProved", "no rows were run together before it was ready")
         self.row_bytes = 0  # input bytes of one row in the warm-up; 0: not measured
         self.worst: dict[str, float] = {}  # per output, the worst difference from the golden samples
         self._names = [spec.name for spec in self.outputs]
         self._run = run
+
+    @property
+    def batchable(self) -> bool:
+        return self.objection is None
 
     def run(self, feeds: dict[str, Array], lane: Lane) -> list[Array]:
         """All outputs in the order of `outputs`, under `lane.options`."""
@@ -93,6 +102,17 @@ def load(settings: Settings, lane: Lane) -> OrtModel:
     model = OrtModel(bundle, settings, _runner(sessions, bundle), samples)
     warmup.warm_up(model, settings, lane)
     return model
+
+
+def _labels(bundle: BundleDir) -> tuple[str, ...]:
+    """The lines of labels.txt; none when it is not there or no text."""
+    if bundle.manifest.entry(LABELS) is None:
+        return ()
+    content = read_plain_file(bundle.path / LABELS, limit=MOST_LABELS)
+    try:
+        return tuple(content.decode("utf-8").splitlines())
+    except UnicodeDecodeError:
+        return ()
 
 
 def _open(bundle: BundleDir, settings: Settings) -> Any:
@@ -137,6 +157,11 @@ def _runner(sessions: Sequence[Any], bundle: BundleDir) -> Run:
     """How to call the sessions: in turn when there are several, and without the public wrapper's checks."""
     interface = bundle.manifest.interface
     if any(spec.element_type == "BF16" for spec in (*interface.inputs, *interface.outputs)):
+        if any(spec.element_type == "BYTES" for spec in interface.inputs):
+            raise ModelInvalid(
+                "ONNX Runtime cannot be given BF16 and texts in one run: convert the BF16 tensors in the graph",
+                where=bundle.manifest.model.file,
+            )
         calls = [bfloat.runner(session, interface) for session in sessions]
     else:
         # The inner session's `run` saves 3 µs of a tiny model's 8; it is private, so the public one stands in.
@@ -162,7 +187,13 @@ def require_interface(bundle: BundleDir, session: Any) -> None:
     for spec in interface.inputs:
         _require_same("input", spec, needed.get(spec.name) or extra.get(spec.name), where)
     for spec in interface.outputs:
-        _require_same("output", spec, given.get(spec.name), where)
+        node = given.get(spec.name)
+        if node is not None and node.type.startswith("optional("):
+            raise ModelInvalid(
+                f"the output '{spec.name}' may be absent, and no answer may leave one out: give it a plain tensor",
+                where=where,
+            )
+        _require_same("output", spec, node, where)
     listed = {spec.name for spec in interface.inputs}
     for name, node in needed.items():
         if name not in listed and not node.type.startswith("optional("):

@@ -28,8 +28,10 @@ class Settings:
     bundle: Path
     name: str
     revision: str
+    revision_number: int
     host: str
     http_port: int
+    grpc_port: int | None  # None: nobody listens
     metrics_host: str
     metrics_port: int
     internal_token_file: Path | None
@@ -137,13 +139,20 @@ def one_of(*words: str) -> Callable[[str], str]:
     return read
 
 
+def port_or_off(text: str) -> int | None:
+    """A port, or None for "off"."""
+    return None if text == "off" else PORT(text)
+
+
 PORT = whole(0, 65535)
 FLAGS: tuple[Flag, ...] = (
     Flag("bundle", Path, None, "the bundle's directory (required)"),
     Flag("name", str, "", "the model's name in every URL; the bundle's own when empty"),
     Flag("revision", str, "", "the rollout's revision of this version; the bundle's version when empty"),
+    Flag("revision-number", whole(1, 999_999_999), "1", "the revision's number, which /v1 calls the version"),
     Flag("host", str, "0.0.0.0", "address the model answers on"),  # noqa: S104 - a pod answers on its own address
     Flag("http-port", PORT, "8080", "port of the model; 0 picks a free one and prints it"),
+    Flag("grpc-port", port_or_off, "9000", "port of gRPC; 0 picks a free one and prints it; off: nobody listens"),
     Flag("metrics-host", str, "0.0.0.0", "address of probes, metrics and the internal endpoints"),  # noqa: S104
     Flag("metrics-port", PORT, "9090", "port of probes, metrics and the internal endpoints; 0 picks a free one"),
     Flag("internal-token-file", Path, None, "file with the bearer token of the internal endpoints; none: 401"),

@@ -5,7 +5,9 @@ A shape that was accepted before is accepted by one dictionary lookup.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Container, Iterable, Mapping, Sequence
+from itertools import islice
 from typing import Any, Final
 
 from tidegate.bundle.manifest import TensorSpec
@@ -15,6 +17,8 @@ from tidegate_runtime.types import CARRIERS
 
 REMEMBERED: Final = 1024
 SHOWN: Final = 16
+LONGEST_SHOWN: Final = 128
+MOST_NAMES: Final = 32
 NO_SHAPE: Final = "shape must be a list of whole numbers, none below 0"
 MOST_ELEMENTS: Final = 1 << 40
 Shape = tuple[int, ...]
@@ -58,12 +62,9 @@ class Port:
             raise ValueError(f"shape {_shown(shape)} does not fit {_shown(self.shape)}")
         if shape and not self._is_fixed(0) and shape[0] > self._most_rows:
             raise ValueError(f"first dimension {shape[0]} is above the limit of {self._most_rows}")
-        count = 1
-        for size in shape:
-            count *= size
-        if count > MOST_ELEMENTS:
+        if math.prod(size or 1 for size in shape) > MOST_ELEMENTS:  # beside a 0, too: numpy has no larger ones
             raise ValueError(f"shape {_shown(shape)} has too many elements")
-        return count
+        return math.prod(shape)
 
     def _is_fixed(self, axis: int) -> bool:
         want = self.shape[axis]
@@ -73,7 +74,8 @@ class Port:
 class Signature:
     """The inputs and outputs of the model, by name, and what must agree between them."""
 
-    __slots__ = ("_named", "_required", "batchable", "inputs", "inputs_in_order", "outputs", "single", "uniform")
+    __slots__ = ("_counted", "_loose", "_named", "batchable", "inputs", "inputs_in_order", "outputs", "required",
+                 "single", "uniform")  # fmt: skip
 
     def __init__(self, model: LoadedModel, most_rows: int) -> None:
         self.inputs_in_order = tuple(Port(spec, most_rows) for spec in model.inputs)
@@ -86,13 +88,40 @@ class Signature:
             not port.optional and all(port._is_fixed(axis) for axis in range(1, len(port.shape)))
             for port in self.inputs_in_order
         )
-        self._required = frozenset(port.name for port in self.inputs_in_order if not port.optional)
+        self.required = frozenset(port.name for port in self.inputs_in_order if not port.optional)
         self._named = _shared_dimensions(self.inputs_in_order)
+        required = [port for port in self.inputs_in_order if not port.optional]
+        self._counted = required[0].name if required else ""
+        rows = required[0].shape[:1] if required else ()
+        self._loose = frozenset(port.name for port in self.inputs_in_order if port.optional and port.shape[:1] != rows)
+
+    def declared(self, name: str, datatype: str, shape: Sequence[Any], feeds: Container[str]) -> tuple[Port, int]:
+        """The input that a request names, and how many elements it has; raises BadRequest. `feeds`: those before it."""
+        port = self.inputs.get(name)
+        if port is None:
+            raise _not_one("input", name, self.inputs)
+        if name in feeds:
+            raise BadRequest(f"input {name!r} is there twice")
+        if datatype != port.carrier.name:
+            raise BadRequest(
+                f"input {name!r}: datatype {port.carrier.name} is expected, not {datatype[:LONGEST_SHOWN]!r}"
+            )
+        try:
+            return port, port.count(shape)
+        except ValueError as error:
+            raise BadRequest(f"input {name!r}: {error}") from None
+
+    def output(self, name: str) -> Port:
+        """The output that a request names; raises BadRequest."""
+        port = self.outputs.get(name)
+        if port is None:
+            raise _not_one("output", name, self.outputs)
+        return port
 
     def check_together(self, feeds: Mapping[str, Array]) -> None:
         """Whether all required inputs are there and named dimensions agree; raises BadRequest."""
-        if len(feeds) < len(self._required) or not self._required <= feeds.keys():
-            missing = ", ".join(sorted(repr(name) for name in self._required - feeds.keys()))
+        if len(feeds) < len(self.required) or not self.required <= feeds.keys():
+            missing = ", ".join(sorted(repr(name) for name in self.required - feeds.keys()))
             raise BadRequest(f"input {missing} is missing")
         for symbol, places in self._named.items():
             sizes = {feeds[name].shape[axis] for name, axis in places if name in feeds}
@@ -102,14 +131,25 @@ class Signature:
 
     def rows(self, feeds: Mapping[str, Array]) -> int:
         """The size of the first dimension: what a run costs goes with it, and requests are joined along it."""
-        shape = next(iter(feeds.values())).shape
-        return int(shape[0]) if shape else 1
+        array = feeds.get(self._counted)
+        if array is None:
+            array = next(iter(feeds.values()), None)
+        return int(array.shape[0]) if array is not None and array.shape else 1
+
+    def is_apart(self, feeds: Mapping[str, Array]) -> bool:
+        """Whether an optional input is given that has not a row for each row: no two requests may share it."""
+        return not self.uniform and not self._loose.isdisjoint(feeds)
 
     def key(self, feeds: Mapping[str, Array]) -> object:
         """What must be equal for two requests to share a run."""
         if self.uniform:
             return None
         return tuple((name, array.shape[1:] if self.batchable else array.shape) for name, array in feeds.items())
+
+
+def _not_one(side: str, name: str, names: Iterable[str]) -> BadRequest:
+    known = ", ".join(repr(known) for known in islice(names, MOST_NAMES))
+    return BadRequest(f"{side} {name[:LONGEST_SHOWN]!r} is not one of the model's: {known}")
 
 
 def _shared_dimensions(ports: Sequence[Port]) -> dict[str, list[tuple[str, int]]]:

@@ -1,35 +1,83 @@
-"""Sums for the protocol's statistics extension (`GET …/stats`); rates and quantiles are in the metrics."""
+"""Sums for the protocol's statistics extension (`GET …/stats`); rates and quantiles are in the metrics.
+
+Requests are counted when they are answered, runs when they end: requests that share a run are one execution.
+"""
 
 from __future__ import annotations
 
 import time
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Final
 
-NANOSECONDS = 1_000_000_000
-SERVED = 200
+from tidegate_runtime.batcher import Call
+
+NANOSECONDS: Final = 1_000_000_000
+MOST_SIZES: Final = 1024  # batch sizes that are told apart; a client chooses its rows, and memory is not its to fill
+NEVER: Final = {"count": 0, "ns": 0}
+
+
+@dataclass(slots=True)
+class Runs:
+    """Runs of one batch size: how many, and seconds all in all."""
+
+    count: int = 0
+    seconds: float = 0.0
 
 
 class Statistics:
-    """What was answered since the start. Written and read on the loop."""
+    """What was answered and run since the start. Written and read on the loop; times it is given are time.monotonic."""
 
-    __slots__ = ("_compute", "_failed", "_failed_seconds", "_last", "_queue", "_rows", "_served", "_total")
+    __slots__ = (
+        "_batchable",
+        "_decoding",
+        "_encoding",
+        "_fail",
+        "_failed",
+        "_inferences",
+        "_last",
+        "_queue",
+        "_run",
+        "_runs",
+        "_served",
+        "_sizes",
+        "_success",
+    )
 
-    def __init__(self) -> None:
-        self._served = self._failed = self._rows = 0
-        self._queue = self._compute = self._total = self._failed_seconds = 0.0
-        self._last = 0.0
+    def __init__(self, batchable: bool) -> None:
+        self._batchable = batchable  # else a request is one inference, whatever its first dimension means
+        self._served = self._failed = self._inferences = self._runs = 0
+        self._success = self._fail = self._queue = self._decoding = self._run = self._encoding = 0.0  # seconds
+        self._last = 0.0  # by the clock on the wall
+        self._sizes: dict[int, Runs] = {}
 
-    def answered(self, status: int, rows: int, queue: float, compute: float, total: float) -> None:
-        if status != SERVED:
-            self._failed += 1
-            self._failed_seconds += total
-            return
-        self._served += 1
-        self._rows += rows
-        self._queue += queue
-        self._compute += compute
-        self._total += total
+    def served(self, call: Call, submitted: float, answering: float, now: float) -> None:
+        """`call` was answered: decoded until `submitted`, encoded from `answering` to `now`."""
         self._last = time.time()
+        self._served += 1
+        self._inferences += call.rows if self._batchable else 1
+        self._success += now - call.arrived
+        self._decoding += submitted - call.arrived
+        self._queue += call.started - submitted
+        self._run += call.ended - call.started
+        self._encoding += now - answering
+
+    def failed(self, arrived: float, now: float) -> None:
+        """A request was refused, or its run failed."""
+        self._last = time.time()
+        self._failed += 1
+        self._fail += now - arrived
+
+    def ran(self, rows: int, seconds: float) -> None:
+        """One run of the model, of `rows` rows together."""
+        self._runs += 1
+        size = rows if self._batchable else 1
+        known = self._sizes.get(size)
+        if known is None:
+            if len(self._sizes) == MOST_SIZES:
+                return
+            known = self._sizes[size] = Runs()
+        known.count += 1
+        known.seconds += seconds
 
     def document(self, name: str, version: str) -> dict[str, Any]:
         """One entry of `model_stats`."""
@@ -38,17 +86,28 @@ class Statistics:
             "name": name,
             "version": version,
             "last_inference": int(self._last * 1000),
-            "inference_count": self._rows,
-            "execution_count": served,
+            "inference_count": self._inferences,
+            "execution_count": self._runs,
             "inference_stats": {
-                "success": _duration(served, self._total),
-                "fail": _duration(self._failed, self._failed_seconds),
+                "success": _duration(served, self._success),
+                "fail": _duration(self._failed, self._fail),
                 "queue": _duration(served, self._queue),
-                "compute_input": _duration(served, 0.0),
-                "compute_infer": _duration(served, self._compute),
-                "compute_output": _duration(served, 0.0),
+                "compute_input": _duration(served, self._decoding),
+                "compute_infer": _duration(served, self._run),
+                "compute_output": _duration(served, self._encoding),
+                "cache_hit": NEVER,  # no answer is kept
+                "cache_miss": NEVER,
             },
-            "batch_stats": [],
+            # Joining and cutting up a batch is part of its run: nothing is left to tell beside compute_infer.
+            "batch_stats": [
+                {
+                    "batch_size": size,
+                    "compute_input": _duration(runs.count, 0.0),
+                    "compute_infer": _duration(runs.count, runs.seconds),
+                    "compute_output": _duration(runs.count, 0.0),
+                }
+                for size, runs in sorted(self._sizes.items())
+            ],
         }
 
 

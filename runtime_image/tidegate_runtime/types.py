@@ -18,7 +18,8 @@ from tidegate.bundle.element_types import ELEMENT_TYPES
 from tidegate_runtime.interfaces import Array
 
 LENGTH: Final = struct.Struct("<I")
-FLOAT32_MAX: Final = float(np.finfo(np.float32).max)
+# What is nearer to zero is rounded to a finite number: the largest one is often written as 3.4028235e+38.
+FLOAT32_END: Final = 2.0**128 - 2.0**103
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +46,7 @@ def numbers_from_list(carrier: Carrier, values: list[Any]) -> Array:
     kinds = set(map(type, values))
     if not kinds <= carrier.python:
         raise ValueError(f"holds {_named(kinds - carrier.python)} where {carrier.name} values are expected")
-    if carrier.name == "FP32" and values and not (min(values) >= -FLOAT32_MAX and max(values) <= FLOAT32_MAX):
+    if carrier.name == "FP32" and values and not (min(values) > -FLOAT32_END and max(values) < FLOAT32_END):
         raise ValueError("holds a number too large for FP32")
     try:
         return np.array(values, carrier.dtype)
@@ -105,7 +106,7 @@ def strings_from_bytes(carrier: Carrier, raw: memoryview, count: int) -> Array: 
 
 def numbers_to_json(array: Array) -> bytes:
     """The flat list; numbers that are not finite come out as null, which is how callers notice them."""
-    return orjson.dumps(np.ascontiguousarray(array).reshape(-1), option=orjson.OPT_SERIALIZE_NUMPY)
+    return orjson.dumps(array.ravel(), option=orjson.OPT_SERIALIZE_NUMPY)
 
 
 def strings_to_json(array: Array) -> bytes:

@@ -9,54 +9,62 @@ from __future__ import annotations
 import contextlib
 import math
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from tidegate.bundle.element_types import ELEMENT_TYPES, FLOATS
 from tidegate.bundle.errors import ModelInvalid
-from tidegate.bundle.golden import GoldenSample, compare, tolerance_for
 from tidegate.bundle.manifest import TensorSpec
-from tidegate_runtime.interfaces import Array, Lane
-from tidegate_runtime.ort_errors import sentence
+from tidegate_runtime import neighbours
+from tidegate_runtime.interfaces import Array, Lane, Objection
 from tidegate_runtime.settings import Settings
+from tidegate_runtime.trials import TrialFailed, Trials
 
 if TYPE_CHECKING:
     from tidegate_runtime.session import OrtModel
 
 ALLOWANCE = {"cpu": 0.0, "cuda": 60.0, "tensorrt": 900.0}  # seconds more for the first run: kernels, engines
-BUDGET = 0.15  # seconds for measuring: a small model is ready 0.7 s after its process started
+# Seconds for measuring: a small model is ready 0.7 s after its process started. A GPU's first runs prepare kernels.
+BUDGET = {"cpu": 0.15, "cuda": 1.0, "tensorrt": 1.0}
 ROUNDS = 5
 NO_GAIN = 0.95  # of the cost of a row, when the rows are doubled: larger batches need not be measured
+ENOUGH = 4  # rows to try together: three that differ, and the first once more
 OUT_OF_MEMORY = ("Failed to allocate", "bad_alloc", "bad allocation", "out of memory")
 
 
-class RunFailed(Exception):
-    """One run of the warm-up did not give an answer; the text is a sentence."""
-
-
 def warm_up(model: OrtModel, settings: Settings, lane: Lane) -> None:
-    """Run, measure, and enter `costs`, `batchable` and `row_bytes` into the model; raises ModelInvalid."""
+    """Run, measure, and enter `costs`, `objection` and `row_bytes` into the model; raises ModelInvalid."""
     feeds, sure = first_feeds(model)
-    allowed = settings.request_timeout + ALLOWANCE[settings.device]
+    first = Trials(model, lane, settings.request_timeout + ALLOWANCE[settings.device])
     try:
-        first = _timed(model, feeds, lane, allowed)
-    except RunFailed as error:
+        first.run(feeds)
+    except TrialFailed as error:
         if sure or _is_hopeless(error):
             raise ModelInvalid(f"the first run failed: {error}", where=model.bundle.manifest.model.file) from None
         return  # sizes of named dimensions were guessed: the model may only run with others
+    trials = Trials(model, lane, settings.request_timeout)
     row = _one_row(model, feeds)
     if row is None:
-        best = _timed(model, feeds, lane, settings.request_timeout) if first < BUDGET else first
-        model.costs = ((1, min(first, best)),)
+        model.objection = Objection("NoRows", "its inputs and outputs have no first dimension that is the same for all")
+        if first.best[1] < BUDGET[settings.device]:
+            _run_again(first, feeds)
+        model.costs = tuple(first.best.items())
         return
     model.row_bytes = sum(array.nbytes for array in row.values())
-    model.costs = tuple(_costs(model, row, settings, lane))
-    model.batchable = len(model.costs) > 0 and _rows_are_independent(model, row, lane, settings.request_timeout)
+    _measure(trials, row, settings)
+    with contextlib.suppress(TrialFailed):  # the sample as a whole ran: only batching is lost
+        model.objection = neighbours.objection(model, row, trials, _how_many(trials))
+    model.costs = tuple(sorted(trials.best.items()))
     _give_memory_back(lane, settings.device)
-    with contextlib.suppress(RunFailed):  # it ran before: a busy machine is no reason to refuse it
-        _timed(model, row, lane, settings.request_timeout)
+    _run_again(trials, row)
+
+
+def _how_many(trials: Trials) -> int:
+    """Rows to try together: as many as will be, but two of a model that is slow, and may be as large as its memory."""
+    largest = max(trials.best, default=1)
+    return max(largest, ENOUGH) if largest > 1 else 2
 
 
 def _give_memory_back(lane: Lane, device: str) -> None:
@@ -85,85 +93,43 @@ def made_up(spec: TensorSpec) -> Array:
     return np.zeros(shape, dtype)
 
 
-def _is_hopeless(error: RunFailed) -> bool:
+def _is_hopeless(error: TrialFailed) -> bool:
     return "did not end" in str(error) or any(word in str(error) for word in OUT_OF_MEMORY)
 
 
-def _run(model: OrtModel, feeds: dict[str, Array], lane: Lane, allowed: float) -> list[Array]:
-    lane.begin(time.monotonic() + allowed)
-    try:
-        outputs = model.run(feeds, lane)
-    except Exception as error:  # noqa: BLE001 - ONNX Runtime's own errors share no base class
-        late = lane.end()
-        path = model.bundle.path / model.bundle.manifest.model.file
-        raise RunFailed(f"it did not end within {allowed:g} s" if late else sentence(error, path)) from None
-    lane.end()
-    return outputs
-
-
-def _timed(model: OrtModel, feeds: dict[str, Array], lane: Lane, allowed: float) -> float:
-    begin = time.perf_counter()
-    _run(model, feeds, lane, allowed)
-    return time.perf_counter() - begin
+def _run_again(trials: Trials, feeds: dict[str, Array]) -> None:
+    with contextlib.suppress(TrialFailed):  # it ran before: a busy machine is no reason to refuse it
+        trials.run(feeds)
 
 
 def _one_row(model: OrtModel, feeds: Mapping[str, Array]) -> dict[str, Array] | None:
-    """The first row of every input, when the first dimension of all tensors is one and the same named one."""
-    specs = [spec for spec in (*model.inputs, *model.outputs) if not spec.optional]
-    firsts = {spec.shape[0] if spec.shape else None for spec in specs}
-    if len(firsts) != 1 or not isinstance(next(iter(firsts)), str) or not feeds:
+    """The first row of every required input, when these and all outputs begin with one and the same named dimension."""
+    needed = [spec for spec in model.inputs if not spec.optional]
+    firsts = {spec.shape[0] if spec.shape else None for spec in (*needed, *model.outputs)}
+    if not needed or len(firsts) != 1 or not isinstance(next(iter(firsts)), str):
         return None
-    rows = {name: array[:1] for name, array in feeds.items()}
-    return rows if all(len(array) == 1 for array in rows.values()) else None
+    row = {spec.name: feeds[spec.name][:1] for spec in needed}
+    return row if all(len(array) == 1 for array in row.values()) else None
 
 
-def _costs(model: OrtModel, row: dict[str, Array], settings: Settings, lane: Lane) -> Iterator[tuple[int, float]]:
-    """Seconds of a run by rows, doubling the rows until the largest batch or the end of the budget."""
-    until = time.perf_counter() + BUDGET
+def _measure(trials: Trials, row: dict[str, Array], settings: Settings) -> None:
+    """Run the row alone, twice, four times and so on, until the largest batch, no gain, or the end of the budget."""
+    until = time.perf_counter() + BUDGET[settings.device]
     size, per_row = 1, math.inf
     while size <= settings.max_batch_size:
         feeds = {name: np.repeat(array, size, axis=0) for name, array in row.items()}
         try:
-            times = [_timed(model, feeds, lane, settings.request_timeout)]
-            while len(times) < ROUNDS and time.perf_counter() + times[-1] < until:
-                times.append(_timed(model, feeds, lane, settings.request_timeout))
-        except RunFailed:
+            _measure_one(trials, feeds, size, until)
+        except TrialFailed:
             return  # more rows than the graph can do
-        seconds = min(times)
-        yield size, seconds
+        seconds = trials.best[size]
         if seconds / size > NO_GAIN * per_row or time.perf_counter() + 2 * seconds > until:
             return  # a larger batch gains nothing, or takes too long to measure
         size, per_row = 2 * size, seconds / size
 
 
-def _rows_are_independent(model: OrtModel, row: dict[str, Array], lane: Lane, allowed: float) -> bool:
-    """Two different rows run together give what each gives alone: only then may requests share a run."""
-    other = _another_row(model, row)
-    together = {name: np.concatenate([array, other[name]]) for name, array in row.items()}
-    try:
-        both = _run(model, together, lane, allowed)
-        alone = [_run(model, feeds, lane, allowed) for feeds in (row, other)]
-    except RunFailed:
-        return False
-    rules = model.bundle.manifest.golden.tolerance if model.bundle.manifest.golden else ()
-    for index, spec in enumerate(model.outputs):
-        rule = tolerance_for(spec, rules, model.device)
-        expected = np.concatenate([outputs[index] for outputs in alone])
-        if not compare(spec, expected, both[index], rule).ok:
-            return False
-    return True
-
-
-def _another_row(model: OrtModel, row: dict[str, Array]) -> dict[str, Array]:
-    """A row of the golden samples that is not `row`, of the same shape; else `row` with its numbers doubled."""
-    for candidate in _rows(model.samples):
-        fits = candidate.keys() == row.keys() and all(candidate[name].shape == row[name].shape for name in row)
-        if fits and any(not np.array_equal(candidate[name], row[name]) for name in row):
-            return candidate
-    return {name: np.add(array, array) if array.dtype.kind == "f" else array for name, array in row.items()}
-
-
-def _rows(samples: tuple[GoldenSample, ...]) -> Iterator[dict[str, Array]]:
-    for sample in samples:
-        for index in range(min((len(array) for array in sample.inputs.values()), default=0)):
-            yield {name: array[index : index + 1] for name, array in sample.inputs.items()}
+def _measure_one(trials: Trials, feeds: dict[str, Array], rows: int, until: float) -> None:
+    for _ in range(ROUNDS):
+        trials.run(feeds, rows)
+        if time.perf_counter() + trials.best[rows] > until:
+            return

@@ -184,11 +184,14 @@ class Local:
     def log(self) -> str:
         return (self.folder / "run.log").read_text() if (self.folder / "run.log").exists() else ""
 
-    def ask(self, headers: Mapping[str, str] | None = None, path: str = "/v2/models/fraud/infer") -> tuple[int, Any]:
-        """One request on a connection of its own."""
+    def ask(
+        self, headers: Mapping[str, str] | None = None, path: str = "/v2/models/fraud/infer", body: Any = INPUT
+    ) -> tuple[int, Any]:
+        """One request on a connection of its own: a POST, or a GET where there is no body."""
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=5)
         try:
-            connection.request("POST", path, json.dumps(INPUT), {"Content-Type": "application/json", **(headers or {})})
+            method, content = ("GET", None) if body is None else ("POST", json.dumps(body))
+            connection.request(method, path, content, {"Content-Type": "application/json", **(headers or {})})
             answer = connection.getresponse()
             return answer.status, json.loads(answer.read() or b"null")
         finally:

@@ -23,6 +23,14 @@ def evidence_of_step(local: Local) -> int:
     return int((evidence.get("step") or {}).get("candidate", 0))
 
 
+def served_by_number(local: Local, number: int) -> bool:
+    """Whether every path of TensorFlow Serving's API leads to that revision; another's servers answer 404."""
+    path = f"/v1/models/fraud/versions/{number}"
+    row = {"instances": [[1, 2, 3, 4]]}
+    asked = ((path, None), (f"{path}/metadata", None), (f"{path}:predict", row))
+    return all(local.ask(path=path, body=body)[0] == 200 for path, body in asked for _ in range(5))
+
+
 @pytest.mark.slow
 def test_a_new_version_takes_over_step_by_step_and_no_request_fails(local: Local) -> None:
     local.write("v1")
@@ -38,6 +46,8 @@ def test_a_new_version_takes_over_step_by_step_and_no_request_fails(local: Local
         assert local.ask({"x-model-version": "canary"})[1]["model_version"] == "v2"
         assert local.ask(path="/v2/models/fraud/versions/v2/infer")[1]["model_version"] == "v2"
         assert local.ask(path="/v2/models/fraud/versions/v1/infer")[1]["model_version"] == "v1"
+        assert served_by_number(local, 1)
+        assert served_by_number(local, 2)
 
         promoted = local.tidegate("promote", "fraud")
         assert (promoted.returncode, promoted.stderr) == (0, "")

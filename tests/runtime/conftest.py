@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import os
 import select
 import signal
 import socket
@@ -45,6 +46,7 @@ class Running:
     process: subprocess.Popen[str]
     http: int
     metrics: int
+    grpc: int = 0
     lines: list[str] = field(default_factory=list)
 
     def get(self, path: str, method: str = "GET") -> Answer:
@@ -100,22 +102,30 @@ class Running:
 
 
 def read_line(stream: IO[str]) -> str:
-    ready, _, _ = select.select([stream], [], [], DEADLINE)
-    assert ready, "the server says nothing"
-    return stream.readline()
+    """The next line, byte by byte: for a line that a buffer took in with the one before, `select` waits in vain."""
+    line = b""
+    while not line.endswith(b"\n"):
+        ready, _, _ = select.select([stream], [], [], DEADLINE)
+        assert ready, "the server says nothing"
+        byte = os.read(stream.fileno(), 1)
+        if not byte:
+            break
+        line += byte
+    return line.decode()
 
 
 def start(folder: Path, *flags: str, pass_fds: tuple[int, ...] = ()) -> Running:
     """Start a server on free ports and wait until it listens."""
     process = subprocess.Popen(
         [sys.executable, "-m", "tidegate_runtime", "serve", "--bundle", str(folder), "--host", "127.0.0.1",
-         "--http-port", "0", "--metrics-host", "127.0.0.1", "--metrics-port", "0", "--drain-delay", "0s", *flags],
+         "--http-port", "0", "--grpc-port", "off", "--metrics-host", "127.0.0.1", "--metrics-port", "0",
+         "--drain-delay", "0s", *flags],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, bufsize=1, pass_fds=pass_fds,
     )  # fmt: skip
     assert process.stdout is not None
     line = read_line(process.stdout)
     told = json.loads(line or "{}")
-    return Running(process, told.get("http", 0), told.get("metrics", 0))
+    return Running(process, told.get("http", 0), told.get("metrics", 0), told.get("grpc", 0))
 
 
 @pytest.fixture(scope="module")

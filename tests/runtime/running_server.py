@@ -120,7 +120,8 @@ def serve(
 
 def free_ports(folder: Path) -> list[str]:
     return [
-        *("--host", "127.0.0.1", "--http-port", "0", "--metrics-host", "127.0.0.1", "--metrics-port", "0"),
+        *("--host", "127.0.0.1", "--http-port", "0", "--grpc-port", "off"),
+        *("--metrics-host", "127.0.0.1", "--metrics-port", "0"),
         *("--internal-token-file", str(folder / "token"), "--termination-log", str(folder / "termination-log")),
         *("--drain-delay", "100ms", "--drain", "5s"),
     ]

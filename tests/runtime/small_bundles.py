@@ -153,10 +153,13 @@ def write_bundle(
     name: str = "fraud",
     version: str = "v1",
     tolerance: Sequence[Tolerance] = (),
+    labels: str = "",
 ) -> Path:
     """Write a bundle directory with a correct manifest."""
     (folder / "golden").mkdir(parents=True)
     onnx.save(graph, folder / "model.onnx")
+    if labels:
+        (folder / "labels.txt").write_text(labels)
     golden = [f"golden/{index}.npz" for index in range(len(samples))]
     for path, sample in zip(golden, samples, strict=True):
         write_sample(sample, folder / path)
@@ -178,7 +181,7 @@ def write_manifest_of(
         version=version,
         model=Model("model.onnx", {"": 18}, 9),
         interface=Interface(specs(graph.graph.input), specs(graph.graph.output)),
-        files=tuple(entry(folder, path) for path in ("model.onnx", *golden)),
+        files=tuple(entry(folder, path) for path in ("model.onnx", "labels.txt", *golden) if (folder / path).exists()),
         golden=Golden(tuple(golden), tuple(tolerance)) if golden else None,
     )
     write_manifest(manifest, folder)

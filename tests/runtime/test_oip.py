@@ -49,7 +49,11 @@ def test_the_model_answers_under_its_version_and_its_revision(fraud: Running, ve
         ("/v2/models/other/infer", 404, "model 'other' is not served here: this server has 'fraud'"),
         ("/v2/repository/index", 400, "models cannot be loaded or unloaded over the network"),
         ("/v2/repository/models/fraud/unload", 400, "models cannot be loaded or unloaded over the network"),
-        ("/v1/models/fraud:predict", 404, "use /v2/models/NAME/infer"),
+        ("/v2/trace/setting", 400, "trace settings cannot be changed over the network: flags of the server set them"),
+        ("/v2/models/fraud/trace/setting", 400, "trace settings cannot be changed over the network"),
+        ("/v2/logging", 400, "log settings cannot be changed over the network: flags of the server set them"),
+        ("/v2/systemsharedmemory/region/r/register", 400, "shared memory is not offered: send tensors in the body"),
+        ("/v2/cudasharedmemory/status", 400, "shared memory is not offered: send tensors in the body"),
         ("/v2/models/fraud/explain", 404, "no such path"),
     ],
 )
@@ -65,8 +69,10 @@ def test_a_wrong_method_says_which_is_right(fraud: Running) -> None:
 
 
 def test_metadata_config_stats_and_health_are_there(fraud: Running) -> None:
-    assert fraud.get("/v2").json["name"] == "tidegate"
-    assert fraud.get("/v2/health/live").status == 200
+    about = fraud.get("/v2").json
+    assert about["name"] == "tidegate"
+    assert about["extensions"] == ["binary_tensor_data", "classification", "model_configuration", "statistics"]
+    assert fraud.get("/v2/health/live").json == {"live": True}
     assert fraud.get("/v2/health/ready").status == 200
     assert fraud.get("/v2/models/fraud/ready").status == 200
     assert fraud.get("/v2/models/fraud").json["inputs"] == [{"name": "x", "datatype": "FP32", "shape": [-1, 4]}]
@@ -126,7 +132,7 @@ def test_an_output_may_be_binary_while_another_is_json(fraud: Running) -> None:
         ({"datatype": "FP64"}, "input 'x': datatype FP32 is expected, not 'FP64'"),
         ({"datatype": None}, "input 'x': datatype FP32 is expected"),
         ({"name": "z"}, "input 'z' is not one of the model's: 'x'"),
-        ({"name": None}, "input without a name is not one of the model's"),
+        ({"name": None}, "input '' is not one of the model's: 'x'"),
         ({"parameters": {"binary_data_size": 16}}, "input 'x': has both data and binary_data_size"),
         ({"parameters": {"shared_memory_region": "r"}}, "input 'x': shared memory is not offered"),
         ({"parameters": {"deep": [1]}}, "input 'x': parameters must be an object of plain values"),
@@ -172,7 +178,7 @@ def test_a_body_that_is_no_request_is_refused(fraud: Running, body: bytes, sente
     [
         ({"outputs": [{"name": "nope"}]}, "output 'nope' is not one of the model's: 'scores', 'label'"),
         ({"outputs": "scores"}, "outputs must be a list of objects"),
-        ({"outputs": [{"name": "label", "parameters": {"classification": 2}}]}, "classification extension"),
+        ({"outputs": [{"name": "label", "parameters": {"shared_memory_region": "r"}}]}, "shared memory is not offered"),
         ({"id": 7}, "id must be a text"),
         ({"parameters": {"timeout": -1}}, "parameters.timeout must be a whole number of microseconds"),
         ({"parameters": {"nonfinite": "drop"}}, 'parameters.nonfinite must be "null"'),

@@ -95,7 +95,7 @@ def check_deep(bundle: BundleDir) -> None:
 def load_graph(path: Path) -> Any:
     """The parsed model without external data; ModelInvalid when it is something else or broken off."""
     import onnx
-    from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
+    from google.protobuf.message import DecodeError
 
     try:
         content = read_plain_file(path, limit=MAX_MODEL_BYTES)

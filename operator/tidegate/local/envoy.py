@@ -5,6 +5,7 @@ by EDS; each file carries a version that Envoy shows in its statistics once it h
 
 The rules of one model, in order, the first that matches wins:
     /v2/models/NAME/versions/V     that version, marked x-tidegate-pinned
+    /v1/models/NAME/versions/N     the revision of that number, marked so too
     the pinning header             the candidate, marked x-tidegate-pinned
     anything else                  by weight; a mark that a client set is taken off
 """
@@ -179,7 +180,7 @@ def shared_rules(models: tuple[ModelRoute, ...]) -> list[Document]:
     """Where the host says nothing: the only model takes everything, of several the path names one."""
     if len(models) == 1:
         return model_rules(models[0], everything())
-    named = [rule for model in models for match in of_model(model.model) for rule in model_rules(model, [match])]
+    named = [rule for model in models for rule in model_rules(model, of_model(model.model))]
     names = ", ".join(f"/v2/models/{model.model}" for model in models)
     return [*named, refusal({"prefix": "/"}, 404, f"name a model in the path: {names}")]
 
@@ -189,12 +190,17 @@ def everything() -> list[Document]:
 
 
 def of_model(name: str) -> list[Document]:
-    """The paths of one model in both REST protocols; `/v1/models/NAME:predict` is no path segment of its own."""
-    return [
-        {"path_separated_prefix": f"/v2/models/{name}"},
-        {"path_separated_prefix": f"/v1/models/{name}"},
-        {"prefix": f"/v1/models/{name}:"},
-    ]
+    """The paths of one model in both REST protocols."""
+    return [below(f"/v2/models/{name}"), *below_or_verb(f"/v1/models/{name}")]
+
+
+def below(path: str) -> Document:
+    return {"path_separated_prefix": path}
+
+
+def below_or_verb(path: str) -> list[Document]:
+    """The paths of TensorFlow Serving, where a verb is no segment of its own: `PATH:predict`."""
+    return [below(path), {"prefix": f"{path}:"}]
 
 
 def model_rules(model: ModelRoute, matches: list[Document]) -> list[Document]:
@@ -208,17 +214,17 @@ def model_rules(model: ModelRoute, matches: list[Document]) -> list[Document]:
 
 
 def version_rules(model: ModelRoute) -> list[Document]:
-    """A path per revision, and per bundle version where only one revision has it (a restart has the same twice)."""
+    """Paths per revision, its number, and its bundle version where no other has it (a restart has the same twice)."""
     serving = [backend for backend in model.backends if backend.ports]
     versions = [backend.version for backend in serving]
     rules = []
     for backend in serving:
         names = {backend.revision} | ({backend.version} if versions.count(backend.version) == 1 else set())
-        rules += [
-            pinned(model, backend.revision)
-            | {"match": {"path_separated_prefix": f"/v2/models/{model.model}/versions/{name}"}}
-            for name in sorted(names)
+        matches = [
+            *(below(f"/v2/models/{model.model}/versions/{name}") for name in sorted(names)),
+            *below_or_verb(f"/v1/models/{model.model}/versions/{backend.number}"),
         ]
+        rules += [pinned(model, backend.revision) | {"match": match} for match in matches]
     return rules
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 from tidegate.api.spec import ModelDeploymentSpec
 from tidegate.local.proxy import Proxy, ProxyFailed
@@ -62,7 +63,7 @@ def wanted_route(
     """The route of a plan with the servers that are there now."""
     records = {wanted.record.revision: wanted.record for wanted in plan.revisions}
     backends = tuple(
-        Backend(revision, record.resolution.version, ports(fleet, revision, known_ports(before)))
+        Backend(revision, record.number, record.resolution.version, ports(fleet, revision, known_ports(before)))
         for revision, record in sorted(records.items())
     )
     return ModelRoute(
@@ -91,7 +92,6 @@ def ports(fleet: Fleet, revision: str, known: Mapping[str, tuple[int, ...]]) -> 
 
 def with_ports(route: ModelRoute, fleet: Fleet) -> ModelRoute:
     """The same route with the servers that are there now."""
-    backends = tuple(
-        Backend(one.revision, one.version, ports(fleet, one.revision, known_ports(route))) for one in route.backends
-    )
-    return ModelRoute(route.model, route.hostnames, route.headers, route.pin, route.weights, backends)
+    known = known_ports(route)
+    backends = tuple(replace(one, ports=ports(fleet, one.revision, known)) for one in route.backends)
+    return replace(route, backends=backends)

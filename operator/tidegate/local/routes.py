@@ -14,6 +14,7 @@ class Backend:
     """The servers of one revision, by port of the loopback interface."""
 
     revision: str
+    number: int  # the revision's own, which is what the TensorFlow Serving API calls a version
     version: str
     ports: tuple[int, ...]
 

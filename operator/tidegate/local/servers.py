@@ -64,8 +64,10 @@ def serve_command(place: Workplace, wanted: RevisionWanted, bundle: Path, last_w
         "bundle": bundle,
         "name": place.model,
         "revision": wanted.record.revision,
+        "revision-number": wanted.record.number,
         "host": "127.0.0.1",
         "http-port": 0,
+        "grpc-port": "off",  # the route in front speaks HTTP only
         "metrics-host": "127.0.0.1",
         "metrics-port": 0,
         "internal-token-file": place.token_file,

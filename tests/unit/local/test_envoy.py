@@ -9,8 +9,8 @@ from tidegate.local import envoy
 from tidegate.local.machine import envoy_binary
 from tidegate.local.routes import Backend, Listen, ModelRoute
 
-STABLE = Backend("aaa", "1.0", (7001, 7002))
-CANDIDATE = Backend("bbb", "2.0", (7003,))
+STABLE = Backend("aaa", 1, "1.0", (7001, 7002))
+CANDIDATE = Backend("bbb", 2, "2.0", (7003,))
 
 
 def fraud(**changes: Any) -> ModelRoute:
@@ -40,14 +40,20 @@ def test_a_version_in_the_path_comes_before_the_pin_and_the_pin_before_the_weigh
     assert paths(found) == [
         "/v2/models/fraud/versions/1.0",
         "/v2/models/fraud/versions/aaa",
+        "/v1/models/fraud/versions/1",
+        "/v1/models/fraud/versions/1:",
         "/v2/models/fraud/versions/2.0",
         "/v2/models/fraud/versions/bbb",
+        "/v1/models/fraud/versions/2",
+        "/v1/models/fraud/versions/2:",
         "/",
         "/",
     ]
-    assert found[4]["match"]["headers"] == [{"name": "x-model-version", "string_match": {"exact": "canary"}}]
-    assert found[4]["route"]["cluster"] == "fraud/bbb"
-    shares = found[5]["route"]["weighted_clusters"]["clusters"]
+    *versions, pin, split = found
+    assert [rule["route"]["cluster"] for rule in versions] == ["fraud/aaa"] * 4 + ["fraud/bbb"] * 4
+    assert pin["match"]["headers"] == [{"name": "x-model-version", "string_match": {"exact": "canary"}}]
+    assert pin["route"]["cluster"] == "fraud/bbb"
+    shares = split["route"]["weighted_clusters"]["clusters"]
     assert {one["name"]: one["weight"] for one in shares} == {"fraud/aaa": 90, "fraud/bbb": 10}
 
 
@@ -60,22 +66,35 @@ def test_the_mark_of_pinned_requests_is_set_by_us_and_taken_from_clients() -> No
 
 
 def test_a_candidate_without_servers_has_no_pin_and_no_path() -> None:
-    found = rules(fraud(backends=(STABLE, Backend("bbb", "2.0", ())), weights={"aaa": 100, "bbb": 0}))
+    found = rules(fraud(backends=(STABLE, Backend("bbb", 2, "2.0", ())), weights={"aaa": 100, "bbb": 0}))
 
-    assert paths(found) == ["/v2/models/fraud/versions/1.0", "/v2/models/fraud/versions/aaa", "/"]
+    assert paths(found) == [
+        "/v2/models/fraud/versions/1.0",
+        "/v2/models/fraud/versions/aaa",
+        "/v1/models/fraud/versions/1",
+        "/v1/models/fraud/versions/1:",
+        "/",
+    ]
 
 
 def test_a_stable_version_that_lost_its_servers_keeps_its_share() -> None:
-    found = rules(fraud(backends=(Backend("aaa", "1.0", ()), CANDIDATE)))
+    found = rules(fraud(backends=(Backend("aaa", 1, "1.0", ()), CANDIDATE)))
 
     shares = found[-1]["route"]["weighted_clusters"]["clusters"]
     assert {one["name"]: one["weight"] for one in shares} == {"fraud/aaa": 90, "fraud/bbb": 10}
 
 
-def test_two_revisions_of_one_version_are_told_apart_by_revision_only() -> None:
-    found = rules(fraud(backends=(STABLE, Backend("bbb", "1.0", (7003,)))))
+def test_two_revisions_of_one_version_are_told_apart_by_revision_and_number_only() -> None:
+    found = rules(fraud(backends=(STABLE, Backend("bbb", 2, "1.0", (7003,)))))
 
-    assert paths(found)[:2] == ["/v2/models/fraud/versions/aaa", "/v2/models/fraud/versions/bbb"]
+    assert [path for path in paths(found) if "versions" in path] == [
+        "/v2/models/fraud/versions/aaa",
+        "/v1/models/fraud/versions/1",
+        "/v1/models/fraud/versions/1:",
+        "/v2/models/fraud/versions/bbb",
+        "/v1/models/fraud/versions/2",
+        "/v1/models/fraud/versions/2:",
+    ]
 
 
 def test_before_any_version_is_ready_clients_get_a_sentence() -> None:
@@ -87,7 +106,7 @@ def test_before_any_version_is_ready_clients_get_a_sentence() -> None:
 
 def test_of_several_deployments_the_host_decides_and_else_the_path() -> None:
     spam = ModelRoute(
-        "spam", hostnames=("spam.example.com",), weights={"ccc": 100}, backends=(Backend("ccc", "1", (7,)),)
+        "spam", hostnames=("spam.example.com",), weights={"ccc": 100}, backends=(Backend("ccc", 1, "1", (7,)),)
     )
 
     by_host = rules(fraud(), spam, host="spam.example.com")

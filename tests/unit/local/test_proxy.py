@@ -18,8 +18,8 @@ from tidegate.local.children import Lifeline
 from tidegate.local.proxy import Proxy, ProxyFailed, free_port
 from tidegate.local.routes import Backend, Listen, ModelRoute
 
-BEFORE = (ModelRoute("fraud", weights={"aaa": 100}, backends=(Backend("aaa", "1.0", (7001,)),)),)
-AFTER = (ModelRoute("fraud", weights={"bbb": 100}, backends=(Backend("bbb", "2.0", (7002,)),)),)
+BEFORE = (ModelRoute("fraud", weights={"aaa": 100}, backends=(Backend("aaa", 1, "1.0", (7001,)),)),)
+AFTER = (ModelRoute("fraud", weights={"bbb": 100}, backends=(Backend("bbb", 2, "2.0", (7002,)),)),)
 
 
 class Listener:

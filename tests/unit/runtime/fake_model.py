@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from tidegate.bundle.manifest import TensorSpec
-from tidegate_runtime.interfaces import Array, Lane
+from tidegate_runtime.interfaces import Array, Lane, Objection
 
 POISON = 666.0
 
@@ -42,17 +42,22 @@ class FakeModel:
     """Doubles its input; fails on the poison; waits for `gate` when it is closed."""
 
     costs: tuple[tuple[int, float], ...] = ((1, 1e-5), (8, 2e-5), (32, 4e-5))
-    batchable: bool = True
+    objection: Objection | None = None
     name: str = "fake"
     version: str = "v1"
     revision: str = "r1"
     digest: str = ""
     inputs: tuple[TensorSpec, ...] = (TensorSpec("x", "FP32", ("N", 2)),)
     outputs: tuple[TensorSpec, ...] = (TensorSpec("y", "FP32", ("N", 2)),)
+    labels: tuple[str, ...] = ()
     runs: list[int] = field(default_factory=list)
     threads: set[str] = field(default_factory=set)
     gate: threading.Event = field(default_factory=threading.Event)
     entered: Callable[[], None] = lambda: None
+
+    @property
+    def batchable(self) -> bool:
+        return self.objection is None
 
     def run(self, feeds: dict[str, Array], lane: Lane) -> list[Array]:
         self.entered()

@@ -13,10 +13,11 @@ from tests.unit.runtime.fake_model import POISON, FakeModel, FakeWatchdog, rows
 
 from tidegate_runtime.admission import Admission
 from tidegate_runtime.batcher import Call
-from tidegate_runtime.costs import STALL, Costs, batching_pays
+from tidegate_runtime.costs import STALL, Costs
 from tidegate_runtime.counters import Counters
 from tidegate_runtime.engine import Engine, Surroundings
 from tidegate_runtime.errors import RunFailed, Throttled, TooSlow, Unavailable
+from tidegate_runtime.interfaces import Array, Lane, Objection
 from tidegate_runtime.settings import parse
 
 LONG = ((1, 0.01), (8, 0.02))
@@ -37,9 +38,11 @@ class Bench:
         self._finished = asyncio.Event()
         self._expected = 0
 
-    def submit(self, feeds: dict[str, Any], *, key: object = None, deadline: float = DEADLINE) -> Call:
+    def submit(
+        self, feeds: dict[str, Any], *, key: object = None, deadline: float = DEADLINE, apart: bool = False
+    ) -> Call:
         now = time.monotonic()
-        call = Call(feeds, len(feeds["x"]), key, self._answered, now, now + deadline)
+        call = Call(feeds, len(feeds["x"]), key, self._answered, now, now + deadline, apart=apart)
         self.engine.submit(call)
         return call
 
@@ -119,7 +122,7 @@ def test_a_batch_never_has_more_rows_than_its_limit_nor_two_shapes() -> None:
 @pytest.mark.parametrize(
     ("model", "flags"),
     [
-        (FakeModel(batchable=False), ()),
+        (FakeModel(objection=Objection("RowsDepend", "because")), ()),
         (FakeModel(), ("--max-batch-size", "1")),
         (FakeModel(costs=((1, 1e-5), (8, 8e-5))), ()),
     ],
@@ -133,6 +136,56 @@ def test_requests_are_not_joined_where_they_must_not_or_need_not(model: FakeMode
             bench.submit(rows(1))
         await bench.answers(3)
         assert model.runs == [1, 1, 1]
+
+    on_loop(story)
+
+
+def test_a_call_that_stays_apart_shares_no_run_waits_for_nobody_and_teaches_nothing() -> None:
+    async def story() -> None:
+        bench = Bench(open_model(), "--max-batch-delay", "10s", "--max-batch-size", "3")
+        bench.submit(rows(2), apart=True)
+        bench.submit(rows(2), apart=True)
+        await bench.answers(2)
+        assert bench.model.runs == [2, 2]
+        assert bench.model.threads == {"worker"}
+        for apart in (False, True, False, False):
+            bench.submit(rows(1), apart=apart)
+        await bench.answers(6)
+        assert sorted(bench.model.runs) == [1, 2, 2, 3]
+
+    on_loop(story)
+
+
+class Dropping(FakeModel):
+    """Gives one row too few when there are several, as a graph does that drops rows it finds twice."""
+
+    def run(self, feeds: dict[str, Array], lane: Lane) -> list[Array]:
+        return [array[: max(1, len(array) - 1)] for array in super().run(feeds, lane)]
+
+
+def test_answers_that_do_not_have_a_row_for_each_row_are_never_cut_up(capsys: pytest.CaptureFixture[str]) -> None:
+    async def story() -> None:
+        model = Dropping()
+        model.gate.set()
+        bench = Bench(model)
+        calls = [bench.submit(rows(1, value)) for value in (1.0, 2.0, 3.0)]
+        await bench.answers(3)
+        assert model.runs == [3, 1, 1, 1]
+        assert [call.outputs[0].tolist() for call in calls] == [[[2.0, 2.0]], [[4.0, 4.0]], [[6.0, 6.0]]]
+
+    on_loop(story)
+    assert "2 rows came out of a run of 3" in capsys.readouterr().err
+
+
+def test_a_call_whose_time_is_up_before_its_turn_is_not_run() -> None:
+    async def story() -> None:
+        bench = Bench(open_model())
+        late, good = bench.submit(rows(1), deadline=-0.001), bench.submit(rows(2))
+        await bench.answers(2)
+        assert isinstance(late.error, TooSlow)
+        assert good.error is None
+        assert bench.model.runs == [2]
+        assert (bench.admission.queued, bench.admission.in_flight) == (0, 0)
 
     on_loop(story)
 
@@ -239,9 +292,3 @@ def test_a_run_that_stalls_is_believed_at_once_and_small_noise_is_not() -> None:
     assert costs.predict(None, 1) == 2 * STALL
     assert costs.short_rows(None, 8) == 7
     assert costs.short_rows("other", 8) == 0
-
-
-def test_batching_pays_only_with_a_clear_gain() -> None:
-    assert batching_pays(((1, 6e-6), (8, 7e-6)))
-    assert not batching_pays(((1, 1e-3), (8, 7.5e-3)))
-    assert batching_pays(())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from tidegate_runtime.batching import Batching
 from tidegate_runtime.counters import Counters
 from tidegate_runtime.divergence import Clock
 from tidegate_runtime.metrics import Now, exposition
@@ -19,7 +20,7 @@ def counters() -> Counters:
 
 def scrape(counters: Counters) -> dict[str, dict[tuple[tuple[str, str], ...], float]]:
     """Every sample by name and labels other than model, version and revision."""
-    now = Now(LABELS, True, 3, 2, 5, {"scores": 1e-6}, 4)
+    now = Now(LABELS, True, 3, 2, 5, {"scores": 1e-6}, 4, Batching(1, "NoGain", "it costs as much"))
     found: dict[str, dict[tuple[tuple[str, str], ...], float]] = {}
     for family in text_string_to_metric_families(exposition(counters, now).decode()):
         assert family.name.startswith("tidegate_")
@@ -73,6 +74,7 @@ def test_the_state_of_the_moment_is_there(counters: Counters) -> None:
     assert found["tidegate_connections"] == {(): 5}
     assert found["tidegate_clients_left_total"] == {(): 1}
     assert found["tidegate_golden_worst_error"] == {(("output", "scores"),): 1e-6}
+    assert found["tidegate_batching"] == {(("reason", "NoGain"),): 0}
     assert found["tidegate_shadow_dropped_total"] == {(): 4}
     assert found["tidegate_diverged_total"] == {(("rule", "top1"),): 1, (("rule", "output:scores"),): 1}
     assert found["tidegate_divergence_worst"] == {(("output", "scores"),): 0.25}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 import itertools
 import json
 from typing import Any, cast
@@ -19,9 +20,10 @@ from tidegate_runtime.infer import InferCodec
 from tidegate_runtime.json_reader import JsonReader
 from tidegate_runtime.request import Front, Limits, Request
 from tidegate_runtime.routes import Identity, Route, find
+from tidegate_runtime.signature import Signature
 
 GOOD = {"inputs": [{"name": "x", "shape": [1, 2], "datatype": "FP32", "data": [1.5, 2]}], "id": "a"}
-CODEC = InferCodec(FakeModel(), most_rows=64, most_numbers=1 << 20, longest=10.0)
+CODEC = InferCodec(FakeModel(), Signature(FakeModel(), most_rows=64), most_numbers=1 << 20)
 plain = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8)
 values = st.recursive(plain, lambda inner: st.lists(inner, max_size=4), max_leaves=8)
 documents = st.fixed_dictionaries(
@@ -145,7 +147,7 @@ def feed(connection: Connection, piece: bytes) -> None:
 async def exchange(pieces: list[bytes]) -> FakeTransport:
     """Feed the pieces to a connection one after another."""
     limits = Limits(max_body=100_000, header_timeout=1, body_timeout=1, idle_timeout=1)
-    identity = Identity("m", ("v1",))
+    identity = Identity("m", ("v1",), "1")
     front = Front(limits, lambda path: find(ROUTES, path, identity), lambda _: True, lambda _: None)
     connection, transport = Connection(front), FakeTransport()
     connection.connection_made(cast("asyncio.BaseTransport", transport))
@@ -179,6 +181,7 @@ def split(data: bytes, cuts: list[int]) -> list[bytes]:
     return [data[start:end] for start, end in itertools.pairwise(places)]
 
 
+PACKED = gzip.compress(b"hello", mtime=0)
 requests = st.sampled_from(
     [
         b"GET / HTTP/1.1\r\nhost: x\r\n\r\n",
@@ -187,6 +190,7 @@ requests = st.sampled_from(
         b"POST /nowhere HTTP/1.1\r\ncontent-length: 3\r\n\r\nabc",
         b"POST /echo HTTP/1.1\r\ninference-header-content-length: 9\r\ncontent-length: 40000\r\n\r\n" + b"abcd" * 10000,
         b"HEAD / HTTP/1.1\r\nx: " + b"y" * 300 + b"\r\n\r\n",
+        b"POST /echo HTTP/1.1\r\ncontent-encoding: gzip\r\ncontent-length: %d\r\n\r\n" % len(PACKED) + PACKED,
     ]
 )
 

@@ -27,7 +27,7 @@ from tidegate.plan.manifests.identity import (
     metadata,
     pods_of,
 )
-from tidegate.plan.manifests.pods import HTTP_PORT
+from tidegate.plan.manifests.pods import GRPC_PORT, HTTP_PORT
 from tidegate.plan.wanted import Plan
 
 
@@ -78,5 +78,9 @@ def _selector(owner: Owner, revisions: list[str]) -> dict[str, str]:
 
 
 def _spec(selector: dict[str, str]) -> dict[str, Any]:
-    port = {"name": "http", "port": HTTP_PORT, "protocol": "TCP", "targetPort": HTTP_PORT, "appProtocol": "http"}
-    return {"type": "ClusterIP", "selector": selector, "ports": [port]}
+    ports = [_port("http", HTTP_PORT, "http"), _port("grpc", GRPC_PORT, "kubernetes.io/h2c")]
+    return {"type": "ClusterIP", "selector": selector, "ports": ports}
+
+
+def _port(name: str, number: int, protocol: str) -> dict[str, Any]:
+    return {"name": name, "port": number, "protocol": "TCP", "targetPort": number, "appProtocol": protocol}

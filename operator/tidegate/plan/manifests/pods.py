@@ -31,7 +31,7 @@ from tidegate.plan.observed import RevisionRecord
 from tidegate.plan.wanted import GoldenMode
 
 FETCH_CONTAINER, SERVER_CONTAINER = "fetch", "server"
-HTTP_PORT, METRICS_PORT = 8080, 9090
+HTTP_PORT, GRPC_PORT, METRICS_PORT = 8080, 9000, 9090
 TERMINATION_LOG = "/dev/termination-log"
 BUNDLES = "/bundles"
 BUNDLES_SIZE = "64Gi"  # where no limit on the pod's disk says less
@@ -63,6 +63,7 @@ def pod_template(
         "env": environment(runtime.env),
         "ports": [
             {"name": "http", "containerPort": HTTP_PORT},
+            {"name": "grpc", "containerPort": GRPC_PORT},
             {"name": "metrics", "containerPort": METRICS_PORT},
         ],
         "resources": resources(runtime, accelerator=True),
@@ -163,7 +164,9 @@ def _serve_arguments(owner: Owner, record: RevisionRecord, golden: GoldenMode) -
         "bundle": _bundle(record),
         "name": owner.name,
         "revision": record.revision,
+        "revision-number": record.number,
         "http-port": HTTP_PORT,
+        "grpc-port": GRPC_PORT,
         "metrics-port": METRICS_PORT,
         "access": f"{ACCESS}/{ACCESS_KEY}",
         "identity-token-file": f"{IDENTITY}/{IDENTITY_KEY}",

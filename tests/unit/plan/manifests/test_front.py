@@ -6,7 +6,7 @@ import pytest
 
 from tidegate.plan.manifests.front import front_service, revision_service, routed_by, wanted_front
 from tidegate.plan.manifests.identity import DEPLOYMENT, JOB
-from tidegate.plan.manifests.pods import HTTP_PORT
+from tidegate.plan.manifests.pods import GRPC_PORT, HTTP_PORT
 
 from .cluster import Cluster
 from .parts import NEW, OLD, OWNER, asked, flags, plan_of, serving, wanted
@@ -30,10 +30,17 @@ def test_two_revisions_with_weight_share_by_their_ready_pods() -> None:
     assert front["metadata"]["annotations"][ROUTED] == ",".join(sorted([OLD, NEW]))
 
 
-def test_a_service_offers_one_http_port_and_never_pods_that_are_not_ready() -> None:
+def test_a_service_offers_http_and_grpc_and_never_pods_that_are_not_ready() -> None:
     for service in (front_service(OWNER, {OLD: 100}, OLD), revision_service(OWNER, OLD)):
         assert service["spec"]["ports"] == [
-            {"name": "http", "port": 8080, "protocol": "TCP", "targetPort": HTTP_PORT, "appProtocol": "http"}
+            {"name": "http", "port": 8080, "protocol": "TCP", "targetPort": HTTP_PORT, "appProtocol": "http"},
+            {
+                "name": "grpc",
+                "port": 9000,
+                "protocol": "TCP",
+                "targetPort": GRPC_PORT,
+                "appProtocol": "kubernetes.io/h2c",
+            },
         ]
         assert "publishNotReadyAddresses" not in service["spec"]
 
@@ -51,7 +58,8 @@ def test_selectors_find_servers_and_never_the_pod_of_a_job() -> None:
     assert ONE.items() <= servers.items()
     assert ALL.items() <= servers.items()
     assert not ALL.items() <= job.items()
-    assert flags(template["spec"]["containers"][0]["args"])["http-port"] == str(HTTP_PORT)
+    told = flags(template["spec"]["containers"][0]["args"])
+    assert (told["http-port"], told["grpc-port"]) == (str(HTTP_PORT), str(GRPC_PORT))
 
 
 def test_there_is_no_front_before_anything_may_be_routed() -> None:

@@ -70,8 +70,14 @@ def test_the_server_understands_its_flags_and_gets_every_setting() -> None:
     assert (settings.sessions, settings.intra_op, settings.inter_op) == (3, 2, 4)
     assert (settings.max_batch_size, settings.max_batch_delay) == (8, 0.005)
     assert (settings.queue, settings.queue_timeout) == (7, 60.0)
-    assert (settings.http_port, settings.metrics_port) == (8080, 9090)
+    assert (settings.http_port, settings.grpc_port, settings.metrics_port) == (8080, 9000, 9090)
     assert str(settings.termination_log) == "/dev/termination-log"
+
+
+def test_the_server_is_told_the_number_that_is_its_version_for_clients_of_tensorflow_serving() -> None:
+    settings = parse(container(template(record(number=7)), "server")["args"][1:], {})
+
+    assert settings.revision_number == 7
 
 
 def test_the_golden_mode_of_the_plan_is_the_servers() -> None:

@@ -1,0 +1,225 @@
+"""The methods of `inference.GRPCInferenceService`: what a client asks, what it is told, and with which status.
+
+Messages are parsed and written here, not by grpc: what is malformed is then refused with a sentence like all else.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Awaitable, Callable
+from typing import Any, Final
+
+import grpc
+from google.protobuf.message import DecodeError, Message
+
+from tidegate_runtime import __version__
+from tidegate_runtime.batcher import Call
+from tidegate_runtime.errors import BadRequest, NotFound, RequestError, Throttled
+from tidegate_runtime.grpc_codec import Asked, GrpcCodec
+from tidegate_runtime.health import Health
+from tidegate_runtime.inference import Inferring
+from tidegate_runtime.interfaces import Kind
+from tidegate_runtime.oip import SERVER, metadata, not_ready
+from tidegate_runtime.protocol.open_inference_pb2 import (
+    ModelInferRequest,
+    ModelInferResponse,
+    ModelMetadataRequest,
+    ModelMetadataResponse,
+    ModelReadyRequest,
+    ModelReadyResponse,
+    ServerLiveRequest,
+    ServerLiveResponse,
+    ServerMetadataRequest,
+    ServerMetadataResponse,
+    ServerReadyRequest,
+    ServerReadyResponse,
+)
+from tidegate_runtime.routes import Identity
+
+LOG = logging.getLogger(__name__)
+Context = grpc.aio.ServicerContext[bytes, bytes]
+Method = Callable[[bytes, Context], Awaitable[Message]]
+SERVICE: Final = "inference.GRPCInferenceService"
+EXTENSIONS: Final = ("classification",)
+PINNED: Final = "x-tidegate-pinned"
+PUSHBACK: Final = "grpc-retry-pushback-ms"  # clients with a retry policy wait so long
+CODES: Final = {
+    400: grpc.StatusCode.INVALID_ARGUMENT,
+    404: grpc.StatusCode.NOT_FOUND,
+    408: grpc.StatusCode.DEADLINE_EXCEEDED,
+    429: grpc.StatusCode.RESOURCE_EXHAUSTED,
+    500: grpc.StatusCode.INTERNAL,
+    503: grpc.StatusCode.UNAVAILABLE,
+    504: grpc.StatusCode.DEADLINE_EXCEEDED,
+}
+
+
+class InferenceService:
+    """Answers every method; before `serve` those of a model say that it is not ready."""
+
+    def __init__(self, health: Health) -> None:
+        self._health = health
+        self._model: _Model | None = None
+        self._may_answer = asyncio.Event()
+        self._may_answer.set()
+
+    def serve(self, inferring: Inferring, identity: Identity) -> None:
+        """The model is ready."""
+        self._model = _Model(inferring, identity)
+
+    def hold_answers(self) -> None:
+        """From now on requests are taken and run, and their answers kept."""
+        self._may_answer.clear()
+
+    def release_answers(self) -> None:
+        self._may_answer.set()
+
+    def handlers(self) -> grpc.GenericRpcHandler:
+        """All methods as grpc wants them."""
+        methods = {
+            "ServerLive": self._simple(ServerLiveRequest, self._server_live),
+            "ServerReady": self._simple(ServerReadyRequest, self._server_ready),
+            "ServerMetadata": self._simple(ServerMetadataRequest, self._server_metadata),
+            "ModelReady": self._simple(ModelReadyRequest, self._model_ready),
+            "ModelMetadata": self._simple(ModelMetadataRequest, self._model_metadata),
+            "ModelInfer": self._unary(self._model_infer),
+        }
+        return grpc.method_handlers_generic_handler(SERVICE, methods)
+
+    def _simple(self, kind: type[Message], answer: Callable[[Any], Message]) -> grpc.RpcMethodHandler[bytes, bytes]:
+        async def method(raw: bytes, _: Context) -> Message:
+            return answer(_parsed(kind, raw))
+
+        return self._unary(method)
+
+    def _unary(self, method: Method) -> grpc.RpcMethodHandler[bytes, bytes]:
+        async def handle(raw: bytes, context: Context) -> bytes:
+            answer, refusal = await _outcome(method, raw, context)
+            await self._may_answer.wait()
+            if refusal is not None:
+                await _refuse(context, refusal)
+            return answer
+
+        return grpc.unary_unary_rpc_method_handler(handle)
+
+    def _server_live(self, _: ServerLiveRequest) -> ServerLiveResponse:
+        return ServerLiveResponse(live=self._health.live)
+
+    def _server_ready(self, _: ServerReadyRequest) -> ServerReadyResponse:
+        return ServerReadyResponse(ready=self._health.ready)
+
+    def _server_metadata(self, _: ServerMetadataRequest) -> ServerMetadataResponse:
+        return ServerMetadataResponse(name=SERVER, version=__version__, extensions=EXTENSIONS)
+
+    def _model_ready(self, request: ModelReadyRequest) -> ModelReadyResponse:
+        if self._model is not None:
+            self._model.identity.require(request.name, request.version)
+        return ModelReadyResponse(ready=self._health.ready)
+
+    def _model_metadata(self, request: ModelMetadataRequest) -> ModelMetadataResponse:
+        if self._model is None:
+            raise not_ready()
+        self._model.identity.require(request.name, request.version)
+        return ModelMetadataResponse(**metadata(self._model.inferring.model))
+
+    async def _model_infer(self, raw: bytes, context: Context) -> ModelInferResponse:
+        arrived, kind = time.monotonic(), _kind_of(context)
+        if self._model is None:
+            raise not_ready()
+        model, inferring = self._model, self._model.inferring
+        context.set_trailing_metadata(model.revision)
+        if (full := inferring.admits()) is not None:
+            raise full  # before anything is spent on it
+        try:
+            request = _parsed(ModelInferRequest, raw)
+            model.identity.require(request.model_name, request.model_version)
+            asked = model.codec.decode(request)
+            reply = _Reply(model.codec, asked)
+            seconds = _seconds(context.time_remaining(), asked.timeout)
+            short = inferring.is_short(len(raw))
+            call = inferring.start(asked.feeds, reply, arrived=arrived, seconds=seconds, short=short, kind=kind)
+        except NotFound:
+            raise  # meant for another server: nothing to count here
+        except RequestError as error:
+            inferring.refused(error, arrived=arrived, kind=kind)
+            raise
+        try:
+            return await reply.written
+        except asyncio.CancelledError:  # the client has cancelled, is gone, or its deadline has passed
+            if not call.answered:
+                inferring.left(call)
+            raise
+
+
+class _Model:
+    """What inference needs, once there is a model."""
+
+    __slots__ = ("codec", "identity", "inferring", "revision")
+
+    def __init__(self, inferring: Inferring, identity: Identity) -> None:
+        self.inferring, self.identity = inferring, identity
+        self.codec = GrpcCodec(inferring.model, inferring.signature)
+        self.revision = (("x-tidegate-revision", inferring.model.revision),)
+
+
+class _Reply:
+    """See `inference.Reply`. `written` may be cancelled a moment before the method that waits for it hears of that."""
+
+    __slots__ = ("_asked", "_codec", "written")
+
+    def __init__(self, codec: GrpcCodec, asked: Asked) -> None:
+        self._codec, self._asked = codec, asked
+        self.written: asyncio.Future[ModelInferResponse] = asyncio.get_running_loop().create_future()
+
+    def answer(self, call: Call) -> None:
+        answer = self._codec.encode(self._asked, call.outputs)
+        if not self.written.done():
+            self.written.set_result(answer)
+
+    def refuse(self, error: RequestError) -> None:
+        if not self.written.done():
+            self.written.set_exception(error)
+
+    def as_it_came(self) -> None:
+        """A candidate is asked over HTTP only."""
+
+
+async def _outcome(method: Method, raw: bytes, context: Context) -> tuple[bytes, RequestError | None]:
+    """The bytes of an answer, or why there is none."""
+    try:
+        return (await method(raw, context)).SerializeToString(), None
+    except RequestError as error:
+        return b"", error
+    except Exception:  # a fault of ours: the client gets an answer, the log the reason
+        LOG.exception("%s failed", method)
+        return b"", RequestError("internal error")
+
+
+def _parsed(kind: type[Any], raw: bytes) -> Any:
+    try:
+        return kind.FromString(raw)
+    except DecodeError:
+        raise BadRequest(f"the message is not a {kind.DESCRIPTOR.name}") from None
+
+
+def _kind_of(context: Context) -> Kind:
+    """Whether the request's version was chosen by the split or pinned by the client."""
+    return "pinned" if PINNED in dict(context.invocation_metadata() or ()) else "requests"
+
+
+def _seconds(remaining: float | None, timeout: float) -> float:
+    """The client's own limit, its deadline or what its parameters say; 0.0: none."""
+    if remaining is None:
+        return timeout
+    if not remaining:
+        raise RequestError("no time was left to run it", 408)
+    return min(remaining, timeout) if timeout else remaining
+
+
+async def _refuse(context: Context, error: RequestError) -> None:
+    trailing = tuple(context.trailing_metadata() or ())
+    if isinstance(error, Throttled):
+        trailing += ((PUSHBACK, str(1000 * error.retry_after)),)
+    await context.abort(CODES.get(error.status, grpc.StatusCode.INTERNAL), error.message, trailing)

@@ -1,0 +1,1 @@
+"""The messages of the gRPC protocol, generated from `open_inference.proto` by `make protos`."""

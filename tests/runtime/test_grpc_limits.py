@@ -1,0 +1,148 @@
+"""What a gRPC client may cost: message sizes, the queue, deadlines, cancelled calls, compressed bombs, broken bytes."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import grpc
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tests.runtime import slow_model as slow
+from tests.runtime import small_bundles as small
+from tests.runtime.conftest import DEADLINE, Running
+from tests.runtime.grpc_client import SERVICE, Client, Refusal, raw, refusal, refused, typed
+from tests.runtime.test_overload import gauge, wait_until
+
+RUNS = "tidegate_compute_duration_seconds_count"
+IN_FLIGHT, QUEUED, LEFT = "tidegate_requests_in_flight", "tidegate_requests_queued", "tidegate_clients_left_total"
+MEGABYTE = 1 << 20
+
+
+@pytest.fixture(scope="module")
+def narrow(bundles: Callable[..., Path], serve: Callable[..., Running]) -> Running:
+    """One run at a time, one may wait."""
+    return serve(
+        bundles(slow.stepping(), [slow.sample()]), "--queue", "1", "--request-timeout", "5s",
+        "--intra-op", str(os.cpu_count()), "--grpc-port", "0",
+    )  # fmt: skip
+
+
+@pytest.fixture
+def client(narrow: Running) -> Iterator[Client]:
+    with Client(narrow.grpc) as found:
+        yield found
+
+
+@pytest.fixture(scope="module")
+def small_messages(bundles: Callable[..., Path], serve: Callable[..., Running]) -> Running:
+    return serve(bundles(small.linear()), "--max-body", "64KiB", "--grpc-port", "0")
+
+
+@pytest.fixture(scope="module")
+def small_client(small_messages: Running) -> Iterator[Client]:
+    with Client(small_messages.grpc) as found:
+        yield found
+
+
+def steps(count: int) -> Any:
+    return typed("steps", "INT64", [1], int64_contents=[count])
+
+
+def test_an_expired_call_is_not_run(narrow: Running, client: Client) -> None:
+    runs, left = gauge(narrow, RUNS), gauge(narrow, LEFT)
+    running = client.begin(steps(slow.ENDLESS), timeout=1)
+    wait_until(narrow, IN_FLIGHT, 1)
+    waiting = client.begin(steps(slow.SHORT), timeout=0.2)
+    assert refusal(waiting.exception()).code == "DEADLINE_EXCEEDED"
+    wait_until(narrow, QUEUED, 0)
+    wait_until(narrow, LEFT, left + 1)
+    assert refusal(running.exception()).code == "DEADLINE_EXCEEDED"
+    wait_until(narrow, IN_FLIGHT, 0)
+    client.infer(steps(slow.SHORT))
+    assert gauge(narrow, RUNS) <= runs + 2  # the long one, and the one after it
+
+
+def test_a_run_is_ended_at_the_deadline_of_its_call(narrow: Running, client: Client) -> None:
+    before = time.monotonic()
+    answer = refused(lambda: client.infer(steps(slow.ENDLESS), timeout=0.3))
+    assert answer.code == "DEADLINE_EXCEEDED"
+    client.infer(steps(slow.SHORT))  # the only worker is free again, long before the server's own limit
+    assert time.monotonic() - before < 4
+
+
+def test_a_timeout_in_the_parameters_is_kept_too(client: Client) -> None:
+    asked = steps(slow.ENDLESS)
+    asked.parameters["timeout"].int64_param = 100_000
+    answer = refused(lambda: client.infer(asked))
+    assert (answer.code, answer.sentence) == ("DEADLINE_EXCEEDED", "the request's own timeout ran out")
+
+
+def test_a_full_queue_refuses_and_a_cancelled_call_frees_its_place(narrow: Running, client: Client) -> None:
+    running = client.begin(steps(slow.ENDLESS), timeout=2)
+    wait_until(narrow, IN_FLIGHT, 1)
+    waiting = client.begin(steps(slow.SHORT))
+    wait_until(narrow, QUEUED, 1)
+
+    answer = refused(lambda: client.infer(steps(slow.SHORT)))
+    assert (answer.code, answer.sentence) == ("RESOURCE_EXHAUSTED", "the queue is full (1 requests wait)")
+    assert int(answer.trailing["grpc-retry-pushback-ms"]) >= 1000
+
+    waiting.cancel()
+    wait_until(narrow, QUEUED, 0)
+    next_one = client.begin(steps(slow.SHORT), timeout=DEADLINE)
+    wait_until(narrow, QUEUED, 1)
+    assert refusal(running.exception()).code == "DEADLINE_EXCEEDED"
+    assert next_one.result()
+
+
+def test_a_message_above_the_limit_is_refused_and_the_connection_goes_on(small_client: Client) -> None:
+    rows = 64 * 1024 // 16 + 1
+    answer = refused(lambda: small_client.infer(raw("x", "FP32", [rows, 4], bytes(16 * rows))))
+    assert answer.code == "RESOURCE_EXHAUSTED"
+    assert "larger than max" in answer.sentence
+    small_client.infer(raw("x", "FP32", [1000, 4], bytes(16_000)))
+
+
+def test_one_connection_too_many_is_refused_and_the_others_go_on(
+    bundles: Callable[..., Path], serve: Callable[..., Running]
+) -> None:
+    server = serve(bundles(small.linear()), "--grpc-port", "0", "--max-connections", "2")
+    with Client(server.grpc) as first, Client(server.grpc) as second, Client(server.grpc) as third:
+        for client in (first, second):
+            client.ask(f"{SERVICE}/ServerLive", b"")
+        assert refused(lambda: third.ask(f"{SERVICE}/ServerLive", b"")).code == "UNAVAILABLE"
+        first.channel.close()
+        second.ask(f"{SERVICE}/ServerLive", b"")
+
+
+def test_a_bomb_is_refused_before_it_is_unpacked(small_messages: Running, small_client: Client) -> None:
+    content = raw("x", "FP32", [MEGABYTE, 4], bytes(32 * MEGABYTE)).SerializeToString()  # 32 KB, packed
+    before = peak_memory(small_messages)
+    method = small_client.channel.unary_unary(f"{SERVICE}/ModelInfer")
+    call = method.future(content, timeout=DEADLINE, compression=grpc.Compression.Gzip)
+    assert refusal(call.exception()).code == "UNIMPLEMENTED"
+    assert peak_memory(small_messages) - before < 16 * MEGABYTE
+
+
+def peak_memory(server: Running) -> int:
+    lines = Path(f"/proc/{server.process.pid}/status").read_text().splitlines()
+    return 1024 * next(int(line.split()[1]) for line in lines if line.startswith("VmHWM"))
+
+
+GOOD = raw("x", "FP32", [1, 4], np.ones(4, np.float32).tobytes()).SerializeToString()
+EXPECTED = {"INVALID_ARGUMENT", "NOT_FOUND"}
+
+
+@settings(max_examples=300, deadline=None)
+@given(at=st.integers(0, len(GOOD)), cut=st.integers(0, 8), put=st.binary(max_size=8))
+def test_broken_messages_never_break_the_server(small_client: Client, at: int, cut: int, put: bytes) -> None:
+    try:
+        small_client.ask(f"{SERVICE}/ModelInfer", GOOD[:at] + put + GOOD[at + cut :])
+    except Refusal as error:
+        assert error.code in EXPECTED
