@@ -2,3 +2,21 @@
 
 The map of the house is in CONTRIBUTING.md; the layers are checked by import-linter.
 """
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from tidegate.client import Client
+
+__all__ = ["Client"]
+
+
+def __getattr__(name: str) -> Any:
+    """`tidegate.Client`, imported when it is asked for: the server's start and every command import this module."""
+    if name != "Client":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from tidegate.client import Client
+
+    return Client

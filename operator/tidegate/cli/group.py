@@ -42,6 +42,8 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "rollback": ("tidegate.cli.local", "rollback", "Return to an earlier version."),
     "restart": ("tidegate.cli.local", "restart", "Roll out the same bundle once more, with fresh servers."),
     "wait": ("tidegate.cli.local", "wait", "Wait until a deployment is promoted or ready."),
+    "predict": ("tidegate.cli.asking", "predict", "Ask a model once."),
+    "openapi": ("tidegate.cli.asking", "openapi", "Print what a bundle's model can be asked, as OpenAPI."),
     "report": ("tidegate.cli.report", "report", "Write one rollout as a page with plots."),
     "crd": ("tidegate.cli.manifests", "crd", "Print the CustomResourceDefinition."),
     "operator": ("tidegate.cli.operator", "operator", "Reconcile the ModelDeployments of a cluster."),

@@ -1,0 +1,166 @@
+"""predict, openapi: one request to a model, and what anybody may ask of it."""
+
+from __future__ import annotations
+
+import json
+import zipfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from tidegate.cli.local import Duration, target_options, the_target
+from tidegate.cli.output import emit, output_option, print_table, quiet_option
+from tidegate.errors import UsageError
+
+if TYPE_CHECKING:
+    from tidegate.client import ModelAddress, Prediction
+    from tidegate.client.tensors import Array
+
+HELP = {"help_option_names": ["-h", "--help"]}
+MOST_SHOWN = 8  # values of an output in a table
+
+
+@click.command(context_settings=HELP)
+@click.argument("target", metavar="NAME|URL", required=False)
+@click.option("-i", "--input", "inputs", multiple=True, metavar="[NAME=]VALUE", help="JSON, FILE.json|npy|npz, or -.")
+@click.option("--version", default="", help="Ask this version or revision, whatever the weights say.")
+@click.option("--header", "headers", multiple=True, metavar="NAME:VALUE", help="Send this header too.")
+@click.option("--timeout", default="30s", show_default=True, type=Duration(), help="How long to wait for the answer.")
+@click.option("--save", type=click.Path(path_type=Path, dir_okay=False), help="Write the outputs here (.npz).")
+@target_options
+@output_option
+@quiet_option
+def predict(target: str | None, output: str, quiet: bool, **given: Any) -> None:
+    """Ask a model once.
+
+    NAME is a deployment of a `tidegate run` on this machine; URL is the address of a model anywhere, as
+    http://HOST:PORT/v2/models/NAME. An input is NAME=VALUE with JSON or a file (.json, .npy), all of them together a
+    JSON object or a file (.json, .npz); - is JSON on standard input. With --quiet: the outputs as one line of JSON.
+
+    \b
+    Example: tidegate predict fraud --input x='[[1, 2, 3, 4]]'
+    """
+    from tidegate.author.extras import need
+
+    need("numpy", extra="client")
+    from tidegate.cli.inputs import read_inputs
+    from tidegate.client import Client
+
+    address = model_to_ask(target, given["state"], given["version"])
+    with Client(address.server, timeout=given["timeout"], headers=dict(map(header, given["headers"]))) as client:
+        inputs = read_inputs(given["inputs"], lambda: client.metadata(address.model, version=address.version).inputs)
+        answer = client.infer(address.model, inputs, version=address.version)
+    if given["save"]:
+        save(answer, given["save"])
+    if quiet:
+        click.echo(json.dumps({name: values(array) for name, array in answer.items()}))
+        return
+    emit(document(answer), output=output, table=lambda: print_answer(answer))
+
+
+def model_to_ask(target: str | None, state: Path | None, version: str) -> ModelAddress:
+    """Where the model is: at a URL, or behind the local run that serves it."""
+    from dataclasses import replace
+
+    from tidegate.client import model_address
+
+    url = target if target and "://" in target else url_of_run(target, state)
+    found = model_address(url)
+    return replace(found, version=version) if version else found
+
+
+def url_of_run(name: str | None, state: Path | None) -> str:
+    found = the_target(state, name)
+    url = found.memory().status.url
+    if not url or not found.running:
+        from tidegate.local.commands import NotRunning
+
+        raise NotRunning("nothing serves it now", where=str(found), do="see `tidegate status`")
+    return url
+
+
+def header(text: str) -> tuple[str, str]:
+    name, colon, value = text.partition(":")
+    if not colon or not name.strip():
+        raise UsageError("a header is NAME:VALUE", where="--header")
+    return name.strip(), value.strip()
+
+
+def save(answer: Prediction, path: Path) -> None:
+    """The outputs as arrays by name; texts as numpy's own texts, which need no pickle.
+
+    Not by np.savez: an output may be called `file` or `allow_pickle`, which are its arguments.
+    """
+    import numpy as np
+
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, array in answer.items():
+            plain = array.astype(str) if array.dtype == object else array
+            with archive.open(f"{name}.npy", "w", force_zip64=True) as file:
+                np.lib.format.write_array(file, plain, allow_pickle=False)
+
+
+def values(array: Array) -> Any:
+    """Nested lists: each number as the shortest that reads back as the same, null for what JSON cannot write."""
+    import numpy as np
+
+    if array.dtype.kind != "f":
+        return array.tolist()
+    shortest = array.astype(str).astype(np.float64).astype(object)
+    shortest[~np.isfinite(array)] = None
+    return shortest.tolist()
+
+
+def document(answer: Prediction) -> dict[str, Any]:
+    return {
+        "model": answer.model,
+        "version": answer.version,
+        "revision": answer.revision,
+        "outputs": {
+            name: {"datatype": answer.datatypes[name], "shape": list(array.shape), "data": values(array)}
+            for name, array in answer.items()
+        },
+    }
+
+
+def print_answer(answer: Prediction) -> None:
+    rows = [[name, answer.datatypes[name], list(array.shape), shown(array)] for name, array in answer.items()]
+    print_table(["output", "type", "shape", "values"], rows)
+    by = f"version {answer.version}" if answer.version else "a version without a name"
+    click.echo(f"{answer.model}: {by}" + (f" (revision {answer.revision})" if answer.revision else ""))
+
+
+def shown(array: Array) -> str:
+    return " ".join(map(str, array.ravel()[:MOST_SHOWN])) + (" …" if array.size > MOST_SHOWN else "")
+
+
+@click.command(context_settings=HELP)
+@click.argument("ref")
+@click.option("--name", default="", help="The deployment's name, where it is another than the bundle's.")
+@click.option("--server", default="http://localhost:8080", show_default=True, help="Where it is asked.")
+@click.option(
+    "-o", "--output", type=click.Choice(["json", "yaml"]), default="json", show_default=True, help="The form."
+)
+def openapi(ref: str, name: str, server: str, output: str) -> None:
+    """Print an OpenAPI 3.1 description of what a bundle's model can be asked.
+
+    Paths, tensors, types and shapes of the Open Inference Protocol, for generators of clients and for gateways.
+    REF is a directory or any bundle address.
+
+    \b
+    Example: tidegate openapi bundle > fraud.openapi.json
+    """
+    from tidegate.author.openapi import openapi_document
+    from tidegate.bundle.fetch import resolve
+    from tidegate.bundle.source import Source
+    from tidegate.cli.bundles import PERSONAL
+
+    manifest = resolve(Source(ref, access=PERSONAL)).manifest
+    described = openapi_document(manifest, name=name or manifest.name, server=server)
+    if output == "yaml":
+        import yaml
+
+        click.echo(yaml.safe_dump(described, sort_keys=False, allow_unicode=True), nl=False)
+        return
+    click.echo(json.dumps(described, indent=2, ensure_ascii=False))

@@ -1,0 +1,172 @@
+"""Requests to one server over kept connections, and when one is made again.
+
+A request is repeated only while no run of the model can have begun: no connection came about, or the server says that
+it takes nothing on now.  After that a broken connection may mean that the run was made, or still is.  No redirects,
+no proxies, no cookies.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+import ssl
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+import urllib3
+
+from tidegate.client.errors import (
+    ClientError,
+    NotConnected,
+    NotTrusted,
+    RequestRefused,
+    ServerBusy,
+    ServerFailed,
+    TimedOut,
+    Unanswered,
+)
+from tidegate.errors import Invalid
+
+OK = 200
+FAILED = 500  # and above: not the client's fault
+BUSY = 429
+LOST = (502, 503)  # a proxy's words for a server that it lost, before the run or after it
+OUT_OF_TIME = (408, 504)
+REVISION = "x-tidegate-revision"  # only the servers themselves answer with it, so their 503 is not a proxy's
+KEPT = 32  # connections, for as many threads
+FIRST_PAUSE, LONGEST_PAUSE = 0.1, 2.0  # seconds before a connection is tried again
+SHARED_OUT = 0.25  # of a pause, by chance: clients that were sent away together should not come back together
+MOST_ANSWER = 2**30
+LONGEST_SENTENCE = 500
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What is sent; `path` begins with a slash and is quoted."""
+
+    method: str
+    path: str
+    body: bytes = b""
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """An answer; names of headers are in lower case."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+
+class Connection:
+    """Kept connections to the server at `url`, for any number of threads."""
+
+    def __init__(self, url: str, *, retries: int, repeat: bool, headers: Mapping[str, str]) -> None:
+        self.url = _server(url)
+        self._retries, self._repeat = retries, repeat
+        self._headers = dict(headers)
+        self._pool = urllib3.PoolManager(maxsize=KEPT)
+
+    def close(self) -> None:
+        self._pool.clear()
+
+    def send(self, write: Callable[[float], Request], *, timeout: float) -> Reply:
+        """The answer with status 200 to what `write` gives, for the seconds left; raises ClientError for all others.
+
+        `timeout` is in seconds: all tries together until the answer begins, then each wait for more of it.
+        """
+        deadline = time.monotonic() + timeout
+        tried = 0
+        while True:
+            left = max(0.001, deadline - time.monotonic())
+            try:
+                return self.once(write(left), timeout=left)
+            except ClientError as error:
+                pause = _pause(error, tried)
+                if not self._may_repeat(error) or tried == self._retries or time.monotonic() + pause > deadline:
+                    raise
+            tried += 1
+            time.sleep(pause)
+
+    def _may_repeat(self, error: ClientError) -> bool:
+        return isinstance(error, NotConnected | ServerBusy) or (self._repeat and isinstance(error, Unanswered))
+
+    def once(self, request: Request, *, timeout: float) -> Reply:
+        """The answer to one try."""
+        where = f"{self.url}{request.path}"
+        try:
+            response = self._pool.urlopen(
+                request.method, where, body=request.body or None, headers={**self._headers, **request.headers},
+                timeout=timeout, retries=False, redirect=False, preload_content=False,
+            )  # fmt: skip
+            body = response.read(MOST_ANSWER + 1)
+        except urllib3.exceptions.HTTPError as error:
+            raise _broken(error, where) from None
+        if len(body) > MOST_ANSWER:
+            response.close()
+            raise ServerFailed(f"the answer is longer than {MOST_ANSWER} bytes", where=where, status=response.status)
+        reply = Reply(response.status, {name.lower(): value for name, value in response.headers.items()}, body)
+        if reply.status != OK:
+            raise _refusal(reply, where)
+        return reply
+
+
+def _server(url: str) -> str:
+    """The address without a slash at its end."""
+    try:
+        parts = urllib3.util.parse_url(url)
+    except urllib3.exceptions.LocationParseError:
+        parts = urllib3.util.Url()
+    if parts.scheme not in ("http", "https") or not parts.host or parts.query or parts.fragment:
+        raise Invalid("not the address of a server", where=url, do="write http://HOST:PORT or https://HOST")
+    return url.rstrip("/")
+
+
+def _pause(error: ClientError, tried: int) -> float:
+    """Seconds until the next try."""
+    pause = error.retry_after if isinstance(error, ServerBusy) else min(LONGEST_PAUSE, FIRST_PAUSE * 2**tried)
+    return pause * random.uniform(1.0, 1.0 + SHARED_OUT)  # noqa: S311 - nothing to guess
+
+
+def _broken(error: urllib3.exceptions.HTTPError, where: str) -> ClientError:
+    """What it means that the exchange ended by this error."""
+    if isinstance(error, urllib3.exceptions.ConnectTimeoutError):
+        return NotConnected(f"no connection: {_reason(error)}", where=where, do="is the server running there?")
+    if isinstance(error, urllib3.exceptions.ReadTimeoutError):
+        return TimedOut("no answer in time", where=where)
+    if isinstance(error, urllib3.exceptions.SSLError) and isinstance(error.args[0], ssl.SSLCertVerificationError):
+        return NotTrusted(error.args[0].verify_message, where=where, do="SSL_CERT_FILE may name an authority of yours")
+    return Unanswered(f"the connection broke before the answer: {_reason(error)}", where=where)
+
+
+def _reason(error: Exception) -> str:
+    """The operating system's own words, without urllib3's objects and addresses."""
+    cause = error.__cause__ or next((one for one in error.args if isinstance(one, Exception)), None)
+    return str(cause) if cause is not None and str(cause) else type(error).__name__
+
+
+def _refusal(reply: Reply, where: str) -> ClientError:
+    """An answer with another status than 200 as an error."""
+    what, status = _sentence(reply), reply.status
+    later = reply.headers.get("retry-after", "")
+    if status == BUSY or (status in LOST and (later or REVISION in reply.headers)):
+        return ServerBusy(what, where=where, status=status, retry_after=float(later) if later.isdigit() else 1.0)
+    if status in LOST:
+        return Unanswered(what, where=where, status=status)
+    if status in OUT_OF_TIME:
+        return TimedOut(what, where=where, status=status)
+    if status >= FAILED:
+        return ServerFailed(what, where=where, status=status)
+    return RequestRefused(what, where=where, status=status)
+
+
+def _sentence(reply: Reply) -> str:
+    """What the server says about it: `{"error": …}`, or its first line."""
+    try:
+        said = json.loads(reply.body).get("error")
+    except (ValueError, AttributeError, RecursionError):
+        said = None
+    text = said if isinstance(said, str) else reply.body.decode(errors="replace").strip().partition("\n")[0]
+    return text[:LONGEST_SENTENCE] or f"status {reply.status}"

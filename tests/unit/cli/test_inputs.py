@@ -1,0 +1,97 @@
+"""Tensors as they are written on a command line."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tidegate.cli.inputs import read_inputs
+from tidegate.client import TensorMetadata
+from tidegate.errors import Invalid
+
+KNOWN = {
+    "x": TensorMetadata("x", "FP32", (-1, 2)),
+    "text": TensorMetadata("text", "BYTES", (-1,)),
+    "flag": TensorMetadata("flag", "BOOL", ()),
+}
+
+
+def known() -> Mapping[str, TensorMetadata]:
+    return KNOWN
+
+
+def nobody() -> Mapping[str, TensorMetadata]:
+    raise AssertionError("arrays have a type of their own: the model is not asked")
+
+
+def test_json_takes_the_type_that_the_model_has() -> None:
+    found = read_inputs(["x=[[1, 2]]", 'text=["a=b"]', "flag=true"], known)
+
+    assert found["x"].dtype == np.float32
+    assert found["x"].tolist() == [[1, 2]]
+    assert found["text"].tolist() == ["a=b"]
+    assert (found["flag"].shape, found["flag"].item()) == ((), True)
+
+
+@pytest.mark.parametrize("text", ['{"x": [[1, 2]], "text": ["a=b"]}', ' {"x": [[1, 2]], "text": ["a=b"]}'])
+def test_an_object_holds_inputs_by_name(text: str) -> None:
+    assert {name: array.tolist() for name, array in read_inputs([text], known).items()} == json.loads(text)
+
+
+def test_arrays_keep_their_type_and_need_no_model(tmp_path: Path) -> None:
+    np.save(tmp_path / "x.npy", np.zeros((1, 2)))
+    np.savez(tmp_path / "all.npz", text=np.array(["a"]), y=np.zeros(3, np.int8))
+
+    found = read_inputs([f"x={tmp_path}/x.npy", f"{tmp_path}/all.npz"], nobody)
+
+    assert {name: array.dtype.kind + str(array.shape) for name, array in found.items()} == {
+        "x": "f(1, 2)",
+        "text": "U(1,)",
+        "y": "i(3,)",
+    }
+
+
+def test_files_of_json_and_standard_input_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "x.json").write_text("[[1, 2]]")
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b'["a"]'), "utf-8"))
+
+    found = read_inputs([f"x={tmp_path}/x.json", "text=-"], known)
+
+    assert found["x"].tolist() == [[1, 2]]
+    assert found["text"].tolist() == ["a"]
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("x=hello", "texts need quotes"),
+        ("hello", "texts need quotes"),
+        ("[1, 2]", "inputs without a name"),
+        ("z=[1]", "the model has no input 'z': it has x text flag"),
+        ("x=[[1], [2, 3]]", "input 'x': holds lists of different lengths"),
+        ("text=[1]", "input 'text': holds int where BYTES"),
+        ("x=" + "[" * 100_000, "neither JSON"),
+    ],
+)
+def test_what_makes_no_sense_is_refused_with_what_to_write(text: str, why: str) -> None:
+    with pytest.raises(Invalid, match=why):
+        read_inputs([text], known)
+
+
+def test_a_pickle_is_never_read(tmp_path: Path) -> None:
+    np.save(tmp_path / "x.npy", np.array([{"a": 1}], object), allow_pickle=True)
+
+    with pytest.raises(Invalid, match="cannot be read"):
+        read_inputs([f"x={tmp_path}/x.npy"], nobody)
+
+
+def test_what_is_no_archive_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "x.npz").write_bytes(b"PK\x03\x04 and no more")
+
+    with pytest.raises(Invalid, match="cannot be read"):
+        read_inputs([f"{tmp_path}/x.npz"], nobody)
