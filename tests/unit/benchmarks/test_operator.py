@@ -12,7 +12,7 @@ from benchmarks.operator_table import ROWS, picture, table
 from benchmarks.slow_network import slow_network
 
 SIZES = ("newObjects", "knownObjects", "objects", "objectsAtRest", "rolloutHoldMinutes", "apiLatencyMs",
-         "hotObjectChangesPerSecond")  # fmt: skip
+         "hotObjectChangesPerSecond", "crowd")  # fmt: skip
 MEASURED = dict.fromkeys((*SIZES, *(row.key for row in ROWS)), 12.0)
 
 
