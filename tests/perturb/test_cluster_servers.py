@@ -3,19 +3,22 @@ deployment is healed by a good version, or by the end of the trouble."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
+from typing import Any
 
 import pytest
 from tests.fakes.behaviours import Trouble
+from tests.fakes.custom import schemas
+from tests.fakes.objects import Held
 
-from tidegate.plan.manifests.identity import LABEL_REVISION
+from tidegate.plan.manifests.identity import LABEL_REVISION, MODEL_DEPLOYMENT
 
 from .cluster_endings import outcome
 from .cluster_families import every
 from .cluster_faults import Fault
-from .cluster_stage import HERE, Stage
-from .cluster_stories import BY_NAME, says, serves, set_errors, set_servers
+from .cluster_stage import HERE, NAME, Stage
+from .cluster_stories import BY_NAME, says, serves, set_errors, set_servers, v1_serves
 from .cluster_story import Frame, reference, settle_stage
 from .cluster_tally import ran
 
@@ -185,6 +188,23 @@ def of_a_later_version(stage: Stage) -> None:
         spoil(stage, {**status, "rollout": {**status["rollout"], "phase": "Pondering"}})
 
 
+def has_more_fields(stage: Stage) -> None:
+    """As a later version wrote it, whose definition of the kind is installed."""
+    held = stage.cluster.objects.held(MODEL_DEPLOYMENT, HERE, NAME)
+    assert held
+    obj = held.obj
+    obj["status"] = with_more_fields(obj.get("status") or {}, schemas()["status"])
+    stage.cluster.objects.put(MODEL_DEPLOYMENT, obj, held, Held(b"", held.owners, held.times))
+
+
+def with_more_fields(part: Any, schema: Mapping[str, Any]) -> Any:
+    """In every object of it; a map has no fields."""
+    if isinstance(part, dict) and "properties" in schema:
+        known = {name: with_more_fields(one, schema["properties"].get(name, {})) for name, one in part.items()}
+        return known | {"ofALaterVersion": {"all": [1, "b"]}}
+    return [with_more_fields(one, schema["items"]) for one in part] if isinstance(part, list) else part
+
+
 def contradicts_itself(stage: Stage) -> None:
     status = stage.owner.get("status") or {}
     if status.get("candidate"):
@@ -195,7 +215,7 @@ def spoil(stage: Stage, status: dict[str, object]) -> None:
     stage.users.set_status(stage.kind_of(stage.owner), HERE, stage.owner["metadata"]["name"], status)
 
 
-@pytest.mark.parametrize("spoils", [loses_status, of_a_later_version, contradicts_itself])
+@pytest.mark.parametrize("spoils", [loses_status, of_a_later_version, has_more_fields, contradicts_itself])
 @pytest.mark.parametrize("name", ["first deployment", "promoted", "new spec in the steps"])
 def test_a_status_that_is_lost_or_odd_is_made_good(name: str, spoils: Spoils) -> None:
     known = reference(BY_NAME[name])
@@ -206,3 +226,16 @@ def test_a_status_that_is_lost_or_odd_is_made_good(name: str, spoils: Spoils) ->
         settle_stage(run.stage)
         assert outcome(run.stage) == known.outcome
         ran("P6")
+
+
+def test_fields_of_a_later_version_are_no_reason_to_write() -> None:
+    """Whoever goes back to the version before finds them where they were, until the deployment changes."""
+    stage = v1_serves().copy()
+    has_more_fields(stage)
+    before = stage.owner["status"]
+    stage.kill()
+
+    settle_stage(stage)
+
+    assert stage.owner["status"] == before
+    ran("P6")

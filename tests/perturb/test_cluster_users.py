@@ -42,6 +42,12 @@ def aborts_and_retries(stage: Stage) -> None:
     stage.command("retry")
 
 
+def autoscales_for_a_while(stage: Stage) -> None:
+    stage.edit(scaling={"minReplicas": 3, "maxReplicas": 6})
+    stage.pass_time(60)
+    stage.edit(scaling={"minReplicas": 3})
+
+
 EDITS: dict[str, tuple[Does, tuple[str, ...]]] = {
     "another version": (lambda stage: stage.deploy("v3"), ("v3",)),
     "the old version": (lambda stage: stage.deploy("v1"), ("v1",)),
@@ -49,6 +55,8 @@ EDITS: dict[str, tuple[Does, tuple[str, ...]]] = {
     "no steps": (lambda stage: stage.edit(rollout={"steps": []}), ("v2",)),
     "more servers": (lambda stage: stage.edit(scaling={"minReplicas": 5}), ("v2",)),
     "fewer servers": (lambda stage: stage.edit(scaling={"minReplicas": 1}), ("v2",)),
+    "an autoscaler": (lambda stage: stage.edit(scaling={"minReplicas": 3, "maxReplicas": 6}), ("v2",)),
+    "an autoscaler for a while": (autoscales_for_a_while, ("v2",)),
     "a pause": (pauses, ("v2",)),
     "abort and retry": (aborts_and_retries, ("v2",)),
     "abort": (lambda stage: stage.command("abort"), ("v1", "v2")),  # v2 where there was nothing to abort

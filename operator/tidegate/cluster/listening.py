@@ -7,6 +7,9 @@ that a quiet watch is alive.  All of that passes through this session (kopf take
   *filled*.  kopf is shown empty pages: a task per object, each of which finds nothing to do, cost 4 s for 14,000;
 - so does the news of the watches, and kopf is shown a bookmark in its place: parsing it again and its way to a handler
   were two fifths of the operator's CPU time while many objects came up (15 of 39 ms for each);
+- whatever error a watch has, kopf is shown that it has expired, and a list that expires between two of its pages is
+  shown as one that was broken off: then it lists anew.  Any other error, half a line of JSON, or a page that has
+  expired would end it, and us with it;
 - every request, and every answer, is a sign of life of its kind.  Watches are short enough (`watch.py`) that a kind
   without any for 150 s is not watched;
 - each request carries the token of the moment, so that a token's end is no end of the watches.
@@ -15,6 +18,7 @@ that a quiet watch is alive.  All of that passes through this session (kopf take
 from __future__ import annotations
 
 import asyncio
+import logging
 import re
 import time
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
@@ -33,8 +37,12 @@ from tidegate.cluster.login import Login
 from tidegate.cluster.seen import Cache, version_of
 from tidegate.plan.manifests.identity import Kind
 
-OK = 200
+log = logging.getLogger(__name__)
+
+OK, GONE = 200, 410
 NEWS = ("ADDED", "MODIFIED", "DELETED")
+EXPIRED = orjson.dumps({"type": "ERROR", "object": {"kind": "Status", "code": GONE}})
+SHOWN_OF_ERRORS = 300  # bytes, in the log
 COLLECTION = re.compile(r"/(?:api/(v1)|apis/([^/]+/[^/]+))(?:/namespaces/([^/]+))?/([a-z]+)$")
 
 
@@ -141,6 +149,9 @@ def open_session(login: Login, listener: Listener, counted: Counted) -> aiohttp.
             counted(verb, code, time.monotonic() - began)
         if target:
             listener.hear(target.kind)
+        if target and not target.watching and response.status == GONE:
+            response.close()
+            raise aiohttp.ClientPayloadError("the list has expired between two of its pages")
         return response
 
     return login.session(middlewares=(overhear,), response_class=telling(listener))
@@ -193,12 +204,18 @@ class Overheard:
             *lines, rest = (rest + chunk).split(b"\n")
             for line in lines:
                 yield self._left_of(line) + b"\n"
-        yield rest
+        # The rest was broken off: the next watch, which begins where the whole lines have ended, has all of it.
 
     def _left_of(self, line: bytes) -> bytes:
-        """What kopf is shown of a line: all that is no news as it is, such as errors, which end the watch."""
-        event = news_in(line)
-        if event is None:
+        """What kopf is shown of a line: of news how far it got, of any error that the watch has expired."""
+        if not line:
+            return line
+        event = event_in(line)
+        if event is None or event["type"] == "ERROR":
+            if event is None or event["object"].get("code") != GONE:
+                log.warning("the watch of %s has failed, a list follows: %r", self._kind.plural, line[:SHOWN_OF_ERRORS])
+            return EXPIRED
+        if event["type"] not in NEWS:
             return line
         about = metadata(event["object"])
         if about.get("name"):
@@ -207,9 +224,10 @@ class Overheard:
         return orjson.dumps({"type": "BOOKMARK", "object": {"metadata": reached}})
 
 
-def news_in(line: bytes) -> Object | None:
+def event_in(line: bytes) -> Object | None:
+    """The event of a watch; None where the line is none."""
     try:
         event = orjson.loads(line)
     except orjson.JSONDecodeError:
         return None
-    return event if isinstance(event, dict) and event.get("type") in NEWS and "object" in event else None
+    return event if isinstance(event, dict) and "type" in event and isinstance(event.get("object"), dict) else None

@@ -51,6 +51,7 @@ KINDS = (MODEL_DEPLOYMENT, *CHILD_KINDS, POD)
 SELECTORS = dict.fromkeys(CHILD_KINDS, f"{LABEL_MANAGED_BY}={MANAGER}") | {POD: LABEL_DEPLOYMENT}
 PAUSES = (1, 1, 2, 3, 5, 8, 13, 21)
 LAST_PAUSE = 30
+RELIST_PAUSE = 1.0
 LOGIN_PAUSES = (0, 1, 2, 5, 10, 30)
 LOGIN_MEMORY_SECONDS = 300.0
 STOP_SECONDS = 5.0
@@ -110,6 +111,7 @@ def watch_settings(namespaces: Sequence[str]) -> kopf.OperatorSettings:
     settings.scanning.disabled = bool(namespaces)
     settings.watching.server_timeout, settings.watching.client_timeout = 120, 130
     settings.watching.connect_timeout = 10
+    settings.watching.reconnect_backoff = RELIST_PAUSE  # a watch that always fails must not list ten times a second
     settings.watching.inactivity_timeout = 70
     settings.watching.chunk_size = 500
     for kind, selector in SELECTORS.items():

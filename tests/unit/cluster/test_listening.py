@@ -219,12 +219,8 @@ def test_lines_may_come_in_pieces() -> None:
     "told",
     [
         bookmark(9),
-        line("ERROR", {"kind": "Status", "code": 410}),
         line("UNHEARD-OF", item("a")),
-        b'{"type": "ADDED"}\n',
-        b"[]\n",
-        b"<html>\n",
-        b'{"type": "ADD',  # broken off
+        b"\n",  # what a proxy says to keep a connection
     ],
 )
 def test_kopf_is_shown_whatever_is_no_news(told: bytes) -> None:
@@ -232,6 +228,36 @@ def test_kopf_is_shown_whatever_is_no_news(told: bytes) -> None:
 
     assert watched(ear, told) == told.splitlines()
     assert ear.woken == []
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        line("ERROR", {"kind": "Status", "code": 410}),
+        line("ERROR", {"kind": "Status", "code": 500, "message": "etcdserver: leader changed"}),
+        line("ERROR", {}),
+        b'{"type": "ADDED"}\n',
+        b'{"type": "ADDED", "object": []}\n',
+        b"[]\n",
+        b"<html>\n",
+    ],
+)
+def test_of_whatever_goes_wrong_kopf_is_shown_that_the_watch_has_expired(told: bytes) -> None:
+    ear = Ear()
+
+    (shown,) = watched(ear, told)
+
+    assert json.loads(shown) == {"type": "ERROR", "object": {"kind": "Status", "code": 410}}
+    assert ear.woken == []
+
+
+def test_half_a_line_at_the_end_is_not_shown() -> None:
+    ear = Ear()
+
+    shown = watched(ear, line("ADDED", item("a", 7)) + line("ADDED", item("b", 8))[:30])
+
+    assert [json.loads(one) for one in shown] == [json.loads(bookmark(7))]
+    assert len(ear.cache.of("ns", "fraud")) == 1
 
 
 def test_news_of_nothing_is_passed_over() -> None:

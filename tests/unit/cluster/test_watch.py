@@ -5,91 +5,24 @@ from __future__ import annotations
 import asyncio
 import signal
 from collections import Counter
-from collections.abc import Awaitable, Callable
 from itertools import islice
-from typing import Any
 
 import kopf
 import pytest
 from aiohttp import web
 from tests.unit.cluster.watched import Cluster, cluster
+from tests.unit.cluster.watcher import FRAUD, PATIENCE, Watcher, pause_little, watched
 from tests.unit.cluster.wire import login_to
 
-from tidegate.cluster import watch
-from tidegate.cluster.api import Key
-from tidegate.cluster.login import Login
 from tidegate.cluster.probes import SILENCE_SECONDS
 from tidegate.cluster.seen import Cache
 from tidegate.cluster.watch import KINDS, EndlessPauses, Watches, watch_settings
 from tidegate.plan.manifests.identity import DEPLOYMENT, GROUP, MODEL_DEPLOYMENT, POD, SERVICE
 
-FRAUD = ("ns", "fraud")
-PATIENCE = 20.0
-
-
-class Watcher:
-    """Watches under way, and what they show."""
-
-    def __init__(self, served: Cluster, login: Login, namespaces: tuple[str, ...] = ()) -> None:
-        self.cluster = served
-        self.cache = Cache()
-        self.woken: list[Key] = []
-        self.counted: Counter[tuple[str, str]] = Counter()
-        self.stop = asyncio.Event()
-        self.watches = Watches(login, self.cache, self.woken.append, namespaces, self._count)
-        self.task = asyncio.create_task(self.watches.run(self.stop))
-
-    def _count(self, verb: str, code: str, seconds: float) -> None:
-        self.counted[verb, code] += 1
-
-    async def until(self, holds: Callable[[], Any], what: str) -> None:
-        """Wait for something; at once when the watches have ended."""
-        async with asyncio.timeout(PATIENCE):
-            while not holds():
-                if self.task.done():
-                    await self.task
-                    raise AssertionError(f"the watches ended before {what}")
-                await asyncio.sleep(0.005)
-
-    async def filled(self) -> None:
-        await self.until(self.watches.filled.is_set, "everything was listed")
-        await self.until(lambda: self.cluster.watched >= set(KINDS), "everything is watched")
-
-    async def end(self) -> None:
-        self.stop.set()
-        async with asyncio.timeout(PATIENCE):
-            await self.task
-
-
-def watched(
-    story: Callable[[Watcher], Awaitable[None]],
-    prepare: Callable[[Cluster], Any] = lambda served: None,
-    namespaces: tuple[str, ...] = (),
-) -> Watcher:
-    """A story with watches that run, and the watcher afterwards."""
-
-    async def main() -> Watcher:
-        async with cluster() as (served, wire):
-            prepare(served)
-            watcher = Watcher(served, login_to(wire, "t0ken"), namespaces)
-            try:
-                await story(watcher)
-                if not watcher.task.done():
-                    await watcher.end()
-            finally:
-                watcher.task.cancel()
-                await asyncio.gather(watcher.task, return_exceptions=True)
-            return watcher
-
-    return asyncio.run(main())
-
 
 @pytest.fixture(autouse=True)
 def quick_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Seconds of patience become hundredths."""
-    monkeypatch.setattr(watch, "PAUSES", (0.01, 0.02))
-    monkeypatch.setattr(watch, "LAST_PAUSE", 0.05)
-    monkeypatch.setattr(watch, "LOGIN_PAUSES", (0, 0.01))
+    pause_little(monkeypatch)
 
 
 def test_what_is_there_at_the_start_is_seen_and_wakes_its_deployment() -> None:
@@ -243,14 +176,17 @@ def test_a_watch_that_ends_is_begun_again_without_a_list() -> None:
 
 
 def test_a_watch_that_fails_for_good_is_the_end_and_the_caller_hears_of_it() -> None:
+    def refuse(request: web.BaseRequest) -> web.Response | None:
+        if not (request.path.endswith("/pods") and request.query.get("watch")):
+            return None
+        return web.json_response({"kind": "Status", "code": 400, "message": "told so"}, status=400)
+
     async def story(watcher: Watcher) -> None:
-        await watcher.filled()
-        watcher.cluster.fail_watch(POD, 500)
         async with asyncio.timeout(PATIENCE):
             await watcher.task
 
     with pytest.raises(Exception, match="told so"):
-        watched(story)
+        watched(story, lambda served: setattr(served, "refuse", refuse))
 
 
 def test_credentials_that_are_refused_for_a_while_are_tried_on() -> None:

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import json
+import socket
+import struct
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from enum import Enum, auto
 from typing import Any
 
 from aiohttp import web
@@ -19,12 +22,27 @@ from tidegate.plan.manifests.identity import LABEL_DEPLOYMENT, MODEL_DEPLOYMENT,
 Object = dict[str, Any]
 Refusal = Callable[[web.BaseRequest], web.Response | None]
 OTHERS = (Kind("v1", "Namespace", "namespaces"), Kind("apiextensions.k8s.io/v1", "CustomResourceDefinition", "customresourcedefinitions"))  # fmt: skip
+AT_ONCE = struct.pack("ii", 1, 0)  # SO_LINGER: a close is a reset
 CLUSTER_WIDE = frozenset(kind.plural for kind in OTHERS)
+
+
+class End(Enum):
+    """How a watch ends."""
+
+    CLEAN = auto()
+    RESET = auto()
+
+
+END, RESET = End.CLEAN, End.RESET
+Stream = asyncio.Queue[bytes | End]
 
 
 @dataclass
 class Cluster:
-    """Objects by kind; `refuse` may answer a request instead, `asked` counts lists and watches by kind."""
+    """Objects by kind; `refuse` may answer a request instead, `asked` counts lists and watches by kind.
+
+    A watch begins with what has happened since the version it names; what is not `heard` no open watch is told of.
+    """
 
     objects: dict[Kind, dict[str, Object]] = field(default_factory=dict)
     version: int = 100
@@ -34,7 +52,8 @@ class Cluster:
     queries: dict[str, dict[str, str]] = field(default_factory=dict)
     page: int = 0
     missing: frozenset[Kind] = frozenset()
-    _streams: dict[Kind, set[asyncio.Queue[Object | None]]] = field(default_factory=dict)
+    _history: dict[Kind, list[tuple[int, bytes]]] = field(default_factory=dict)
+    _streams: dict[Kind, set[Stream]] = field(default_factory=dict)
 
     # what happens in it
 
@@ -45,27 +64,36 @@ class Cluster:
             about["labels"] = {LABEL_DEPLOYMENT: owner}  # type: ignore[assignment]
         obj = {"apiVersion": kind.api_version, "kind": kind.kind, "metadata": about, **more}
         self.objects[kind][name] = obj
-        if heard:
-            self._tell(kind, {"type": "MODIFIED" if before else "ADDED", "object": obj})
+        self._happen(kind, {"type": "MODIFIED" if before else "ADDED", "object": obj}, heard)
         return obj
 
     def announce(self, kind: Kind, obj: Object) -> None:
-        self._tell(kind, {"type": "MODIFIED", "object": obj})
+        self._happen(kind, {"type": "MODIFIED", "object": obj}, True)
 
     def delete(self, kind: Kind, name: str, *, heard: bool = True) -> None:
         obj = self.objects[kind].pop(name)
         gone = {**obj, "metadata": {**obj["metadata"], "resourceVersion": self._next()}}
-        if heard:
-            self._tell(kind, {"type": "DELETED", "object": gone})
+        self._happen(kind, {"type": "DELETED", "object": gone}, heard)
 
     def fail_watch(self, kind: Kind, code: int) -> None:
         """Every open watch of the kind gets an ERROR and ends."""
-        self._tell(kind, {"type": "ERROR", "object": {"kind": "Status", "code": code, "message": "told so"}})
+        self.say(kind, line_of({"type": "ERROR", "object": {"kind": "Status", "code": code, "message": "told so"}}))
         self.end_watch(kind)
 
     def end_watch(self, kind: Kind) -> None:
+        self.say(kind, END)
+
+    def reset_watch(self, kind: Kind) -> None:
+        """The connection of every open watch of the kind is torn."""
+        self.say(kind, RESET)
+
+    def mute_watch(self, kind: Kind) -> None:
+        """Open watches of the kind stay open, and are told nothing any more."""
+        self._streams[kind] = set()
+
+    def say(self, kind: Kind, piece: bytes | End) -> None:
         for stream in self._streams.get(kind, set()):
-            stream.put_nowait(None)
+            stream.put_nowait(piece)
 
     @property
     def watched(self) -> set[Kind]:
@@ -75,9 +103,11 @@ class Cluster:
         self.version += 1
         return str(self.version)
 
-    def _tell(self, kind: Kind, event: Object) -> None:
-        for stream in self._streams.get(kind, set()):
-            stream.put_nowait(event)
+    def _happen(self, kind: Kind, event: Object, heard: bool) -> None:
+        line = line_of(event)
+        self._history.setdefault(kind, []).append((self.version, line))
+        if heard:
+            self.say(kind, line)
 
     # what it answers
 
@@ -112,13 +142,18 @@ class Cluster:
         return web.json_response({**document, "items": items[begin:end]})
 
     async def _watch(self, request: web.BaseRequest, kind: Kind) -> web.StreamResponse:
-        stream: asyncio.Queue[Object | None] = asyncio.Queue()
+        stream: Stream = asyncio.Queue()
         response = web.StreamResponse(headers={"Content-Type": "application/json"})
         await response.prepare(request)
         self._streams.setdefault(kind, set()).add(stream)
+        since = int(request.query.get("resourceVersion", "0"))
+        for line in [line for version, line in self._history.get(kind, ()) if version > since]:
+            stream.put_nowait(line)
         try:
-            while (event := await stream.get()) is not None:
-                await response.write(json.dumps(event).encode() + b"\n")
+            while not isinstance(piece := await stream.get(), End):
+                await response.write(piece)
+            if piece is RESET:
+                tear(request)
         except ConnectionError:
             pass
         finally:
@@ -134,6 +169,17 @@ class Cluster:
             return {"groups": [_group(name, kinds) for name in sorted(groups)]}
         version = "/".join(parts[1:])
         return {"resources": [_resource(kind) for kind in kinds if kind.api_version == version]}
+
+
+def line_of(event: Object) -> bytes:
+    return json.dumps(event).encode() + b"\n"
+
+
+def tear(request: web.BaseRequest) -> None:
+    """The connection is reset."""
+    if request.transport:
+        request.transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, AT_ONCE)
+        request.transport.abort()
 
 
 def _group(name: str, kinds: list[Kind]) -> Object:

@@ -1,0 +1,121 @@
+"""Other programs and people add to the servers' Deployments: what they add stays, and nobody fights about it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+from tests.cluster.operating import GROUP, Operator, Site, grant, ready, resolves
+from tests.control_plane.client import STRATEGIC, ApiError, wait_until
+from tests.control_plane.plane import Plane
+from tests.control_plane.resources import Object
+
+pytestmark = pytest.mark.slow
+ADMISSION = "admissionregistration.k8s.io"
+ROOT = f"/apis/{ADMISSION}/v1"
+PROXY: Object = {"name": "proxy", "image": "registry.example.com/proxy:1"}
+TEMPLATE = "Object.spec.template"
+ADDS_PROXY = f"""Object{{spec: Object.spec{{template: {TEMPLATE}{{spec: {TEMPLATE}.spec{{containers: [
+    {TEMPLATE}.spec.containers{{name: "{PROXY["name"]}", image: "{PROXY["image"]}"}}]}}}}}}}}"""
+
+
+@pytest.fixture(scope="module")
+def operator(control_plane: Plane, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Operator]:
+    grant(control_plane)
+    running = Operator(control_plane, tmp_path_factory.mktemp("operator")).start().leads()
+    yield running
+    running.stop()
+
+
+@pytest.fixture
+def site(operator: Operator, control_plane: Plane, namespace: str) -> Site:
+    assert control_plane.player
+    control_plane.player.answer_jobs(namespace, resolves())
+    return Site(control_plane, namespace)
+
+
+@contextmanager
+def proxies_are_injected(plane: Plane, namespace: str) -> Iterator[None]:
+    """By a rule of the cluster, into every Deployment of a namespace."""
+    rules = [{"apiGroups": ["apps"], "apiVersions": ["v1"], "operations": ["CREATE", "UPDATE"],
+              "resources": ["deployments"]}]  # fmt: skip
+    match = {"resourceRules": rules, "namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": namespace}}}
+    mutation = {"patchType": "ApplyConfiguration", "applyConfiguration": {"expression": ADDS_PROXY}}
+    policy = {"apiVersion": f"{ADMISSION}/v1", "kind": "MutatingAdmissionPolicy", "metadata": {"name": namespace},
+              "spec": {"failurePolicy": "Fail", "reinvocationPolicy": "IfNeeded", "matchConstraints": match,
+                       "mutations": [mutation]}}  # fmt: skip
+    binding = {"apiVersion": f"{ADMISSION}/v1", "kind": "MutatingAdmissionPolicyBinding",
+               "metadata": {"name": namespace}, "spec": {"policyName": namespace}}  # fmt: skip
+    plane.client.request("POST", f"{ROOT}/mutatingadmissionpolicies", policy)
+    plane.client.request("POST", f"{ROOT}/mutatingadmissionpolicybindings", binding)
+    try:
+        plane.until(lambda: injects(plane, namespace), "the rule holds")
+        yield
+    finally:
+        plane.client.request("DELETE", f"{ROOT}/mutatingadmissionpolicybindings/{namespace}")
+        plane.client.request("DELETE", f"{ROOT}/mutatingadmissionpolicies/{namespace}")
+
+
+def injects(plane: Plane, namespace: str) -> bool:
+    """Whether a Deployment gets a proxy by now."""
+    labels = {"app": "probe"}
+    template = {"metadata": {"labels": labels}, "spec": {"containers": [{"name": "probe", "image": "probe"}]}}
+    made = plane.client.create({
+        "apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "probe", "namespace": namespace},
+        "spec": {"replicas": 0, "selector": {"matchLabels": labels}, "template": template},
+    })  # fmt: skip
+    plane.client.delete("deployments", namespace, "probe")
+    return has_proxy(made["spec"]["template"])
+
+
+def has_proxy(template: Object) -> bool:
+    return any(one["name"] == PROXY["name"] for one in template["spec"]["containers"])
+
+
+def all_have_proxies(site: Site) -> bool:
+    return bool(site.servers()) and all(has_proxy(pod) and ready(pod) for pod in site.servers())
+
+
+def writes_to_servers(operator: Operator, site: Site, looks: int) -> list[str]:
+    """What is written to Deployments while the operator looks at its own so many times."""
+    mark = site.plane.audit.mark()
+    for look in range(looks):
+        seen = turns(operator)
+        note = {"metadata": {"labels": {"looked": str(look)}}}
+        site.plane.client.patch("modeldeployments", site.namespace, site.name, note)
+        operator.until(lambda: turns(operator) > seen, "it has looked")  # noqa: B023
+    found = site.plane.audit.writes(mark, user=operator.user.name, namespace=site.namespace)
+    return [str(request) for request in found if request.resource.startswith("deployments")]
+
+
+def turns(operator: Operator) -> float:
+    return sum(value for name, value in operator.figures().items() if name.startswith("tidegate_reconciles_total"))
+
+
+def test_a_container_that_a_rule_of_the_cluster_injects_stays_and_costs_no_write(
+    operator: Operator, site: Site, control_plane: Plane
+) -> None:
+    try:
+        control_plane.client.request("GET", f"{ROOT}/mutatingadmissionpolicies")
+    except ApiError:
+        pytest.skip("this API server has no such rules yet")
+    with proxies_are_injected(control_plane, site.namespace):
+        site.simulate("v1")
+        site.until_serving("v1")
+        site.simulate("v2", rollout={"steps": []})
+        site.until_serving("v2")
+        wait_until(lambda: all_have_proxies(site), lambda: "all servers have proxies")
+
+        assert writes_to_servers(operator, site, looks=3) == []
+
+
+def test_a_container_that_a_person_adds_stays_and_costs_no_write(operator: Operator, site: Site) -> None:
+    site.simulate("v1")
+    revision = site.until_serving("v1")["status"]["stable"]["revision"]
+    patch = {"spec": {"template": {"spec": {"containers": [PROXY]}}}}
+    site.plane.client.patch("deployments", site.namespace, f"fraud-{revision}", patch, form=STRATEGIC)
+    wait_until(lambda: all_have_proxies(site), lambda: "all servers have proxies")
+
+    assert writes_to_servers(operator, site, looks=3) == []
+    assert {pod["metadata"]["labels"][f"{GROUP}/revision"] for pod in site.servers()} == {revision}
