@@ -54,6 +54,9 @@ class PlayedPod:
         """The pod's whole life."""
         raise NotImplementedError
 
+    def seen(self, pod: Object) -> None:
+        """The pod as the API server shows it now: somebody else may have written of it."""
+
     def leave(self) -> None:
         self.leaving.set()
 

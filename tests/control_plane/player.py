@@ -99,7 +99,9 @@ class Player:
                 self._pods[uid].leave()
             elif not gone and is_real(pod):
                 self._client.delete("pods", pod["metadata"]["namespace"], pod["metadata"]["name"], uid=uid, grace=0)
-        elif uid not in self._pods and (played := self._played(pod)):
+        elif uid in self._pods:
+            self._pods[uid].seen(pod)
+        elif played := self._played(pod):
             self._begin(played)
 
     def _played(self, pod: Object) -> PlayedPod | None:

@@ -30,6 +30,7 @@ class ServerPod(PlayedPod):
         super().__init__(around, pod)
         self.address = address
         self.ready = False
+        self._contradicted = False
         self._began = ""
         self._restarts = 0
         self._last: Ended | None = None
@@ -45,6 +46,12 @@ class ServerPod(PlayedPod):
             self._depart()
         finally:
             self._probing.close()
+
+    def seen(self, pod: Object) -> None:
+        """After an outage the node's controller says that pods are not ready: a kubelet says again that they are."""
+        conditions = pod["status"].get("conditions") or ()
+        said = any(one["type"] == "Ready" and one["status"] == "True" for one in conditions)
+        self._contradicted = self.ready and not said
 
     def _appear(self) -> None:
         at = {"podIP": self.address, "podIPs": [{"ip": self.address}], "hostIP": self.around.node}
@@ -85,8 +92,8 @@ class ServerPod(PlayedPod):
         if now >= self._next_probe:
             self._next_probe = now + PROBE_SECONDS
             ready = self._answers()
-            if ready != self.ready:
-                self.ready = ready
+            if ready != self.ready or self._contradicted:
+                self.ready, self._contradicted = ready, False
                 self._show(statuses.running(self._began))
 
     def _refresh(self) -> None:
