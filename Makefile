@@ -4,10 +4,11 @@ BIN := .venv/bin
 READY := .venv/installed
 LOCK := .venv/uv/bin/uv pip compile pyproject.toml --quiet --upgrade --universal --generate-hashes \
     --no-emit-index-url --no-header --no-annotate
+PROTOCOL := runtime_image/tidegate_runtime/protocol
 export PYTHONDONTWRITEBYTECODE := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-unit control-plane coverage lint format crds docs lock bench-runtime bench-fetch bench-decisions bench-plan bench-operator clean
+.PHONY: help demo test test-unit fuzz control-plane coverage lint format crds docs protos lock bench-runtime bench-fetch bench-decisions bench-plan bench-operator clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-18s %s\n", $$1, $$2}'
@@ -24,6 +25,9 @@ test: $(READY)  ## every test that needs no root
 test-unit: $(READY)  ## the quick tests: pure code
 	$(BIN)/python -m pytest tests/unit -m "not slow"
 
+fuzz: $(READY)  ## the server and its parsers under damaged requests, FUZZ_SECONDS long (an hour; `make test`: a minute)
+	FUZZ_SECONDS=$${FUZZ_SECONDS:-3600} $(BIN)/python -m pytest tests/runtime/test_fuzz_*.py --timeout 0
+
 control-plane: $(READY)  ## build the Kubernetes programs of the tests (minutes, once per machine; `make test` does it too)
 	$(BIN)/python -m tests.control_plane.programs
 
@@ -36,8 +40,8 @@ lint: $(READY)  ## ruff, mypy --strict, import-linter, generated files up to dat
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
-	@$(MAKE) --no-print-directory crds docs
-	@git diff --exit-code -- crds docs || { echo "error: generated files differ: commit what make crds docs wrote"; exit 1; }
+	@$(MAKE) --no-print-directory crds docs protos
+	@git diff --exit-code -- crds docs $(PROTOCOL) || { echo "error: generated files differ: commit what make crds docs protos wrote"; exit 1; }
 
 format: $(READY)  ## format the code and mend what ruff can
 	$(BIN)/ruff format .
@@ -48,6 +52,9 @@ crds: $(READY)  ## write crds/ from the types in operator/tidegate/api
 
 docs: $(READY)  ## write docs/manifest.md from the types
 	@$(BIN)/python -m tidegate.api.reference > docs/manifest.md
+
+protos: $(READY)  ## write the messages of the gRPC protocol from its .proto
+	@$(BIN)/python -m grpc_tools.protoc -I $(PROTOCOL) --python_out=$(PROTOCOL) --pyi_out=$(PROTOCOL) open_inference.proto
 
 lock: $(READY)  ## resolve the dependencies of pyproject.toml again
 	$(LOCK) --python-version 3.11 --extra dev --output-file locks/dev.txt

@@ -14,14 +14,14 @@ import numpy as np
 
 from tidegate_runtime import classification
 from tidegate_runtime.errors import BadRequest
-from tidegate_runtime.infer import LONGEST_ID, MICROSECONDS, MOST_TENSORS
+from tidegate_runtime.infer import LONGEST_ID, MICROSECONDS
 from tidegate_runtime.interfaces import Array, LoadedModel
 from tidegate_runtime.protocol.open_inference_pb2 import (
     InferParameter,
     ModelInferRequest,
     ModelInferResponse,
 )
-from tidegate_runtime.signature import Port, Signature
+from tidegate_runtime.signature import MOST_TENSORS, Port, Signature
 from tidegate_runtime.types import CARRIERS, Carrier
 
 # Which field of InferTensorContents holds the values of a datatype; FP16 and BF16 have none.
@@ -142,9 +142,10 @@ def _from_typed(port: Port, tensor: ModelInferRequest.InferInputTensor, count: i
     field = CONTENTS.get(carrier.name)
     if field is None:
         raise ValueError(f"{carrier.name} has no typed contents: use raw_input_contents")
-    values: list[Any] = getattr(tensor.contents, field)[:]
-    if len(values) != count:
-        raise ValueError(f"its shape needs {count} values in {field} but it has {len(values)}")
+    given = getattr(tensor.contents, field)
+    if len(given) != count:
+        raise ValueError(f"its shape needs {count} values in {field} but it has {len(given)}")
+    values: list[Any] = given[:]
     if carrier.dtype.kind == "f":
         return np.array(values, carrier.dtype)  # NaN and infinity are values here
     return carrier.from_list(carrier, _texts(values) if carrier.name == "BYTES" else values)

@@ -18,6 +18,7 @@ from tidegate_runtime import __version__
 from tidegate_runtime.batcher import Call
 from tidegate_runtime.errors import BadRequest, NotFound, RequestError, Throttled
 from tidegate_runtime.grpc_codec import Asked, GrpcCodec
+from tidegate_runtime.grpc_wire import MOST_FIELDS, has_too_many_fields
 from tidegate_runtime.health import Health
 from tidegate_runtime.inference import Inferring
 from tidegate_runtime.interfaces import Kind
@@ -133,6 +134,8 @@ class InferenceService:
         if (full := inferring.admits()) is not None:
             raise full  # before anything is spent on it
         try:
+            if has_too_many_fields(raw):
+                raise BadRequest(f"the message has more than {MOST_FIELDS} fields")
             request = _parsed(ModelInferRequest, raw)
             model.identity.require(request.model_name, request.model_version)
             asked = model.codec.decode(request)

@@ -16,10 +16,9 @@ from tidegate_runtime import classification
 from tidegate_runtime.errors import BadRequest, RunFailed
 from tidegate_runtime.interfaces import Array, LoadedModel
 from tidegate_runtime.json_reader import SMALL, JsonReader, Shape, check_for_stray_lists, tensor
-from tidegate_runtime.signature import LONGEST_SHOWN, Port, Signature
+from tidegate_runtime.signature import LONGEST_SHOWN, MOST_TENSORS, Port, Signature
 from tidegate_runtime.types import CARRIERS, Carrier
 
-MOST_TENSORS: Final = 1024
 LONGEST_ID: Final = 256
 MICROSECONDS: Final = 1e-6
 Body = bytes | bytearray | memoryview

@@ -21,6 +21,7 @@ LONGEST_SHOWN: Final = 128
 MOST_NAMES: Final = 32
 NO_SHAPE: Final = "shape must be a list of whole numbers, none below 0"
 MOST_ELEMENTS: Final = 1 << 40
+MOST_TENSORS: Final = 1024  # of a request or an answer
 Shape = tuple[int, ...]
 
 

@@ -130,6 +130,13 @@ def test_a_bomb_is_refused_before_it_is_unpacked(small_messages: Running, small_
     assert peak_memory(small_messages) - before < 16 * MEGABYTE
 
 
+def test_a_message_of_millions_of_tensors_is_refused_before_it_is_parsed(narrow: Running, client: Client) -> None:
+    before = peak_memory(narrow)
+    answer = refused(lambda: client.ask(f"{SERVICE}/ModelInfer", b"\x2a\x00" * (4 * MEGABYTE)))
+    assert (answer.code, answer.sentence) == ("INVALID_ARGUMENT", "the message has more than 4096 fields")
+    assert peak_memory(narrow) - before < 64 * MEGABYTE  # parsed it would be 232
+
+
 def peak_memory(server: Running) -> int:
     lines = Path(f"/proc/{server.process.pid}/status").read_text().splitlines()
     return 1024 * next(int(line.split()[1]) for line in lines if line.startswith("VmHWM"))

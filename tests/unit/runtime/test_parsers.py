@@ -100,6 +100,23 @@ def test_a_large_body_with_more_numbers_than_allowed_is_refused_before_it_is_par
         JsonReader(1000).read(body)
 
 
+@pytest.mark.parametrize(
+    ("wrong", "sentence"),
+    [
+        ({"inputs": [{}] * 5000}, "inputs must be a list of tensors"),
+        ({"parameters": dict.fromkeys(map(str, range(5000)))}, "an object of the request has more than 1024 members"),
+    ],
+)
+def test_what_is_far_too_much_is_refused(wrong: dict[str, Any], sentence: str) -> None:
+    with pytest.raises(RequestError, match=sentence):
+        CODEC.decode(json.dumps({**GOOD, **wrong}).encode(), None)
+
+
+@pytest.mark.parametrize("size", [1, 5000])
+def test_members_that_the_protocol_does_not_know_are_passed_over(size: int) -> None:
+    assert CODEC.decode(json.dumps({**GOOD, "more": [{"a": []}] * size}).encode(), None).id == "a"
+
+
 class FakeTransport:
     """Keeps what was written."""
 
