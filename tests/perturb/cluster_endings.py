@@ -56,7 +56,12 @@ def ranks(part: Any, rank: Mapping[int, int]) -> Any:
             name: rank[value] if name in NUMBERED and isinstance(value, int) else ranks(value, rank)
             for name, value in part.items()
         }
-    return [ranks(one, rank) for one in part] if isinstance(part, list) else part
+    if isinstance(part, list):
+        return [
+            str(rank[int(one)]) if before == "--revision-number" else ranks(one, rank)
+            for before, one in zip([None, *part], part, strict=False)
+        ]
+    return part
 
 
 def plain(obj: Object) -> Any:

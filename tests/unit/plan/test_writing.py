@@ -6,7 +6,7 @@ from collections.abc import Callable
 from datetime import timedelta
 
 from tidegate.api.status import ModelDeploymentStatus
-from tidegate.plan.writing import FIGURES_EVERY, decisions, write_after
+from tidegate.plan.writing import FIGURES_EVERY, MOMENT, decisions, write_after
 
 from .conftest import Story
 
@@ -76,3 +76,47 @@ def test_a_whole_rollout_makes_few_writes(scenario: Scenario) -> None:
     minutes = (story.world.now - begun) / timedelta(minutes=1)
     assert minutes >= 10
     assert writes <= 30 + minutes
+
+
+def routed_first(scenario: Scenario) -> tuple[Story, ModelDeploymentStatus]:
+    """A first version was asked to get everything, and the status before that."""
+    story = scenario(steps=[])
+    story.world.route_stuck = True
+    story.servers_of("v1", ready=0).settle()
+    before = story.status
+    story.servers_of("v1", ready=None).turn()
+    assert story.phase == "Shifting"
+    return story, before
+
+
+def test_a_first_version_that_is_routed_is_told_of_when_it_is_stable(scenario: Scenario) -> None:
+    story, before = routed_first(scenario)
+
+    assert write_after(before, story.status, story.world.now, story.world.now) == MOMENT
+    assert write_after(before, story.status, story.world.now, story.world.now + MOMENT) == NOW
+
+
+def test_a_first_version_whose_route_is_refused_is_told_of_at_once(scenario: Scenario) -> None:
+    story, before = routed_first(scenario)
+    story.world.route_accepted = False
+    story.turn()
+
+    assert write_after(before, story.status, story.world.now, story.world.now) == NOW
+
+
+def test_what_else_is_decided_while_a_first_version_is_routed_is_written_at_once(scenario: Scenario) -> None:
+    story, before = routed_first(scenario)
+    paused = story.status.model_copy(update={"paused": True})
+
+    assert write_after(before, paused, story.world.now, story.world.now) == NOW
+
+
+def test_a_later_version_that_gets_everything_is_told_of_at_once(scenario: Scenario) -> None:
+    story = scenario(steps=[]).serving("v1")
+    story.world.route_stuck = True
+    story.servers_of("v2", ready=0).apply("v2").settle()
+    before = story.status
+    story.servers_of("v2", ready=None).turn()
+
+    assert story.phase == "Shifting"
+    assert write_after(before, story.status, story.world.now, story.world.now) == NOW

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from tidegate.plan.history import PROMOTED
 from tidegate.plan.manifests.identity import (
     ANNOTATION_ROUTED,
     ANNOTATION_STABLE,
@@ -36,11 +37,24 @@ def wanted_front(owner: Owner, plan: Plan, live: Object | None) -> dict[str, Any
 
     A plan without weights has either not got its first version ready, and then nothing is routed, or it has lost all
     memory of a version that serves (status and records): that one goes on serving until the next has weight.
+
+    A front is made with the name of the first version, which is stable a moment later: one write less for each
+    deployment.  Where it fails after all, its name goes with its requests.
     """
     known = _annotation(live, ANNOTATION_STABLE)
-    if not plan.weights and (live is None or known):
+    if plan.weights:
+        return front_service(owner, plan.weights, plan.stable or known or next(iter(plan.weights)))
+    if live is None or (known and not _has_failed(plan, known)):
         return None
-    return front_service(owner, plan.weights, plan.stable or known)
+    return front_service(owner, {}, "")
+
+
+def _has_failed(plan: Plan, first: str) -> bool:
+    """Whether the plan remembers of a version that it never became stable."""
+    status = plan.status
+    tried = {entry.revision for entry in status.history if entry.outcome != PROMOTED}
+    tried |= {status.candidate.revision} if status.candidate else set()
+    return status.stable is None and first in tried
 
 
 def front_service(owner: Owner, weights: Mapping[str, int], stable: str) -> dict[str, Any]:

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from datetime import UTC, datetime
+
 import pytest
 
+from tidegate.api.status import HistoryEntry, ModelDeploymentStatus, RevisionStatus
 from tidegate.plan.manifests.front import front_service, revision_service, routed_by, wanted_front
 from tidegate.plan.manifests.identity import DEPLOYMENT, JOB
 from tidegate.plan.manifests.pods import GRPC_PORT, HTTP_PORT
@@ -66,11 +70,12 @@ def test_there_is_no_front_before_anything_may_be_routed() -> None:
     assert wanted_front(OWNER, plan_of(wanted(OLD)), None) is None
 
 
-def test_the_first_version_is_routed_before_it_is_stable() -> None:
+def test_the_first_version_is_routed_under_its_name_before_it_is_stable() -> None:
     front = wanted_front(OWNER, plan_of(wanted(OLD), weights={OLD: 100}), None)
 
     assert front is not None
-    assert STABLE not in front["metadata"]["annotations"]
+    assert front["metadata"]["annotations"][STABLE] == OLD
+    assert wanted_front(OWNER, plan_of(wanted(OLD), weights={OLD: 100}, stable=OLD), front) == front
 
 
 def test_a_plan_that_does_not_know_the_stable_revision_does_not_forget_it() -> None:
@@ -82,14 +87,27 @@ def test_a_plan_that_does_not_know_the_stable_revision_does_not_forget_it() -> N
     assert front["metadata"]["annotations"][STABLE] == OLD
 
 
-def test_a_first_version_that_failed_after_all_gets_nothing_any_more() -> None:
-    live = front_service(OWNER, {OLD: 100}, "")
+FAILED = HistoryEntry(revision=OLD, outcome="RolledBack", at=datetime(2026, 1, 1, tzinfo=UTC))
 
-    front = wanted_front(OWNER, plan_of(wanted(NEW)), live)
+
+@pytest.mark.parametrize(
+    "status",
+    [
+        ModelDeploymentStatus(candidate=RevisionStatus(revision=OLD)),
+        ModelDeploymentStatus(history=(FAILED,)),
+    ],
+    ids=["it is still looked at", "it is history"],
+)
+def test_a_first_version_that_failed_after_all_gets_nothing_any_more(status: ModelDeploymentStatus) -> None:
+    live = front_service(OWNER, {OLD: 100}, OLD)
+
+    front = wanted_front(OWNER, replace(plan_of(wanted(NEW)), status=status), live)
 
     assert front is not None
     assert front["spec"]["selector"]["app.kubernetes.io/component"] == "none"
+    assert STABLE not in front["metadata"]["annotations"]
     assert routed_by(front) == set()
+    assert wanted_front(OWNER, replace(plan_of(wanted(NEW)), status=status), front) == front
 
 
 def test_a_version_that_served_stays_routed_when_all_memory_of_it_is_lost() -> None:
