@@ -150,6 +150,8 @@ def controllers(place: Place) -> list[str]:
         "service-cluster-ip-range": SERVICES,
         "allocate-node-cidrs": "false",
         "flex-volume-plugin-dir": place.folder / "flexvolume",  # else it makes a folder under /usr
+        # After a long outage nodes look dead until they are heard of, and nobody says of simulated pods that they live.
+        "node-monitor-grace-period": "1h",
         **QUICK_CONTROLLERS,
     })  # fmt: skip
 
