@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping
 from typing import Any
 
 from tests.fakes.fields import Object
@@ -23,7 +22,6 @@ COUNTS = (
     "observedGeneration", "attempts", "attempt", "retryAt", "environment", "at", "lastTransitionTime", "clusterIP",
     "clusterIPs", ANNOTATION_TEMPLATE,
 )  # fmt: skip
-NUMBERED = ("number", "revision")
 TOLD_BY_CONTROLLERS = ("HorizontalPodAutoscaler", "PodDisruptionBudget", "Deployment")
 
 
@@ -35,33 +33,7 @@ def ending(stage: Stage) -> Ending:
         for kind in kinds
         for obj in all_of(stage.cluster, kind, HERE)
     }
-    order = sorted(set(numbers(found)))  # one that was given in between to a version that is forgotten leaves a gap
-    ranked: Ending = ranks(found, {number: rank for rank, number in enumerate(order, 1)})
-    return ranked | {"servers": dict(stage.servers)}
-
-
-def numbers(part: Any) -> Iterator[int]:
-    """Of revisions: in status and records as `number`, of a ControllerRevision as `revision`."""
-    inner = part.items() if isinstance(part, dict) else ((None, one) for one in part) if isinstance(part, list) else ()
-    for name, value in inner:
-        if name in NUMBERED and isinstance(value, int):
-            yield value
-        yield from numbers(value)
-
-
-def ranks(part: Any, rank: Mapping[int, int]) -> Any:
-    """The same, with the ranks of revisions instead of their numbers."""
-    if isinstance(part, dict):
-        return {
-            name: rank[value] if name in NUMBERED and isinstance(value, int) else ranks(value, rank)
-            for name, value in part.items()
-        }
-    if isinstance(part, list):
-        return [
-            str(rank[int(one)]) if before == "--revision-number" else ranks(one, rank)
-            for before, one in zip([None, *part], part, strict=False)
-        ]
-    return part
+    return found | {"servers": dict(stage.servers)}
 
 
 def plain(obj: Object) -> Any:

@@ -126,7 +126,7 @@ def without_memory(found: dict[str, Any]) -> dict[str, Any]:
     """Without what a deployment remembers of versions that served, and their records."""
     kept = {name: obj for name, obj in found.items() if not name.startswith("ControllerRevision")}
     status = dict(kept[f"ModelDeployment {NAME}"]["status"])
-    for part in ("history", "rejected", "resolution", "conditions"):
+    for part in ("history", "rejected", "resolution", "conditions", "lastNumber"):
         status.pop(part, None)
     status["stable"] = {**status["stable"], "number": 0}
     return {**kept, f"ModelDeployment {NAME}": status}

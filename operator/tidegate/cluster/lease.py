@@ -71,6 +71,10 @@ def uptime() -> float:
     return time.clock_gettime(time.CLOCK_BOOTTIME) if hasattr(time, "CLOCK_BOOTTIME") else time.monotonic()
 
 
+def always() -> bool:
+    return True
+
+
 def wall() -> datetime:
     return datetime.now(UTC)
 
@@ -79,13 +83,19 @@ class Elector:
     """Takes the lease, keeps it, and says when it is gone: `lost` is set once and for ever."""
 
     def __init__(
-        self, store: LeaseStore, identity: str, times: Times | None = None, clock: Callable[[], float] = uptime
+        self,
+        store: LeaseStore,
+        identity: str,
+        times: Times | None = None,
+        clock: Callable[[], float] = uptime,
+        able: Callable[[], bool] = always,
     ) -> None:
         self.identity = identity
         self.lost = asyncio.Event()
         self._store = store
         self._times = times or Times()
         self._clock = clock
+        self._able = able  # to lead: who is not leaves the lease to others
         self._mine: Held | None = None
         self._confirmed = float("-inf")  # when the last renewal that was confirmed had been sent
         self._attempted: tuple[str, str] | None = None
@@ -110,7 +120,7 @@ class Elector:
         return self._mine is not None and not self.holds()
 
     async def acquire(self) -> None:
-        """Return as soon as we lead. Start it before kopf: the task that renews is created here."""
+        """Return as soon as we lead."""
         while not await self._try():  # noqa: ASYNC110 - the lease is elsewhere: nobody can tell us
             await asyncio.sleep(self._pause())
         self._renewing = asyncio.create_task(self._keep(), name="lease")
@@ -134,7 +144,7 @@ class Elector:
         try:
             async with asyncio.timeout(self._times.request):
                 held = await self._store.read()
-            if not self._free(held):
+            if not self._free(held) or not self._able():
                 return False
             await self._take(held)
         except (ClusterError, TimeoutError) as error:

@@ -23,6 +23,7 @@ from typing import Any
 from tidegate.cluster import logs
 from tidegate.cluster.asking import hear
 from tidegate.cluster.connection import Connection
+from tidegate.cluster.errors import ClusterError
 from tidegate.cluster.events import Recorder
 from tidegate.cluster.kube import Kube, KubeLease
 from tidegate.cluster.lease import Elector
@@ -40,10 +41,12 @@ from tidegate.cluster.settings import OperatorSettings
 from tidegate.cluster.trust import AFTER_TROUBLE_SECONDS, AGAIN_SECONDS, OwnToken, try_access
 from tidegate.cluster.watch import Watches, cancelled
 from tidegate.cluster.workers import Workers
+from tidegate.plan.manifests.identity import MODEL_DEPLOYMENT
 from tidegate.plan.manifests.platform import Platform
 from tidegate.plan.wanted import Event
 
 LAST_TURN_SECONDS = 5.0
+AGAIN_SOON = 1.0  # seconds
 LEASE_CONNECTIONS = 2
 
 log = logging.getLogger(__name__)
@@ -74,11 +77,11 @@ class Operator:
             login.client(LEASE_CONNECTIONS), lambda verb, *rest: metrics.requested(f"lease-{verb}", *rest)
         )
         lease = KubeLease(self._lease_connection, settings.lease_namespace, settings.lease_name)
-        self._elector = Elector(lease, settings.identity)
-        self._connection = Connection(login.client(MOST, self._elector.holds), metrics.requested)
-        kube = Kube(self._connection, Limit(), self._elector.left)
-        self._recorder = Recorder(kube.create_event, settings.identity, metrics.told)
         self._watches = Watches(login, self._cache, self._queue.add, settings.namespaces, metrics.requested)
+        self._elector = Elector(lease, settings.identity, able=self._watches.filled.is_set)
+        self._connection = Connection(login.client(MOST, self._elector.holds), metrics.requested)
+        self._kube = kube = Kube(self._connection, Limit(), self._elector.left)
+        self._recorder = Recorder(kube.create_event, settings.identity, metrics.told)
         self._prometheus = Prometheus(settings.prometheus, settings.prometheus_credentials)
         around = Surroundings(
             api=kube, cache=self._cache, platform=lambda: self._platform,
@@ -149,7 +152,7 @@ class Operator:
             await asyncio.wait({watching, leading, *ends}, return_when=asyncio.FIRST_COMPLETED)
             if leading.done():
                 leading.result()
-                self._queue.begin()
+                self._queue.begin(self._cache.deployments())
                 self._workers.start()
             await asyncio.wait({watching, *ends}, return_when=asyncio.FIRST_COMPLETED)
             await cancelled({leading})
@@ -163,13 +166,30 @@ class Operator:
         return code
 
     async def _lead(self) -> None:
-        """Until we lead, and have all that a turn works with: what servers may believe, and every kind listed once."""
+        """Until we lead, and have all that a turn works with: every kind, and what servers may believe."""
         await self._elector.acquire()
         began = time.monotonic()
+        await self._read_deployments()
         await self._refresh_access()
         self._help(self._keep_access())
-        await self._watches.filled.wait()
         log.info("everything is at hand after %.1f s", time.monotonic() - began)
+
+    async def _read_deployments(self) -> None:
+        """Their statuses as the last leader has left them: a watch may lag, and where a plan changes nothing of the
+        status no compare-and-swap would tell."""
+        for namespace in self._settings.namespaces or (None,):
+            while not await self._read_all(namespace):  # noqa: ASYNC110 - or until the lease is lost
+                await asyncio.sleep(AGAIN_SOON)
+
+    async def _read_all(self, namespace: str | None) -> bool:
+        try:
+            found = await self._kube.list(MODEL_DEPLOYMENT, namespace, "")
+        except ClusterError as error:
+            log.warning("the deployments cannot be read: %s", error)
+            return False
+        for deployment in found:
+            self._cache.put(MODEL_DEPLOYMENT, deployment)
+        return True
 
     async def _watched(self, watching: asyncio.Task[None]) -> int:
         """What the end of the watches means."""
@@ -180,18 +200,21 @@ class Operator:
             return 1
         return 1 if self._elector.lost.is_set() else 0
 
-    async def _refresh_access(self) -> None:
+    async def _refresh_access(self) -> bool:
+        """Whether what servers may believe has changed."""
         access = await try_access(self._connection, self._token, self._platform.access)
-        if access != self._platform.access:
-            self._platform = Platform(self._settings.runtime_image, access)
-            for key in self._cache.deployments():
-                self._queue.add(key)
+        if access == self._platform.access:
+            return False
+        self._platform = Platform(self._settings.runtime_image, access)
+        return True
 
     async def _keep_access(self) -> None:
         while True:
             known = self._platform.access or self._settings.token_file is None
             await asyncio.sleep(AGAIN_SECONDS if known else AFTER_TROUBLE_SECONDS)
-            await self._refresh_access()
+            if await self._refresh_access():
+                for key in self._cache.deployments():
+                    self._queue.add(key)
 
     async def _end(self) -> None:
         for task in self._helpers:

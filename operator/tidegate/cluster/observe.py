@@ -33,7 +33,6 @@ from tidegate.plan.manifests.identity import (
 from tidegate.plan.observed import Failure, Observed, Resolved, RevisionObserved, RouteObserved, Verb
 from tidegate.plan.samples import PodSample
 
-FULL = 100
 JOB_OF_POD = "batch.kubernetes.io/job-name"
 Object = Mapping[str, Any]
 
@@ -161,16 +160,10 @@ def route(look: Look) -> RouteObserved:
     name, namespace = look.owner.name, look.owner.namespace
     url = f"http://{name}.{namespace}.svc:8080/v2/models/{name}"
     obstacle = look.obstacles.get((SERVICE, name))
-    shares = weights(look.seen.front) if look.seen.front else {}
+    sharing = routed_by(look.seen.front)
     if obstacle is None:
-        return RouteObserved(shares, url=url)
-    return RouteObserved(shares, accepted=False, message=obstacle.message, reason=obstacle.reason, url=url)
-
-
-def weights(front: Object) -> dict[str, int]:
-    """By its selector: one revision has everything, or several share, each as it has ready pods: who does is all."""
-    routed = sorted(routed_by(front))
-    return {revision: FULL // len(routed) for revision in routed}
+        return RouteObserved(sharing=sharing, url=url)
+    return RouteObserved(sharing=sharing, accepted=False, message=obstacle.message, reason=obstacle.reason, url=url)
 
 
 def _beside(look: Look) -> Failure | None:

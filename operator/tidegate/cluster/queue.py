@@ -5,8 +5,7 @@ so a busy one starves nobody.  One timer per deployment; it ends when the deploy
 made then sets the next.  A failure comes back after a pause that doubles, from half a second to five minutes, with
 jitter, until `forget`; news of the deployment meanwhile is not held up by it.
 
-Between `stand_by` and `begin` nobody waits: what is named last comes first then, for it has changed while the others
-were at rest.
+Between `stand_by` and `begin` nobody waits; the deployments that were named last are remembered, and come first then.
 """
 
 from __future__ import annotations
@@ -14,11 +13,13 @@ from __future__ import annotations
 import asyncio
 import random
 from collections import OrderedDict
+from collections.abc import Collection
 
 from tidegate.cluster.api import Key
 
 FIRST_PAUSE = 0.5
 LONGEST_PAUSE = 300.0
+MOST_REMEMBERED = 1000
 
 
 class WorkQueue:
@@ -51,10 +52,12 @@ class WorkQueue:
         """There are no workers before `begin`."""
         self._stands_by = True
 
-    def begin(self) -> None:
-        """Workers are there from now on."""
+    def begin(self, there: Collection[Key]) -> None:
+        """Workers are there from now on, for all of `there`: first for what has changed last."""
         self._stands_by = False
-        self._ready = OrderedDict.fromkeys(self._ready, self._now())
+        recent = [key for key in self._ready if key in set(there)]
+        self._ready = OrderedDict.fromkeys([*recent, *there], self._now())
+        self._news.set()
 
     def add(self, key: Key) -> None:
         """As soon as a worker is free."""
@@ -66,6 +69,8 @@ class WorkQueue:
             self._news.set()
         if self._stands_by:
             self._ready.move_to_end(key, last=False)
+            if len(self._ready) > MOST_REMEMBERED:
+                self._ready.popitem()
 
     def add_after(self, key: Key, seconds: float) -> None:
         """In some time, unless a timer that is set already comes earlier."""

@@ -91,7 +91,7 @@ def route_ready(s: Situation) -> Fact:
     route = s.observed.route
     if not route.accepted:
         return Fact("False", route.reason, route.message)
-    return Fact("True", "Accepted") if route.weights else Fact("False", "NoRoute", "no version is routed yet")
+    return Fact("True", "Accepted") if route.routed else Fact("False", "NoRoute", "no version is routed yet")
 
 
 def degraded(s: Situation) -> Fact:

@@ -59,9 +59,8 @@ def weights(s: Situation) -> Mapping[str, int]:
 def servers(s: Situation, hold: Hold | None) -> tuple[RevisionWanted, ...]:
     """How many of each; a revision that the route in effect still sends requests to is not stopped."""
     counts = {name: count for name, count in _counts(s, hold).items() if name}
-    for name, weight in s.observed.route.weights.items():
-        if weight and name not in counts:
-            counts[name] = max(1, s.servers(name).replicas)
+    for name in s.observed.route.routed - counts.keys():
+        counts[name] = max(1, s.servers(name).replicas)
     for name in s.extra_records:  # the runner has not kept these yet
         counts.setdefault(name, 0)
     records = {name: record for name in counts if (record := _record(s, name))}

@@ -7,6 +7,7 @@ from tidegate.plan.conditions import rejection
 from tidegate.plan.evidence import share_observed
 from tidegate.plan.phases import Settled
 from tidegate.plan.replicas import FULL
+from tidegate.plan.resolving import numbers
 from tidegate.plan.situation import Situation
 
 
@@ -23,6 +24,7 @@ def describe(s: Situation) -> Situation:
         stable=_seen(s, stable.model_copy(update={"weight": FULL - s.trial.weight}), _rest(share)) if stable else None,
         candidate=_seen(s, candidate, share) if candidate else None,
         url=s.observed.route.url[:320],
+        last_number=max((s.status.last_number, *numbers(s).values())),
     )
 
 

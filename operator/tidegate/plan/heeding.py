@@ -14,7 +14,7 @@ from tidegate.plan.history import served
 from tidegate.plan.observed import Failure, FailureClass, Verb
 from tidegate.plan.phases import ACTIVE, Phase
 from tidegate.plan.rejected import forgive, reject
-from tidegate.plan.resolving import restarted
+from tidegate.plan.resolving import restarted, whole
 from tidegate.plan.revision import resolve_key
 from tidegate.plan.situation import Situation
 
@@ -98,6 +98,8 @@ def restart(s: Situation, command: Command) -> Situation:
     if s.status.candidate is not None:
         return _ignored(s, command, "a rollout runs")
     fresh = restarted(s, command)
+    if not whole(fresh):
+        return _ignored(s, command, "what it is made of is not known any more: roll out a version from the spec")
     s = replace(s, extra_records={**s.extra_records, fresh.revision: fresh})
     s = s.remember(restart=fresh.revision)
     return s.tell("RestartAsked", "the same version again in new servers", fresh.revision)

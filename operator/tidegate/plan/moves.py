@@ -13,7 +13,7 @@ from tidegate.plan.memory import LONGEST_LOOK, described
 from tidegate.plan.observed import Failure, FailureClass
 from tidegate.plan.phases import Phase
 from tidegate.plan.rejected import forgive, reject
-from tidegate.plan.replicas import FULL
+from tidegate.plan.replicas import FULL, MOST_SHARED
 from tidegate.plan.situation import Situation, Wish
 from tidegate.plan.texts import code, sentence
 
@@ -32,9 +32,19 @@ def start(s: Situation, wish: Wish) -> Situation:
     rollout = RolloutStatus(cause=wish.cause, phase=Phase.PROVING.value, surge=surge, live=live, idle=idle)
     s = replace(s.remember(candidate=version, rollout=rollout), judgement=None)
     s = s.tell("RolloutStarted", f"{wish.cause}: version {version.version} starts", version.revision)
-    if skipped := s.capacity.unreachable(step.weight for step in s.steps):
-        weights = ", ".join(f"{weight} %" for weight in skipped)
-        s = s.tell("WeightNotReachable", f"{live} servers cannot make {weights}: skipped", version.revision)
+    return _tell_of_weights(s)
+
+
+def _tell_of_weights(s: Situation) -> Situation:
+    """What becomes of steps whose weight so few servers cannot make."""
+    steps, capacity = [step.weight for step in s.steps], s.capacity
+    for weights, instead in (
+        (capacity.unreachable(steps), "skipped"),
+        (capacity.lowered(steps), f"{MOST_SHARED} % instead, for as long"),
+    ):
+        if weights:
+            named = ", ".join(f"{weight} %" for weight in weights)
+            s = s.tell("WeightNotReachable", f"{capacity.live} servers cannot make {named}: {instead}", s.candidate)
     return s
 
 
@@ -65,8 +75,10 @@ def grant(s: Situation, weight: int) -> Situation:
     """Proving or Holding -> Shifting: the next weight."""
     s = s.in_rollout(weight=weight, phase=Phase.SHIFTING.value, step_started_at=None, waiting_since=None, **NO_HOLD)
     s = s.in_rollout(step=s.step_number)
+    # Of a first version that is no news; and its status is written a moment later (writing.py), which an event about it
+    # must not come before.
     if s.first:
-        return s  # nobody had them before
+        return s
     return s.tell("WeightRaised", f"{weight} % of the requests to the new version", s.candidate)
 
 

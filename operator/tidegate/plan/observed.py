@@ -108,12 +108,17 @@ class RevisionObserved:
 class RouteObserved:
     """The traffic split in effect: what the proxy has acknowledged, not what was asked for."""
 
-    # By revision, those above zero; empty: no route yet.  Without `exact_weights` it only tells who gets anything.
-    weights: Mapping[str, int] = field(default_factory=dict)
+    weights: Mapping[str, int] = field(default_factory=dict)  # by revision, where the route gives any
     accepted: bool = True  # every parent current and accepted; locally: Envoy took the last update
     message: str = ""  # why not
     reason: str = "RouteNotReady"  # the same as a code of docs/errors.md
     url: str = ""
+    sharing: frozenset[str] = frozenset()  # who gets requests, where that is all that is known
+
+    @property
+    def routed(self) -> frozenset[str]:
+        """The revisions that get requests; empty: there is no route yet."""
+        return self.sharing or frozenset(revision for revision, weight in self.weights.items() if weight)
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,6 +12,9 @@ from dataclasses import dataclass
 from math import ceil
 
 FULL = 100
+# Where ready servers make the split: the stable version keeps all of its own for the way back, and never are there more
+# new ones than those.
+MOST_SHARED = 50
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +33,8 @@ class Capacity:
             return self._replaced(weight)
         if self.exact or weight >= FULL:
             return max(1, ceil(weight * self.live / FULL))
-        return max(1, min(self.live, weight * self.live // (FULL - weight)))
+        share = min(weight, MOST_SHARED)
+        return max(1, share * self.live // (FULL - share))
 
     def stable_keeps(self, weight: int) -> int:
         """Servers of the stable version while the candidate prepares for this weight."""
@@ -49,15 +53,17 @@ class Capacity:
         return (*sorted({given for weight in steps if 0 < (given := self.given(weight)) < FULL}), FULL)
 
     def unreachable(self, steps: Iterable[int]) -> tuple[int, ...]:
-        """Weights that the servers cannot make: less than one of all, or more than the stable version has."""
+        """Weights that the number of servers cannot make: less than one server among all."""
         return tuple(weight for weight in steps if not self.given(weight))
+
+    def lowered(self, steps: Iterable[int]) -> tuple[int, ...]:
+        """Weights instead of which there is a lower one, which lasts as long as they would."""
+        return tuple(weight for weight in steps if 0 < self.given(weight) < weight)
 
     def given(self, weight: int) -> int:
         """The weight that a step of that weight really gets; 0: none, it is skipped."""
         if self.replace:
             return FULL * ceil(weight * self.live / FULL) // self.live
-        return weight if self.exact or self._made_of_servers(weight) else 0
-
-    def _made_of_servers(self, weight: int) -> bool:
-        # The stable version keeps its servers for the way back: more than half would need more than it has.
-        return weight * (self.live + 1) >= FULL and 2 * weight <= FULL
+        if self.exact:
+            return weight
+        return min(weight, MOST_SHARED) if weight * (self.live + 1) >= FULL else 0

@@ -26,7 +26,7 @@ def resolve(s: Situation) -> Situation:
         known = ResolutionStatus(key=key, source=source, attempt=known.attempt + 1, digest=pinned)
         s = s.remember(resolution=known)
     record = s.record(known.revision)
-    if record is not None and _whole(record):
+    if record is not None and whole(record):
         return _named(s, known, record.resolution)
     answer = s.observed.resolved
     if answer is None or (answer.key, answer.attempt) != (known.key, known.attempt):
@@ -101,7 +101,7 @@ def _by_spec(s: Situation) -> Wish | None:
 def _named(s: Situation, known: ResolutionStatus, bundle: Resolution) -> Situation:
     name = revision_name(bundle, s.spec.runtime)
     record = s.record(name)
-    if record is None or not _whole(record):
+    if record is None or not whole(record):
         number = record.number if record else number_of(s, name)
         record = RevisionRecord(name, number, bundle, s.spec.runtime, base=name)
     resolved = known.model_copy(update={"digest": bundle.digest, "revision": name})
@@ -109,7 +109,7 @@ def _named(s: Situation, known: ResolutionStatus, bundle: Resolution) -> Situati
     return replace(s, target=record, extra_records={**s.extra_records, name: record})
 
 
-def _whole(record: RevisionRecord) -> bool:
+def whole(record: RevisionRecord) -> bool:
     """Whether it is more than what could be pieced together from the status."""
     return bool(record.resolution.interface.outputs)
 
@@ -123,9 +123,15 @@ def _refused(s: Situation, known: ResolutionStatus, answer: Resolved) -> Situati
 
 
 def number_of(s: Situation, revision: str) -> int:
-    """The number that a revision has had, or else one more than any has had, those of the history included."""
+    """The number that a revision has had, or else one more than any has had, also of those that are forgotten."""
+    known = numbers(s)
+    return known.get(revision) or 1 + max((s.status.last_number, *known.values()))
+
+
+def numbers(s: Situation) -> dict[str, int]:
+    """Those that are in use: of records that are kept, of versions in the status and its history."""
     versions = (s.status.stable, s.status.candidate, s.rollout.previous)
     known = {entry.revision: entry.number for entry in s.status.history}
     known |= {version.revision: version.number for version in versions if version}
     known |= {record.revision: record.number for record in s.observed.records.values()}
-    return known.get(revision) or 1 + max(known.values(), default=0)
+    return known

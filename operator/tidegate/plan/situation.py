@@ -110,9 +110,9 @@ class Situation:
     def servers(self, revision: str) -> RevisionObserved:
         return self.observed.revisions.get(revision) or RevisionObserved(revision, 0, 0)
 
-    def routed(self, revision: str) -> int:
-        """The weight that the route in effect gives."""
-        return self.observed.route.weights.get(revision, 0)
+    def routed(self, revision: str) -> bool:
+        """Whether the route in effect sends it any requests."""
+        return revision in self.observed.route.routed
 
     # -- the rollout's own measure -----------------------------------------------------------------
 
@@ -159,11 +159,15 @@ class Situation:
 
     @property
     def step(self) -> Step | None:
-        """The step whose hold counts now; None before the first and when it was edited away."""
+        """The step whose hold counts now; None before the first and when it was edited away.
+
+        Where several steps come to the same weight, the strictest: the one that waits for a person, or the longest.
+        """
         current, capacity = self.rollout.weight, self.capacity
         if current in (0, FULL):
             return None
-        return next((step for step in reversed(self.steps) if capacity.given(step.weight) == current), None)
+        here = [step for step in self.steps if capacity.given(step.weight) == current]
+        return max(here, key=_strictness, default=None)
 
     @property
     def compares(self) -> bool:
@@ -180,6 +184,10 @@ class Situation:
     def elapsed(self, since: datetime | None) -> timedelta:
         """Never negative: clocks step back."""
         return max(self.now - since, timedelta(0)) if since else timedelta(0)
+
+
+def _strictness(step: Step) -> timedelta:
+    return step.hold if isinstance(step.hold, timedelta) else timedelta.max
 
 
 _NO_ROLLOUT = RolloutStatus(cause="", phase="")

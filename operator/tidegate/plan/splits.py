@@ -21,14 +21,11 @@ def split(s: Situation) -> Split:
 
 def in_effect(s: Situation) -> bool:
     """Whether the route has taken the weights that were asked for."""
-    given, asked = s.routed(s.candidate), s.trial.weight
-    if not s.observed.exact_weights:  # it gets nothing, its pods' share, or everything
-        given, asked = _kind(given), _kind(asked)
-    return s.observed.route.accepted and given == asked
-
-
-def _kind(weight: int) -> int:
-    return weight if weight in (0, FULL) else 1
+    route, asked = s.observed.route, s.trial.weight
+    if not s.observed.exact_weights:  # it gets nothing, its servers' share, or everything
+        some, all_ = s.routed(s.candidate), route.routed == {s.candidate}
+        return route.accepted and (some, all_) == (asked > 0, asked == FULL)
+    return route.accepted and route.weights.get(s.candidate, 0) == asked
 
 
 def converged(s: Situation) -> bool:

@@ -102,14 +102,14 @@ def test_one_revision_in_the_selector_has_all_the_weight_whatever_is_written_bes
 
     seen = route(look(seen=Seen(front=front)))
 
-    assert (seen.weights, seen.accepted) == ({OLD: 100}, True)
+    assert (seen.routed, seen.accepted) == (frozenset({OLD}), True)
     assert seen.url == "http://fraud.payments.svc:8080/v2/models/fraud"
 
 
 def test_two_revisions_in_the_selector_share_whatever_the_weights_are() -> None:
     front = front_service(OWNER, {OLD: 75, NEW: 25}, OLD)
 
-    assert route(look(seen=Seen(front=front))).weights == {OLD: 50, NEW: 50}
+    assert route(look(seen=Seen(front=front))).routed == frozenset({OLD, NEW})
 
 
 @pytest.mark.parametrize("written", ["", ","])
@@ -117,13 +117,13 @@ def test_a_front_whose_note_is_garbled_gives_nobody_anything(written: str) -> No
     front = front_service(OWNER, {OLD: 75, NEW: 25}, OLD)
     front["metadata"]["annotations"]["serving.tidegate.io/routed"] = written
 
-    assert route(look(seen=Seen(front=front))).weights == {}
+    assert route(look(seen=Seen(front=front))).routed == frozenset()
 
 
 def test_a_taken_name_is_a_route_that_is_not_accepted() -> None:
     seen = route(look(obstacles={(SERVICE, "fraud"): BLOCKED}))
 
-    assert (seen.weights, seen.accepted) == ({}, False)
+    assert (seen.routed, seen.accepted) == (frozenset(), False)
     assert (seen.reason, seen.message) == (BLOCKED.reason, BLOCKED.message)
 
 

@@ -9,10 +9,10 @@ import pytest
 from tests.unit.cluster.virtual_time import now, run
 
 from tidegate.cluster.api import Key
-from tidegate.cluster.queue import FIRST_PAUSE, LONGEST_PAUSE, WorkQueue, jittered
+from tidegate.cluster.queue import FIRST_PAUSE, LONGEST_PAUSE, MOST_REMEMBERED, WorkQueue, jittered
 
 T = TypeVar("T")
-A, B, C = ("ns", "a"), ("ns", "b"), ("ns", "c")
+A, B, C, GONE = ("ns", "a"), ("ns", "b"), ("ns", "c"), ("ns", "gone")
 
 
 async def taken(queue: WorkQueue, most: int = 10) -> list[Key]:
@@ -227,16 +227,27 @@ def test_depth_and_age_tell_of_those_who_wait() -> None:
 def test_a_standby_has_nobody_waiting_and_begins_with_what_changed_last() -> None:
     async def story(queue: WorkQueue) -> tuple[int, float, float, list[Key]]:
         queue.stand_by()
-        for key in (A, B, C, B):
+        for key in (A, B, GONE, B):
             queue.add(key)
         await asyncio.sleep(100)
         depth, age = queue.depth, queue.age
-        queue.begin()
+        queue.begin([C, A, B])
         later = queue.age
         queue.add(A)
         return depth, age, later, [await queue.get() for _ in range(3)]
 
-    assert run(_with_queue(story)) == (0, 0.0, 0.0, [B, C, A])
+    assert run(_with_queue(story)) == (0, 0.0, 0.0, [B, A, C])
+
+
+def test_a_standby_remembers_a_limited_number() -> None:
+    async def story(queue: WorkQueue) -> list[Key]:
+        queue.stand_by()
+        for number in range(3 * MOST_REMEMBERED):
+            queue.add(("ns", str(number)))
+        queue.begin([("ns", "0"), ("ns", str(3 * MOST_REMEMBERED - 1))])
+        return [await queue.get() for _ in range(2)]
+
+    assert run(_with_queue(story)) == [("ns", str(3 * MOST_REMEMBERED - 1)), ("ns", "0")]
 
 
 def test_a_jitter_spreads_around_the_time() -> None:

@@ -76,6 +76,33 @@ def test_with_a_plain_service_the_first_weight_is_what_one_server_makes(scenario
     assert story.step == 1
 
 
+def test_with_a_plain_service_a_gate_above_one_half_is_kept_at_one_half(scenario: Scenario) -> None:
+    steps = [25, (75, "manual"), (90, "1h")]
+    story = scenario(steps=steps, scaling={"minReplicas": 3})
+    story.world.exact_weights = False
+    story.serving("v1")
+
+    story.apply("v2").until_weight(50).runs("3h")
+
+    assert story.replicas == {"v1": 3, "v2": 3}
+    assert (story.hold, story.told("WeightNotReachable")) == ("WaitingForPromote", 1)
+    assert "75 %, 90 %: 50 % instead" in next(
+        event.message for event in story.world.events if event.reason == "WeightNotReachable"
+    )
+    assert story.command("promote").settle().stable == "v2"
+
+
+def test_of_steps_that_come_to_one_weight_the_longest_counts(scenario: Scenario) -> None:
+    story = scenario(steps=[(60, "2m"), (70, "1h"), (90, "1m")], scaling={"minReplicas": 3})
+    story.world.exact_weights = False
+    story.serving("v1")
+
+    story.apply("v2").until_weight(50)
+
+    assert story.runs("50m").hold == "StepHold"
+    assert story.runs("15m").stable == "v2"
+
+
 def test_replace_needs_a_word_about_downtime_when_there_is_one_server(scenario: Scenario) -> None:
     story = scenario(rollout={"surge": "Replace"}).serving("v1").apply("v2").settle()
 
@@ -158,7 +185,8 @@ def test_servers_that_a_weight_needs(capacity: Capacity, weight: int, needed: in
         (Capacity(1), [], (100,)),
         (Capacity(1, exact=False), [10, 50], (50, 100)),
         (Capacity(3, exact=False), [10, 25, 50], (25, 50, 100)),
-        (Capacity(3, exact=False), [50, 51, 90], (50, 100)),
+        (Capacity(3, exact=False), [40, 51, 90], (40, 50, 100)),
+        (Capacity(3, exact=False), [90], (50, 100)),
         (Capacity(2, replace=True), [10, 50, 60], (50, 100)),
         (Capacity(3, replace=True), [10, 50], (33, 66, 100)),
     ],

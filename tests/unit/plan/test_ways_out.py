@@ -212,3 +212,38 @@ def test_a_restart_that_no_command_explains_is_forgotten(scenario: Scenario) -> 
     story.world.commands["restart"] = f"{story.revision('v1')}@{story.world.now.isoformat()}"
     story.world.status = story.status.model_copy(update={"commands": {**story.world.commands}})
     assert story.settle().candidate == ""
+
+
+def test_a_number_is_given_once_also_after_a_version_that_nobody_remembers(scenario: Scenario) -> None:
+    story = scenario(steps=[(10, "1h")]).serving("v1").apply("v2").until_weight(10)
+    missing = Failure(FailureClass.ENVIRONMENT, "NotFound", "v3 is not there: push it")
+    story.world.bundles["file:///bundles/v3"] = missing
+    story.apply("v3").settle()
+    assert {record.resolution.version for record in story.world.records.values()} == {"v1"}
+
+    story.knows("v3").runs("2m").settle()
+
+    assert story.candidate == "v3"
+    assert story.status.candidate is not None
+    assert story.status.candidate.number == 3
+
+
+def test_while_no_record_can_be_kept_every_look_decides_the_same(scenario: Scenario) -> None:
+    story = scenario(steps=[]).serving("v1").apply("v2").settle().runs("10m")
+    story.world.records_refused = True
+    story.apply("v3").settle().command("rollback-to", "v2").settle()
+    before = story.status
+
+    assert story.settle().status == before
+
+
+def test_a_restart_of_what_nobody_knows_any_more_is_refused(scenario: Scenario) -> None:
+    story = scenario(steps=[]).serving("v1").fails("v2", "GoldenMismatch").apply("v2").runs("1m")
+    revision = story.revision("v1")
+    del story.world.records[revision]
+    story.world.commands["restart"] = f"{revision}@{story.world.now.isoformat()}"
+
+    story.settle()
+
+    assert story.candidate == ""
+    assert "not known any more" in story.world.events[-1].message

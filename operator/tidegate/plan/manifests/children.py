@@ -61,11 +61,18 @@ class _Turn:
     def records(self) -> Iterator[Effect]:
         for wanted in self.plan.revisions:
             revision = wanted.record.revision
-            if (live := self.seen.revision_objects.get(revision)) is not None:
+            live = self.seen.revision_objects.get(revision)
+            if live is not None and self.unreadable(revision) and _whole(wanted):
+                yield from _removed(live)
+            elif live is not None:
                 yield from _kept(marked_again(self.owner, live, revision), live)
             elif _whole(wanted):
                 stored = Stored(wanted.record, dict(self.template(wanted)), self.secret(wanted))
                 yield Create(controller_revision(self.owner, stored))
+
+    def unreadable(self, revision: str) -> bool:
+        """Whether nothing runs from a record that we cannot read: it cannot be changed, so it is made anew."""
+        return revision not in self.seen.stored and revision not in self.seen.deployments
 
     def template(self, wanted: RevisionWanted) -> Object:
         """The text that pods of a revision are made from.

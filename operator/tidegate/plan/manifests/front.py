@@ -59,9 +59,8 @@ def _has_failed(plan: Plan, first: str) -> bool:
 
 def front_service(owner: Owner, weights: Mapping[str, int], stable: str) -> dict[str, Any]:
     routed = sorted(revision for revision, weight in weights.items() if weight)
-    annotations = {ANNOTATION_ROUTED: ",".join(routed)}
-    if stable:
-        annotations[ANNOTATION_STABLE] = stable
+    # Both always, if only empty: what another way of writing has set, an apply that leaves it out does not take away.
+    annotations = {ANNOTATION_ROUTED: ",".join(routed), ANNOTATION_STABLE: stable}
     meta = {**metadata(owner, owner.name), "annotations": annotations}
     return {**head(SERVICE, meta), "spec": _spec(_selector(owner, routed))}
 

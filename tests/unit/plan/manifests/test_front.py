@@ -105,7 +105,7 @@ def test_a_first_version_that_failed_after_all_gets_nothing_any_more(status: Mod
 
     assert front is not None
     assert front["spec"]["selector"]["app.kubernetes.io/component"] == "none"
-    assert STABLE not in front["metadata"]["annotations"]
+    assert front["metadata"]["annotations"][STABLE] == ""
     assert routed_by(front) == set()
     assert wanted_front(OWNER, replace(plan_of(wanted(NEW)), status=status), front) == front
 

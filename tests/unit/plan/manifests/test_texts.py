@@ -97,6 +97,16 @@ def test_a_record_that_cannot_be_read_changes_nothing_of_what_runs() -> None:
     assert cluster.live(CONTROLLER_REVISION, OF_OLD)["data"] == {"record": "of the version after the next"}
 
 
+def test_a_record_that_cannot_be_read_and_from_which_nothing_runs_is_made_anew() -> None:
+    plan = plan_of(wanted(OLD), wanted(NEW, 0, 0), weights={OLD: 100}, stable=OLD)
+    cluster = cluster_of(serving(OLD)).settle(plan)
+    cluster.live(CONTROLLER_REVISION, OF_NEW)["data"] = {"record": "odd"}
+
+    cluster.settle(plan)
+
+    assert cluster.seen.stored[NEW].record.revision == NEW
+
+
 def test_what_was_pieced_together_from_the_status_serves_but_is_never_kept() -> None:
     cluster = Cluster()
     pieced = record(interface=NOTHING)
