@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tests.local.local_run import TIDEGATE, Local
+from tests.local.local_run import INPUT, TIDEGATE, Local
 
 ONE = "x=[[1, 2, 3, 4]]"
 
@@ -80,6 +80,9 @@ def test_inputs_come_from_standard_input(steady: Local) -> None:
         (["--input", "x=nowhere.npy"], 1, "LocalError", "No such file"),
         (["--input", ONE, "--version", "v9"], 1, "RequestRefused", "v9"),
         (["--input", ONE, "--header", "x"], 2, "Usage", "NAME:VALUE"),
+        (["--input", ONE, "--header", "content-length: 3"], 2, "Usage", "written by the client itself"),
+        (["--input", ONE, "--input", ONE], 2, "Usage", "'x' is given twice"),
+        ([], 2, "Usage", "no input: it takes x FP32 [-1, 4]"),
     ],
 )
 def test_what_goes_wrong_is_told_in_a_sentence(
@@ -90,6 +93,17 @@ def test_what_goes_wrong_is_told_in_a_sentence(
     error = json.loads(asked.stderr)["error"]
     assert (asked.returncode, error["reason"]) == (code, reason)
     assert why in json.dumps(error)
+
+
+def test_what_people_have_at_hand_is_refused_with_what_to_write(steady: Local, tmp_path: Path) -> None:
+    np.save(tmp_path / "x.npy", np.ones((1, 4)))
+    (tmp_path / "request.json").write_text(json.dumps(INPUT))
+
+    array = steady.tidegate("predict", "fraud", "--input", f"x={tmp_path}/x.npy")
+    request = steady.tidegate("predict", "fraud", "--input", f"{tmp_path}/request.json")
+
+    assert array.stderr.endswith("datatype FP32 is expected, not 'FP64': convert it: array.astype('float32')\n")
+    assert request.stderr.endswith("request.json: an Open Inference request: give its data as x=...\n")
 
 
 def test_a_run_that_has_ended_cannot_be_asked(local: Local) -> None:

@@ -17,7 +17,7 @@ from tests.runtime.conftest import Running
 from tests.runtime.slow_model import ENDLESS, sample, stepping
 
 import tidegate
-from tidegate.client import Client, NotConnected, RequestRefused, TensorMetadata, TimedOut
+from tidegate.client import Client, NotConnected, RequestRefused, ServerFailed, TensorMetadata, TimedOut
 
 Array = NDArray[Any]
 ROWS = np.array([[1, 2, 3, 4], [1, 0, 0, 0]], np.float32)
@@ -72,6 +72,17 @@ def test_a_server_and_its_model_say_whether_they_are_ready(client: Client) -> No
     assert client.ready("fraud")
     with pytest.raises(RequestRefused, match="another"):
         client.ready("another")
+
+
+def test_a_port_of_another_protocol_is_told_by_a_hint(
+    bundles: Callable[..., Path], serve: Callable[..., Running]
+) -> None:
+    server = serve(bundles(small.linear(), small.linear_samples()), "--grpc-port", "0")
+
+    with pytest.raises(ServerFailed, match="is this the gRPC port"):
+        Client(f"http://127.0.0.1:{server.grpc}").infer("fraud", {"x": ROWS})
+    with pytest.raises(ServerFailed, match="the server there speaks http://"):
+        Client(f"https://127.0.0.1:{server.http}").infer("fraud", {"x": ROWS})
 
 
 def test_threads_share_a_client(client: Client) -> None:

@@ -36,12 +36,12 @@ ERRORS = {
 
 
 def openapi_document(manifest: Manifest, *, name: str, server: str) -> Schema:
-    """The description of the model that `server` serves as `name`."""
+    """The description of the model that `server` serves as `name`: a URL, or a path on the host of the document."""
     base = f"/v2/models/{quote(name, safe='')}"
     return {
         "openapi": OPENAPI,
         "info": _info(manifest, name),
-        "servers": [{"url": server.rstrip("/")}],
+        "servers": [{"url": server.rstrip("/") or "/"}],
         "paths": {
             "/v2/health/ready": {"get": _question("serverReady", "Whether the server can be asked.", "State", "503")},
             **_paths(base, ""),

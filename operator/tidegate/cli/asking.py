@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
 import zipfile
+from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,14 +14,25 @@ import click
 
 from tidegate.cli.local import Duration, target_options, the_target
 from tidegate.cli.output import emit, output_option, print_table, quiet_option
-from tidegate.errors import UsageError
+from tidegate.errors import TidegateError, UsageError
 
 if TYPE_CHECKING:
-    from tidegate.client import ModelAddress, Prediction
+    from tidegate.cli.inputs import Specs
+    from tidegate.client import ModelAddress, Prediction, RequestRefused
     from tidegate.client.tensors import Array
 
 HELP = {"help_option_names": ["-h", "--help"]}
 MOST_SHOWN = 8  # values of an output in a table
+REFUSED = 400
+HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+HEADER_VALUE = re.compile(r"[\t -~\x80-\xff]*")
+OF_THE_BODY = frozenset({  # where it ends and what it holds: the client writes these itself
+    "content-encoding", "content-length", "content-type", "host", "inference-header-content-length",
+    "transfer-encoding",
+})  # fmt: skip
+SERVER = re.compile(  # a URL, or a path alone
+    r"(?=.)(https?://([\w.-]+|\[[\da-f:.]+\])(:\d{1,5})?)?(/[\w.~!$&'()*+,;=:@%/-]*)?", re.ASCII | re.IGNORECASE
+)
 
 
 @click.command(context_settings=HELP)
@@ -45,12 +59,17 @@ def predict(target: str | None, output: str, quiet: bool, **given: Any) -> None:
 
     need("numpy", extra="client")
     from tidegate.cli.inputs import read_inputs
-    from tidegate.client import Client
+    from tidegate.client import Client, RequestRefused
 
-    address = model_to_ask(target, given["state"], given["version"])
-    with Client(address.server, timeout=given["timeout"], headers=dict(map(header, given["headers"]))) as client:
-        inputs = read_inputs(given["inputs"], lambda: client.metadata(address.model, version=address.version).inputs)
-        answer = client.infer(address.model, inputs, version=address.version)
+    headers = dict(map(header, given["headers"]))
+    address = model_to_ask(target, given["state"], given["version"], local=given["local"])
+    with Client(address.server, timeout=given["timeout"], headers=headers) as client:
+        takes = cache(lambda: client.metadata(address.model, version=address.version).inputs)
+        inputs = read_inputs(given["inputs"], takes)
+        try:
+            answer = client.infer(address.model, inputs, version=address.version)
+        except RequestRefused as refused:
+            raise advised(refused, inputs, takes) from None
     if given["save"]:
         save(answer, given["save"])
     if quiet:
@@ -59,14 +78,51 @@ def predict(target: str | None, output: str, quiet: bool, **given: Any) -> None:
     emit(document(answer), output=output, table=lambda: print_answer(answer))
 
 
-def model_to_ask(target: str | None, state: Path | None, version: str) -> ModelAddress:
+def advised(refused: RequestRefused, given: Mapping[str, Array], takes: Specs) -> TidegateError:
+    """The server's refusal with what to write instead, as far as the model's inputs tell it."""
+    from tidegate.client import ClientError
+    from tidegate.client.tensors import datatype_of
+
+    try:
+        known = takes() if refused.status == REFUSED else {}
+    except ClientError:
+        return refused
+    if known and not given:
+        listed = ", ".join(f"{one.name} {one.datatype} {list(one.shape)}" for one in known.values())
+        return UsageError(f"no input: it takes {listed}", do=f"--input {next(iter(known))}=...")
+    for name, array in given.items():
+        if name in known and known[name].datatype != datatype_of(array):
+            do = f"convert it: array.astype({numpy_name(known[name].datatype)!r})"
+            return type(refused)(refused.what, where=refused.where, do=do, status=refused.status)
+    return refused
+
+
+def numpy_name(datatype: str) -> str:
+    """What numpy calls the elements that the protocol calls so."""
+    import numpy as np
+
+    from tidegate.bundle.element_types import ELEMENT_TYPES
+
+    if datatype in ("BYTES", "BF16"):
+        return {"BYTES": "str", "BF16": "bfloat16"}[datatype]  # the latter is ml_dtypes'
+    return np.dtype(ELEMENT_TYPES[datatype].numpy).name
+
+
+def model_to_ask(target: str | None, state: Path | None, version: str, *, local: bool) -> ModelAddress:
     """Where the model is: at a URL, or behind the local run that serves it."""
     from dataclasses import replace
 
     from tidegate.client import model_address
+    from tidegate.client.connection import has_credentials
 
-    url = target if target and "://" in target else url_of_run(target, state)
-    found = model_address(url)
+    if target and "://" in target:
+        if local or state:
+            raise UsageError("an address is no run on this machine", do="leave --local and --state away")
+        if has_credentials(target):
+            raise UsageError("an address holds no credentials", do="send them with --header 'authorization: ...'")
+        found = model_address(target)
+    else:
+        found = model_address(url_of_run(target, state))
     return replace(found, version=version) if version else found
 
 
@@ -81,10 +137,17 @@ def url_of_run(name: str | None, state: Path | None) -> str:
 
 
 def header(text: str) -> tuple[str, str]:
-    name, colon, value = text.partition(":")
-    if not colon or not name.strip():
+    """Name and value; raises UsageError, which shows no value: it may be a secret."""
+    name, colon, value = (part.strip() for part in text.partition(":"))
+    if not colon:
         raise UsageError("a header is NAME:VALUE", where="--header")
-    return name.strip(), value.strip()
+    if not HEADER_NAME.fullmatch(name):
+        raise UsageError(f"{name!r} cannot be the name of a header", where="--header", do="write NAME:VALUE")
+    if name.lower() in OF_THE_BODY:
+        raise UsageError(f"{name} is written by the client itself", where="--header", do="leave it away")
+    if not HEADER_VALUE.fullmatch(value):
+        raise UsageError(f"the value of {name} is not one line of Latin-1 text", where="--header")
+    return name, value
 
 
 def save(answer: Prediction, path: Path) -> None:
@@ -135,14 +198,37 @@ def shown(array: Array) -> str:
     return " ".join(map(str, array.ravel()[:MOST_SHOWN])) + (" …" if array.size > MOST_SHOWN else "")
 
 
+def deployment_name(_context: click.Context, _option: click.Parameter, name: str | None) -> str | None:
+    """A name that a deployment may have, or none."""
+    from pydantic import ValidationError
+
+    from tidegate.api.load import sentence
+    from tidegate.api.spec import Metadata
+
+    try:
+        return name if name is None else Metadata(name=name).name
+    except ValidationError as error:
+        raise UsageError(f"{name!r} is not a deployment's", where="--name", do=sentence(error.errors()[0])) from None
+
+
+def server_address(_context: click.Context, _option: click.Parameter, text: str) -> str:
+    """An address that a document of OpenAPI may name."""
+    if not SERVER.fullmatch(text):  # which is not shown: it may hold a password
+        do = "write http://HOST:PORT, https://HOST or /PATH"
+        raise UsageError("not the address of a server", where="--server", do=do)
+    return text
+
+
 @click.command(context_settings=HELP)
 @click.argument("ref")
-@click.option("--name", default="", help="The deployment's name, where it is another than the bundle's.")
-@click.option("--server", default="http://localhost:8080", show_default=True, help="Where it is asked.")
+@click.option("--name", callback=deployment_name, help="The deployment's name, where it is another than the bundle's.")
+@click.option(
+    "--server", default="http://localhost:8080", show_default=True, callback=server_address, help="Where it is asked."
+)
 @click.option(
     "-o", "--output", type=click.Choice(["json", "yaml"]), default="json", show_default=True, help="The form."
 )
-def openapi(ref: str, name: str, server: str, output: str) -> None:
+def openapi(ref: str, name: str | None, server: str, output: str) -> None:
     """Print an OpenAPI 3.1 description of what a bundle's model can be asked.
 
     Paths, tensors, types and shapes of the Open Inference Protocol, for generators of clients and for gateways.

@@ -6,7 +6,7 @@ import os
 
 import click
 
-from tidegate.cluster.settings import FLAGS, read_settings
+from tidegate.cluster.settings import FLAGS, check_files, read_settings
 
 PACKAGES = ("aiohttp", "kopf", "kubernetes", "orjson", "prometheus_client")  # of the extra `operator`
 
@@ -35,6 +35,7 @@ def operator(**given: str | None) -> int:
     for package in PACKAGES:
         need(package, extra="operator")
     settings = read_settings(given, os.environ)
+    check_files(settings)
     from tidegate.cluster.main import operate  # a second of imports that --help need not wait for
 
     return operate(settings)

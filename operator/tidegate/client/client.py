@@ -10,7 +10,7 @@ from urllib.parse import quote, unquote
 
 import numpy.typing as npt
 
-from tidegate.client.connection import Connection, Request
+from tidegate.client.connection import Connection, Request, no_credentials
 from tidegate.client.errors import NotConnected, ServerBusy, TimedOut, Unanswered
 from tidegate.client.wire import JSON_LENGTH, ModelMetadata, Prediction, asked, model_metadata, prediction
 from tidegate.errors import Invalid
@@ -29,6 +29,7 @@ class ModelAddress:
 
 def model_address(url: str) -> ModelAddress:
     """The parts of `http://HOST[:PORT]/v2/models/NAME[/versions/V][/infer]`; raises Invalid for other addresses."""
+    no_credentials(url)
     match = OF_A_MODEL.fullmatch(url)
     if match is None:
         raise Invalid("not the address of a model", where=url, do="write http://HOST:PORT/v2/models/NAME")

@@ -13,6 +13,7 @@ import ssl
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from http.client import BadStatusLine, RemoteDisconnected
 
 import urllib3
 
@@ -39,6 +40,7 @@ FIRST_PAUSE, LONGEST_PAUSE = 0.1, 2.0  # seconds before a connection is tried ag
 SHARED_OUT = 0.25  # of a pause, by chance: clients that were sent away together should not come back together
 MOST_ANSWER = 2**30
 LONGEST_SENTENCE = 500
+NOT_TLS = ("WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE")  # OpenSSL's words for bytes of another protocol
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,8 +115,20 @@ class Connection:
         return reply
 
 
+def has_credentials(url: str) -> bool:
+    """Whether the address of a server or a model holds a user or a password."""
+    return "@" in url.partition("/v2/models/")[0]
+
+
+def no_credentials(url: str) -> None:
+    """Raise Invalid where there are some, which would not be sent; without the address, for errors are printed."""
+    if has_credentials(url):
+        raise Invalid("an address holds no credentials", do="send them with the header authorization")
+
+
 def _server(url: str) -> str:
     """The address without a slash at its end."""
+    no_credentials(url)
     try:
         parts = urllib3.util.parse_url(url)
     except urllib3.exceptions.LocationParseError:
@@ -136,15 +150,24 @@ def _broken(error: urllib3.exceptions.HTTPError, where: str) -> ClientError:
         return NotConnected(f"no connection: {_reason(error)}", where=where, do="is the server running there?")
     if isinstance(error, urllib3.exceptions.ReadTimeoutError):
         return TimedOut("no answer in time", where=where)
-    if isinstance(error, urllib3.exceptions.SSLError) and isinstance(error.args[0], ssl.SSLCertVerificationError):
-        return NotTrusted(error.args[0].verify_message, where=where, do="SSL_CERT_FILE may name an authority of yours")
+    cause = _cause(error)
+    if isinstance(cause, ssl.SSLCertVerificationError):
+        return NotTrusted(cause.verify_message, where=where, do="SSL_CERT_FILE may name an authority of yours")
+    if isinstance(cause, ssl.SSLError) and cause.reason in NOT_TLS:
+        return ServerFailed("the answer is not TLS", where=where, do="the server there speaks http://")
+    if isinstance(cause, BadStatusLine) and not isinstance(cause, RemoteDisconnected):
+        return ServerFailed("the answer is not HTTP/1.1", where=where, do="is this the gRPC port?")
     return Unanswered(f"the connection broke before the answer: {_reason(error)}", where=where)
+
+
+def _cause(error: Exception) -> BaseException | None:
+    """What urllib3 has wrapped."""
+    return error.__cause__ or next((one for one in error.args if isinstance(one, Exception)), None)
 
 
 def _reason(error: Exception) -> str:
     """The operating system's own words, without urllib3's objects and addresses."""
-    cause = error.__cause__ or next((one for one in error.args if isinstance(one, Exception)), None)
-    return str(cause) if cause is not None and str(cause) else type(error).__name__
+    return str(_cause(error) or "") or type(error).__name__
 
 
 def _refusal(reply: Reply, where: str) -> ClientError:

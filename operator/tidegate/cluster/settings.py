@@ -6,6 +6,7 @@ variable and the field of `OperatorSettings` follow from the flag's name.
 
 from __future__ import annotations
 
+import os
 import re
 import secrets
 import socket
@@ -175,6 +176,21 @@ def read_settings(given: Mapping[str, str | None], environment: Mapping[str, str
     if values["runtime_image"] is None:
         raise UsageError("the image of the model server is missing", where="--runtime-image")
     return OperatorSettings(**values)
+
+
+def check_files(settings: OperatorSettings) -> None:
+    """Raise UsageError where what was named cannot be read: else it would be missed only when servers are asked."""
+    token, credentials = settings.token_file, settings.prometheus_credentials
+    if token and not (os.access(token, os.R_OK) and token.is_file()):
+        raise UsageError(
+            f"there is no file {token} that can be read",
+            where="--token-file", do="mount the service account's token there, or leave the flag away",
+        )  # fmt: skip
+    if credentials and not (os.access(credentials, os.X_OK) and credentials.is_dir()):
+        raise UsageError(
+            f"there is no folder {credentials} that can be read",
+            where="--prometheus-credentials", do="mount the Secret there, or leave the flag away",
+        )  # fmt: skip
 
 
 def value_of(flag: Flag, given: str | None, environment: Mapping[str, str]) -> Any:

@@ -5,34 +5,18 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import click
 import pytest
+from tests.unit.cli.conftest import Tidegate
 
 from tidegate.cli.group import COMMANDS, cli
-from tidegate.cli.main import main
 
-Tidegate = Callable[..., tuple[int, str, str]]
 PRINTS_YAML_FOR_KUBECTL = {"crd"}
 SERVES_UNTIL_ENDED = {"run", "operator"}
 WRITES_A_PAGE = {"report"}
 PRINTS_A_DOCUMENT_OF_ITS_OWN = {"openapi"}
-
-
-@pytest.fixture
-def tidegate(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Tidegate:
-    """Runs a command line; gives its exit code, stdout and stderr."""
-
-    def run(*arguments: str) -> tuple[int, str, str]:
-        monkeypatch.setattr("sys.argv", ["tidegate", *arguments])
-        with pytest.raises(SystemExit) as ended:
-            main()
-        said = capsys.readouterr()
-        return int(ended.value.code or 0), said.out, said.err
-
-    return run
 
 
 def parameters(name: str) -> set[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -12,7 +13,7 @@ import pytest
 
 from tidegate.cli.inputs import read_inputs
 from tidegate.client import TensorMetadata
-from tidegate.errors import Invalid
+from tidegate.errors import Invalid, UsageError
 
 KNOWN = {
     "x": TensorMetadata("x", "FP32", (-1, 2)),
@@ -76,11 +77,76 @@ def test_files_of_json_and_standard_input_are_read(tmp_path: Path, monkeypatch: 
         ("x=[[1], [2, 3]]", "input 'x': holds lists of different lengths"),
         ("text=[1]", "input 'text': holds int where BYTES"),
         ("x=" + "[" * 100_000, "neither JSON"),
+        ("x=", "input 'x': is empty"),
+        ("", "the inputs: is empty"),
+        ('{"inputs": [{"name": "x", "data": [1]}]}', "an Open Inference request: give its data as x=..."),
+        ('x={"x": [[1, 2]]}', "inputs with names of their own: leave NAME= away"),
     ],
 )
 def test_what_makes_no_sense_is_refused_with_what_to_write(text: str, why: str) -> None:
     with pytest.raises(Invalid, match=why):
         read_inputs([text], known)
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("x.npy", "x.npy: one array: write NAME=x.npy"),
+        ("x=x.npz", "x.npz: inputs with names of their own: leave NAME= away"),
+        ("x=all.json", "all.json: inputs with names of their own: leave NAME= away"),
+        ("request.json", "request.json: an Open Inference request: give its data as x=..."),
+        ("x=request.json", "request.json: an Open Inference request: give its data as x=..."),
+        ("x=empty.json", "empty.json: is empty"),
+        ("x=empty.npy", "empty.npy: is empty"),
+        ("x=words.json", "words.json: is not JSON"),
+        ("x=latin.json", "latin.json: cannot be read"),
+        ("x=folder", "folder: neither JSON nor a file .json, .npy or .npz: name a file of these kinds"),
+        ("folder", "folder: neither JSON nor a file .json, .npy or .npz: name a file of these kinds"),
+    ],
+)
+def test_a_file_that_is_something_else_is_told_by_what_it_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str, why: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    np.save("x.npy", np.zeros((1, 2)))
+    np.savez("x.npz", x=np.zeros((1, 2)))
+    Path("all.json").write_text('{"x": [[1, 2]]}')
+    Path("request.json").write_text('{"inputs": [{"name": "x", "shape": [1, 2], "datatype": "FP32", "data": [1, 2]}]}')
+    Path("empty.json").touch()
+    Path("empty.npy").touch()
+    Path("words.json").write_text("hello")
+    Path("latin.json").write_bytes(b'"\xe9"')
+    Path("folder").mkdir()
+
+    with pytest.raises(Invalid, match=re.escape(why)):
+        read_inputs([text], known)
+
+
+@pytest.mark.parametrize("text", ["none.npz", "none.npy", "none.json", "x=none.npz", "x=none.npy", "x=none.json"])
+def test_a_file_that_is_not_there_is_told_by_the_machine(text: str) -> None:
+    with pytest.raises(FileNotFoundError):
+        read_inputs([text], nobody)
+
+
+@pytest.mark.parametrize(("given", "why"), [(b"", "is empty"), (b"hello", "is not JSON"), (b"\xff", "cannot be read")])
+def test_standard_input_without_sense_is_told_as_such(monkeypatch: pytest.MonkeyPatch, given: bytes, why: str) -> None:
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(given), "utf-8"))
+
+    with pytest.raises(Invalid, match=f"standard input: {why}"):
+        read_inputs(["x=-"], known)
+
+
+def test_json_is_json_though_a_file_has_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("[[1, 2]]").touch()
+
+    assert read_inputs(["x=[[1, 2]]"], known)["x"].tolist() == [[1, 2]]
+
+
+@pytest.mark.parametrize("again", ["x=[[3, 4]]", '{"text": ["a"], "x": [[3, 4]]}'])
+def test_an_input_that_is_given_twice_is_wrong_usage(again: str) -> None:
+    with pytest.raises(UsageError, match="the input 'x' is given twice"):
+        read_inputs(["x=[[1, 2]]", again], known)
 
 
 def test_a_pickle_is_never_read(tmp_path: Path) -> None:

@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
 
-import pytest
 import yaml
-
-from tidegate.cli.main import main
+from tests.unit.cli.conftest import Tidegate
 
 GOOD = """apiVersion: serving.tidegate.io/v1alpha1
 kind: ModelDeployment
@@ -18,27 +15,13 @@ spec: {bundle: {uri: "s3://models/fraud/1"}}
 """
 
 
-@pytest.fixture
-def tidegate(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Any:
-    """Runs a command line; gives its exit code, stdout and stderr."""
-
-    def run(*arguments: str) -> tuple[int, str, str]:
-        monkeypatch.setattr("sys.argv", ["tidegate", *arguments])
-        with pytest.raises(SystemExit) as ended:
-            main()
-        said = capsys.readouterr()
-        return int(ended.value.code or 0), said.out, said.err
-
-    return run
-
-
-def test_a_manifest_in_order_ends_with_0(tidegate: Any, tmp_path: Path) -> None:
+def test_a_manifest_in_order_ends_with_0(tidegate: Tidegate, tmp_path: Path) -> None:
     (tmp_path / "a.yaml").write_text(GOOD)
 
     assert tidegate("lint", "-f", str(tmp_path / "a.yaml")) == (0, "", "1 manifest in order\n")
 
 
-def test_every_problem_is_a_line_that_an_editor_can_follow(tidegate: Any, tmp_path: Path) -> None:
+def test_every_problem_is_a_line_that_an_editor_can_follow(tidegate: Tidegate, tmp_path: Path) -> None:
     file = tmp_path / "a.yaml"
     file.write_text(GOOD + "---\n" + GOOD.replace("fraud}", "Fraud}") + "---\nkind: Secret\napiVersion: v1\n")
 
@@ -49,7 +32,7 @@ def test_every_problem_is_a_line_that_an_editor_can_follow(tidegate: Any, tmp_pa
     assert err == f"{file}:11: passed over: v1 Secret\n1 manifest in order, 1 problem\n"
 
 
-def test_several_files_and_folders_are_checked_in_one_go(tidegate: Any, tmp_path: Path) -> None:
+def test_several_files_and_folders_are_checked_in_one_go(tidegate: Tidegate, tmp_path: Path) -> None:
     (tmp_path / "a.yaml").write_text(GOOD)
     (tmp_path / "more").mkdir()
     (tmp_path / "more/b.yaml").write_text(GOOD.replace("fraud", "other"))
@@ -59,7 +42,7 @@ def test_several_files_and_folders_are_checked_in_one_go(tidegate: Any, tmp_path
     assert (code, err) == (0, "2 manifests in order\n")
 
 
-def test_json_holds_the_same(tidegate: Any, tmp_path: Path) -> None:
+def test_json_holds_the_same(tidegate: Tidegate, tmp_path: Path) -> None:
     file = tmp_path / "a.yaml"
     file.write_text(GOOD.replace("s3://models/fraud/1", "models"))
 
@@ -71,14 +54,14 @@ def test_json_holds_the_same(tidegate: Any, tmp_path: Path) -> None:
     assert [(one["line"], one["field"]) for one in document["problems"]] == [(4, "spec.bundle.uri")]
 
 
-def test_nothing_to_check_is_wrong_usage(tidegate: Any) -> None:
+def test_nothing_to_check_is_wrong_usage(tidegate: Tidegate) -> None:
     assert tidegate("lint")[0] == 2
     code, _, err = tidegate("lint", "-f", "/does/not/exist.yaml")
     assert code == 2
     assert err.startswith("error: /does/not/exist.yaml: cannot be read")
 
 
-def test_the_definition_is_printed_for_kubectl(tidegate: Any) -> None:
+def test_the_definition_is_printed_for_kubectl(tidegate: Tidegate) -> None:
     code, out, _ = tidegate("crd")
 
     assert code == 0

@@ -62,3 +62,26 @@ def test_a_file_that_is_no_kubeconfig_is_one_sentence(tmp_path: Path) -> None:
     assert ended.returncode == 2
     assert ended.stderr.startswith(f"error: {tmp_path}/config: the kubeconfig cannot be used: ")
     assert ended.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("flag", "told"),
+    [
+        ("--token-file", "there is no file {} that can be read: mount the service account's token there"),
+        ("--prometheus-credentials", "there is no folder {} that can be read: mount the Secret there"),
+    ],
+)
+def test_a_file_that_was_named_and_is_not_there_is_told_at_the_start(tmp_path: Path, flag: str, told: str) -> None:
+    ended = operator(*IMAGE, flag, str(tmp_path / "nowhere"))
+
+    assert ended.returncode == 2
+    assert ended.stderr == f"error: {flag}: {told.format(tmp_path / 'nowhere')}, or leave the flag away\n"
+
+
+@pytest.mark.parametrize("flag", ["--token-file", "--prometheus-credentials"])
+def test_a_folder_is_no_file_and_a_file_no_folder(tmp_path: Path, flag: str) -> None:
+    (tmp_path / "file").touch()
+    ended = operator(*IMAGE, flag, str(tmp_path if flag == "--token-file" else tmp_path / "file"))
+
+    assert ended.returncode == 2
+    assert f"error: {flag}: there is no " in ended.stderr

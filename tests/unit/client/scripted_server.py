@@ -38,6 +38,13 @@ class CutShort:
     """Half of an answer."""
 
 
+@dataclass(frozen=True)
+class Raw:
+    """Bytes of another protocol, and the end of the connection."""
+
+    sent: bytes
+
+
 @dataclass
 class Received:
     method: str
@@ -97,6 +104,8 @@ class Handler(BaseHTTPRequestHandler):
             return
         if isinstance(act, CutShort):
             self.wfile.write(b"HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\n{")
+        if isinstance(act, Raw):
+            self.wfile.write(act.sent)
         if isinstance(act, Silence):
             self.server.over.wait(20)
         self.close_connection = True

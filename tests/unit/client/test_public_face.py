@@ -45,3 +45,15 @@ def test_the_address_of_a_model_has_its_server_name_and_version(url: str, addres
 def test_other_addresses_are_refused_with_what_to_write(url: str) -> None:
     with pytest.raises(Invalid, match="/v2/models/NAME"):
         model_address(url)
+
+
+@pytest.mark.parametrize("below", ["/v2/models/m", "/v2/models/m/x", ""])
+def test_an_address_with_credentials_is_refused_without_showing_them(below: str) -> None:
+    with pytest.raises(Invalid, match="holds no credentials") as refused:
+        model_address(f"http://anna:secret@h{below}")
+
+    assert "secret" not in str(refused.value)
+
+
+def test_a_name_may_hold_any_sign() -> None:
+    assert model_address("http://h/v2/models/a@b") == ModelAddress("http://h", "a@b")

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from tests.unit.client.scripted_server import Answer, CutShort, HangUp, Silence, following, said
+from tests.unit.client.scripted_server import Answer, CutShort, HangUp, Raw, Silence, following, said
 
 from tidegate.client import (
     Client,
@@ -182,6 +182,17 @@ def test_nonsense_is_no_answer(body: bytes) -> None:
         asked(server.url)
 
 
+@pytest.mark.parametrize(
+    "sent", [b"\0\0\x12\4\0\0\0\0\0\0\3\0\0\0d", b"SSH-2.0-server\r\n"], ids=["HTTP/2, as gRPC", "SSH"]
+)
+def test_an_answer_of_another_protocol_is_none_and_is_not_shown(sent: bytes) -> None:
+    with following(Raw(sent)) as server, pytest.raises(ServerFailed) as failed:
+        asked(server.url, repeat=True)
+
+    assert len(server.received) == 1
+    assert str(failed.value) == f"{server.url}/v2/models/m/infer: the answer is not HTTP/1.1: is this the gRPC port?"
+
+
 def test_headers_go_with_every_request() -> None:
     with following(answer()) as server:
         asked(server.url, headers={"Authorization": "Bearer t"})
@@ -193,6 +204,14 @@ def test_headers_go_with_every_request() -> None:
 def test_an_address_that_is_none_is_refused_before_anything_is_sent(url: str) -> None:
     with pytest.raises(Invalid, match="not the address of a server"):
         Client(url)
+
+
+@pytest.mark.parametrize("url", ["http://anna:secret@h", "https://secret@h:1/team", "http://anna:sec/secret@h"])
+def test_an_address_with_credentials_is_refused_without_showing_them(url: str) -> None:
+    with pytest.raises(Invalid, match="holds no credentials: send them with the header authorization") as refused:
+        Client(url)
+
+    assert "secret" not in str(refused.value)
 
 
 def test_whether_a_model_is_ready_is_a_question_that_does_not_fail() -> None:

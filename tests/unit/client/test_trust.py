@@ -9,7 +9,7 @@ import pytest
 from tests.bundle.web import authority
 from tests.unit.client.scripted_server import Answer, following
 
-from tidegate.client import Client, NotTrusted
+from tidegate.client import Client, NotTrusted, ServerFailed
 
 
 @pytest.fixture
@@ -38,3 +38,14 @@ def test_an_authority_of_ones_own_is_named_in_the_environment(
 
     with following(Answer(), tls=tls) as server, Client(server.url) as client:
         assert client.ready()
+
+
+def test_a_server_that_knows_no_tls_is_told_from_one_that_cannot_be_trusted() -> None:
+    with (
+        following(Answer()) as server,
+        Client(server.url.replace("http://", "https://")) as client,
+        pytest.raises(ServerFailed, match="the answer is not TLS: the server there speaks http://") as failed,
+    ):
+        client.metadata("m")
+
+    assert failed.value.exit_code == 1
