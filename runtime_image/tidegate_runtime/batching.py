@@ -30,7 +30,7 @@ def decide(model: LoadedModel, most_rows: int) -> Batching:
         return Batching(1, "SwitchedOff", "--max-batch-size is 1")
     if model.objection is not None:
         return Batching(1, model.objection.code, model.objection.sentence)
-    return by_gain(model.costs, most_rows)
+    return by_gain(model.costs, min(most_rows, model.most_together))
 
 
 def by_gain(measured: Sequence[tuple[int, float]], most_rows: int) -> Batching:
@@ -43,7 +43,7 @@ def by_gain(measured: Sequence[tuple[int, float]], most_rows: int) -> Batching:
     if per_row[best] > (1 - LEAST_GAIN) * per_row[1]:
         return Batching(1, "NoGain", costs)
     enough = next(rows for rows, seconds in per_row.items() if seconds <= FLAT * per_row[best])
-    still_falling = enough == max(per_row)  # larger ones may be better yet: only time has ended the measuring
+    still_falling = enough == max(per_row)  # larger ones may be better yet: time or the limit has ended the measuring
     return Batching(most_rows if still_falling else min(enough, most_rows), "Gain", costs)
 
 

@@ -20,7 +20,7 @@ from tidegate_runtime.errors import Throttled, TooSlow, Unavailable
 from tidegate_runtime.interfaces import LoadedModel, Recorder, Watchdog
 from tidegate_runtime.settings import Settings
 from tidegate_runtime.statistics import Statistics
-from tidegate_runtime.worker import Worker, run_batch
+from tidegate_runtime.worker import Run, Worker, run_batch
 
 TURN_SECONDS: Final = 0.002  # short runs in a row before the loop looks at its sockets again
 
@@ -150,8 +150,7 @@ class Engine:
 
     def _run_here(self, batch: Batch) -> None:
         self.admission.queued -= len(batch.calls)
-        run_batch(self._model, self._lane, batch)
-        self._finish(batch)
+        self._finish(batch, run_batch(self._model, self._lane, batch))
 
     def _hand_over(self, batch: Batch) -> None:
         self.admission.queued -= len(batch.calls)
@@ -163,27 +162,30 @@ class Engine:
             self._workers.append(worker)
         worker.give(batch)
 
-    def _from_thread(self, worker: Worker, batch: Batch) -> None:
-        self._loop.call_soon_threadsafe(partial(self._free, worker, batch))
+    def _from_thread(self, worker: Worker, batch: Batch, runs: list[Run]) -> None:
+        self._loop.call_soon_threadsafe(partial(self._free, worker, batch, runs))
 
-    def _free(self, worker: Worker, batch: Batch) -> None:
+    def _free(self, worker: Worker, batch: Batch, runs: list[Run]) -> None:
         self._idle.append(worker)
         self._running.discard(batch)
         if self._waiting:
             self._dispatch()
-        self._finish(batch)
+        self._finish(batch, runs)
 
-    def _finish(self, batch: Batch) -> None:
-        first = batch.calls[0]
-        if first.error is None:
-            seconds = first.ended - first.started
-            if not first.apart:
-                self._costs.ran(batch.key, batch.rows, seconds)
-            self.statistics.ran(batch.rows, seconds)
-        self._recorder.ran(batch.rows, len(batch.calls))
+    def _finish(self, batch: Batch, runs: list[Run]) -> None:
+        for run in runs:
+            self._count(run)
         for call in batch.calls:
             if not call.cancelled and not call.answered:
                 self._answer(call)
+
+    def _count(self, run: Run) -> None:
+        ran = run.batch
+        self._recorder.ran(ran.rows, len(ran.calls))
+        if run.error is None:
+            self.statistics.ran(ran.rows, run.seconds)
+            if not ran.calls[0].apart:
+                self._costs.ran(ran.key, ran.rows, run.seconds)
 
 
 def _waited(seconds: float) -> Throttled:

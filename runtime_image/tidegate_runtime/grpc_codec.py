@@ -12,9 +12,8 @@ from typing import Any, Final
 
 import numpy as np
 
-from tidegate_runtime import classification
+from tidegate_runtime import classification, parameters
 from tidegate_runtime.errors import BadRequest
-from tidegate_runtime.infer import LONGEST_ID, MICROSECONDS
 from tidegate_runtime.interfaces import Array, LoadedModel
 from tidegate_runtime.protocol.open_inference_pb2 import (
     InferParameter,
@@ -22,7 +21,8 @@ from tidegate_runtime.protocol.open_inference_pb2 import (
     ModelInferResponse,
 )
 from tidegate_runtime.signature import MOST_TENSORS, Port, Signature
-from tidegate_runtime.types import CARRIERS, Carrier
+from tidegate_runtime.types import Carrier
+from tidegate_runtime.wanted import Wanted
 
 # Which field of InferTensorContents holds the values of a datatype; FP16 and BF16 have none.
 CONTENTS: Final = {
@@ -37,21 +37,8 @@ CONTENTS: Final = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Wanted:
-    """One output a client asked for."""
-
-    index: int
-    port: Port
-    classes: int = 0  # so many of its highest values instead of the tensor itself
-
-    @property
-    def carrier(self) -> Carrier:
-        return CARRIERS["BYTES"] if self.classes else self.port.carrier
-
-
 @dataclass(slots=True)
-class Asked:
+class GrpcInference:
     """A decoded request."""
 
     id: str
@@ -71,25 +58,22 @@ class GrpcCodec:
         self._all = tuple(Wanted(index, port) for index, port in ports)
         self._by_name = {port.name: index for index, port in ports}
 
-    def decode(self, request: ModelInferRequest) -> Asked:
+    def decode(self, request: ModelInferRequest) -> GrpcInference:
         """The request as arrays; raises a BadRequest that names what is wrong."""
-        if len(request.id) > LONGEST_ID:
-            raise BadRequest(f"id must be a text of at most {LONGEST_ID} characters")
+        name = parameters.request_id(request.id)
         feeds = self._feeds(request)
         self._signature.check_together(feeds)
         wanted = self._wanted(request)
         raw = len(request.raw_input_contents) > 0 or any(want.carrier.name not in CONTENTS for want in wanted)
-        return Asked(request.id, feeds, wanted, raw, _timeout(request.parameters) if request.parameters else 0.0)
+        return GrpcInference(name, feeds, wanted, raw, _timeout(request.parameters) if request.parameters else 0.0)
 
-    def encode(self, asked: Asked, outputs: Sequence[Array]) -> ModelInferResponse:
+    def encode(self, inference: GrpcInference, outputs: Sequence[Array]) -> ModelInferResponse:
         """The answer, with the tensors that were asked for."""
-        answer = ModelInferResponse(model_name=self._name, model_version=self._version, id=asked.id)
-        for want in asked.wanted:
-            array, carrier = outputs[want.index], want.carrier
-            if want.classes:
-                array = classification.highest(want.port.spec, array, want.classes, self._labels)
+        answer = ModelInferResponse(model_name=self._name, model_version=self._version, id=inference.id)
+        for want in inference.wanted:
+            array, carrier = want.of(outputs, self._labels), want.carrier
             tensor = answer.outputs.add(name=want.port.name, datatype=carrier.name, shape=array.shape)
-            if asked.raw:
+            if inference.raw:
                 answer.raw_output_contents.append(bytes(carrier.to_bytes(array)))
             else:
                 getattr(tensor.contents, CONTENTS[carrier.name]).extend(_plain_values(carrier, array))
@@ -97,21 +81,18 @@ class GrpcCodec:
 
     def _feeds(self, request: ModelInferRequest) -> dict[str, Array]:
         tensors, raws = request.inputs, request.raw_input_contents
-        if len(tensors) > MOST_TENSORS or (self._signature.required and not tensors):
-            raise BadRequest("inputs must be a list of tensors, at least one")
+        self._signature.require_number(len(tensors))
         if raws and len(raws) != len(tensors):
             raise BadRequest(f"raw_input_contents must have an entry for each input: {len(raws)} for {len(tensors)}")
         feeds: dict[str, Array] = {}
         for index, tensor in enumerate(tensors):
-            shape = tuple(tensor.shape)
-            port, count = self._signature.declared(tensor.name, tensor.datatype, shape, feeds)
-            if "shared_memory_region" in tensor.parameters:
-                raise BadRequest(f"input {port.name!r}: shared memory is not offered")
+            port, count = self._signature.declared(tensor.name, tensor.datatype, tensor.shape, feeds)
+            parameters.refuse_shared_memory(f"input {port.name!r}", tensor.parameters)
             try:
                 values = _from_raw(port, tensor, raws[index], count) if raws else _from_typed(port, tensor, count)
             except ValueError as error:
                 raise BadRequest(f"input {port.name!r}: {error}") from None
-            feeds[port.name] = values.reshape(shape)
+            feeds[port.name] = values.reshape(tuple(tensor.shape))
         return feeds
 
     def _wanted(self, request: ModelInferRequest) -> Sequence[Wanted]:
@@ -121,13 +102,12 @@ class GrpcCodec:
             raise BadRequest(f"outputs must be at most {MOST_TENSORS}")
         return [self._wanted_one(output.name, output.parameters) for output in request.outputs]
 
-    def _wanted_one(self, name: str, parameters: Mapping[str, InferParameter]) -> Wanted:
+    def _wanted_one(self, name: str, given: Mapping[str, InferParameter]) -> Wanted:
         port = self._signature.output(name)
-        if "shared_memory_region" in parameters:
-            raise BadRequest(f"output {name!r}: shared memory is not offered")
-        if "classification" not in parameters:
+        parameters.refuse_shared_memory(f"output {name!r}", given)
+        if "classification" not in given:
             return self._all[self._by_name[name]]
-        classes = classification.asked(port.spec, _value(parameters["classification"]))
+        classes = classification.asked(port.spec, _value(given["classification"]))
         return Wanted(self._by_name[name], port, classes)
 
 
@@ -166,13 +146,8 @@ def _plain_values(carrier: Carrier, array: Array) -> list[Any]:
     return [text.encode() for text in values] if carrier.name == "BYTES" else values
 
 
-def _timeout(parameters: Mapping[str, InferParameter]) -> float:
-    if "timeout" not in parameters:
-        return 0.0
-    timeout = _value(parameters["timeout"])
-    if type(timeout) is not int or timeout < 0:
-        raise BadRequest("parameters.timeout must be a whole number of microseconds")
-    return timeout * MICROSECONDS
+def _timeout(given: Mapping[str, InferParameter]) -> float:
+    return parameters.timeout(_value(given["timeout"])) if "timeout" in given else 0.0
 
 
 def _value(parameter: InferParameter) -> bool | int | float | str | None:

@@ -23,6 +23,7 @@ from tidegate_runtime.routes import Identity
 from tidegate_runtime.settings import Settings
 
 IDENTITY_ONLY: Final = 1  # grpc would unpack a bomb before it looks at the limit
+MOST_STREAMS: Final = 128  # calls of one connection at a time; more wait at the client. grpc has no limit of its own
 HOLD_SECONDS: Final = 0.1
 LOOK_SECONDS: Final = 0.02
 LONGEST_MESSAGE: Final = 2**31 - 1  # of protobuf, too
@@ -46,7 +47,7 @@ class GrpcServer:
         try:
             port = self._server.add_insecure_port(f"{host}:{self._port}")
         except RuntimeError:
-            raise Failed("cannot listen", where=f"{host}:{self._port}", reason="PortTaken",
+            raise Failed("cannot listen: is the port in use?", where=f"{host}:{self._port}", reason="PortTaken",
                          do="choose another port, 0 for a free one, or off") from None  # fmt: skip
         await self._server.start()
         return port
@@ -92,5 +93,6 @@ def _options(settings: Settings) -> tuple[tuple[str, int], ...]:
         ("grpc.max_receive_message_length", min(settings.max_body, LONGEST_MESSAGE)),
         ("grpc.compression_enabled_algorithms_bitset", IDENTITY_ONLY),
         ("grpc.max_allowed_incoming_connections", settings.max_connections),
+        ("grpc.max_concurrent_streams", MOST_STREAMS),
         ("grpc.max_connection_idle_ms", round(settings.idle_timeout * 1000)),
     )

@@ -17,15 +17,15 @@ from google.protobuf.message import DecodeError, Message
 from tidegate_runtime import __version__
 from tidegate_runtime.batcher import Call
 from tidegate_runtime.errors import BadRequest, NotFound, RequestError, Throttled
-from tidegate_runtime.grpc_codec import Asked, GrpcCodec
+from tidegate_runtime.grpc_codec import GrpcCodec, GrpcInference
 from tidegate_runtime.grpc_wire import MOST_FIELDS, has_too_many_fields
 from tidegate_runtime.health import Health
 from tidegate_runtime.inference import Inferring
 from tidegate_runtime.interfaces import Kind
 from tidegate_runtime.oip import SERVER, metadata, not_ready
+from tidegate_runtime.parameters import PINNED, kind_of
 from tidegate_runtime.protocol.open_inference_pb2 import (
     ModelInferRequest,
-    ModelInferResponse,
     ModelMetadataRequest,
     ModelMetadataResponse,
     ModelReadyRequest,
@@ -41,10 +41,9 @@ from tidegate_runtime.routes import Identity
 
 LOG = logging.getLogger(__name__)
 Context = grpc.aio.ServicerContext[bytes, bytes]
-Method = Callable[[bytes, Context], Awaitable[Message]]
+Method = Callable[[bytes, Context], Awaitable[bytes]]
 SERVICE: Final = "inference.GRPCInferenceService"
 EXTENSIONS: Final = ("classification",)
-PINNED: Final = "x-tidegate-pinned"
 PUSHBACK: Final = "grpc-retry-pushback-ms"  # clients with a retry policy wait so long
 CODES: Final = {
     400: grpc.StatusCode.INVALID_ARGUMENT,
@@ -90,8 +89,9 @@ class InferenceService:
         return grpc.method_handlers_generic_handler(SERVICE, methods)
 
     def _simple(self, kind: type[Message], answer: Callable[[Any], Message]) -> grpc.RpcMethodHandler[bytes, bytes]:
-        async def method(raw: bytes, _: Context) -> Message:
-            return answer(_parsed(kind, raw))
+        async def method(raw: bytes, _: Context) -> bytes:
+            said: bytes = answer(_parsed(kind, raw)).SerializeToString()
+            return said
 
         return self._unary(method)
 
@@ -125,24 +125,24 @@ class InferenceService:
         self._model.identity.require(request.name, request.version)
         return ModelMetadataResponse(**metadata(self._model.inferring.model))
 
-    async def _model_infer(self, raw: bytes, context: Context) -> ModelInferResponse:
+    async def _model_infer(self, raw: bytes, context: Context) -> bytes:
         arrived, kind = time.monotonic(), _kind_of(context)
         if self._model is None:
             raise not_ready()
         model, inferring = self._model, self._model.inferring
         context.set_trailing_metadata(model.revision)
-        if (full := inferring.admits()) is not None:
+        if (full := inferring.refusal(kind, arrived)) is not None:
             raise full  # before anything is spent on it
         try:
             if has_too_many_fields(raw):
                 raise BadRequest(f"the message has more than {MOST_FIELDS} fields")
             request = _parsed(ModelInferRequest, raw)
             model.identity.require(request.model_name, request.model_version)
-            asked = model.codec.decode(request)
-            reply = _Reply(model.codec, asked)
-            seconds = _seconds(context.time_remaining(), asked.timeout)
+            inference = model.codec.decode(request)
+            reply = _Reply(model.codec, inference)
+            seconds = _seconds(context.time_remaining(), inference.timeout)
             short = inferring.is_short(len(raw))
-            call = inferring.start(asked.feeds, reply, arrived=arrived, seconds=seconds, short=short, kind=kind)
+            call = inferring.start(inference.feeds, reply, arrived=arrived, seconds=seconds, short=short, kind=kind)
         except NotFound:
             raise  # meant for another server: nothing to count here
         except RequestError as error:
@@ -170,14 +170,14 @@ class _Model:
 class _Reply:
     """See `inference.Reply`. `written` may be cancelled a moment before the method that waits for it hears of that."""
 
-    __slots__ = ("_asked", "_codec", "written")
+    __slots__ = ("_codec", "_inference", "written")
 
-    def __init__(self, codec: GrpcCodec, asked: Asked) -> None:
-        self._codec, self._asked = codec, asked
-        self.written: asyncio.Future[ModelInferResponse] = asyncio.get_running_loop().create_future()
+    def __init__(self, codec: GrpcCodec, inference: GrpcInference) -> None:
+        self._codec, self._inference = codec, inference
+        self.written: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
 
     def answer(self, call: Call) -> None:
-        answer = self._codec.encode(self._asked, call.outputs)
+        answer = self._codec.encode(self._inference, call.outputs).SerializeToString()
         if not self.written.done():
             self.written.set_result(answer)
 
@@ -192,7 +192,7 @@ class _Reply:
 async def _outcome(method: Method, raw: bytes, context: Context) -> tuple[bytes, RequestError | None]:
     """The bytes of an answer, or why there is none."""
     try:
-        return (await method(raw, context)).SerializeToString(), None
+        return await method(raw, context), None
     except RequestError as error:
         return b"", error
     except Exception:  # a fault of ours: the client gets an answer, the log the reason
@@ -209,7 +209,7 @@ def _parsed(kind: type[Any], raw: bytes) -> Any:
 
 def _kind_of(context: Context) -> Kind:
     """Whether the request's version was chosen by the split or pinned by the client."""
-    return "pinned" if PINNED in dict(context.invocation_metadata() or ()) else "requests"
+    return kind_of(pinned=PINNED in dict(context.invocation_metadata() or ()))
 
 
 def _seconds(remaining: float | None, timeout: float) -> float:

@@ -23,7 +23,7 @@ import numpy as np
 import orjson
 
 from tidegate_runtime.errors import BadRequest, RequestError, Throttled, TooLarge
-from tidegate_runtime.inflate import encoding_of, inflate
+from tidegate_runtime.inflate import encoding_of
 from tidegate_runtime.request import SCRATCH, Front, Request
 
 MOST_HEADER: Final = 64 * 1024
@@ -207,7 +207,7 @@ class Connection(asyncio.BufferedProtocol):
         length = int(request.headers.get(b"content-length", b"0"))
         if length > self._front.limits.max_body:
             raise _too_large(self._front.limits.max_body)
-        if route.admits is not None and (refusal := route.admits()) is not None:
+        if route.refusal is not None and (refusal := route.refusal(request.kind, time.monotonic())) is not None:
             raise refusal
         if b"transfer-encoding" in request.headers:
             request.chunks = bytearray()
@@ -266,8 +266,6 @@ class Connection(asyncio.BufferedProtocol):
             self.refuse(request.refusal or BadRequest("malformed HTTP request"))
             return
         try:
-            if request.encoding is not None:  # now and not while it arrives: a minute's wait must not cost memory
-                request.body = inflate(request.body, request.encoding, self._front.limits.max_body)
             request.route.methods[request.method](self, request)
         except RequestError as error:
             self.refuse(error)

@@ -15,7 +15,7 @@ from typing import Final, Protocol
 from tidegate_runtime.batcher import Call
 from tidegate_runtime.engine import Engine
 from tidegate_runtime.errors import RequestError, RunFailed, TooSlow
-from tidegate_runtime.interfaces import Array, Kind, LoadedModel, Recorder, Shadow
+from tidegate_runtime.interfaces import Array, Body, Kind, LoadedModel, Recorder, Shadow
 from tidegate_runtime.settings import Settings
 from tidegate_runtime.signature import Signature
 
@@ -33,7 +33,7 @@ class Reply(Protocol):
     def refuse(self, error: RequestError) -> None:
         """Send the protocol's form of `error`."""
 
-    def as_it_came(self) -> tuple[bytes, int | None] | None:
+    def as_it_came(self) -> tuple[Body, int | None] | None:
         """What `Shadow.offer` takes: the body and the length of its JSON part; None when it cannot be asked again."""
 
 
@@ -54,12 +54,13 @@ class Inferring:
         self._has_texts = any(spec.element_type == "BYTES" for spec in model.inputs)
         self._names = [spec.name for spec in model.outputs]
 
-    def admits(self) -> RequestError | None:
-        """Asked before a request's body is read: the refusal, already counted, when the queue is full."""
+    def refusal(self, kind: Kind, arrived: float) -> RequestError | None:
+        """Asked before anything is spent on a request: why it is refused, already counted; None while there is room."""
         if not self._engine.admission.full:
             return None
-        self._recorder.answered("requests", 429, 0.0, 0.0, 0.0)
-        return self._engine.refuse()
+        error = self._engine.refuse()
+        self.refused(error, arrived=arrived, kind=kind)
+        return error
 
     def is_short(self, size: int) -> bool:
         """Whether a request of `size` bytes may be run on the loop: long texts cost more than their shape says."""

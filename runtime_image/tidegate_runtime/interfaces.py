@@ -15,8 +15,9 @@ What `main.py` calls to put the parts together, in this order:
     golden.prove(model, settings, lane)             raises GoldenMismatch, unless `settings.golden` says otherwise
     parts.model = model                         from now on golden and compare endpoints can run it
 
-What the compare endpoint calls to read a shadowed request: `infer.decode(body, header_length, model)`, which gives
-an `Inference` with `.feeds`; it runs it with `model.run` on a lane and thread of its own, never through the engine.
+What the compare endpoint calls to read a shadowed request: `oip_codec.decode(body, header_length, model)`, which
+gives an `Inference` with `.feeds`; it runs it with `model.run` on a lane and thread of its own, never through the
+engine.
 
 Only types live here, so that every part can be tested without the others.
 """
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     from tidegate_runtime.settings import Settings
 
 Array = NDArray[np.generic]  # BYTES: object array of str; BF16: uint16 with the raw bits; FP16: float16
+Body = bytes | bytearray | memoryview  # of a request, as it came or unpacked
 Kind = Literal["requests", "pinned", "synthetic"]
 
 
@@ -87,6 +89,7 @@ class LoadedModel(Protocol):
     outputs: tuple[TensorSpec, ...]
     labels: tuple[str, ...]  # what the classes are called, by index; empty when the bundle does not say
     costs: tuple[tuple[int, float], ...]  # (rows, seconds of one run) measured in the warm-up, rows rising
+    most_together: int  # rows that one run may have: with more it failed in the warm-up, or nobody wants them
     objection: Objection | None  # why requests must not share a run; None: answers were found not to change by it
 
     @property
@@ -121,7 +124,7 @@ class Shadow(Protocol):
     def wants(self) -> bool:
         """Whether anything is to be shadowed now; read for every request, so it is a plain attribute."""
 
-    def offer(self, body: bytes, header_length: int | None, outputs: dict[str, Array]) -> None:
+    def offer(self, body: Body, header_length: int | None, outputs: dict[str, Array]) -> None:
         """An answered request as it came (`header_length`: the JSON part of a binary body) and the answer's tensors.
 
         Samples, copies and queues; never blocks, drops when full.

@@ -13,13 +13,13 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
-from tidegate.errors import Failed
 from tidegate_runtime import metrics
 from tidegate_runtime.access import Guard
 from tidegate_runtime.compare import Comparer
 from tidegate_runtime.counters import Counters
 from tidegate_runtime.interfaces import Array, LoadedModel, Parts
 from tidegate_runtime.internal_documents import BadDocument, read_golden, read_rules, read_target
+from tidegate_runtime.listening import cannot_listen
 from tidegate_runtime.low_priority import LowPriority
 from tidegate_runtime.metrics_http import Connection, Reply, Request, Rules, document, text
 from tidegate_runtime.session import OrtModel
@@ -186,9 +186,9 @@ class InternalServer:
 
 def decode_feeds(body: bytes, header_length: int | None, model: LoadedModel) -> dict[str, Array]:
     """The tensors of a shadowed request, read as the request path reads them."""
-    from tidegate_runtime import infer
+    from tidegate_runtime import oip_codec
 
-    return infer.decode(body, header_length, model).feeds
+    return oip_codec.decode(body, header_length, model).feeds
 
 
 def bind(host: str, port: int) -> socket.socket:
@@ -197,6 +197,4 @@ def bind(host: str, port: int) -> socket.socket:
     try:
         return socket.create_server((host, port), family=family, backlog=128)
     except OSError as error:
-        raise Failed(
-            f"port {port} on {host} cannot be opened: {error.strerror}", do="choose another port", reason="PortTaken"
-        ) from None
+        raise cannot_listen(error, host, port, "--metrics-host") from None

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from tidegate_runtime import __version__
+from tidegate_runtime.interrupts import INTERRUPTED, ends_at_once
 
 COMMANDS: dict[str, tuple[str, str]] = {
     "serve": ("tidegate_runtime.serve", "serve the model of a bundle directory"),
@@ -48,9 +49,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for name, (module, meaning) in COMMANDS.items():
         command = commands.add_parser(name, help=meaning, description=meaning, allow_abbrev=False)
         if name in words[:1]:
-            importlib.import_module(module).add_arguments(command)
+            with ends_at_once():
+                chosen = importlib.import_module(module)
+            chosen.add_arguments(command)
     given = parser.parse_args(words)
-    result: int = importlib.import_module(COMMANDS[given.command][0]).execute(given)
+    try:
+        result: int = importlib.import_module(COMMANDS[given.command][0]).execute(given)
+    except KeyboardInterrupt:
+        return INTERRUPTED
     return result
 
 

@@ -11,9 +11,9 @@ from tidegate_runtime.batcher import Call
 from tidegate_runtime.errors import BadRequest, RequestError, Unavailable
 from tidegate_runtime.health import Health
 from tidegate_runtime.http import JSON, Connection
-from tidegate_runtime.infer import InferCodec, Inference
 from tidegate_runtime.inference import Inferring
-from tidegate_runtime.interfaces import LoadedModel
+from tidegate_runtime.interfaces import Body, LoadedModel
+from tidegate_runtime.oip_codec import InferCodec, Inference
 from tidegate_runtime.over_http import Asked, inference_route
 from tidegate_runtime.request import Request
 from tidegate_runtime.routes import Route, Routes
@@ -32,6 +32,7 @@ class OpenInference:
         model = inferring.model
         self._inferring = inferring
         self._health = health
+        self._max_body = settings.max_body
         self._codec = InferCodec(model, inferring.signature, settings.max_json_numbers)
         self._metadata = orjson.dumps(metadata(model))
         self._config = orjson.dumps(config(model, settings))
@@ -47,7 +48,7 @@ class OpenInference:
                 f"{prefix}/config".encode(): Route.get(partial(_answer, self._config)),
                 f"{prefix}/ready".encode(): Route.get(self._ready),
                 f"{prefix}/stats".encode(): Route.get(self._stats),
-                f"{prefix}/infer".encode(): inference_route(self._inferring, self._read),
+                f"{prefix}/infer".encode(): inference_route(self._inferring, self._read, self._max_body),
             }
         return routes
 
@@ -84,8 +85,8 @@ class _Reply:
     def refuse(self, error: RequestError) -> None:
         self._connection.refuse(error)
 
-    def as_it_came(self) -> tuple[bytes, int | None]:
-        return bytes(self._request.body), _json_length(self._request)
+    def as_it_came(self) -> tuple[Body, int | None]:
+        return self._request.body, _json_length(self._request)
 
 
 def server_routes(health: Health, version: str) -> Routes:

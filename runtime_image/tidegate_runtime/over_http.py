@@ -8,7 +8,8 @@ from functools import partial
 from tidegate_runtime.errors import RequestError
 from tidegate_runtime.http import Connection
 from tidegate_runtime.inference import Inferring, Reply
-from tidegate_runtime.interfaces import Array, Kind
+from tidegate_runtime.inflate import inflate
+from tidegate_runtime.interfaces import Array
 from tidegate_runtime.request import Request
 from tidegate_runtime.routes import Route
 
@@ -16,14 +17,19 @@ Asked = tuple[dict[str, Array], float, Reply]  # feeds, the client's own limit i
 Read = Callable[[Connection, Request], Asked]
 
 
-def inference_route(inferring: Inferring, read: Read) -> Route:
-    """Where requests are answered that `read` understands; it raises RequestError for all others."""
-    return Route({b"POST": partial(_infer, inferring, read)}, inferring.admits)
+def inference_route(inferring: Inferring, read: Read, max_body: int) -> Route:
+    """Where requests are answered that `read` understands, of at most `max_body` bytes when they are unpacked.
+
+    `read` raises RequestError for all others.
+    """
+    return Route({b"POST": partial(_infer, inferring, read, max_body)}, inferring.refusal)
 
 
-def _infer(inferring: Inferring, read: Read, connection: Connection, request: Request) -> None:
-    kind = _kind_of(request)
+def _infer(inferring: Inferring, read: Read, max_body: int, connection: Connection, request: Request) -> None:
+    kind = request.kind
     try:
+        if request.encoding is not None:  # now and not while it arrives: a minute's wait must not cost memory
+            request.body = inflate(request.body, request.encoding, max_body)
         feeds, seconds, reply = read(connection, request)
         short = inferring.is_short(len(request.body))
         call = inferring.start(feeds, reply, arrived=request.arrived, seconds=seconds, short=short, kind=kind)
@@ -32,8 +38,3 @@ def _infer(inferring: Inferring, read: Read, connection: Connection, request: Re
         connection.refuse(error)
         return
     connection.abandon = partial(inferring.left, call)
-
-
-def _kind_of(request: Request) -> Kind:
-    """Whether the request's version was chosen by the split or pinned by the client."""
-    return "pinned" if b"x-tidegate-pinned" in request.headers else "requests"

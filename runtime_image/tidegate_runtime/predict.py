@@ -19,7 +19,7 @@ from tidegate_runtime.errors import RequestError
 from tidegate_runtime.health import Health
 from tidegate_runtime.http import Connection
 from tidegate_runtime.inference import Inferring
-from tidegate_runtime.interfaces import LoadedModel
+from tidegate_runtime.interfaces import Kind, LoadedModel
 from tidegate_runtime.over_http import Asked, inference_route
 from tidegate_runtime.predict_codec import SIGNATURE, PredictCodec, Prediction
 from tidegate_runtime.request import Request
@@ -37,6 +37,7 @@ class Predicting:
     def __init__(self, inferring: Inferring, health: Health, settings: Settings) -> None:
         self._inferring = inferring
         self._health = health
+        self._max_body = settings.max_body
         self._version = str(settings.revision_number)
         self._codec = PredictCodec(inferring.signature, settings.max_json_numbers)
 
@@ -45,7 +46,7 @@ class Predicting:
         model = self._inferring.model
         base = f"/v1/models/{model.name}"
         about = orjson.dumps(metadata(model, self._version))
-        predict = inference_route(self._inferring, self._read)
+        predict = inference_route(self._inferring, self._read, self._max_body)
         routes = {b"/v1/models": _always(orjson.dumps({"models": [model.name]}))}
         for prefix in (base, f"{base}/versions/{self._version}"):
             routes |= {
@@ -56,7 +57,7 @@ class Predicting:
             for verb in NOT_OFFERED:
                 # Before the body is read, and counted by nobody: it is no evidence against the model.
                 sentence = f":{verb} is not offered: send tensors to {base}:predict"
-                routes[f"{prefix}:{verb}".encode()] = replace(predict, admits=partial(RequestError, sentence, 501))
+                routes[f"{prefix}:{verb}".encode()] = replace(predict, refusal=partial(_not_offered, sentence))
         return routes
 
     def _status(self, connection: Connection, request: Request) -> None:  # noqa: ARG002 - a handler
@@ -85,6 +86,10 @@ class _Reply:
 
     def as_it_came(self) -> None:
         """A candidate is asked in the Open Inference Protocol only."""
+
+
+def _not_offered(sentence: str, kind: Kind, arrived: float) -> RequestError:  # noqa: ARG001 - see Route.refusal
+    return RequestError(sentence, 501)
 
 
 def alive_routes(health: Health) -> Routes:

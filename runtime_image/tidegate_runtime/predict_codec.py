@@ -14,26 +14,26 @@ from typing import Any, Final
 import numpy as np
 import orjson
 
+from tidegate_runtime import parameters
 from tidegate_runtime.errors import BadRequest, RunFailed
-from tidegate_runtime.interfaces import Array
+from tidegate_runtime.interfaces import Array, Body
 from tidegate_runtime.json_reader import (
     JsonReader,
     Shape,
     check_for_stray_lists,
+    holds_objects,
     is_list,
     plain_prediction,
+    plain_rows,
     shape_of,
     tensor,
 )
-from tidegate_runtime.signature import Port, Signature
+from tidegate_runtime.signature import LONGEST_SHOWN, MOST_NAMES, Port, Signature
 from tidegate_runtime.types import Carrier, strings_from_list
 
 SIGNATURE: Final = "serving_default"
 BASE64: Final = "b64"
 IN_BASE64: Final = "_bytes"  # how the name of such an output ends
-MOST_SHOWN: Final = 128
-MOST_NAMES: Final = 32
-Body = bytes | bytearray | memoryview
 
 
 @dataclass(slots=True)
@@ -71,7 +71,9 @@ class PredictCodec:
         tensors = self._rows(document["instances"]) if by_row else self._columns(document["inputs"])
         feeds = self._feeds(tensors, body)
         self._signature.check_together(feeds)
-        return Prediction(feeds, by_row, _null_for_nonfinite(document.get("parameters")))
+        others = document.get("parameters")  # what others put there is none of our business, as in TensorFlow Serving
+        nulls = type(others) is dict and parameters.null_for_nonfinite(others)
+        return Prediction(feeds, by_row, nulls)
 
     def encode(self, prediction: Prediction, outputs: Sequence[Array]) -> bytes:
         """The answer's body; raises a RequestError when JSON, or the row form, cannot carry what the model gave."""
@@ -93,13 +95,24 @@ class PredictCodec:
         """The values of each input; rows are objects that name the inputs, or values of the only one."""
         if not is_list(rows) or not len(rows):
             raise BadRequest("instances must be a list, at least one")
-        if not _names_inputs(rows[0]):
+        if not holds_objects(rows):
             return {self._only_input("each instance"): rows}
-        names = rows[0].keys()
-        for index, row in enumerate(rows):
-            if type(row) is not dict or row.keys() != names:
-                raise BadRequest(f"instance {index} must be an object of the same inputs as the first: {_list(names)}")
-        return {name: [row[name] for row in rows] for name in names}
+        if len(rows) > self._signature.most_rows:
+            raise BadRequest(f"instances are {len(rows)}, above the limit of {self._signature.most_rows}")
+        plain = plain_rows(rows)
+        first = next(plain)
+        if _is_base64(first):
+            return {self._only_input("each instance"): [first, *plain]}
+        for name in first:
+            self._signature.input(name)
+        columns: dict[str, list[Any]] = {name: [value] for name, value in first.items()}
+        for index, row in enumerate(plain, 1):
+            if type(row) is not dict or row.keys() != first.keys():
+                names = _list(first)
+                raise BadRequest(f"instance {index} must be an object of the same inputs as the first: {names}")
+            for name, value in row.items():
+                columns[name].append(value)
+        return columns
 
     def _columns(self, columns: Any) -> dict[str, Any]:
         if _names_inputs(columns):
@@ -116,10 +129,7 @@ class PredictCodec:
     def _feeds(self, tensors: dict[str, Any], text: Body) -> dict[str, Array]:
         feeds: dict[str, Array] = {}
         for name, values in tensors.items():
-            port = self._signature.inputs.get(name)
-            if port is None:
-                known = _list(self._signature.inputs)
-                raise BadRequest(f"input {name[:MOST_SHOWN]!r} is not one of the model's: {known}")
+            port = self._signature.input(name)
             try:
                 feeds[name] = self._tensor(port, values)
             except ValueError as error:
@@ -141,16 +151,7 @@ def _check_signature(document: dict[str, Any]) -> None:
     if type(name) is not str:
         raise BadRequest("signature_name must be a text")
     if name not in (SIGNATURE, ""):
-        raise BadRequest(f"signature {name[:MOST_SHOWN]!r} is not served here: this model has {SIGNATURE!r}")
-
-
-def _null_for_nonfinite(parameters: Any) -> bool:
-    """What others put into `parameters` is none of our business, as in TensorFlow Serving."""
-    if type(parameters) is not dict or "nonfinite" not in parameters:
-        return False
-    if parameters["nonfinite"] != "null":
-        raise BadRequest('parameters.nonfinite must be "null"')
-    return True
+        raise BadRequest(f"signature {name[:LONGEST_SHOWN]!r} is not served here: this model has {SIGNATURE!r}")
 
 
 def _check_lists(text: Body, tensors: list[tuple[Any, Shape]]) -> None:
@@ -237,4 +238,4 @@ def _json(value: Any) -> bytes:
 
 
 def _list(names: Iterable[str]) -> str:
-    return ", ".join(repr(name[:MOST_SHOWN]) for name in list(names)[:MOST_NAMES])
+    return ", ".join(repr(name[:LONGEST_SHOWN]) for name in list(names)[:MOST_NAMES])

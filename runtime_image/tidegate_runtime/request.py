@@ -7,11 +7,14 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 from tidegate_runtime.errors import RequestError
+from tidegate_runtime.interfaces import Kind
+from tidegate_runtime.parameters import PINNED, kind_of
 from tidegate_runtime.routes import Route
 
 if TYPE_CHECKING:
     from tidegate_runtime.http import Connection
 
+PINNED_HEADER: Final = PINNED.encode()
 SCRATCH: Final = 16 * 1024
 
 
@@ -33,6 +36,10 @@ class Request:
         self.arrived = 0.0
         self.route: Route | None = None
         self.refusal: RequestError | None = None
+
+    @property
+    def kind(self) -> Kind:
+        return kind_of(pinned=PINNED_HEADER in self.headers)
 
 
 @dataclass(frozen=True, slots=True)

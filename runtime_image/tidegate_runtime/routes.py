@@ -12,8 +12,10 @@ from typing import Any
 from urllib.parse import unquote
 
 from tidegate_runtime.errors import BadRequest, NotFound, RequestError
+from tidegate_runtime.interfaces import Kind
 
 Handler = Callable[[Any, Any], None]  # (Connection, Request) of http.py
+Refusal = Callable[[Kind, float], RequestError | None]  # who chose the version; when it arrived (time.monotonic)
 MOST_SHOWN = 128
 SETTINGS = "settings cannot be changed over the network: flags of the server set them"
 # What other servers of the protocol offer below /v2, or below a model, and this one for a reason does not.
@@ -28,10 +30,10 @@ NOT_OFFERED = {
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """What answers one path, by method; `admits` may refuse a request before its body is read."""
+    """What answers one path, by method; `refusal` says why a request is refused before its body is read, if it is."""
 
     methods: Mapping[bytes, Handler]
-    admits: Callable[[], RequestError | None] | None = None
+    refusal: Refusal | None = None
 
     @classmethod
     def get(cls, handler: Handler) -> Route:

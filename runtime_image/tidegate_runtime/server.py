@@ -13,10 +13,10 @@ import time
 from collections.abc import Callable
 from typing import Final
 
-from tidegate.errors import Failed
 from tidegate_runtime.admission import Admission
 from tidegate_runtime.engine import Engine
 from tidegate_runtime.http import Connection
+from tidegate_runtime.listening import cannot_listen
 from tidegate_runtime.oip import not_ready
 from tidegate_runtime.request import Front, Limits
 from tidegate_runtime.routes import Identity, Route, Routes, find
@@ -153,8 +153,7 @@ def bind(host: str, port: int) -> socket.socket:
         listening.listen(BACKLOG)
     except OSError as error:
         listening.close()
-        raise Failed(f"cannot listen: {error.strerror}", where=f"{host}:{port}", reason="PortTaken",
-                     do="choose another port, or 0 for a free one") from None  # fmt: skip
+        raise cannot_listen(error, host, port, "--host") from None
     return listening
 
 

@@ -54,6 +54,7 @@ class OrtModel:
         "digest",
         "inputs",
         "labels",
+        "most_together",
         "name",
         "objection",
         "outputs",
@@ -78,6 +79,7 @@ class OrtModel:
         self.samples = tuple(samples)
         self.costs: tuple[tuple[int, float], ...] = ()
         self.objection: Objection | None = Objection("NotProved", "no rows were run together before it was ready")
+        self.most_together = settings.max_batch_size
         self.row_bytes = 0  # input bytes of one row in the warm-up; 0: not measured
         self.worst: dict[str, float] = {}  # per output, the worst difference from the golden samples
         self._names = [spec.name for spec in self.outputs]

@@ -15,7 +15,7 @@ from pathlib import Path
 from time import monotonic
 from typing import TYPE_CHECKING
 
-from tidegate_runtime.interfaces import Array
+from tidegate_runtime.interfaces import Array, Body
 from tidegate_runtime.low_priority import be_nice
 from tidegate_runtime.shadow_wire import Shadowed, pack
 from tidegate_runtime.watched_file import TokenFile
@@ -61,7 +61,7 @@ class ShadowSender:
             self._thread = threading.Thread(target=self._send_all, name="shadow", daemon=True)
             self._thread.start()
 
-    def offer(self, body: bytes, header_length: int | None, outputs: dict[str, Array]) -> None:
+    def offer(self, body: Body, header_length: int | None, outputs: dict[str, Array]) -> None:
         """Perhaps queue this answered request; never blocks."""
         target = self._target
         if target is None or random.random() >= target.share:  # noqa: S311 - a sample, not a secret

@@ -42,7 +42,9 @@ class Port:
 
     def count(self, shape: Sequence[Any]) -> int:
         """How many elements a tensor of `shape` has; raises ValueError unless the model takes that shape."""
-        if not all(type(size) is int for size in shape):  # True == 1 and 1.0 == 1
+        if len(shape) != len(self.shape):  # and not a look further: it may be as long as a body
+            raise ValueError(self._unfit(shape) if all(map(_is_size, shape[:SHOWN])) else NO_SHAPE)
+        if not all(map(_is_size, shape)):
             raise ValueError(NO_SHAPE)
         key = tuple(shape)
         known = self._known.get(key)
@@ -54,18 +56,18 @@ class Port:
         return count
 
     def _checked(self, shape: tuple[Any, ...]) -> int:
-        if any(size < 0 for size in shape):
-            raise ValueError(NO_SHAPE)
-        fits = len(shape) == len(self.shape) and all(
+        if not all(
             isinstance(want, str) or want < 0 or want == size for want, size in zip(self.shape, shape, strict=True)
-        )
-        if not fits:
-            raise ValueError(f"shape {_shown(shape)} does not fit {_shown(self.shape)}")
+        ):
+            raise ValueError(self._unfit(shape))
         if shape and not self._is_fixed(0) and shape[0] > self._most_rows:
             raise ValueError(f"first dimension {shape[0]} is above the limit of {self._most_rows}")
         if math.prod(size or 1 for size in shape) > MOST_ELEMENTS:  # beside a 0, too: numpy has no larger ones
             raise ValueError(f"shape {_shown(shape)} has too many elements")
         return math.prod(shape)
+
+    def _unfit(self, shape: Sequence[Any]) -> str:
+        return f"shape {_shown(shape)} does not fit {_shown(self.shape)}"
 
     def _is_fixed(self, axis: int) -> bool:
         want = self.shape[axis]
@@ -75,13 +77,15 @@ class Port:
 class Signature:
     """The inputs and outputs of the model, by name, and what must agree between them."""
 
-    __slots__ = ("_counted", "_loose", "_named", "batchable", "inputs", "inputs_in_order", "outputs", "required",
-                 "single", "uniform")  # fmt: skip
+    __slots__ = ("_counted", "_loose", "_named", "batchable", "inputs", "inputs_in_order", "most_rows", "outputs",
+                 "required", "single", "uniform")  # fmt: skip
 
     def __init__(self, model: LoadedModel, most_rows: int) -> None:
         self.inputs_in_order = tuple(Port(spec, most_rows) for spec in model.inputs)
         self.inputs = {port.name: port for port in self.inputs_in_order}
         self.outputs = {spec.name: Port(spec, most_rows) for spec in model.outputs}
+        fixed = [port.shape[0] for port in self.inputs_in_order if port.shape]
+        self.most_rows = max(most_rows, *(size for size in fixed if isinstance(size, int)), 0)
         self.batchable = model.batchable
         self.single = len(self.inputs) == 1
         # No dynamic dimension but the first and no optional input: every request can go with every other.
@@ -96,11 +100,16 @@ class Signature:
         rows = required[0].shape[:1] if required else ()
         self._loose = frozenset(port.name for port in self.inputs_in_order if port.optional and port.shape[:1] != rows)
 
+    def require_number(self, inputs: int) -> None:
+        """Whether a request may have so many inputs; raises BadRequest."""
+        if inputs > MOST_TENSORS:
+            raise BadRequest(f"a request may have at most {MOST_TENSORS} inputs")
+        if not inputs and self.required:
+            raise BadRequest("inputs must be a list of tensors, at least one")
+
     def declared(self, name: str, datatype: str, shape: Sequence[Any], feeds: Container[str]) -> tuple[Port, int]:
         """The input that a request names, and how many elements it has; raises BadRequest. `feeds`: those before it."""
-        port = self.inputs.get(name)
-        if port is None:
-            raise _not_one("input", name, self.inputs)
+        port = self.input(name)
         if name in feeds:
             raise BadRequest(f"input {name!r} is there twice")
         if datatype != port.carrier.name:
@@ -111,6 +120,13 @@ class Signature:
             return port, port.count(shape)
         except ValueError as error:
             raise BadRequest(f"input {name!r}: {error}") from None
+
+    def input(self, name: str) -> Port:
+        """The input that a request names; raises BadRequest."""
+        port = self.inputs.get(name)
+        if port is None:
+            raise _not_one("input", name, self.inputs)
+        return port
 
     def output(self, name: str) -> Port:
         """The output that a request names; raises BadRequest."""
@@ -160,6 +176,10 @@ def _shared_dimensions(ports: Sequence[Port]) -> dict[str, list[tuple[str, int]]
             if isinstance(size, str):
                 places.setdefault(size, []).append((port.name, axis))
     return {symbol: found for symbol, found in places.items() if len(found) > 1}
+
+
+def _is_size(size: Any) -> bool:
+    return type(size) is int and size >= 0  # True == 1 and 1.0 == 1
 
 
 def _shown(shape: Sequence[Any]) -> str:

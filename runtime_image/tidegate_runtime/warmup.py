@@ -35,7 +35,7 @@ OUT_OF_MEMORY = ("Failed to allocate", "bad_alloc", "bad allocation", "out of me
 
 
 def warm_up(model: OrtModel, settings: Settings, lane: Lane) -> None:
-    """Run, measure, and enter `costs`, `objection` and `row_bytes` into the model; raises ModelInvalid."""
+    """Run, measure, and enter `costs`, `objection`, `most_together` and `row_bytes`; raises ModelInvalid."""
     feeds, sure = first_feeds(model)
     first = Trials(model, lane, settings.request_timeout + ALLOWANCE[settings.device])
     try:
@@ -53,17 +53,20 @@ def warm_up(model: OrtModel, settings: Settings, lane: Lane) -> None:
         model.costs = tuple(first.best.items())
         return
     model.row_bytes = sum(array.nbytes for array in row.values())
-    _measure(trials, row, settings)
+    model.most_together = _measure(trials, row, settings)
+    costs, proof = trials.best, Trials(model, lane, settings.request_timeout)
     with contextlib.suppress(TrialFailed):  # the sample as a whole ran: only batching is lost
-        model.objection = neighbours.objection(model, row, trials, _how_many(trials))
-    model.costs = tuple(sorted(trials.best.items()))
+        model.objection = neighbours.objection(model, row, proof, _how_many(costs))
+    if len(costs) == 1 and model.most_together > 1:
+        costs = proof.best | costs  # too slow to be measured further: what the proof's two rows took is all there is
+    model.costs = tuple(sorted(costs.items()))
     _give_memory_back(lane, settings.device)
     _run_again(trials, row)
 
 
-def _how_many(trials: Trials) -> int:
+def _how_many(costs: Mapping[int, float]) -> int:
     """Rows to try together: as many as will be, but two of a model that is slow, and may be as large as its memory."""
-    largest = max(trials.best, default=1)
+    largest = max(costs, default=1)
     return max(largest, ENOUGH) if largest > 1 else 2
 
 
@@ -112,8 +115,11 @@ def _one_row(model: OrtModel, feeds: Mapping[str, Array]) -> dict[str, Array] | 
     return row if all(len(array) == 1 for array in row.values()) else None
 
 
-def _measure(trials: Trials, row: dict[str, Array], settings: Settings) -> None:
-    """Run the row alone, twice, four times and so on, until the largest batch, no gain, or the end of the budget."""
+def _measure(trials: Trials, row: dict[str, Array], settings: Settings) -> int:
+    """Run the row alone, twice, four times and so on, until the largest batch, no gain, or the end of the budget.
+
+    How many rows may be run together: after a size that the graph cannot do, no more than the last one that it could.
+    """
     until = time.perf_counter() + BUDGET[settings.device]
     size, per_row = 1, math.inf
     while size <= settings.max_batch_size:
@@ -121,11 +127,13 @@ def _measure(trials: Trials, row: dict[str, Array], settings: Settings) -> None:
         try:
             _measure_one(trials, feeds, size, until)
         except TrialFailed:
-            return  # more rows than the graph can do
+            trials.best.pop(size, None)  # not every run of it failed
+            return max(1, size // 2)
         seconds = trials.best[size]
         if seconds / size > NO_GAIN * per_row or time.perf_counter() + 2 * seconds > until:
-            return  # a larger batch gains nothing, or takes too long to measure
+            break  # a larger batch gains nothing, or takes too long to measure
         size, per_row = 2 * size, seconds / size
+    return settings.max_batch_size
 
 
 def _measure_one(trials: Trials, feeds: dict[str, Array], rows: int, until: float) -> None:

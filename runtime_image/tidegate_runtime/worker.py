@@ -7,6 +7,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from queue import SimpleQueue
 
 from tidegate_runtime.batcher import Batch
@@ -14,20 +15,32 @@ from tidegate_runtime.errors import RequestError, RunFailed, TooSlow
 from tidegate_runtime.interfaces import Lane, LoadedModel
 
 
-def run_batch(model: LoadedModel, lane: Lane, batch: Batch) -> None:
-    """Run `batch` and give each call its outputs or its error; a bad request spoils nobody else's answer."""
-    error = _run(model, lane, batch)
-    if error is None:
-        return
-    if len(batch.calls) == 1 or isinstance(error, TooSlow):
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One run that was made, and how it ended."""
+
+    batch: Batch
+    seconds: float
+    error: RequestError | None
+
+
+def run_batch(model: LoadedModel, lane: Lane, batch: Batch) -> list[Run]:
+    """Run `batch` and give each call its outputs or its error; a bad request spoils nobody else's answer.
+
+    The runs that were made: one, or after its failure one more for each call.
+    """
+    run = _run(model, lane, batch)
+    if run.error is None or len(batch.calls) == 1 or isinstance(run.error, TooSlow):
         for call in batch.calls:
-            call.error = error
-        return
-    for call in batch.calls:
-        call.error = _run(model, lane, Batch([call], call.rows, call.key))
+            call.error = run.error
+        return [run]
+    alone = [_run(model, lane, Batch([call], call.rows, call.key)) for call in batch.calls]
+    for call, its_own in zip(batch.calls, alone, strict=True):
+        call.error = its_own.error
+    return [run, *alone]
 
 
-def _run(model: LoadedModel, lane: Lane, batch: Batch) -> RequestError | None:
+def _run(model: LoadedModel, lane: Lane, batch: Batch) -> Run:
     started = time.monotonic()
     lane.begin(batch.deadline)
     failure: Exception | None = None
@@ -40,8 +53,11 @@ def _run(model: LoadedModel, lane: Lane, batch: Batch) -> RequestError | None:
     ended = time.monotonic()
     for call in batch.calls:
         call.started, call.ended = started, ended
-    if failure is None:
-        return None
+    return Run(batch, ended - started, _sentence(failure, terminated) if failure is not None else None)
+
+
+def _sentence(failure: Exception, terminated: bool) -> RequestError:
+    """What the clients of a failed run are told."""
     if terminated:
         return TooSlow("the run was ended at its deadline")
     _tell(failure)
@@ -53,10 +69,13 @@ def _tell(error: Exception) -> None:
     print(json.dumps(line), file=sys.stderr, flush=True)  # noqa: T201 - the log
 
 
-class Worker:
-    """One thread; `give` it a batch and `finished(worker, batch)` is called on that thread."""
+Finished = Callable[["Worker", Batch, list[Run]], None]
 
-    def __init__(self, model: LoadedModel, lane: Lane, finished: Callable[[Worker, Batch], None]) -> None:
+
+class Worker:
+    """One thread; `give` it a batch and `finished(worker, batch, runs)` is called on that thread; see `run_batch`."""
+
+    def __init__(self, model: LoadedModel, lane: Lane, finished: Finished) -> None:
         self._model = model
         self._lane = lane
         self._finished = finished
@@ -73,5 +92,5 @@ class Worker:
 
     def _work(self) -> None:
         while (batch := self._batches.get()) is not None:
-            run_batch(self._model, self._lane, batch)
-            self._finished(self, batch)
+            runs = run_batch(self._model, self._lane, batch)
+            self._finished(self, batch, runs)

@@ -87,6 +87,20 @@ class Running:
                 break
         raise AssertionError(f"not ready: {self.lines}")
 
+    @property
+    def peak_memory(self) -> int:
+        """The most bytes that the process ever held."""
+        return self._memory("VmHWM")
+
+    @property
+    def resident_memory(self) -> int:
+        """The bytes that the process holds now."""
+        return self._memory("VmRSS")
+
+    def _memory(self, name: str) -> int:
+        status = Path(f"/proc/{self.process.pid}/status").read_text()
+        return int(status.split(f"{name}:")[1].split()[0]) * 1024
+
     def line(self) -> str:
         """The next line of the log; empty at its end."""
         stream = self.process.stderr

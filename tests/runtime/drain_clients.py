@@ -10,13 +10,22 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import os
+import signal
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
+from pathlib import Path
+
+from tests.runtime.conftest import DEADLINE, Running, start
 
 BODY = json.dumps({"inputs": [{"name": "x", "shape": [1, 4], "datatype": "FP32", "data": [1, 2, 3, 4]}]}).encode()
 REQUEST = b"POST /v2/models/fraud/infer HTTP/1.1\r\nhost: x\r\ncontent-length: %d\r\n\r\n%b" % (len(BODY), BODY)
 BURST = 8
 PATIENCE = 10.0
 BEFORE = 300
+EACH = 4
+DRAINS = int(os.environ.get("TIDEGATE_DRAINS", "20"))
+DELAY = "250ms"
 
 
 @dataclass
@@ -29,13 +38,43 @@ class Tally:
     ending: bool = False
     warm: asyncio.Event = field(default_factory=asyncio.Event)  # enough answers for the signal to come
 
-    def answer(self, kind: str, status: int) -> None:
+    def answer(self, refused: str = "") -> None:
+        """One more; `refused` says what it was instead of a result."""
         self.answered += 1
         if self.answered == BEFORE:
             self.warm.set()
         self.answered_while_ending += self.ending
-        if status != 200:
-            self.lost.append(f"{kind}: status {status}")
+        if refused:
+            self.lost.append(refused)
+
+
+Clients = Callable[[Running, Tally], Awaitable[object]]  # ask until the server is gone
+
+
+async def drain_under_load(server: Running, clients: Clients) -> Tally:
+    """Load, SIGTERM in the middle of it, and what the clients saw."""
+    tally = Tally()
+    asking = asyncio.ensure_future(clients(server, tally))
+    await asyncio.wait_for(tally.warm.wait(), DEADLINE)
+    tally.ending = True
+    server.process.send_signal(signal.SIGTERM)
+    await asyncio.wait_for(asking, DEADLINE)
+    return tally
+
+
+def no_request_is_lost(folder: Path, clients: Clients, *flags: str) -> None:
+    """As often as the environment says, with a new server each time."""
+    for drain in range(DRAINS):
+        server = start(folder, *flags, "--drain-delay", DELAY)
+        try:
+            server.wait_ready()
+            tally = asyncio.run(drain_under_load(server, clients))
+            assert tally.lost == [], f"drain {drain}"
+            assert tally.answered_while_ending > 0
+            assert server.process.wait(DEADLINE) == 0
+        finally:
+            server.process.kill()
+            server.process.communicate(timeout=DEADLINE)
 
 
 class Gone(Exception):
@@ -116,16 +155,18 @@ async def ask(line: Line, kind: str, tally: Tally, count: int = 1) -> bool:
     try:
         line.send(count)
         for _ in range(count):
-            tally.answer(kind, await line.status())
+            status = await line.status()
+            tally.answer("" if status == 200 else f"{kind}: status {status}")
     except (OSError, EOFError, TimeoutError) as error:
         tally.lost.append(f"{kind}: {error!r}")
         return False
     return True
 
 
-async def all_clients(port: int, tally: Tally, each: int) -> None:
-    """Every kind of client `each` times, until the server is gone."""
-    clients = [client(port, tally) for client in (one_per_connection, kept, pipelined, idle) for _ in range(each)]
+async def all_clients(server: Running, tally: Tally) -> None:
+    """Every kind of client a few times, until the server is gone."""
+    kinds = (one_per_connection, kept, pipelined, idle)
+    clients = [client(server.http, tally) for client in kinds for _ in range(EACH)]
     for outcome in await asyncio.gather(*clients, return_exceptions=True):
         if outcome is not None and not isinstance(outcome, Gone):
             tally.lost.append(repr(outcome))

@@ -78,7 +78,7 @@ class _Loaded:
     def __init__(self, folder: Path, lane: Any) -> None:
         from tidegate_runtime import session
         from tidegate_runtime.grpc_codec import GrpcCodec
-        from tidegate_runtime.infer import InferCodec
+        from tidegate_runtime.oip_codec import InferCodec
         from tidegate_runtime.signature import Signature
 
         self._model, self._lane = session.load(parse(["--bundle", str(folder)], {}), lane), lane

@@ -5,11 +5,9 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import select
 import signal
 import subprocess
 import sys
-import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator, Sequence
@@ -17,8 +15,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from tests.waiting import wait_until
+
 TOKEN = "a-token-for-one-test"
-PATIENCE = 20.0
 
 
 @dataclass(slots=True)
@@ -79,14 +78,6 @@ class RunningServer:
 
         wait_until(look, what)
         return seen[0]
-
-
-def wait_until(condition: Callable[[], bool], what: str, seconds: float = PATIENCE) -> None:
-    """Look again and again until it is true; fails with `what` when the time is up."""
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, f"not within {seconds:g} s: {what}"
-        select.select([], [], [], 0.02)
 
 
 @contextlib.contextmanager

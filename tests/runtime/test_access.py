@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 from tests.runtime import small_bundles as small
-from tests.runtime.running_server import RunningServer, numbers, serve, wait_until
+from tests.runtime.running_server import RunningServer, numbers, serve
 from tests.runtime.tokens import OPERATOR, SIBLING, Key, Mounted, access_document, ec_key, rsa_key
+from tests.waiting import wait_until
 
 ONE = numbers([1.0, 2.0, 3.0, 4.0])
 

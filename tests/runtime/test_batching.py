@@ -199,6 +199,50 @@ def test_a_model_too_slow_to_be_measured_is_tried_with_two_rows(
     assert [rows for rows, _ in model.costs] == [1, 2]
 
 
+@pytest.fixture
+def costing(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[int], float]], None]:
+    """Makes a run of so many rows cost what a function says, in µs."""
+
+    def make(cost: Callable[[int], float]) -> None:
+        now, run = [0.0], OrtModel.run
+
+        def timed(model: OrtModel, feeds: dict[str, Any], lane: Any) -> Any:
+            now[0] += cost(len(feeds["x"])) / 1e6
+            return run(model, feeds, lane)
+
+        monkeypatch.setattr(OrtModel, "run", timed)
+        monkeypatch.setattr(time, "perf_counter", lambda: now[0])
+
+    return make
+
+
+def at_most_eight() -> onnx.ModelProto:
+    """A graph that cannot do more than eight rows."""
+    return graph(
+        node("Shape", "x", "s"), node("Slice", "s zero one", "rows"), node("Sub", "rows one", "last"),
+        node("Gather", "table last", "nothing"), node("Add", "x nothing", "y"),
+        zero=[0], one=[1], table=np.zeros(8, np.float32),
+    )  # fmt: skip
+
+
+def test_requests_are_never_joined_to_more_rows_than_the_model_could_run(
+    load: Load, costing: Callable[[Callable[[int], float]], None]
+) -> None:
+    costing(lambda rows: 10)
+    model = load(at_most_eight())
+    assert [rows for rows, _ in model.costs] == [1, 2, 4, 8]
+    assert (decide(model, 32).code, decide(model, 32).rows) == ("Gain", 8)
+
+
+def test_the_run_that_proves_rows_independent_is_no_measurement(
+    load: Load, costing: Callable[[Callable[[int], float]], None]
+) -> None:
+    costing(lambda rows: {1: 100, 2: 200, 4: 330}[rows])
+    model = load(small.linear())
+    assert [rows for rows, _ in model.costs] == [1, 2]
+    assert decide(model, 32).code == "NoGain"
+
+
 def batching_line(server: Running) -> dict[str, Any]:
     (line,) = [line for line in server.lines if '"event": "batching"' in line]
     return dict(json.loads(line))
@@ -287,7 +331,7 @@ def test_an_optional_input_that_is_not_of_the_rows_is_never_shared(bundles: Bund
 
 
 def test_only_rows_of_one_shape_are_joined(bundles: Bundles, serve: Serve) -> None:
-    server = serve(bundles(small.cast(FLOAT, ("N", "width"))), "--max-batch-delay", "500ms", "--max-batch-size", "2")
+    server = serve(bundles(small.cast(FLOAT, ("N", "width"))), "--max-batch-delay", "3s", "--max-batch-size", "2")
     answers = [*at_once(server, asking([1, 2]), asking([1, 2, 3])), *at_once(server, asking([4]), asking([5]))]
     assert [answer.json["outputs"][0]["data"] for answer in answers] == [[1, 2], [1, 2, 3], [4], [5]]
     assert runs(server) == [(1, 2), (2, 1)]

@@ -5,10 +5,8 @@
 
 from __future__ import annotations
 
-import asyncio
 import http.client
 import json
-import os
 import signal
 import threading
 import time
@@ -18,39 +16,13 @@ from pathlib import Path
 import pytest
 from tests.runtime import slow_model as slow
 from tests.runtime import small_bundles as small
-from tests.runtime.conftest import DEADLINE, Answer, Running, start
-from tests.runtime.drain_clients import REQUEST, Tally, all_clients
-
-DRAINS = int(os.environ.get("TIDEGATE_DRAINS", "20"))
-EACH = 4
-DELAY = "250ms"
-
-
-async def drain_under_load(server: Running) -> Tally:
-    """Load, SIGTERM in the middle of it, and what the clients saw."""
-    tally = Tally()
-    clients = asyncio.ensure_future(all_clients(server.http, tally, EACH))
-    await asyncio.wait_for(tally.warm.wait(), DEADLINE)
-    tally.ending = True
-    server.process.send_signal(signal.SIGTERM)
-    await asyncio.wait_for(clients, DEADLINE)
-    return tally
+from tests.runtime.conftest import DEADLINE, Answer, Running
+from tests.runtime.drain_clients import REQUEST, all_clients, no_request_is_lost
 
 
 @pytest.mark.slow
 def test_no_request_is_lost_when_a_server_ends_under_load(bundles: Callable[..., Path]) -> None:
-    folder = bundles(small.linear(), small.linear_samples())
-    for drain in range(DRAINS):
-        server = start(folder, "--drain-delay", DELAY)
-        try:
-            server.wait_ready()
-            tally = asyncio.run(drain_under_load(server))
-            assert tally.lost == [], f"drain {drain}"
-            assert tally.answered_while_ending > 0
-            assert server.process.wait(DEADLINE) == 0
-        finally:
-            server.process.kill()
-            server.process.communicate(timeout=DEADLINE)
+    no_request_is_lost(bundles(small.linear(), small.linear_samples()), all_clients)
 
 
 @pytest.fixture

@@ -17,7 +17,7 @@ from tests.runtime.fuzzing import damage, damaged, dice, for_its_time, messages,
 from tests.unit.runtime.fake_model import FakeModel
 
 from tidegate_runtime.errors import RequestError, RunFailed
-from tidegate_runtime.infer import InferCodec
+from tidegate_runtime.oip_codec import InferCodec
 from tidegate_runtime.predict_codec import PredictCodec
 from tidegate_runtime.signature import Signature
 

@@ -35,19 +35,13 @@ def server(bundles: Callable[..., Path], serve: Callable[..., Running]) -> Itera
     )  # fmt: skip
     for message in SENT:
         exchange(server, [message])
-    before = most_memory(server)
+    before = server.peak_memory
     yield server
     assert server.get("/v2/health/ready").status == 200
-    assert most_memory(server) < before + ROOM
+    assert server.peak_memory < before + ROOM
     assert server.end() == 0
     assert server.process.stderr is not None
     assert "failed" not in (log := server.process.stderr.read()), log
-
-
-def most_memory(server: Running) -> int:
-    """The largest size that the server has had, in bytes."""
-    status = Path(f"/proc/{server.process.pid}/status").read_text()
-    return int(status.split("VmHWM:")[1].split()[0]) * 1024
 
 
 def exchange(server: Running, sent: list[bytes]) -> list[bytes]:

@@ -10,7 +10,6 @@ import asyncio
 import signal
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import grpc
@@ -18,35 +17,18 @@ import numpy as np
 import pytest
 from tests.runtime import slow_model as slow
 from tests.runtime import small_bundles as small
-from tests.runtime.conftest import DEADLINE, Running, start
+from tests.runtime.conftest import DEADLINE, Running
+from tests.runtime.drain_clients import Tally, no_request_is_lost
 from tests.runtime.grpc_client import ALONE, SERVICE, Client, refused, typed
-from tests.runtime.test_drain import DELAY, DRAINS, wait_for_one_in_flight
+from tests.runtime.test_drain import wait_for_one_in_flight
 from tests.runtime.test_start import failed
 
 from tidegate.bundle.golden import GoldenSample
 
 EACH = 8
-BEFORE = 300
 REQUEST = typed("x", "FP32", [1, 4], fp32_contents=[1, 2, 3, 4]).SerializeToString()
 HEALTH = "/grpc.health.v1.Health"
 SERVING, NOT_SERVING = b"\x08\x01", b"\x08\x02"  # HealthCheckResponse
-
-
-@dataclass
-class Tally:
-    """What all clients of one drain saw."""
-
-    answered: int = 0
-    answered_while_ending: int = 0
-    ending: bool = False
-    lost: list[str] = field(default_factory=list)
-    warm: asyncio.Event = field(default_factory=asyncio.Event)  # enough answers for the signal to come
-
-    def answer(self) -> None:
-        self.answered += 1
-        self.answered_while_ending += self.ending
-        if self.answered == BEFORE:
-            self.warm.set()
 
 
 async def asked(channel: grpc.aio.Channel, tally: Tally) -> bool:
@@ -82,31 +64,14 @@ async def idle(port: int, tally: Tally) -> None:
         await asyncio.wait_for(channel.wait_for_state_change(grpc.ChannelConnectivity.READY), DEADLINE)
 
 
-async def drain_under_load(server: Running) -> Tally:
-    tally = Tally()
-    clients = [client(server.grpc, tally) for client in (kept, one_per_connection, idle) for _ in range(EACH)]
-    all_clients = asyncio.gather(*clients)
-    await asyncio.wait_for(tally.warm.wait(), DEADLINE)
-    tally.ending = True
-    server.process.send_signal(signal.SIGTERM)
-    await asyncio.wait_for(all_clients, DEADLINE)
-    return tally
+async def all_clients(server: Running, tally: Tally) -> None:
+    clients = (client(server.grpc, tally) for client in (kept, one_per_connection, idle) for _ in range(EACH))
+    await asyncio.gather(*clients)
 
 
 @pytest.mark.slow
 def test_no_request_is_lost_when_a_server_ends_under_load(bundles: Callable[..., Path]) -> None:
-    folder = bundles(small.linear(), small.linear_samples())
-    for drain in range(DRAINS):
-        server = start(folder, "--grpc-port", "0", "--drain-delay", DELAY)
-        try:
-            server.wait_ready()
-            tally = asyncio.run(drain_under_load(server))
-            assert tally.lost == [], f"drain {drain}"
-            assert tally.answered_while_ending > 0
-            assert server.process.wait(DEADLINE) == 0
-        finally:
-            server.process.kill()
-            server.process.communicate(timeout=DEADLINE)
+    no_request_is_lost(bundles(small.linear(), small.linear_samples()), all_clients, "--grpc-port", "0")
 
 
 @pytest.fixture
@@ -133,7 +98,7 @@ def test_what_takes_longer_than_the_drain_is_cut_off_and_the_process_ends(slow_s
         wait_for_one_in_flight(server)
         before = time.monotonic()
         assert server.end() == 0
-        assert time.monotonic() - before < 3
+        assert time.monotonic() - before < 15
         assert late.exception() is not None
 
 
@@ -159,7 +124,7 @@ def test_a_watcher_does_not_hold_the_end_up(bundles: Callable[..., Path], serve:
         assert next(watching) == SERVING
         before = time.monotonic()
         assert server.end() == 0
-        assert time.monotonic() - before < 3
+        assert time.monotonic() - before < 15
         assert list(watching) in ([], [NOT_SERVING])
 
 
@@ -197,6 +162,7 @@ def test_a_port_that_is_taken_ends_it_with_a_reason(
     first = serve(folder, "--grpc-port", "0")
     code, words = failed(folder, "--grpc-port", str(first.grpc))
     assert (code, words["reason"]) == (1, "PortTaken")
+    assert "is the port in use?" in words["message"]
 
 
 def test_without_a_port_grpc_is_neither_told_nor_loaded(
@@ -214,11 +180,8 @@ def test_without_a_port_grpc_is_neither_told_nor_loaded(
 def test_it_stays_within_its_memory(bundles: Callable[..., Path], serve: Callable[..., Running]) -> None:
     server = serve(bundles(small.linear()), "--grpc-port", "0")
     with Client(server.grpc) as client:
-        for _ in range(200):
+        client.ask(f"{SERVICE}/ModelInfer", REQUEST)
+        before = server.resident_memory
+        for _ in range(2000):
             client.ask(f"{SERVICE}/ModelInfer", REQUEST)
-    assert resident(server) < 110 * 2**20
-
-
-def resident(server: Running) -> int:
-    lines = Path(f"/proc/{server.process.pid}/status").read_text().splitlines()
-    return 1024 * next(int(line.split()[1]) for line in lines if line.startswith("VmRSS"))
+    assert server.resident_memory - before < 8 * 2**20  # a kept kilobyte of each would be 2 MB, a kept message more

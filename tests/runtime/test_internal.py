@@ -17,7 +17,8 @@ from pathlib import Path
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 from tests.runtime import small_bundles as small
-from tests.runtime.running_server import TOKEN, RunningServer, numbers, serve, wait_until
+from tests.runtime.running_server import TOKEN, RunningServer, numbers, serve
+from tests.waiting import wait_until
 
 from tidegate.plan.samples import parse_sample
 from tidegate_runtime import metrics_http

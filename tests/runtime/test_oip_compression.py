@@ -91,6 +91,22 @@ def test_a_body_that_cannot_be_unpacked_is_refused_with_a_sentence(
     assert answer.error.startswith(sentence)
 
 
+def test_a_body_that_cannot_be_unpacked_is_counted_like_every_other_refusal(fraud: Running) -> None:
+    def refusals() -> int:
+        (entry,) = fraud.get("/v2/models/stats").json["model_stats"]
+        return int(entry["inference_stats"]["fail"]["count"])
+
+    before = refusals()
+    assert fraud.infer(b"no such thing", headers={"Content-Encoding": "gzip"}).status == 400
+    assert fraud.ask("POST", "/v1/models/fraud:predict", b"nor this", {"Content-Encoding": "gzip"}).status == 400
+    assert refusals() == before + 2
+
+
+def test_a_body_that_nobody_reads_is_not_unpacked(fraud: Running) -> None:
+    answer = fraud.ask("GET", "/v2/models/fraud", b"no such thing", {"Content-Encoding": "gzip"})
+    assert (answer.status, answer.json["name"]) == (200, "fraud")
+
+
 def test_an_unknown_encoding_is_refused_with_what_is_accepted(fraud: Running) -> None:
     answer = fraud.infer(BODY, headers={"Content-Encoding": "gzip, br"})
     assert (answer.status, answer.error) == (415, "this content-encoding is not accepted: send gzip, deflate or plain")
@@ -107,19 +123,13 @@ def test_a_bomb_is_refused_before_it_takes_memory_and_the_connection_goes_on(nar
     headers = {"Content-Encoding": "gzip"}
     connection = http.client.HTTPConnection("127.0.0.1", narrow.http, timeout=DEADLINE)
     try:
-        before = peak_bytes(narrow)
+        before = narrow.peak_memory
         connection.request("POST", PATH, bomb(256 << 20), headers)
         response = connection.getresponse()
         assert response.status == 413
         assert json.loads(response.read()) == {"error": "the body is larger than 1048576 bytes when it is unpacked"}
-        assert peak_bytes(narrow) - before < 8 << 20
+        assert narrow.peak_memory - before < 8 << 20
         connection.request("POST", PATH, gzip.compress(BODY), headers)
         assert connection.getresponse().status == 200
     finally:
         connection.close()
-
-
-def peak_bytes(server: Running) -> int:
-    """The most memory that the process ever held."""
-    status = Path(f"/proc/{server.process.pid}/status").read_text()
-    return int(status.split("VmHWM:")[1].split()[0]) * 1024

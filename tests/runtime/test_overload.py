@@ -14,6 +14,7 @@ from onnx import TensorProto, helper
 from tests.runtime import slow_model as slow
 from tests.runtime import small_bundles as small
 from tests.runtime.conftest import DEADLINE, Answer, Running
+from tests.waiting import wait_until
 
 
 @pytest.fixture(scope="module")
@@ -48,17 +49,15 @@ def gauge(server: Running, name: str) -> float:
     return next(float(line.rsplit(" ", 1)[1]) for line in lines if line.startswith(name + "{"))
 
 
-def wait_until(server: Running, name: str, value: float) -> None:
-    until = time.monotonic() + DEADLINE
-    while gauge(server, name) != value:
-        assert time.monotonic() < until, f"{name} never became {value}"
+def wait_for_gauge(server: Running, name: str, value: float) -> None:
+    wait_until(lambda: gauge(server, name) == value, f"{name} is {value}")
 
 
 def test_a_run_is_ended_at_its_deadline_and_the_queue_refuses_what_it_cannot_hold(narrow: Running) -> None:
     running = Asking(narrow, slow.ENDLESS)
-    wait_until(narrow, "tidegate_requests_in_flight", 1)
+    wait_for_gauge(narrow, "tidegate_requests_in_flight", 1)
     waiting = [Asking(narrow, slow.SHORT), Asking(narrow, slow.SHORT)]
-    wait_until(narrow, "tidegate_requests_queued", 2)
+    wait_for_gauge(narrow, "tidegate_requests_queued", 2)
 
     refused = narrow.infer(slow.request(slow.SHORT))
     assert refused.status == 429
@@ -72,7 +71,7 @@ def test_a_run_is_ended_at_its_deadline_and_the_queue_refuses_what_it_cannot_hol
     ended = running.wait()
     assert ended.status == 504
     assert "longer than the request may" in ended.error or "ended at its deadline" in ended.error
-    wait_until(narrow, "tidegate_requests_in_flight", 0)
+    wait_for_gauge(narrow, "tidegate_requests_in_flight", 0)
     assert narrow.infer(slow.request(slow.SHORT)).status == 200
 
 
@@ -85,7 +84,7 @@ def test_a_request_may_ask_for_less_time(narrow: Running) -> None:
 
 def test_health_and_metadata_are_answered_while_a_long_run_is_under_way(narrow: Running) -> None:
     running = Asking(narrow, slow.ENDLESS)
-    wait_until(narrow, "tidegate_requests_in_flight", 1)
+    wait_for_gauge(narrow, "tidegate_requests_in_flight", 1)
     before = time.monotonic()
     assert narrow.get("/v2/health/ready").status == 200
     assert narrow.get("/v2/models/stepping").status == 404
@@ -96,13 +95,13 @@ def test_health_and_metadata_are_answered_while_a_long_run_is_under_way(narrow: 
 
 def test_a_client_that_leaves_frees_its_place_in_the_queue(narrow: Running) -> None:
     running = Asking(narrow, slow.ENDLESS)
-    wait_until(narrow, "tidegate_requests_in_flight", 1)
+    wait_for_gauge(narrow, "tidegate_requests_in_flight", 1)
     body = b'{"inputs":[{"name":"steps","shape":[1],"datatype":"INT64","data":[1]}]}'
     with narrow.socket() as client:
         head = f"POST /v2/models/fraud/infer HTTP/1.1\r\nhost: x\r\ncontent-length: {len(body)}\r\n\r\n"
         client.sendall(head.encode() + body)
-        wait_until(narrow, "tidegate_requests_queued", 1)
-    wait_until(narrow, "tidegate_requests_queued", 0)
+        wait_for_gauge(narrow, "tidegate_requests_queued", 1)
+    wait_for_gauge(narrow, "tidegate_requests_queued", 0)
     assert running.wait().status == 504
 
 

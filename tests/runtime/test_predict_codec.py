@@ -106,6 +106,28 @@ def test_rows_and_columns_are_the_same_tensor_and_the_same_answer(x: Array) -> N
     np.testing.assert_array_equal(np.array(predictions, np.float32), x)
 
 
+MANY = dict.fromkeys(map(str, range(5000)))
+MEMBERS = "an object of the request has more than 1024 members"
+
+
+@pytest.mark.parametrize(
+    ("document", "sentence"),
+    [
+        ({"instances": [[1, 2]], **MANY}, MEMBERS),
+        ({"inputs": MANY}, MEMBERS),
+        ({"instances": [MANY]}, MEMBERS),
+        ({"instances": [{"x": [1, 2]}] * 5000}, "instances are 5000, above the limit of 64"),
+        ({"instances": [{}] * 5000}, "instances are 5000, above the limit of 64"),
+        ({"instances": [{"z": 1}] * 5000}, "instances are 5000, above the limit of 64"),
+        ({"instances": [{"z": 1}], "filler": FILLER}, "input 'z' is not one of the model's: 'x'"),
+    ],
+)
+def test_what_is_far_too_much_is_refused_before_it_is_read(document: Any, sentence: str) -> None:
+    with pytest.raises(RequestError) as refused:
+        NUMBERS.decode(json.dumps(document).encode())
+    assert refused.value.message == sentence
+
+
 def test_rows_of_several_outputs_are_objects_in_the_order_of_the_interface() -> None:
     prediction = SEVERAL.decode(b'{"instances": [{"x": 1, "text": ["a"]}, {"x": 2, "text": ["b"]}]}')
     answer = SEVERAL.encode(prediction, [np.array([[1, 2], [3, 4]], np.float32), np.array([7, 8])])

@@ -14,8 +14,8 @@ import numpy as np
 import pytest
 from tests.runtime import small_bundles as small
 from tests.runtime.conftest import DEADLINE, Running, start
-from tests.runtime.running_server import wait_until
 from tests.runtime.slow_model import ENDLESS, stepping
+from tests.waiting import wait_until
 
 import tidegate_runtime
 from tidegate.bundle.golden import GoldenSample
@@ -62,6 +62,44 @@ def test_a_bundle_that_is_not_there_ends_it_with_a_reason(tmp_path: Path) -> Non
 def test_a_port_that_is_taken_ends_it_with_a_reason(fraud: Running, bundles: Callable[..., Path]) -> None:
     code, words = failed(bundles(small.linear()), "--http-port", str(fraud.http))
     assert (code, words["reason"]) == (1, "PortTaken")
+
+
+@pytest.mark.parametrize("host", ["nosuchhost.invalid", "192.0.2.1"])
+@pytest.mark.parametrize("flag", ["--host", "--metrics-host"])
+def test_a_host_that_is_not_here_ends_it_with_what_to_change(
+    bundles: Callable[..., Path], flag: str, host: str
+) -> None:
+    code, words = failed(bundles(small.linear()), flag, host)
+    assert (code, words["reason"]) == (1, "Failed")
+    assert "cannot listen: " in words["message"]
+    assert words["message"].endswith(f"choose another {flag}")
+
+
+def test_ctrl_c_while_it_is_loaded_ends_it_without_a_word(tmp_path: Path) -> None:
+    code = (
+        "import os, signal, sys\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"  # a shell's background job has it ignored
+        "class Impatient:\n"
+        "    def find_spec(self, name, *_):\n"
+        "        if name == 'numpy': os.kill(os.getpid(), signal.SIGINT)\n"
+        "from tidegate_runtime.main import main\n"
+        "sys.meta_path.insert(0, Impatient())\n"
+        f"sys.exit(main(['serve', '--bundle', {str(tmp_path)!r}]))\n"
+    )
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, timeout=DEADLINE, check=False)
+    assert (ended.returncode, ended.stdout, ended.stderr) == (130, b"", b"")
+
+
+def test_ctrl_c_before_it_listens_ends_it_without_a_word(tmp_path: Path) -> None:
+    code = (
+        "import os, signal, sys, tidegate_runtime.serve\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+        "tidegate_runtime.serve.read_settings = lambda *_: os.kill(os.getpid(), signal.SIGINT)\n"
+        "from tidegate_runtime.main import main\n"
+        f"sys.exit(main(['serve', '--bundle', {str(tmp_path)!r}]))\n"
+    )
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, timeout=DEADLINE, check=False)
+    assert (ended.returncode, ended.stdout, ended.stderr) == (130, b"", b"")
 
 
 def test_a_wrong_flag_is_a_usage_error(tmp_path: Path) -> None:

@@ -42,6 +42,7 @@ class FakeModel:
     """Doubles its input; fails on the poison; waits for `gate` when it is closed."""
 
     costs: tuple[tuple[int, float], ...] = ((1, 1e-5), (8, 2e-5), (32, 4e-5))
+    most_together: int = 32
     objection: Objection | None = None
     name: str = "fake"
     version: str = "v1"

@@ -43,6 +43,12 @@ def test_a_batch_is_never_larger_than_the_flag_says() -> None:
     assert by_gain(costs[:3], 3).rows == 3
 
 
+def test_a_batch_is_never_larger_than_the_last_one_that_ran() -> None:
+    still_cheaper = ((1, 1.0e-5), (2, 1.1e-5), (4, 1.2e-5), (8, 1.3e-5))
+    assert decide(FakeModel(costs=still_cheaper, most_together=8), MOST).rows == 8
+    assert decide(FakeModel(costs=still_cheaper, most_together=MOST), MOST).rows == MOST
+
+
 def test_the_sentence_has_the_figures() -> None:
     assert (
         by_gain(((1, 1e-3), (2, 1.99e-3)), MOST).sentence == "a row costs 1000.0 µs alone and 995.0 µs in a batch of 2"

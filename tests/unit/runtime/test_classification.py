@@ -9,6 +9,7 @@ import pytest
 
 from tidegate.bundle.manifest import TensorSpec
 from tidegate_runtime.classification import highest
+from tidegate_runtime.errors import BadRequest
 
 
 def texts(shape: tuple[int | str, ...], values: Any, count: int, *labels: str) -> Any:
@@ -45,3 +46,9 @@ def test_what_is_empty_has_no_classes() -> None:
 def test_labels_are_used_when_every_class_has_one() -> None:
     assert texts((2,), np.array([1, 2], np.float32), 1, "a", "b:c", "spare") == ["2.0:1:b:c"]
     assert texts((2,), np.array([1, 2], np.float32), 1, "a") == ["2.0:1"]
+
+
+def test_more_texts_than_an_answer_may_have_are_refused_before_they_are_made() -> None:
+    assert len(texts(("N", 1000), np.zeros((65, 1000), np.float32), 1000)) == 65
+    with pytest.raises(BadRequest, match="66 rows of 1000 classes are more than 65536 texts: ask for fewer"):
+        texts(("N", 1000), np.zeros((66, 1000), np.float32), 2000)

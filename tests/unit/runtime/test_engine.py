@@ -30,10 +30,11 @@ class Bench:
     def __init__(self, model: FakeModel, *flags: str) -> None:
         self.model = model
         self.watchdog = FakeWatchdog()
+        self.recorder = Counters()
         self.admission = Admission(8)
         settings = parse(["--bundle", "b", "--intra-op", "1000", *flags], {})
         loop = asyncio.get_running_loop()
-        self.engine = Engine(model, None, Surroundings(loop, settings, self.watchdog, Counters(), self.admission))
+        self.engine = Engine(model, None, Surroundings(loop, settings, self.watchdog, self.recorder, self.admission))
         self.done: list[Call] = []
         self._finished = asyncio.Event()
         self._expected = 0
@@ -203,6 +204,26 @@ def test_one_bad_request_in_a_batch_fails_alone_and_tells_no_path(capsys: pytest
 
     on_loop(story)
     assert "poisoned" in capsys.readouterr().err
+
+
+def test_after_a_failed_batch_every_run_is_counted_by_itself_and_only_good_ones_teach(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    async def story() -> None:
+        bench = Bench(open_model())
+        before = bench.engine._costs.predict(None, 3)
+        for value in (POISON, 2.0, 3.0):
+            bench.submit(rows(1, value))
+        await bench.answers(3)
+        assert bench.model.runs == [3, 1, 1, 1]
+        document = bench.engine.statistics.document("fake", "v1")
+        assert document["execution_count"] == 2
+        assert [(size["batch_size"], size["compute_infer"]["count"]) for size in document["batch_stats"]] == [(1, 2)]
+        assert (sum(bench.recorder.batch_rows.counts), bench.recorder.batch_rows.sum) == (4, 6)
+        assert bench.engine._costs.predict(None, 3) == before
+
+    on_loop(story)
+    assert capsys.readouterr().err
 
 
 def test_more_rows_than_were_ever_run_go_to_a_thread() -> None:

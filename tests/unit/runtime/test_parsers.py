@@ -16,13 +16,14 @@ from tests.unit.runtime.fake_model import FakeModel
 
 from tidegate_runtime.errors import RequestError, TooLarge
 from tidegate_runtime.http import Connection
-from tidegate_runtime.infer import InferCodec
 from tidegate_runtime.json_reader import JsonReader
+from tidegate_runtime.oip_codec import InferCodec
 from tidegate_runtime.request import Front, Limits, Request
 from tidegate_runtime.routes import Identity, Route, find
 from tidegate_runtime.signature import Signature
 
-GOOD = {"inputs": [{"name": "x", "shape": [1, 2], "datatype": "FP32", "data": [1.5, 2]}], "id": "a"}
+GOOD: dict[str, Any] = {"inputs": [{"name": "x", "shape": [1, 2], "datatype": "FP32", "data": [1.5, 2]}], "id": "a"}
+MANY = dict.fromkeys(map(str, range(5000)))
 CODEC = InferCodec(FakeModel(), Signature(FakeModel(), most_rows=64), most_numbers=1 << 20)
 plain = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8)
 values = st.recursive(plain, lambda inner: st.lists(inner, max_size=4), max_leaves=8)
@@ -103,8 +104,10 @@ def test_a_large_body_with_more_numbers_than_allowed_is_refused_before_it_is_par
 @pytest.mark.parametrize(
     ("wrong", "sentence"),
     [
-        ({"inputs": [{}] * 5000}, "inputs must be a list of tensors"),
-        ({"parameters": dict.fromkeys(map(str, range(5000)))}, "an object of the request has more than 1024 members"),
+        ({"inputs": [{}] * 5000}, "a request may have at most 1024 inputs"),
+        ({"parameters": MANY}, "an object of the request has more than 1024 members"),
+        ({"inputs": [GOOD["inputs"][0] | MANY]}, "an object of the request has more than 1024 members"),
+        (MANY, "an object of the request has more than 1024 members"),
     ],
 )
 def test_what_is_far_too_much_is_refused(wrong: dict[str, Any], sentence: str) -> None:

@@ -7,33 +7,30 @@ JSON part, each as long as its `binary_data_size` says.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any, Final
+from dataclasses import dataclass, field
+from typing import Any
 
 import orjson
 
-from tidegate_runtime import classification
+from tidegate_runtime import classification, parameters
 from tidegate_runtime.errors import BadRequest, RunFailed
-from tidegate_runtime.interfaces import Array, LoadedModel
+from tidegate_runtime.interfaces import Array, Body, LoadedModel
 from tidegate_runtime.json_reader import SMALL, JsonReader, Shape, check_for_stray_lists, tensor
 from tidegate_runtime.signature import LONGEST_SHOWN, MOST_TENSORS, Port, Signature
-from tidegate_runtime.types import CARRIERS, Carrier
-
-LONGEST_ID: Final = 256
-MICROSECONDS: Final = 1e-6
-Body = bytes | bytearray | memoryview
+from tidegate_runtime.wanted import Wanted
 
 
 @dataclass(slots=True)
-class Wanted:
-    """One output a client asked for."""
+class WantedOverHttp(Wanted):
+    """One output that a client asked for, in JSON or binary."""
 
-    index: int
-    port: Port
-    binary: bool
-    carrier: Carrier
-    label: bytes  # how its entry in the answer begins
-    classes: int = 0  # so many of its highest values instead of the tensor itself
+    binary: bool = False
+    label: bytes = field(init=False)  # how its entry in the answer begins
+
+    def __post_init__(self) -> None:
+        Wanted.__post_init__(self)  # super() does not know a class with slots
+        about = orjson.dumps({"name": self.port.name, "datatype": self.carrier.name})
+        self.label = about[:-1] + b',"shape":'
 
 
 @dataclass(slots=True)
@@ -42,7 +39,7 @@ class Inference:
 
     id: str
     feeds: dict[str, Array]
-    wanted: Sequence[Wanted]
+    wanted: Sequence[WantedOverHttp]
     null_for_nonfinite: bool
     timeout: float  # seconds; 0.0: the client sets no limit of its own
 
@@ -54,12 +51,12 @@ class InferCodec:
         self._signature = signature
         self._reader = JsonReader(most_numbers)
         ports = list(enumerate(signature.outputs.values()))
-        self._all_json = tuple(_whole(index, port, binary=False) for index, port in ports)
-        self._all_binary = tuple(_whole(index, port, binary=True) for index, port in ports)
+        self._all_json = tuple(WantedOverHttp(index, port) for index, port in ports)
+        self._all_binary = tuple(WantedOverHttp(index, port, binary=True) for index, port in ports)
         self._by_name = {port.name: index for index, port in ports}
         self._all_over_json = all(port.carrier.over_json for _, port in ports)
         self._opening = orjson.dumps({"model_name": model.name, "model_version": model.version})[:-1]
-        self._classes = model.labels
+        self._labels = model.labels
         self._shapes: dict[Shape, bytes] = {}
 
     def decode(self, body: Body, header_length: int | None) -> Inference:
@@ -73,49 +70,44 @@ class InferCodec:
         raw = memoryview(b"") if header_length is None else memoryview(body)[header_length:]
         feeds = self._feeds(document, raw, text)
         self._signature.check_together(feeds)
-        parameters = document.get("parameters")
-        plain = not parameters and "outputs" not in document
-        if plain and self._all_over_json:
-            return Inference(_id(document), feeds, self._all_json, False, 0.0)
-        return self._with_parameters(document, feeds, _parameters(parameters, "parameters"))
+        name, given = parameters.request_id(document.get("id", "")), document.get("parameters")
+        if self._all_over_json and not given and "outputs" not in document:
+            return Inference(name, feeds, self._all_json, False, 0.0)
+        wanted, given = document.get("outputs"), _parameters(given, "parameters")
+        return self._with_parameters(name, feeds, wanted, given)
 
-    def _with_parameters(self, document: dict[str, Any], feeds: dict[str, Array], given: dict[str, Any]) -> Inference:
+    def _with_parameters(self, name: str, feeds: dict[str, Array], outputs: Any, given: dict[str, Any]) -> Inference:
         binary = given.get("binary_data_output", False) is True
-        wanted = self._wanted(document.get("outputs"), binary)
+        wanted = self._wanted(outputs, binary)
         for want in wanted:
             if not want.binary and not want.carrier.over_json:
                 raise BadRequest(f"output {want.port.name!r} is {want.carrier.name}: ask for it as binary data")
-        if given.get("nonfinite", "null") != "null":
-            raise BadRequest('parameters.nonfinite must be "null"')
-        timeout = given.get("timeout", 0)
-        if type(timeout) is not int or timeout < 0:
-            raise BadRequest("parameters.timeout must be a whole number of microseconds")
-        return Inference(_id(document), feeds, wanted, "nonfinite" in given, timeout * MICROSECONDS)
+        nulls, seconds = parameters.null_for_nonfinite(given), parameters.timeout(given.get("timeout", 0))
+        return Inference(name, feeds, wanted, nulls, seconds)
 
-    def _wanted(self, outputs: Any, binary: bool) -> Sequence[Wanted]:
+    def _wanted(self, outputs: Any, binary: bool) -> Sequence[WantedOverHttp]:
         if outputs is None or outputs == []:
             return self._all_binary if binary else self._all_json
         if type(outputs) is not list or len(outputs) > MOST_TENSORS:
             raise BadRequest("outputs must be a list of objects")
         return [self._wanted_one(output, binary) for output in outputs]
 
-    def _wanted_one(self, output: Any, binary: bool) -> Wanted:
+    def _wanted_one(self, output: Any, binary: bool) -> WantedOverHttp:
         name = _text(output, "name") if type(output) is dict else ""
         port = self._signature.output(name)
         given = _parameters(output.get("parameters"), f"output {name!r}: parameters")
-        if "shared_memory_region" in given:
-            raise BadRequest(f"output {name!r}: shared memory is not offered")
+        parameters.refuse_shared_memory(f"output {name!r}", given)
         index = self._by_name[name]
         as_bytes = given.get("binary_data", binary) is True
         classes = given.get("classification")
-        if classes is None:
-            return _whole(index, port, binary=as_bytes)
-        return _highest(index, port, as_bytes, classification.asked(port.spec, classes))
+        count = 0 if classes is None else classification.asked(port.spec, classes)
+        return WantedOverHttp(index, port, count, binary=as_bytes)
 
     def _feeds(self, document: dict[str, Any], raw: memoryview, text: Body) -> dict[str, Array]:
         entries = document.get("inputs")
-        if type(entries) is not list or len(entries) > MOST_TENSORS or (self._signature.required and not entries):
+        if type(entries) is not list:
             raise BadRequest("inputs must be a list of tensors, at least one")
+        self._signature.require_number(len(entries))
         feeds: dict[str, Array] = {}
         large: list[tuple[Any, Shape]] = []
         at = 0
@@ -155,9 +147,7 @@ class InferCodec:
             parts += (b',"id":', orjson.dumps(inference.id))
         opening, binaries = b',"outputs":[', []
         for want in inference.wanted:
-            array = outputs[want.index]
-            if want.classes:
-                array = classification.highest(want.port.spec, array, want.classes, self._classes)
+            array = want.of(outputs, self._labels)
             parts += (opening, want.label, self._shape(array.shape))
             if want.binary:
                 raw = want.carrier.to_bytes(array)
@@ -184,20 +174,7 @@ def decode(body: Body, header_length: int | None, model: LoadedModel) -> Inferen
     return InferCodec(model, Signature(model, most_rows=1 << 30), most_numbers=1 << 30).decode(body, header_length)
 
 
-def _whole(index: int, port: Port, *, binary: bool) -> Wanted:
-    return Wanted(index, port, binary, port.carrier, _label(port.name, port.carrier))
-
-
-def _highest(index: int, port: Port, binary: bool, classes: int) -> Wanted:
-    texts = CARRIERS["BYTES"]
-    return Wanted(index, port, binary, texts, _label(port.name, texts), classes)
-
-
-def _label(name: str, carrier: Carrier) -> bytes:
-    return orjson.dumps({"name": name, "datatype": carrier.name})[:-1] + b',"shape":'
-
-
-def _json_data(want: Wanted, array: Array, null_for_nonfinite: bool) -> bytes:
+def _json_data(want: WantedOverHttp, array: Array, null_for_nonfinite: bool) -> bytes:
     text = want.carrier.to_json(array)
     # Only a number that is not finite is written with an "n".
     if array.dtype.kind == "f" and not null_for_nonfinite and b"n" in text:
@@ -215,10 +192,9 @@ def _from_bytes(port: Port, raw: memoryview, size: int, count: int) -> Array:
 
 
 def _binary_size(name: Any, given: Any, entry: dict[str, Any]) -> int | None:
-    parameters = _parameters(given, f"input {name!r}: parameters")
-    if "shared_memory_region" in parameters:
-        raise BadRequest(f"input {name!r}: shared memory is not offered")
-    size = parameters.get("binary_data_size")
+    known = _parameters(given, f"input {name!r}: parameters")
+    parameters.refuse_shared_memory(f"input {name!r}", known)
+    size = known.get("binary_data_size")
     if size is None:
         return None
     if type(size) is not int or size < 0:
@@ -241,13 +217,6 @@ def _parameters(given: Any, where: str) -> dict[str, Any]:
         return {}
     if type(given) is not dict or any(isinstance(value, dict | list) for value in given.values()):
         raise BadRequest(f"{where} must be an object of plain values")
-    return given
-
-
-def _id(document: dict[str, Any]) -> str:
-    given = document.get("id", "")
-    if type(given) is not str or len(given) > LONGEST_ID:
-        raise BadRequest(f"id must be a text of at most {LONGEST_ID} characters")
     return given
 
 
