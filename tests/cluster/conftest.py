@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
+from tests.cluster.operating import Operator, Site, grant, resolves
 from tests.control_plane.fixtures import control_plane, pytest_collection_finish
 from tests.control_plane.plane import Plane
 
@@ -20,3 +21,20 @@ def namespace(control_plane: Plane) -> Iterator[str]:
     assert control_plane.player is not None
     faults, control_plane.player.faults = control_plane.player.faults, []
     assert faults == []
+
+
+@pytest.fixture(scope="module")
+def operator(control_plane: Plane, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Operator]:
+    """One that leads; it hands its lease over, so that the next module's need not wait for it."""
+    grant(control_plane)
+    running = Operator(control_plane, tmp_path_factory.mktemp("operator")).start().leads()
+    yield running
+    running.close()
+
+
+@pytest.fixture
+def site(control_plane: Plane, namespace: str) -> Site:
+    """Bundles are never read, and servers are simulated."""
+    assert control_plane.player
+    control_plane.player.answer_jobs(namespace, resolves())
+    return Site(control_plane, namespace)

@@ -7,13 +7,14 @@ from collections.abc import Mapping
 from typing import Any
 
 from tests.cluster.operating import GROUP, IMAGE, Site, fact, resolution, resolves
-from tests.control_plane.client import STRATEGIC, ApiError, wait_until
+from tests.control_plane.client import STRATEGIC, ApiError
 from tests.control_plane.jobs import Answer
 from tests.control_plane.plane import Plane
 from tests.control_plane.resources import Object
 from tests.control_plane.simulation import EXIT_CODE, MESSAGE, MODE, REASON
 from tests.control_plane.statuses import Ended, container, pulled, waiting
 from tests.control_plane.users import ADMIN, OPERATOR
+from tests.waiting import wait_until
 
 from tidegate.api.spec import ModelDeploymentSpec
 from tidegate.bundle.manifest import Interface

@@ -13,12 +13,13 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from tests.control_plane.client import wait_until
+from tests.control_plane.audit import Mark
 from tests.control_plane.plane import Plane
 from tests.control_plane.resources import Object
 from tests.control_plane.simulation import MODE, REAL
 from tests.control_plane.statuses import Ended
 from tests.control_plane.users import OPERATOR, User
+from tests.waiting import wait_until
 
 TIDEGATE = str(Path(sys.executable).with_name("tidegate"))
 ROLES = Path(__file__).parents[2] / "docs/operator-role.yaml"
@@ -56,6 +57,7 @@ class Operator:
     flags: tuple[str, ...] = ()
     process: subprocess.Popen[bytes] | None = None
     log: Path = field(init=False)
+    started: Mark = field(init=False)  # in the audit log
     program: tuple[str, ...] = (TIDEGATE,)
     user: User = OPERATOR
     account: tuple[str, str] = (HOME, "operator")  # that servers know it by
@@ -73,6 +75,7 @@ class Operator:
             "--probe-host", "127.0.0.1", "--probe-port", "0", "--lease-namespace", HOME, "--token-file", str(token),
             *self.flags, *flags,
         ]  # fmt: skip
+        self.started = self.plane.audit.mark()
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(command, stderr=log, stdout=log)
         return self
@@ -118,6 +121,10 @@ class Operator:
         """Its metrics, each by its name and labels."""
         lines = (line for line in self.page("/metrics").splitlines() if not line.startswith("#"))
         return {name: float(value) for name, _, value in (line.rpartition(" ") for line in lines)}
+
+    def reconciles(self) -> int:
+        """How often it has looked at a deployment, whichever."""
+        return int(sum(value for name, value in self.figures().items() if name.startswith("tidegate_reconciles_total")))
 
     @property
     def runs(self) -> bool:

@@ -10,8 +10,8 @@ from contextlib import contextmanager
 
 from tests.cluster.operating import Operator
 from tests.control_plane import commands, programs
-from tests.control_plane.client import wait_until
 from tests.control_plane.plane import Plane, answers
+from tests.waiting import wait_until
 
 LOST_THE_LEASE = 1
 LOOK_SECONDS = 0.1

@@ -9,9 +9,9 @@ from typing import Any
 
 from tests.cluster.operating import HOME, Operator, grant
 from tests.control_plane.audit import Mark, Request
-from tests.control_plane.client import wait_until
 from tests.control_plane.plane import Plane
 from tests.control_plane.users import OPERATOR, SECOND_OPERATOR
+from tests.waiting import wait_until
 
 LEASE = "tidegate-operator"
 USERS = {"first": OPERATOR, "second": SECOND_OPERATOR}  # by identity: the audit log tells them apart

@@ -2,28 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 from tests.cluster import faults
 from tests.cluster.faults import BAD, GOOD, bad_is, last_words
-from tests.cluster.operating import GROUP, Operator, Site, condition, fact, grant, serves, weight
-from tests.control_plane.client import wait_until
+from tests.cluster.operating import GROUP, Operator, Site, condition, fact, serves, weight
 from tests.control_plane.plane import Plane
 from tests.control_plane.resources import Object
+from tests.waiting import wait_until
 
 pytestmark = pytest.mark.slow
 AT_ONCE: Object = {"steps": []}
 MANUAL: Object = {"steps": [{"weight": 40, "hold": "manual"}, {"weight": 50, "hold": "manual"}]}
 TWO = {"minReplicas": 2}
-
-
-@pytest.fixture(scope="module")
-def operator(control_plane: Plane, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Operator]:
-    grant(control_plane)
-    running = Operator(control_plane, tmp_path_factory.mktemp("operator")).start().leads()
-    yield running
-    running.stop()
 
 
 @pytest.fixture

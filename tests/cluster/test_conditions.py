@@ -15,11 +15,11 @@ import pytest
 from tests.cluster import faults
 from tests.cluster.faults import BAD, GOOD, bad_is, last_words, no_more, servers_are, servers_end
 from tests.cluster.operating import Operator, Site, condition, fact, grant, serves
-from tests.control_plane.client import wait_until
 from tests.control_plane.plane import Plane
 from tests.control_plane.resources import Object
 from tests.control_plane.statuses import Ended
 from tests.unit.test_reasons import explained
+from tests.waiting import wait_until
 
 pytestmark = pytest.mark.slow
 MINUTE = timedelta(minutes=1)

@@ -15,12 +15,13 @@ from typing import Any
 import pytest
 from tests.control_plane import simulation as sim
 from tests.control_plane.audit import counted
-from tests.control_plane.client import ApiError, Client, wait_until
+from tests.control_plane.client import ApiError, Client
 from tests.control_plane.plane import Plane
 from tests.control_plane.resources import Object
 from tests.control_plane.statuses import Ended
 from tests.control_plane.users import STRANGER
 from tests.runtime import small_bundles as small
+from tests.waiting import wait_until
 
 from tidegate.bundle.manifest import read_bundle_dir
 
@@ -349,9 +350,9 @@ def test_a_token_of_an_account_is_signed_by_the_published_keys(client: Client, n
 
 
 def test_everything_ends_with_the_test_run_even_when_it_is_killed(tmp_path: Path) -> None:
-    program = "import sys, time; from pathlib import Path; from tests.control_plane.children import Children\n"
+    program = "import signal, sys; from pathlib import Path; from tests.control_plane.children import Children\n"
     program += "group = Children(Path(sys.argv[1])); child = group.start('sleeper', ['sleep', '600'], {})\n"
-    program += "print(child.pid, flush=True); time.sleep(600)"
+    program += "print(child.pid, flush=True); signal.pause()"
     run = subprocess.Popen([sys.executable, "-c", program, str(tmp_path)], stdout=subprocess.PIPE)
     assert run.stdout is not None
     pid = int(run.stdout.readline())

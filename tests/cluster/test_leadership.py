@@ -11,17 +11,19 @@ import time
 from collections.abc import Iterator, Mapping
 
 import pytest
-from tests.cluster.operating import HOME, Operator, Site, resolves, serves
+from tests.cluster.operating import HOME, Operator, Site, serves
 from tests.cluster.pair import LEASE, Pair, changes, pair_of_operators
 from tests.control_plane.audit import Mark, Request
 from tests.control_plane.plane import Plane
 from tests.control_plane.resources import Object
 
+from tidegate.cluster.lease import Times
 from tidegate.cluster.watch import KINDS
 
 pytestmark = pytest.mark.slow
 MANY = 20
-FROZEN = 30.0
+FROZEN = Times().lease + 10.0  # seconds: others have taken it by then
+LOOK = ("200", "lease-get")
 PROMOTED = 'tidegate_rollouts_total{outcome="promoted"}'
 log = logging.getLogger(__name__)  # shown by --log-cli-level=info
 
@@ -36,14 +38,6 @@ def both(control_plane: Plane, tmp_path_factory: pytest.TempPathFactory) -> Iter
 def pair(both: Pair) -> Pair:
     both.revive()
     return both
-
-
-@pytest.fixture
-def site(control_plane: Plane, namespace: str) -> Site:
-    """Bundles are never read and servers are simulated."""
-    assert control_plane.player
-    control_plane.player.answer_jobs(namespace, resolves())
-    return Site(control_plane, namespace)
 
 
 def served(site: Site) -> Object:
@@ -89,6 +83,12 @@ def place_of_lease(requests: list[Request], user: str) -> int:
     return max(at for at, one in enumerate(requests) if one.user == user and one.writes and one.resource == "leases")
 
 
+def watched(operator: Operator) -> set[str]:
+    """What this process has watched."""
+    watches = operator.plane.audit.since(operator.started, user=operator.user.name, verbs=["watch"])
+    return {one.resource for one in watches if one.code == 200}
+
+
 def exit_code(operator: Operator) -> int:
     assert operator.process
     return operator.process.wait(timeout=20)
@@ -103,6 +103,7 @@ def test_who_stands_by_asks_for_the_lease_and_watches_and_writes_nothing(pair: P
 
     asked = [one for one in pair.asked(standby, mark) if one.verb != "watch"]
     assert {(one.verb, one.resource, one.name) for one in asked} == {("get", "leases", LEASE)}
+    assert {kind.plural for kind in KINDS} <= watched(standby)
     assert pair.written(leader, mark)
 
 
@@ -229,20 +230,20 @@ def test_the_pages_say_who_leads_and_what_it_does(pair: Pair, site: Site) -> Non
     site.until_serving("v2")
     pair.until(lambda: leader.figures().get(PROMOTED, 0) == before + 1, "the rollout is counted")
     pair.until(lambda: leader.figures()["tidegate_queue_depth"] == 0, "nothing waits")
-    pair.until(lambda: asked(standby.figures()), "the standby has looked at the lease")
+    pair.until(lambda: LOOK in asked(standby.figures()), "the standby has looked at the lease")
     active, idle = leader.figures(), standby.figures()
 
     assert leader.page("/livez") == standby.page("/livez") == "loop: ok\nwatches: ok\nlease: ok\n"
     assert leader.page("/readyz") == standby.page("/readyz") == "caches: ok\n"
     assert (active["tidegate_leader"], idle["tidegate_leader"]) == (1, 0)
-    assert active["tidegate_deployments"] > 0
     assert active['tidegate_events_total{result="posted"}'] > 0
     assert {f'tidegate_watch_age_seconds{{kind="{kind.plural}"}}' for kind in KINDS} <= set(active)
     assert active['tidegate_api_requests_total{code="200",verb="update"}'] > 0
     assert active['tidegate_api_requests_total{code="201",verb="create"}'] > 0
+    assert LOOK in asked(idle)
     assert {verb for _, verb in asked(idle)} <= {"lease-get", "get", "list", "watch"}
     assert not [name for name in idle if name.startswith("tidegate_rollouts_total")]
-    assert idle["tidegate_deployments"] == active["tidegate_deployments"]
+    assert idle["tidegate_deployments"] == active["tidegate_deployments"] > 0
     assert idle["tidegate_queue_depth"] == 0
 
 

@@ -6,15 +6,15 @@ import json
 import threading
 import urllib.request
 from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.cluster.operating import QUICK, Operator, Site, condition, grant, ready, serves, weight
+from tests.cluster.operating import QUICK, Operator, Site, condition, ready, serves, weight
 from tests.control_plane.plane import Plane
 from tests.control_plane.users import OPERATOR
-from tests.local.local_run import INPUT, bundles, wait_until
+from tests.local.local_run import INPUT, bundles
+from tests.waiting import wait_until
 
 pytestmark = pytest.mark.slow
 MANUAL = {"steps": [{"weight": 50, "hold": "manual"}]}
@@ -26,14 +26,6 @@ KINDS = (
     "controllerrevisions",
     "configmaps",
 )
-
-
-@pytest.fixture(scope="module")
-def operator(control_plane: Plane, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Operator]:
-    grant(control_plane)
-    running = Operator(control_plane, tmp_path_factory.mktemp("operator")).start().leads()
-    yield running
-    running.close()
 
 
 @pytest.fixture(scope="module")
@@ -152,7 +144,7 @@ def test_a_changed_manifest_is_a_measured_canary(operator: Operator, site: Site)
         measured = {"steps": [{"weight": 50, "hold": "1s"}], "analysis": {**QUICK, "minRequests": 40}}
         site.apply("v2", scaling={"minReplicas": 2}, rollout=measured)
         site.until(lambda one: weight(one) == 50)
-        assert len(site.endpoints()) == 4
+        wait_until(lambda: len(site.endpoints()) == 4, "the route follows the status, which is written first")
         clients.more(20, "v2")
         done = site.until_serving("v2")
         assert clients.answers["v2"] >= 40, "only the pods' own counters can have told of so many"
@@ -212,10 +204,10 @@ def test_at_rest_nothing_is_written_not_even_by_a_new_operator(
     assert operator.stop() == 0
     operator.log.unlink()
     operator.start().leads()
-    operator.until(lambda: reconciled(operator) > 0, "it has looked at everything")
+    operator.until(lambda: operator.reconciles() > 0, "it has looked at everything")
     site.plane.client.patch("modeldeployments", site.namespace, "fraud", {"metadata": {"labels": {"touched": "1"}}})
-    seen = reconciled(operator)
-    operator.until(lambda: reconciled(operator) > seen, "it has looked again")
+    seen = operator.reconciles()
+    operator.until(lambda: operator.reconciles() > seen, "it has looked again")
 
     assert control_plane.audit.writes(mark, user=OPERATOR.name, namespace=site.namespace) == []
 
@@ -223,11 +215,6 @@ def test_at_rest_nothing_is_written_not_even_by_a_new_operator(
 def figures_are_written(site: Site) -> None:
     """The status shows the servers as they are: nothing is left that a minute's patience would write."""
     site.until(lambda one: one["status"]["stable"].get("readyReplicas") == len(site.servers()), 90)
-
-
-def reconciled(operator: Operator) -> int:
-    lines = operator.page("/metrics").splitlines()
-    return sum(int(float(line.split()[-1])) for line in lines if line.startswith("tidegate_reconciles_total"))
 
 
 def test_deletion_needs_no_operator_and_leaves_nothing(operator: Operator, site: Site, control_plane: Plane) -> None:
@@ -247,15 +234,17 @@ def test_deletion_needs_no_operator_and_leaves_nothing(operator: Operator, site:
 def test_a_child_that_somebody_deletes_is_made_again(operator: Operator, site: Site, plural: str) -> None:
     site.apply("v1", scaling={"minReplicas": 2, "maxReplicas": 4})
     site.until_serving("v1")
-    client = site.plane.client
-    before = {one["metadata"]["name"]: one["metadata"]["uid"] for one in site.children(plural)}
-    assert before
+
+    def uids() -> dict[str, str]:
+        return {one["metadata"]["name"]: one["metadata"]["uid"] for one in site.children(plural)}
+
+    before = wait_until(uids, f"there are {plural}")  # the status, which is written first, may be ahead of them
 
     for name in before:
-        client.delete(plural, site.namespace, name)
+        site.plane.client.delete(plural, site.namespace, name)
 
     def again() -> bool:
-        now = {one["metadata"]["name"]: one["metadata"]["uid"] for one in site.children(plural)}
+        now = uids()
         return set(now) == set(before) and not set(now.values()) & set(before.values())
 
     wait_until(again, f"{plural} are back")

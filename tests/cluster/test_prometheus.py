@@ -15,8 +15,9 @@ from typing import Any, TypeVar
 import pytest
 from tests.control_plane import prometheus as real
 from tests.runtime import small_bundles as small
-from tests.runtime.running_server import RunningServer, numbers, serve, wait_until
+from tests.runtime.running_server import RunningServer, numbers, serve
 from tests.unit.plan.conftest import Story
+from tests.waiting import wait_until
 
 from tidegate.api.status import ModelDeploymentStatus
 from tidegate.cluster.asking import Heard, hear

@@ -2,31 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
-from tests.cluster.operating import Operator, Site, grant, resolves
+from tests.cluster.operating import Operator, Site
 from tests.control_plane.client import MERGE, STRATEGIC
-from tests.control_plane.plane import Plane
 
 pytestmark = pytest.mark.slow
 PATH = "/apis/serving.tidegate.io/v1alpha1/namespaces/{}/modeldeployments/fraud"
 MANAGED_BY = "app.kubernetes.io/managed-by"
 
 
-@pytest.fixture(scope="module")
-def operator(control_plane: Plane, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Operator]:
-    grant(control_plane)
-    running = Operator(control_plane, tmp_path_factory.mktemp("operator")).start().leads()
-    yield running
-    running.stop()
-
-
 @pytest.fixture
-def site(operator: Operator, control_plane: Plane, namespace: str) -> Site:
-    assert control_plane.player
-    control_plane.player.answer_jobs(namespace, resolves())
-    site = Site(control_plane, namespace)
+def site(operator: Operator, site: Site) -> Site:
     site.simulate("v1")
     site.until_serving("v1")
     return site

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import base64
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
 from examples.demo.s3 import S3Server
-from tests.cluster.operating import Operator, Site, grant, serves
+from tests.cluster.operating import Operator, Site, serves
 from tests.control_plane.plane import Plane
 from tests.local.local_run import bundles
 
@@ -18,14 +18,6 @@ from tidegate.bundle.signature import generate_keys, sign
 from tidegate.bundle.source import Access
 
 pytestmark = pytest.mark.slow
-
-
-@pytest.fixture(scope="module")
-def operator(control_plane: Plane, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Operator]:
-    grant(control_plane)
-    running = Operator(control_plane, tmp_path_factory.mktemp("operator")).start().leads()
-    yield running
-    running.stop()
 
 
 @pytest.fixture

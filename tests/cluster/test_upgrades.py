@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tests.cluster.operating import IMAGE, Operator, Site, grant, resolves, serves, weight
+from tests.cluster.operating import IMAGE, Operator, Site, grant, serves, weight
 from tests.control_plane.audit import Mark, Request
 from tests.control_plane.plane import Plane
 from tests.control_plane.resources import Object
@@ -55,26 +55,15 @@ def operators(control_plane: Plane, tmp_path: Path) -> Iterator[tuple[Operator, 
             one.stop()
 
 
-@pytest.fixture
-def site(control_plane: Plane, namespace: str) -> Site:
-    assert control_plane.player
-    control_plane.player.answer_jobs(namespace, resolves())
-    return Site(control_plane, namespace)
-
-
 def upgraded(operators: tuple[Operator, Operator], site: Site, count: int) -> tuple[Mark, list[Request]]:
     """Replace the old one, and wait until the new one has looked at everything; what it wrote here meanwhile."""
     old, new = operators
     assert old.stop() == 0
     mark = old.plane.audit.mark()
     new.start().leads()
-    new.until(lambda: looked(new) >= count, "it has looked at everything")
+    new.until(lambda: new.reconciles() >= count, "it has looked at everything")
     new.until(lambda: new.figures()["tidegate_queue_depth"] == 0, "nothing waits")
     return mark, changes(new, site, mark)
-
-
-def looked(operator: Operator) -> float:
-    return sum(value for name, value in operator.figures().items() if name.startswith("tidegate_reconciles_total"))
 
 
 def changes(operator: Operator, site: Site, mark: Mark) -> list[Request]:

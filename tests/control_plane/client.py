@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-import select
 import threading
-import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
@@ -15,13 +13,12 @@ from urllib.parse import urlencode
 import urllib3
 from tests.control_plane.resources import Object, resource, resource_of
 from tests.control_plane.users import write_kubeconfig
+from tests.waiting import PATIENCE, wait_until
 
 MERGE = "application/merge-patch+json"
 STRATEGIC = "application/strategic-merge-patch+json"
 APPLY = "application/apply-patch+yaml"
-LOOK_SECONDS = 0.03
 AGAIN_SECONDS = 0.2
-PATIENCE = 20.0
 ANSWER_SECONDS = 30.0
 T = TypeVar("T")
 
@@ -264,12 +261,3 @@ def shown(obj: Object | None) -> str:
         return "is not there"
     named = {key: value for key, value in obj.get("metadata", {}).items() if key != "managedFields"}
     return json.dumps({"metadata": named, "spec": obj.get("spec"), "status": obj.get("status")})[:4000]
-
-
-def wait_until(look: Callable[[], T | None], what: Callable[[], str], seconds: float = PATIENCE) -> T:
-    """Look again and again until there is something to see; fails with `what` when the time is up."""
-    end = time.monotonic() + seconds
-    while not (found := look()):
-        assert time.monotonic() < end, f"not within {seconds:g} s: {what()}"
-        select.select([], [], [], LOOK_SECONDS)
-    return found

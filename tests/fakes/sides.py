@@ -9,9 +9,10 @@ from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 from urllib.parse import urlencode
 
-from tests.control_plane.client import ApiError, wait_until
+from tests.control_plane.client import ApiError
 from tests.control_plane.plane import Plane
 from tests.control_plane.users import ADMIN
+from tests.waiting import wait_until
 
 from tidegate.cluster.api import Api, path
 from tidegate.cluster.connection import Connection

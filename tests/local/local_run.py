@@ -10,7 +10,6 @@ import socket
 import subprocess
 import sys
 import threading
-import time
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -20,6 +19,7 @@ from typing import Any
 import numpy as np
 import yaml
 from tests.runtime.small_bundles import WEIGHTS, linear, linear_samples, write_bundle
+from tests.waiting import wait_until
 
 from tidegate.bundle.golden import GoldenSample
 
@@ -44,16 +44,6 @@ def many_rows() -> GoldenSample:
     x = np.random.default_rng(1).standard_normal((100_000, 4)).astype(np.float32)
     scores = x @ WEIGHTS
     return GoldenSample({"x": x}, {"scores": scores, "label": scores.argmax(-1)})
-
-
-def wait_until(what: Callable[[], Any], message: str, seconds: float = DEADLINE) -> Any:
-    """What `what` gives as soon as it is true."""
-    deadline = time.monotonic() + seconds
-    while not (found := what()):
-        if time.monotonic() > deadline:
-            raise AssertionError(f"not within {seconds:.0f} s: {message}")
-        time.sleep(0.02)  # the deadline above bounds the wait
-    return found
 
 
 def free_port() -> int:

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 import yaml
-from tests.local.local_run import Local, wait_until
+from tests.local.local_run import Local
+from tests.waiting import wait_until
 
 
 @pytest.fixture(scope="module")

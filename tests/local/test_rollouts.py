@@ -6,7 +6,8 @@ import signal
 from functools import partial
 
 import pytest
-from tests.local.local_run import Clients, Local, wait_until
+from tests.local.local_run import Clients, Local
+from tests.waiting import wait_until
 
 from tidegate.bundle.signature import generate_keys
 

@@ -9,7 +9,8 @@ import signal
 import subprocess
 from pathlib import Path
 
-from tests.local.local_run import Clients, Local, wait_until
+from tests.local.local_run import Clients, Local
+from tests.waiting import wait_until
 
 
 def test_a_second_runner_of_the_same_state_ends_with_a_sentence(steady: Local) -> None:

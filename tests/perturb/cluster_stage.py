@@ -25,6 +25,7 @@ from tests.fakes.controllers import World
 from tests.fakes.faults import Crash
 from tests.fakes.fields import Object
 from tests.fakes.kinds import kind_of
+from tests.fakes.told import Told
 from tests.fakes.users import Users
 from tests.fakes.watching import once
 
@@ -78,7 +79,7 @@ class Planned:
     matters: bool = True
 
 
-class Stage:
+class Stage(Told):
     """Everything that there is, with one operator that is started again when it is killed."""
 
     def __init__(self) -> None:
@@ -348,18 +349,6 @@ class Stage:
         return self.view.status
 
     @property
-    def phase(self) -> str:
-        return self.status.phase
-
-    @property
-    def stable(self) -> str:
-        return self.status.stable.version if self.status.stable else ""
-
-    @property
-    def candidate(self) -> str:
-        return self.status.candidate.version if self.status.candidate else ""
-
-    @property
     def split(self) -> Mapping[str, int]:
         """The front's weights by version."""
         view = self.view
@@ -377,11 +366,6 @@ class Stage:
 
     def kind_of(self, obj: Object) -> Kind:
         return kind_of(obj)
-
-    def truth(self, condition: str) -> tuple[str, str]:
-        """Status and reason of a condition; ("", "") when it is not there."""
-        found = next((one for one in self.status.conditions if one.type == condition), None)
-        return (found.status, found.reason) if found else ("", "")
 
     def revision(self, version: str) -> str:
         """The newest revision of that version that runs, or that the history remembers."""

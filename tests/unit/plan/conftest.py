@@ -12,6 +12,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from tests.fakes.told import Told
 
 from tidegate.api.scalars import parse_duration
 from tidegate.api.spec import ModelDeploymentSpec
@@ -41,7 +42,7 @@ def _step(step: Any) -> dict[str, Any]:
     return {"weight": weight, "hold": hold}
 
 
-class Story:
+class Story(Told):
     """A world with a plot; every plan on the way is checked against the invariants."""
 
     def __init__(self, version: str = "v1", **spec: Any) -> None:
@@ -163,18 +164,6 @@ class Story:
         return self.world.plans[-1]
 
     @property
-    def phase(self) -> str:
-        return self.status.phase
-
-    @property
-    def stable(self) -> str:
-        return self.status.stable.version if self.status.stable else ""
-
-    @property
-    def candidate(self) -> str:
-        return self.status.candidate.version if self.status.candidate else ""
-
-    @property
     def weights(self) -> dict[str, int]:
         """By version, without those that get nothing."""
         return {self.world.version(name): weight for name, weight in self.plan.weights.items() if weight}
@@ -193,11 +182,6 @@ class Story:
 
     def condition(self, name: str) -> Condition | None:
         return next((c for c in self.status.conditions if c.type == name), None)
-
-    def truth(self, name: str) -> tuple[str, str]:
-        """Status and reason of a condition; ("", "") when it is not there."""
-        found = self.condition(name)
-        return (found.status, found.reason) if found else ("", "")
 
     @property
     def rejected(self) -> list[tuple[str, str]]:
