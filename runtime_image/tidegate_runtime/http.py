@@ -22,9 +22,10 @@ import httptools
 import numpy as np
 import orjson
 
-from tidegate_runtime.errors import BadRequest, RequestError, Throttled, TooLarge
+from tidegate_runtime.errors import BadRequest, RequestError, TooLarge
 from tidegate_runtime.inflate import encoding_of
 from tidegate_runtime.request import SCRATCH, Front, Request
+from tidegate_runtime.request_log import LEFT, RequestLog, answered_over_http
 
 MOST_HEADER: Final = 64 * 1024
 MOST_DROPPED: Final = 64 * 1024  # of a body that is refused
@@ -40,6 +41,9 @@ KEPT: Final = frozenset(
         b"expect",
         b"content-encoding",
         b"transfer-encoding",
+        b"authorization",
+        b"x-request-id",
+        b"traceparent",
     }
 )
 STATUS_LINES: Final = {status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n".encode() for status in HTTPStatus}
@@ -93,6 +97,8 @@ class Connection(asyncio.BufferedProtocol):
         self._pending.clear()
         if self.abandon is not None:
             self.abandon()
+        if self._front.log is not None and self.busy is not None:
+            self._note(self._front.log, self.busy, LEFT, 0)
         self.busy = self.abandon = None
 
     def eof_received(self) -> bool | None:
@@ -198,7 +204,7 @@ class Connection(asyncio.BufferedProtocol):
 
     def _accept(self, request: Request) -> None:
         """Look at the header before any of the body is read."""
-        route = request.route = self._front.route(request.url)
+        route = self._front.route(request)
         if request.method not in route.methods:
             allowed = ", ".join(sorted(method.decode() for method in route.methods))
             raise RequestError(f"method {request.method.decode('latin-1')} is not offered here: use {allowed}", 405)
@@ -277,8 +283,7 @@ class Connection(asyncio.BufferedProtocol):
 
     def refuse(self, error: RequestError) -> None:
         """Answer with the protocol's error."""
-        more = b"retry-after: %d\r\n" % error.retry_after if isinstance(error, Throttled) else b""
-        self.answer(error.status, orjson.dumps({"error": error.message}), more=more)
+        self.answer(error.status, orjson.dumps({"error": error.message}), more=error.headers)
 
     def answer(self, status: int, body: bytes, *, kind: bytes = JSON, more: bytes = b"") -> None:
         """Write the answer of the request being handled, and go on with the next one."""
@@ -294,6 +299,8 @@ class Connection(asyncio.BufferedProtocol):
         if request is not None and request.method == b"HEAD":
             body = b""
         self._transport.write(head + body)
+        if self._front.log is not None and request is not None:
+            self._note(self._front.log, request, status, len(body))
         if last:
             self._linger()
         elif self._pending or self._continue:
@@ -313,8 +320,11 @@ class Connection(asyncio.BufferedProtocol):
         self.lingering = self._ending = True
         self._pending.clear()
         self._deadline = time.monotonic() + LINGER_SECONDS
-        if not self._transport.is_closing():
-            self._transport.write_eof()
+        if self._transport.can_write_eof():
+            if not self._transport.is_closing():
+                self._transport.write_eof()
+        else:  # TLS says it in its own words, and then reads and drops until the client has said the same
+            self._transport.close()
 
     def _drop(self, size: int) -> None:
         """Count what nobody wants; beyond the limit it is no longer read, and the linger time ends the connection."""
@@ -366,6 +376,10 @@ class Connection(asyncio.BufferedProtocol):
 
     def abort(self) -> None:
         self._transport.abort()
+
+    def _note(self, log: RequestLog, request: Request, code: int, size: int) -> None:
+        """Tell the logs of a request that has its answer, or whose client is gone."""
+        log.note(answered_over_http(request, code, size, self._transport.get_extra_info("peercert")))
 
     @property
     def socket(self) -> Any:

@@ -35,6 +35,7 @@ from tidegate.bundle.manifest import TensorSpec
 if TYPE_CHECKING:
     from tidegate_runtime.batching import Batching
     from tidegate_runtime.health import Health
+    from tidegate_runtime.protection import Protection
     from tidegate_runtime.settings import Settings
 
 Array = NDArray[np.generic]  # BYTES: object array of str; BF16: uint16 with the raw bits; FP16: float16
@@ -151,3 +152,4 @@ class Parts:
     watchdog: Watchdog
     model: LoadedModel | None = None
     batching: Batching | None = None
+    protection: Protection | None = None

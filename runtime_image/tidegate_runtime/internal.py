@@ -139,6 +139,7 @@ class InternalServer:
             golden_worst=dict(model.worst) if isinstance(model, OrtModel) else {},
             shadow_dropped=self._shadow.dropped,
             batching=self._parts.batching,
+            further=protection.families() if (protection := self._parts.protection) else (),
         )
         return Reply(200, metrics.exposition(self._counters, now), metrics.CONTENT_TYPE)
 
