@@ -23,8 +23,8 @@ def test_a_line_is_a_client_and_comments_are_none() -> None:
     found = read_clients(f"# ours\n\nana {ANA} infer,metadata\n  ben\t{BEN.upper()}  explain\n".encode(), "f")
 
     assert [(one.name, one.digest.hex(), one.scopes) for one in found] == [
-        ("ana", ANA, {INFER, METADATA}),
-        ("ben", BEN, {EXPLAIN}),
+        ("ana", ANA, frozenset({INFER, METADATA})),
+        ("ben", BEN, frozenset({EXPLAIN})),
     ]
 
 
