@@ -5,12 +5,13 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from types import TracebackType
 from urllib.parse import quote, unquote
 
 import numpy.typing as npt
 
-from tidegate.client.connection import Connection, Request, no_credentials
+from tidegate.client.connection import Connection, Request, no_credentials, showing
 from tidegate.client.errors import NotConnected, ServerBusy, TimedOut, Unanswered
 from tidegate.client.wire import JSON_LENGTH, ModelMetadata, Prediction, asked, model_metadata, prediction
 from tidegate.errors import Invalid
@@ -43,7 +44,8 @@ class Client:
     `timeout` (seconds) bounds all tries of a request until its answer begins.  A request is made again, up to
     `retries` times, while the server cannot have begun to run it: no connection, or 429 and 503 of the server itself.
     `repeat=True` also repeats what may have been run, for models that may be asked twice.  `headers` go with every
-    request.  Every failure is a ClientError that says which (tidegate.client.errors).
+    request.  `client_cert` names the PEM files of a certificate and its key, for servers that ask for one; raises
+    Invalid when they cannot be used.  Every failure is a ClientError that says which (tidegate.client.errors).
     """
 
     def __init__(
@@ -54,8 +56,10 @@ class Client:
         retries: int = 3,
         repeat: bool = False,
         headers: Mapping[str, str] | None = None,
+        client_cert: tuple[str | Path, str | Path] | None = None,
     ) -> None:
-        self._connection = Connection(url, retries=retries, repeat=repeat, headers=headers or {})
+        tls = None if client_cert is None else showing(*client_cert)
+        self._connection = Connection(url, retries=retries, repeat=repeat, headers=headers or {}, tls=tls)
         self._timeout = timeout
 
     def infer(

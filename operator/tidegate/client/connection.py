@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from http.client import BadStatusLine, RemoteDisconnected
+from pathlib import Path
 
 import urllib3
 
@@ -41,6 +42,8 @@ SHARED_OUT = 0.25  # of a pause, by chance: clients that were sent away together
 MOST_ANSWER = 2**30
 LONGEST_SENTENCE = 500
 NOT_TLS = ("WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE")  # OpenSSL's words for bytes of another protocol
+# And for a server that wants a certificate, or another one; TLS 1.2 tells the first case like any other failure.
+NOT_LET_IN = ("TLSV13_ALERT_CERTIFICATE_REQUIRED", "TLSV1_ALERT_UNKNOWN_CA", "SSLV3_ALERT_BAD_CERTIFICATE")
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,11 +68,13 @@ class Reply:
 class Connection:
     """Kept connections to the server at `url`, for any number of threads."""
 
-    def __init__(self, url: str, *, retries: int, repeat: bool, headers: Mapping[str, str]) -> None:
+    def __init__(
+        self, url: str, *, retries: int, repeat: bool, headers: Mapping[str, str], tls: ssl.SSLContext | None = None
+    ) -> None:
         self.url = _server(url)
         self._retries, self._repeat = retries, repeat
         self._headers = dict(headers)
-        self._pool = urllib3.PoolManager(maxsize=KEPT)
+        self._pool = urllib3.PoolManager(maxsize=KEPT, ssl_context=tls)
 
     def close(self) -> None:
         self._pool.clear()
@@ -115,6 +120,24 @@ class Connection:
         return reply
 
 
+def showing(certificate: str | Path, key: str | Path) -> ssl.SSLContext:
+    """A client's side of TLS that shows its own certificate; raises Invalid when the files cannot be used."""
+    context = ssl.create_default_context()
+    try:
+        context.load_cert_chain(certificate, key, password=_no_password)
+    except (ssl.SSLError, ValueError):
+        what = "not a PEM certificate and its key without a password"
+        raise Invalid(what, where=f"{certificate} with {key}") from None
+    except OSError as error:
+        raise Invalid(f"cannot be read: {error.strerror}", where=f"{certificate} with {key}") from None
+    return context
+
+
+def _no_password() -> str:
+    """Nobody is asked for one at a terminal that may not be there."""
+    raise ValueError
+
+
 def has_credentials(url: str) -> bool:
     """Whether the address of a server or a model holds a user or a password."""
     return "@" in url.partition("/v2/models/")[0]
@@ -153,6 +176,9 @@ def _broken(error: urllib3.exceptions.HTTPError, where: str) -> ClientError:
     cause = _cause(error)
     if isinstance(cause, ssl.SSLCertVerificationError):
         return NotTrusted(cause.verify_message, where=where, do="SSL_CERT_FILE may name an authority of yours")
+    if isinstance(cause, ssl.SSLError) and cause.reason in NOT_LET_IN:
+        return NotTrusted("the server does not take the client's certificate", where=where,
+                          do="give one that it knows with client_cert")  # fmt: skip
     if isinstance(cause, ssl.SSLError) and cause.reason in NOT_TLS:
         return ServerFailed("the answer is not TLS", where=where, do="the server there speaks http://")
     if isinstance(cause, BadStatusLine) and not isinstance(cause, RemoteDisconnected):
