@@ -84,7 +84,7 @@ class Doorkeeper:
 
     def _of(self, token: str) -> Client | None:
         """Compared with every digest, so that the time tells nothing."""
-        digest = hashlib.sha256(token.encode("utf-8", "surrogateescape")).digest()
+        digest = hashlib.sha256(token.encode("latin-1", "replace")).digest()  # the bytes as they came
         found = None
         for client in self._clients:
             if hmac.compare_digest(client.digest, digest):

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final, Generic, TypeVar
 
-from tidegate.errors import Failed
+from tidegate.errors import Temporary
 
 MOST_WAITING: Final = 8192  # lines: half a second's at 16,000 requests per second
 WRITE_SECONDS: Final = 0.2
@@ -30,7 +30,7 @@ class LineLog(Generic[Item]):
     """`put` may be called on the loop; `form` makes a line, without its end, on the log's own thread."""
 
     def __init__(self, name: str, target: str, form: Callable[[Item], bytes]) -> None:
-        """Opens `target`, a file or "-"; raises Failed where that cannot be done."""
+        """Opens `target`, a file or "-"; raises Temporary where that cannot be done."""
         self.name = name
         self.dropped = 0
         self._path = None if target == STDOUT else Path(target)
@@ -42,7 +42,7 @@ class LineLog(Generic[Item]):
         try:
             self._file = self._open()
         except OSError as error:
-            raise Failed(f"the {name} log cannot be written: {error.strerror}", where=target, reason="LogUnwritable",
+            raise Temporary(f"the {name} log cannot be written: {error.strerror}", where=target, reason="LogUnwritable",
                          do=f"give --{name}-log a file in a folder that the server may write to") from None  # fmt: skip
         self._thread = threading.Thread(target=self._write_on, name=f"{name}-log", daemon=True)
 

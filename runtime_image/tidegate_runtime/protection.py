@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from tidegate.errors import Failed
+from tidegate.errors import Temporary
 from tidegate_runtime.clients import Doorkeeper
 from tidegate_runtime.metrics import Family, Values
 from tidegate_runtime.reloading import Reloading, Tell, Unusable
@@ -25,15 +25,15 @@ class Protection:
 
     @classmethod
     def of(cls, settings: Settings, tell: Tell) -> Protection:
-        """Read every file, open every log; raises Failed with what is wrong in one of them."""
+        """Read every file, open every log; raises Temporary with what is wrong in one of them."""
         try:
             doorkeeper = Doorkeeper(settings.auth_file) if settings.auth_file else None
         except Unusable as error:
-            raise Failed(str(error), reason="AuthFileUnusable", do="see docs/access.md for its form") from None
+            raise Temporary(str(error), reason="AuthFileUnusable", do="see docs/access.md for its form") from None
         try:
             tls = _tls(settings)
         except Unusable as error:
-            raise Failed(str(error), reason="TlsFilesUnusable", do="give a PEM certificate and its key") from None
+            raise Temporary(str(error), reason="TlsFilesUnusable", do="give a PEM certificate and its key") from None
         log = RequestLog(settings) if settings.audit_log or settings.access_log else None
         reloading = Reloading(tuple(part for part in (doorkeeper, tls) if part is not None), tell)
         return cls(doorkeeper, tls, log, reloading)

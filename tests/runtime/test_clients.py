@@ -185,7 +185,7 @@ def test_a_file_that_cannot_be_used_at_the_start_ends_it_with_a_reason(
     if content is not None:
         (tmp_path / "clients").write_bytes(content)
     code, words = failed(bundles(small.linear()), "--auth-file", str(tmp_path / "clients"))
-    assert (code, words["reason"]) == (1, "AuthFileUnusable")
+    assert (code, words["reason"]) == (5, "AuthFileUnusable")
     assert ("cannot be read" if content is None else "clients:1: ") in words["message"]
 
 

@@ -218,4 +218,4 @@ def test_a_log_that_nobody_reads_costs_lines_and_no_request(
 
 def test_a_log_that_cannot_be_opened_ends_it_with_a_reason(tmp_path: Path, bundles: Callable[..., Path]) -> None:
     code, words = failed(bundles(small.linear()), "--audit-log", str(tmp_path / "none" / "audit"))
-    assert (code, words["reason"]) == (1, "LogUnwritable")
+    assert (code, words["reason"]) == (5, "LogUnwritable")

@@ -212,7 +212,7 @@ def test_files_that_cannot_be_used_at_the_start_end_it_with_a_reason(tmp_path: P
     files = Files(tmp_path)
     files.key.unlink()
     code, words = failed(folder, *files.flags)
-    assert (code, words["reason"]) == (1, "TlsFilesUnusable")
+    assert (code, words["reason"]) == (5, "TlsFilesUnusable")
     assert "tls.key: it cannot be read" in words["message"]
 
 

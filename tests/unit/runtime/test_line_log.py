@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from tests.waiting import wait_until
 
-from tidegate.errors import Failed
+from tidegate.errors import Temporary
 from tidegate_runtime import line_log
 from tidegate_runtime.line_log import LineLog
 
@@ -102,6 +102,6 @@ def test_a_line_that_was_torn_is_ended_before_the_next(path: Path, monkeypatch: 
 
 
 def test_a_folder_that_is_not_there_is_told_at_the_start(tmp_path: Path) -> None:
-    with pytest.raises(Failed, match="the audit log cannot be written: No such file") as failed:
+    with pytest.raises(Temporary, match="the audit log cannot be written: No such file") as failed:
         LineLog("audit", str(tmp_path / "none" / "audit.log"), form)
     assert failed.value.reason == "LogUnwritable"
