@@ -6,6 +6,7 @@ does, is opened anew.
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 import threading
@@ -16,6 +17,7 @@ from typing import Final, Generic, TypeVar
 
 from tidegate.errors import Temporary
 
+LOG = logging.getLogger(__name__)
 MOST_WAITING: Final = 8192  # lines: half a second's at 16,000 requests per second
 WRITE_SECONDS: Final = 0.2
 LAST_SECONDS: Final = 2.0  # for what waits when the server ends
@@ -80,13 +82,21 @@ class LineLog(Generic[Item]):
     def _write_all(self) -> None:
         while self._waiting:
             count = min(len(self._waiting), AT_A_TIME)
-            lines = [self._form(self._waiting.popleft()) for _ in range(count)]
+            content = b"".join(self._line(self._waiting.popleft()) for _ in range(count))
             try:
                 self._follow()
-                self._write(b"".join(line + b"\n" for line in lines))
+                self._write(content)
             except OSError:
                 self._lost += count
                 return  # not at once again: the disk may have room in a moment
+
+    def _line(self, item: Item) -> bytes:
+        try:
+            return self._form(item) + b"\n"
+        except Exception:  # a fault of ours must cost a line and not the log
+            LOG.exception("a line of the %s log cannot be made", self.name)
+            self._lost += 1
+            return b""
 
     def _follow(self) -> None:
         """Open the file anew where its name leads to another one by now."""

@@ -81,7 +81,8 @@ class RequestLog:
             times["queueMs"] = _milliseconds(answered.arrived, answered.started)
             times["computeMs"] = _milliseconds(answered.started, answered.ended)
         trace = TRACEPARENT.fullmatch(answered.traceparent)
-        ids = {"requestId": answered.request_id[:MOST_TEXT], "traceId": trace[1] if trace else ""}
+        own = answered.request_id[:MOST_TEXT].encode("utf-8", "replace").decode()  # JSON has texts that are no Unicode
+        ids = {"requestId": own, "traceId": trace[1] if trace else ""}
         said = {name: value for name, value in ids.items() if value}
         return orjson.dumps({**self._who(answered), "path": answered.path[:MOST_TEXT], **times, **said})
 

@@ -75,6 +75,14 @@ def test_nobody_else_is(file: Path, header: str) -> None:
     assert keeper.refused == {401: 1}
 
 
+def test_a_token_is_the_bytes_that_came_whatever_they_mean(file: Path) -> None:
+    file.write_text(f"ana {hashlib.sha256('schlüssel'.encode()).hexdigest()} infer\n")
+    header = "Bearer schlüssel".encode().decode("latin-1")  # as a header is read
+    assert Doorkeeper(file).client(header).name == "ana"
+    with pytest.raises(Unauthenticated):
+        Doorkeeper(file).client("Bearer \u20ac")
+
+
 def test_a_client_may_do_what_its_scopes_say(file: Path) -> None:
     keeper = Doorkeeper(file)
     keeper.require(keeper.client("Bearer ben's"), METADATA)

@@ -101,6 +101,15 @@ def test_a_line_that_was_torn_is_ended_before_the_next(path: Path, monkeypatch: 
     assert path.read_text() == "abc\nwhole\n"
 
 
+def test_an_item_that_makes_no_line_costs_nothing_but_its_line(path: Path) -> None:
+    log = LineLog("audit", str(path), lambda item: item.encode("ascii"))
+    log.start()
+    for item in ("first", "\ud800", "third"):
+        log.put(item)
+    log.stop()
+    assert (path.read_text(), log.lost) == ("first\nthird\n", 1)
+
+
 def test_a_folder_that_is_not_there_is_told_at_the_start(tmp_path: Path) -> None:
     with pytest.raises(Temporary, match="the audit log cannot be written: No such file") as failed:
         LineLog("audit", str(tmp_path / "none" / "audit.log"), form)
