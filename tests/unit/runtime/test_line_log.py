@@ -102,7 +102,7 @@ def test_a_line_that_was_torn_is_ended_before_the_next(path: Path, monkeypatch: 
 
 
 def test_an_item_that_makes_no_line_costs_nothing_but_its_line(path: Path) -> None:
-    log = LineLog("audit", str(path), lambda item: item.encode("ascii"))
+    log: LineLog[str] = LineLog("audit", str(path), lambda item: item.encode("ascii"))
     log.start()
     for item in ("first", "\ud800", "third"):
         log.put(item)
