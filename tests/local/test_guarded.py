@@ -6,7 +6,7 @@ from pathlib import Path
 
 from tests.local.local_run import Local
 from tests.runtime.certificates import Files, replace
-from tests.runtime.test_clients import TOKENS, lines
+from tests.runtime.known_clients import TOKENS, lines
 from tests.waiting import wait_until
 
 GUARDED = {"auth": {"secretRef": {"name": "clients"}}, "tls": {"secretRef": {"name": "fraud-tls"}}}

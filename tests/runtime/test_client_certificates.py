@@ -1,23 +1,39 @@
-"""`tidegate.Client` and servers that ask who it is: by its certificate, by a token."""
+"""`tidegate.Client` and servers that ask who it is: by its certificate, by a token, over HTTP and gRPC.
+
+It runs in a process of its own: its messages of gRPC and those of the tests' public client do not fit into one.
+"""
 
 from __future__ import annotations
 
+import json
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
 import pytest
 from tests.control_plane.pki import Authority
 from tests.runtime import small_bundles as small
 from tests.runtime.certificates import Files
-from tests.runtime.conftest import Running
-from tests.runtime.test_clients import bearer, lines
+from tests.runtime.conftest import DEADLINE, Running
+from tests.runtime.known_clients import bearer, lines
 
-from tidegate import Client
-from tidegate.client import ClientError, NotTrusted, RequestRefused, Unanswered
+from tidegate.client import Client
 from tidegate.errors import Invalid
 
-INPUTS = {"x": np.array([[1, 2, 3, 4]], np.float32)}
+ASK = """
+import json, sys
+import numpy as np
+from tidegate.client import Client, ClientError
+
+url, pair, headers = json.loads(sys.argv[1])
+with Client(url, client_cert=pair, headers=headers, retries=0) as client:
+    try:
+        print(client.infer("fraud", {"x": np.array([[1, 2, 3, 4]], np.float32)})["label"].tolist())
+    except ClientError as error:
+        print(type(error).__name__, error.status, error.do)
+"""
 
 
 @pytest.fixture(scope="module")
@@ -27,32 +43,36 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Files:
 
 @pytest.fixture(scope="module")
 def server(files: Files, bundles: Callable[..., Path], serve: Callable[..., Running]) -> Running:
-    (files.folder / "clients").write_bytes(lines("ana"))
-    return serve(bundles(small.linear()), *files.mutual, "--auth-file", str(files.folder / "clients"))
+    clients = files.folder / "clients"
+    clients.write_bytes(lines("ana"))
+    return serve(bundles(small.linear()), *files.mutual, "--auth-file", str(clients), "--grpc-port", "0")
 
 
-@pytest.fixture(autouse=True)
-def trusted(files: Files, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("SSL_CERT_FILE", str(files.ca))
+@pytest.fixture(params=["https", "grpcs"])
+def url(request: pytest.FixtureRequest, server: Running) -> str:
+    return f"{request.param}://localhost:{server.http if request.param == 'https' else server.grpc}"
 
 
-def test_with_its_certificate_and_token_it_is_let_in(server: Running, files: Files) -> None:
-    url, pair = f"https://localhost:{server.http}", files.client("ana")
-    with Client(url, client_cert=pair, headers=bearer("ana")) as client:
-        assert client.infer("fraud", INPUTS)["label"].tolist() == [2]
-    with Client(url, client_cert=pair) as client, pytest.raises(RequestRefused, match="a token is needed") as refused:
-        client.infer("fraud", INPUTS)
-    assert refused.value.status == 401
+def asked(files: Files, url: str, pair: tuple[Path, Path] | None, headers: dict[str, str] | None = None) -> str:
+    """What a client with this certificate and these headers gets: the model's answer, or an error."""
+    wish = json.dumps([url, pair and [str(path) for path in pair], headers or {}])
+    environment = {**os.environ, "SSL_CERT_FILE": str(files.ca)}
+    return subprocess.run(
+        [sys.executable, "-c", ASK, wish],
+        env=environment, capture_output=True, text=True, timeout=DEADLINE, check=True,
+    ).stdout.strip()  # fmt: skip
 
 
-def test_without_a_certificate_or_with_a_strangers_it_is_told_what_to_give(server: Running, files: Files) -> None:
-    url, stranger = f"https://localhost:{server.http}", files.client("mallory", Authority.new())
-    for pair in (None, stranger):
-        with Client(url, client_cert=pair) as client, pytest.raises(ClientError) as refused:
-            client.infer("fraud", INPUTS)
+def test_with_its_certificate_and_token_it_is_let_in(url: str, files: Files) -> None:
+    pair = files.client("ana")
+    assert asked(files, url, pair, bearer("ana")) == "[2]"
+    assert asked(files, url, pair).startswith("RequestRefused 401")
+
+
+def test_without_a_certificate_or_with_a_strangers_nothing_is_answered(url: str, files: Files) -> None:
+    for pair in (None, files.client("mallory", Authority.new())):
         # The server's word may come after the request has broken off at its closed door.
-        assert isinstance(refused.value, NotTrusted | Unanswered)
-        assert "client_cert" in refused.value.do or isinstance(refused.value, Unanswered)
+        assert asked(files, url, pair).split()[0] in ("NotTrusted", "NotConnected", "Unanswered")
 
 
 @pytest.mark.parametrize("content", [None, b"nonsense"])
@@ -61,6 +81,5 @@ def test_files_that_cannot_be_used_are_told_before_anything_is_sent(tmp_path: Pa
     if content is not None:
         for path in pair:
             path.write_bytes(content)
-    said = "No such file" if content is None else "not a PEM certificate"
-    with pytest.raises(Invalid, match=said):
+    with pytest.raises(Invalid, match="No such file" if content is None else "not a PEM certificate"):
         Client("https://localhost", client_cert=pair)

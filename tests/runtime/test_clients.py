@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -13,13 +12,12 @@ from tests.runtime import small_bundles as small
 from tests.runtime.certificates import replace
 from tests.runtime.conftest import DEADLINE, Running
 from tests.runtime.grpc_client import SERVICE, Client, refused, typed
+from tests.runtime.known_clients import TOKENS, bearer, lines
 from tests.runtime.running_server import numbers
 from tests.runtime.test_connections import BODY, closed, post, read_answers
 from tests.runtime.test_start import failed
 from tests.waiting import wait_until
 
-TOKENS = {"ana": "token of ana", "ben": "token of ben", "eve": "token of eve"}
-SCOPES = {"ana": "infer", "ben": "metadata", "eve": "infer,metadata,explain"}
 REQUEST = typed("x", "FP32", [1, 4], fp32_contents=[1, 2, 3, 4]).SerializeToString()
 OPEN = (
     "/", "/v2/health/live", "/v2/health/ready", "/v2/models/fraud/ready", "/v2/models/fraud/versions/v1/ready",
@@ -27,15 +25,6 @@ OPEN = (
 )  # fmt: skip
 METADATA = ("/v2", "/v2/models/fraud", "/v2/models/fraud/config", "/v2/models/fraud/stats", "/v2/models/stats",
             "/v1/models", "/v1/models/fraud/metadata")  # fmt: skip
-
-
-def lines(*names: str) -> bytes:
-    digests = {name: hashlib.sha256(TOKENS[name].encode()).hexdigest() for name in names}
-    return "".join(f"{name} {digest} {SCOPES[name]}\n" for name, digest in digests.items()).encode()
-
-
-def bearer(name: str) -> dict[str, str]:
-    return {"authorization": f"Bearer {TOKENS[name]}"}
 
 
 @pytest.fixture(scope="module")

@@ -17,8 +17,9 @@ from tests.runtime import small_bundles as small
 from tests.runtime.certificates import Files
 from tests.runtime.conftest import DEADLINE, Running, read_line
 from tests.runtime.grpc_client import SERVICE, Client, refused, typed
+from tests.runtime.known_clients import TOKENS, bearer, lines
 from tests.runtime.running_server import numbers
-from tests.runtime.test_clients import REQUEST, TOKENS, bearer, lines, metric
+from tests.runtime.test_clients import REQUEST, metric
 from tests.runtime.test_drain import wait_for_one_in_flight
 from tests.runtime.test_start import failed
 from tests.runtime.test_tls import ask
