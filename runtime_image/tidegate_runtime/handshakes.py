@@ -13,10 +13,10 @@ import socket
 from collections.abc import Callable
 from typing import Final
 
+from tidegate_runtime.request import Limits
 from tidegate_runtime.tls import TlsFiles
 
 LOG = logging.getLogger(__name__)
-SHUTDOWN_SECONDS: Final = 1.0  # for a client to say goodbye, too
 MOST_AT_ONCE: Final = 64  # connections taken on before the loop does something else
 PAUSE_SECONDS: Final = 1.0  # without a file descriptor for one more
 NO_ROOM: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
@@ -30,12 +30,12 @@ class Handshakes:
         make: Callable[[], asyncio.BaseProtocol],
         tls: TlsFiles,
         protocol: str,
-        seconds: float,
+        limits: Limits,
         *,
         room: Callable[[], bool],
         changed: Callable[[], None],
     ) -> None:
-        self._make, self._tls, self._protocol, self._seconds = make, tls, protocol, seconds
+        self._make, self._tls, self._protocol, self._limits = make, tls, protocol, limits
         self._room, self._changed = room, changed
         self._loop = asyncio.get_running_loop()
         self._listening: socket.socket | None = None
@@ -105,7 +105,7 @@ class Handshakes:
         try:
             await self._loop.connect_accepted_socket(
                 self._make, client, ssl=self._tls.context(self._protocol),
-                ssl_handshake_timeout=self._seconds, ssl_shutdown_timeout=SHUTDOWN_SECONDS,
+                ssl_handshake_timeout=self._limits.header_timeout, ssl_shutdown_timeout=self._limits.body_timeout,
             )  # fmt: skip
         except OSError:  # no TLS, no certificate, no time, or gone
             self._tls.failed += 1

@@ -25,7 +25,7 @@ import orjson
 from tidegate_runtime.errors import BadRequest, RequestError, TooLarge
 from tidegate_runtime.inflate import encoding_of
 from tidegate_runtime.request import SCRATCH, Front, Request
-from tidegate_runtime.request_log import LEFT, RequestLog, answered_over_http
+from tidegate_runtime.request_log import LEFT, answered_over_http
 
 MOST_HEADER: Final = 64 * 1024
 MOST_DROPPED: Final = 64 * 1024  # of a body that is refused
@@ -98,7 +98,7 @@ class Connection(asyncio.BufferedProtocol):
         if self.abandon is not None:
             self.abandon()
         if self._front.log is not None and self.busy is not None:
-            self._note(self._front.log, self.busy, LEFT, 0)
+            self._front.log.note(answered_over_http(self.busy, LEFT, 0, self._transport))
         self.busy = self.abandon = None
 
     def eof_received(self) -> bool | None:
@@ -109,7 +109,9 @@ class Connection(asyncio.BufferedProtocol):
 
     def resume_writing(self) -> None:
         self._full = False
-        if self.busy is None and not self.lingering:
+        if self.lingering:
+            self._deadline = time.monotonic() + LINGER_SECONDS
+        elif self.busy is None:
             self._rest()
 
     def get_buffer(self, sizehint: int) -> memoryview:  # noqa: ARG002 - asyncio's signature
@@ -300,9 +302,9 @@ class Connection(asyncio.BufferedProtocol):
             body = b""
         self._transport.write(head + body)
         if self._front.log is not None and request is not None:
-            self._note(self._front.log, request, status, len(body))
+            self._front.log.note(answered_over_http(request, status, len(body), self._transport))
         if last:
-            self._linger()
+            self._linger(len(body))
         elif self._pending or self._continue:
             asyncio.get_running_loop().call_soon(self._advance)  # not deeper and deeper down the stack
         else:
@@ -315,16 +317,17 @@ class Connection(asyncio.BufferedProtocol):
             return False
         return self._front.closing or self._ending
 
-    def _linger(self) -> None:
+    def _linger(self, sent: int) -> None:
         """Say that nothing more is written and let the client close: closing at once could reset its answer away."""
         self.lingering = self._ending = True
         self._pending.clear()
-        self._deadline = time.monotonic() + LINGER_SECONDS
-        if self._transport.can_write_eof():
-            if not self._transport.is_closing():
-                self._transport.write_eof()
-        else:  # TLS says it in its own words, and then reads and drops until the client has said the same
-            self._transport.close()
+        plain = self._transport.can_write_eof()
+        slow = self._full or (not plain and sent > SCRATCH)  # TLS does not tell how much of an answer is still here
+        self._deadline = time.monotonic() + (self._front.limits.body_timeout if slow else LINGER_SECONDS)
+        if not plain:
+            self._transport.close()  # sends all, says so in its own words, and drops what comes until the client does
+        elif not self._transport.is_closing():
+            self._transport.write_eof()
 
     def _drop(self, size: int) -> None:
         """Count what nobody wants; beyond the limit it is no longer read, and the linger time ends the connection."""
@@ -372,14 +375,11 @@ class Connection(asyncio.BufferedProtocol):
             self._break_off(RequestError("the request took too long to arrive", 408))
 
     def close(self) -> None:
+        self.lingering, self._deadline = True, time.monotonic() + LINGER_SECONDS  # with TLS the client is waited for
         self._transport.close()
 
     def abort(self) -> None:
         self._transport.abort()
-
-    def _note(self, log: RequestLog, request: Request, code: int, size: int) -> None:
-        """Tell the logs of a request that has its answer, or whose client is gone."""
-        log.note(answered_over_http(request, code, size, self._transport.get_extra_info("peercert")))
 
     @property
     def socket(self) -> Any:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import random
 import re
 import time
+from asyncio import Transport
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final
@@ -100,14 +101,14 @@ class RequestLog:
         }
 
 
-def answered_over_http(request: Request, code: int, size: int, certificate: dict[str, object] | None) -> Answered:
-    """A request as the logs have it, with an answer of `size` bytes; `certificate` is the client's, if it has one."""
+def answered_over_http(request: Request, code: int, size: int, transport: Transport) -> Answered:
+    """A request as the logs have it, with an answer of `size` bytes; `transport` knows the client's certificate."""
     headers = request.headers
     return Answered(
         protocol="http",
         path=request.url.decode("latin-1"),
         scope=UNKNOWN if request.route is None else request.route.scope,
-        client=request.client or name_of(certificate),
+        client=request.client or name_of(transport.get_extra_info("peercert")),
         code=code,
         bytes_in=_received(request),
         bytes_out=size,

@@ -77,7 +77,7 @@ class Server:
 
     def _shaking_hands(self, tls: TlsFiles) -> Handshakes:
         return Handshakes(
-            lambda: Connection(self.front), tls, HTTP, self._settings.header_timeout,
+            lambda: Connection(self.front), tls, HTTP, self.front.limits,
             room=lambda: self._open_connections() < self._settings.max_connections, changed=self._count,
         )  # fmt: skip
 
