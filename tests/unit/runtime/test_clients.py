@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from tidegate_runtime.clients import EXPLAIN, INFER, METADATA, MOST_CLIENTS, Doorkeeper, read_clients
 from tidegate_runtime.errors import PermissionDenied, Unauthenticated
@@ -50,6 +53,12 @@ def test_what_is_wrong_is_told_with_its_line(content: str, said: str) -> None:
         read_clients(content.encode("latin-1"), "f")
     assert said in str(refused.value)
     assert "secret" not in str(refused.value)
+
+
+@given(st.binary(max_size=300) | st.text(f"an{ANA}infer, #\n").map(str.encode))
+def test_any_bytes_are_clients_or_one_sentence(content: bytes) -> None:
+    with contextlib.suppress(Unusable):
+        assert read_clients(content, "f")
 
 
 @pytest.fixture
