@@ -20,7 +20,7 @@ from tidegate_runtime.errors import BadRequest, NotFound, RequestError, Throttle
 from tidegate_runtime.grpc_codec import GrpcCodec, GrpcInference
 from tidegate_runtime.grpc_wire import MOST_FIELDS, has_too_many_fields
 from tidegate_runtime.health import Health
-from tidegate_runtime.inference import Inferring
+from tidegate_runtime.inference import OK, Inferring
 from tidegate_runtime.interfaces import Kind
 from tidegate_runtime.oip import SERVER, metadata, not_ready
 from tidegate_runtime.parameters import PINNED, kind_of
@@ -38,6 +38,7 @@ from tidegate_runtime.protocol.open_inference_pb2 import (
     ServerReadyResponse,
 )
 from tidegate_runtime.routes import Identity
+from tidegate_runtime.trace_context import PARENT, STATE
 
 LOG = logging.getLogger(__name__)
 Context = grpc.aio.ServicerContext[bytes, bytes]
@@ -54,6 +55,9 @@ CODES: Final = {
     503: grpc.StatusCode.UNAVAILABLE,
     504: grpc.StatusCode.DEADLINE_EXCEEDED,
 }
+
+# What OpenTelemetry's conventions call a server's error; the others are the client's.
+FAULTS: Final = (grpc.StatusCode.DEADLINE_EXCEEDED, grpc.StatusCode.INTERNAL, grpc.StatusCode.UNAVAILABLE)
 
 
 class InferenceService:
@@ -126,12 +130,12 @@ class InferenceService:
         return ModelMetadataResponse(**metadata(self._model.inferring.model))
 
     async def _model_infer(self, raw: bytes, context: Context) -> bytes:
-        arrived, kind = time.monotonic(), _kind_of(context)
+        arrived, source = time.monotonic(), _Source(context)
         if self._model is None:
             raise not_ready()
         model, inferring = self._model, self._model.inferring
         context.set_trailing_metadata(model.revision)
-        if (full := inferring.refusal(kind, arrived)) is not None:
+        if (full := inferring.refusal(source, arrived)) is not None:
             raise full  # before anything is spent on it
         try:
             if has_too_many_fields(raw):
@@ -142,11 +146,11 @@ class InferenceService:
             reply = _Reply(model.codec, inference)
             seconds = _seconds(context.time_remaining(), inference.timeout)
             short = inferring.is_short(len(raw))
-            call = inferring.start(inference.feeds, reply, arrived=arrived, seconds=seconds, short=short, kind=kind)
+            call = inferring.start(inference.feeds, reply, arrived=arrived, seconds=seconds, short=short, source=source)
         except NotFound:
             raise  # meant for another server: nothing to count here
         except RequestError as error:
-            inferring.refused(error, arrived=arrived, kind=kind)
+            inferring.refused(error, arrived=arrived, source=source)
             raise
         try:
             return await reply.written
@@ -165,6 +169,34 @@ class _Model:
         self.inferring, self.identity = inferring, identity
         self.codec = GrpcCodec(inferring.model, inferring.signature)
         self.revision = (("x-tidegate-revision", inferring.model.revision),)
+
+
+class _Source:
+    """See `interfaces.Source`: a call of ModelInfer."""
+
+    __slots__ = ("_metadata",)
+
+    def __init__(self, context: Context) -> None:
+        self._metadata: dict[str, Any] = dict(context.invocation_metadata() or ())
+
+    @property
+    def kind(self) -> Kind:
+        return kind_of(pinned=PINNED in self._metadata)
+
+    def trace_headers(self) -> tuple[str, str]:
+        return str(self._metadata.get(PARENT, "")), str(self._metadata.get(STATE, ""))
+
+    def described(self, status: int) -> tuple[str, dict[str, str | int | bool]]:
+        method = f"{SERVICE}/ModelInfer"
+        code = grpc.StatusCode.OK if status == OK else CODES.get(status, grpc.StatusCode.INTERNAL)
+        attributes: dict[str, str | int | bool] = {
+            "rpc.system.name": "grpc",
+            "rpc.method": method,
+            "rpc.response.status_code": code.name,
+        }
+        if code in FAULTS:
+            attributes["error.type"] = code.name
+        return method, attributes
 
 
 class _Reply:
@@ -205,11 +237,6 @@ def _parsed(kind: type[Any], raw: bytes) -> Any:
         return kind.FromString(raw)
     except DecodeError:
         raise BadRequest(f"the message is not a {kind.DESCRIPTOR.name}") from None
-
-
-def _kind_of(context: Context) -> Kind:
-    """Whether the request's version was chosen by the split or pinned by the client."""
-    return kind_of(pinned=PINNED in dict(context.invocation_metadata() or ()))
 
 
 def _seconds(remaining: float | None, timeout: float) -> float:

@@ -24,7 +24,7 @@ import orjson
 
 from tidegate_runtime.errors import BadRequest, RequestError, Throttled, TooLarge
 from tidegate_runtime.inflate import encoding_of
-from tidegate_runtime.request import SCRATCH, Front, Request
+from tidegate_runtime.request import SCRATCH, TRACED, Front, Request
 
 MOST_HEADER: Final = 64 * 1024
 MOST_DROPPED: Final = 64 * 1024  # of a body that is refused
@@ -40,6 +40,7 @@ KEPT: Final = frozenset(
         b"expect",
         b"content-encoding",
         b"transfer-encoding",
+        *TRACED,
     }
 )
 STATUS_LINES: Final = {status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n".encode() for status in HTTPStatus}
@@ -143,7 +144,8 @@ class Connection(asyncio.BufferedProtocol):
         self._header_bytes += len(name) + len(value)
         key = name.lower()
         if key in KEPT and self._at is HEADER:  # and not in a trailer, which no proxy has looked at
-            self._request.headers[key] = value
+            headers = self._request.headers
+            headers[key] = headers[key] + b", " + value if key in headers else value  # as if they had been one
 
     def on_headers_complete(self) -> None:
         if self._ending:
@@ -207,7 +209,7 @@ class Connection(asyncio.BufferedProtocol):
         length = int(request.headers.get(b"content-length", b"0"))
         if length > self._front.limits.max_body:
             raise _too_large(self._front.limits.max_body)
-        if route.refusal is not None and (refusal := route.refusal(request.kind, time.monotonic())) is not None:
+        if route.refusal is not None and (refusal := route.refusal(request, time.monotonic())) is not None:
             raise refusal
         if b"transfer-encoding" in request.headers:
             request.chunks = bytearray()

@@ -58,6 +58,8 @@ class Settings:
     idle_timeout: float
     drain_delay: float
     drain: float
+    otlp_endpoint: str | None
+    trace_sample: float
 
     @property
     def threads(self) -> int:
@@ -128,6 +130,13 @@ def whole(low: int, high: int) -> Callable[[str], int]:
     return read
 
 
+def share(text: str) -> float:
+    """A number from 0 to 1."""
+    if not re.fullmatch(r"0(\.\d{1,9})?|1(\.0{1,9})?", text):
+        raise ValueError(f"{text!r} is not a number from 0 to 1, such as 0.01")
+    return float(text)
+
+
 def one_of(*words: str) -> Callable[[str], str]:
     """A reader of one word out of a few."""
 
@@ -179,6 +188,10 @@ FLAGS: tuple[Flag, ...] = (
     Flag("idle-timeout", duration, "65m", "how long a quiet connection is kept (above Envoy's hour)"),
     Flag("drain-delay", duration, "5s", "after SIGTERM: how long new requests are still served"),
     Flag("drain", duration, "30s", "after SIGTERM: when the last request must be answered, all in all"),
+    Flag(
+        "otlp-endpoint", str, None, "collector that takes spans as OTLP over HTTP, such as http://HOST:4318; none: off"
+    ),
+    Flag("trace-sample", share, "1", "share of the requests traced, of those whose client has not decided (0 to 1)"),
 )
 
 
