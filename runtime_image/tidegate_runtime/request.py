@@ -47,8 +47,10 @@ class Request:
 
     def trace_headers(self) -> tuple[str, str]:
         """See `interfaces.Source`."""
-        parent, state = (self.headers.get(name, b"").decode("latin-1") for name in TRACED)
-        return parent, state
+        parent = self.headers.get(TRACED[0])
+        if parent is None:
+            return "", ""
+        return parent.decode("latin-1"), self.headers.get(TRACED[1], b"").decode("latin-1")
 
     def described(self, status: int) -> tuple[str, dict[str, str | int | bool]]:
         """See `interfaces.Source`. A path is its own route: there is nothing in it to be filled in."""

@@ -103,7 +103,8 @@ class Tracer:
         self, source: Source, times: tuple[float, float], status: int, more: Attributes,
         parts: Callable[[], tuple[Part, ...]],
     ) -> TraceContext | None:  # fmt: skip
-        parent = trace_context.read(*source.trace_headers())
+        header, state = source.trace_headers()
+        parent = trace_context.read(header, state) if header else None
         context = self._context(parent)
         if context is not None:
             name, attributes = source.described(status)
@@ -121,12 +122,11 @@ class Tracer:
 
     def _context(self, parent: TraceContext | None) -> TraceContext | None:
         """The place of a new span below `parent`, whose decision counts; without one, chance decides."""
-        own = random.getrandbits(64) or 1
-        if parent is None:
-            if random.random() >= self._share:  # noqa: S311 - a sample, not a secret
-                return None
-            return TraceContext(random.getrandbits(128) or 1, own, trace_context.KNOWN_FLAGS)
-        return TraceContext(parent.trace, own, parent.flags, parent.state) if parent.sampled else None
+        if parent is not None:
+            return TraceContext(parent.trace, _new(64), parent.flags, parent.state) if parent.sampled else None
+        if random.random() >= self._share:  # noqa: S311 - a sample, not a secret
+            return None
+        return TraceContext(_new(128), _new(64), trace_context.KNOWN_FLAGS)
 
     def _put(self, span: Span) -> None:
         waiting = self._queue.qsize()
@@ -178,6 +178,10 @@ class Tracer:
                 log("warning", "traces cannot be sent", why=why[:MOST_SHOWN])
             else:
                 log("info", "traces are sent again", dropped=self.dropped)
+
+
+def _new(bits: int) -> int:
+    return random.getrandbits(bits) or 1  # zero stands for none
 
 
 def _parts(call: Call, submitted: float) -> tuple[Part, ...]:
