@@ -100,12 +100,15 @@ class Connection(asyncio.BufferedProtocol):
         return None  # the client is gone: close
 
     def pause_writing(self) -> None:
+        """The client reads slower than it asks: it gets no further answer and is not listened to until it has read."""
         self._full = True
+        self._stop_reading()
 
     def resume_writing(self) -> None:
         self._full = False
         if self.busy is None and not self.lingering:
             self._rest()
+            self._advance()
 
     def get_buffer(self, sizehint: int) -> memoryview:  # noqa: ARG002 - asyncio's signature
         return self._front.scratch if self._bulk is None else self._bulk[self._filled :]
@@ -191,7 +194,7 @@ class Connection(asyncio.BufferedProtocol):
         self._received = self._header_bytes = 0
         self._skip = False
         request.arrived = time.monotonic()
-        if self.busy is None and not self._pending:
+        if self.busy is None and not self._pending and not self._full:
             self._handle(request)
         else:
             self._queue(request)
@@ -247,14 +250,18 @@ class Connection(asyncio.BufferedProtocol):
 
     def _queue(self, request: Request) -> None:
         self._pending.append(request)
-        if len(self._pending) >= MOST_PIPELINED and not self._paused:
+        if len(self._pending) >= MOST_PIPELINED:
+            self._stop_reading()
+
+    def _stop_reading(self) -> None:
+        if not self._paused:
             self._paused = True
             self._transport.pause_reading()
 
     def _advance(self) -> None:
-        while self._pending and self.busy is None and not self.lingering:
+        while self._pending and self.busy is None and not self.lingering and not self._full:
             self._handle(self._pending.popleft())
-        if self._paused and len(self._pending) < MOST_PIPELINED and not self._ending:
+        if self._paused and len(self._pending) < MOST_PIPELINED and not self._ending and not self._full:
             self._paused = False
             self._transport.resume_reading()
         if self._continue and self.busy is None and not self._pending:
@@ -298,7 +305,7 @@ class Connection(asyncio.BufferedProtocol):
         self._transport.write(head + body)
         if last:
             self._linger()
-        elif self._pending or self._continue:
+        elif (self._pending or self._continue) and not self._full:
             asyncio.get_running_loop().call_soon(self._advance)  # not deeper and deeper down the stack
         else:
             self._rest()
@@ -321,9 +328,8 @@ class Connection(asyncio.BufferedProtocol):
     def _drop(self, size: int) -> None:
         """Count what nobody wants; beyond the limit it is no longer read, and the linger time ends the connection."""
         self._dropped += size
-        if self._dropped > MOST_DROPPED and self._ending and not self._paused:
-            self._paused = True
-            self._transport.pause_reading()
+        if self._dropped > MOST_DROPPED and self._ending:
+            self._stop_reading()
 
     # -- time
 
