@@ -18,12 +18,11 @@ from tidegate_runtime import __version__
 from tidegate_runtime.batcher import Call
 from tidegate_runtime.errors import BadRequest, NotFound, RequestError, Throttled
 from tidegate_runtime.grpc_codec import GrpcCodec, GrpcInference
+from tidegate_runtime.grpc_source import GrpcSource
 from tidegate_runtime.grpc_wire import MOST_FIELDS, has_too_many_fields
 from tidegate_runtime.health import Health
-from tidegate_runtime.inference import OK, Inferring
-from tidegate_runtime.interfaces import Kind
+from tidegate_runtime.inference import Inferring
 from tidegate_runtime.oip import SERVER, metadata, not_ready
-from tidegate_runtime.parameters import PINNED, kind_of
 from tidegate_runtime.protocol.open_inference_pb2 import (
     ModelInferRequest,
     ModelMetadataRequest,
@@ -38,7 +37,6 @@ from tidegate_runtime.protocol.open_inference_pb2 import (
     ServerReadyResponse,
 )
 from tidegate_runtime.routes import Identity
-from tidegate_runtime.trace_context import PARENT, STATE
 
 LOG = logging.getLogger(__name__)
 Context = grpc.aio.ServicerContext[bytes, bytes]
@@ -55,9 +53,6 @@ CODES: Final = {
     503: grpc.StatusCode.UNAVAILABLE,
     504: grpc.StatusCode.DEADLINE_EXCEEDED,
 }
-
-# What OpenTelemetry's conventions call a server's error; the others are the client's.
-FAULTS: Final = (grpc.StatusCode.DEADLINE_EXCEEDED, grpc.StatusCode.INTERNAL, grpc.StatusCode.UNAVAILABLE)
 
 
 class InferenceService:
@@ -130,7 +125,7 @@ class InferenceService:
         return ModelMetadataResponse(**metadata(self._model.inferring.model))
 
     async def _model_infer(self, raw: bytes, context: Context) -> bytes:
-        arrived, source = time.monotonic(), _Source(context)
+        arrived, source = time.monotonic(), GrpcSource(dict(context.invocation_metadata() or ()))
         if self._model is None:
             raise not_ready()
         model, inferring = self._model, self._model.inferring
@@ -169,34 +164,6 @@ class _Model:
         self.inferring, self.identity = inferring, identity
         self.codec = GrpcCodec(inferring.model, inferring.signature)
         self.revision = (("x-tidegate-revision", inferring.model.revision),)
-
-
-class _Source:
-    """See `interfaces.Source`: a call of ModelInfer."""
-
-    __slots__ = ("_metadata",)
-
-    def __init__(self, context: Context) -> None:
-        self._metadata: dict[str, Any] = dict(context.invocation_metadata() or ())
-
-    @property
-    def kind(self) -> Kind:
-        return kind_of(pinned=PINNED in self._metadata)
-
-    def trace_headers(self) -> tuple[str, str]:
-        return str(self._metadata.get(PARENT, "")), str(self._metadata.get(STATE, ""))
-
-    def described(self, status: int) -> tuple[str, dict[str, str | int | bool]]:
-        method = f"{SERVICE}/ModelInfer"
-        code = grpc.StatusCode.OK if status == OK else CODES.get(status, grpc.StatusCode.INTERNAL)
-        attributes: dict[str, str | int | bool] = {
-            "rpc.system.name": "grpc",
-            "rpc.method": method,
-            "rpc.response.status_code": code.name,
-        }
-        if code in FAULTS:
-            attributes["error.type"] = code.name
-        return method, attributes
 
 
 class _Reply:

@@ -45,7 +45,10 @@ def read(parent: str, state: str) -> TraceContext | None:
     version, trace, span, flags, more = match.groups()
     if version == NO_VERSION or (version == FIRST_VERSION and more):
         return None
-    context = TraceContext(
-        int(trace, 16), int(span, 16), int(flags, 16) & KNOWN_FLAGS, state if len(state) <= LONGEST_STATE else ""
-    )
+    context = TraceContext(int(trace, 16), int(span, 16), int(flags, 16) & KNOWN_FLAGS, _passed_on(state))
     return context if context.trace and context.span else None
+
+
+def _passed_on(state: str) -> str:
+    """What goes on to others: nothing that is too long, or that no header may hold."""
+    return state if len(state) <= LONGEST_STATE and state.isascii() and state.isprintable() else ""

@@ -8,6 +8,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from tests.unit.runtime.fake_model import FakeModel, rows
 from tests.waiting import wait_until
 
@@ -116,6 +118,27 @@ def test_flags_that_are_unknown_and_a_state_that_is_too_long_are_not_passed_on()
 
     assert context is not None
     assert context.headers() == {"traceparent": PARENT[:-2] + "03"}
+
+
+@pytest.mark.parametrize("state", ["a=é", "a=b\r\nx: y", "a=\0"])
+def test_a_state_that_no_header_may_hold_is_not_passed_on(state: str) -> None:
+    context = read(PARENT, state)
+
+    assert context is not None
+    assert context.headers() == {"traceparent": PARENT}
+
+
+PARTS = st.sampled_from(["00", "01", "ff", "cc", "-", "0" * 32, "a" * 32, "0" * 16, "b" * 16, "X", " ", "\0", "é", ""])
+
+
+@given(parent=st.lists(PARTS, max_size=9).map("".join) | st.text(max_size=80), state=st.text(max_size=600))
+def test_any_headers_give_a_context_that_reads_as_it_is_written_or_none(parent: str, state: str) -> None:
+    context = read(parent, state)
+
+    if context is not None:
+        written = context.headers()
+        assert read(written["traceparent"], written.get("tracestate", "")) == context
+        assert all(text.isascii() and text.isprintable() for text in written.values())
 
 
 # Where spans go.
