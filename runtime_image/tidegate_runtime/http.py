@@ -29,6 +29,9 @@ from tidegate_runtime.request import SCRATCH, TRACED, Front, Request
 MOST_HEADER: Final = 64 * 1024
 MOST_DROPPED: Final = 64 * 1024  # of a body that is refused
 MOST_PIPELINED: Final = 32
+MOST_BEHIND: Final = (
+    64 * 1024
+)  # of their bodies, and one that may be larger: else a connection could hold 32 large ones
 ALIGNMENT: Final = 16
 MOST_DIGITS: Final = 12
 LINGER_SECONDS: Final = 1.0
@@ -55,8 +58,8 @@ IDLE, HEADER, BODY = 0, 1, 2
 class Connection(asyncio.BufferedProtocol):
     """The protocol object of one client; made by the server, one per accepted socket."""
 
-    __slots__ = ("_at", "_bulk", "_continue", "_deadline", "_dropped", "_ending", "_filled", "_front", "_full",
-                 "_header_bytes", "_parser", "_paused", "_pending", "_received", "_request", "_skip", "_timed",
+    __slots__ = ("_at", "_behind", "_bulk", "_continue", "_deadline", "_dropped", "_ending", "_filled", "_front",
+                 "_full", "_header_bytes", "_parser", "_paused", "_pending", "_received", "_request", "_skip", "_timed",
                  "_transport", "abandon", "busy", "idle_since", "lingering")  # fmt: skip
 
     def __init__(self, front: Front) -> None:
@@ -65,6 +68,7 @@ class Connection(asyncio.BufferedProtocol):
         self._transport: asyncio.Transport = cast("asyncio.Transport", None)
         self._request = Request()
         self._pending: deque[Request] = deque()
+        self._behind = 0  # bytes of their bodies
         self._at: Where = IDLE  # where in a message the parser is
         self._timed: Where = IDLE  # which part of it `_deadline` belongs to
         self._received = self._header_bytes = 0
@@ -250,8 +254,13 @@ class Connection(asyncio.BufferedProtocol):
 
     def _queue(self, request: Request) -> None:
         self._pending.append(request)
-        if len(self._pending) >= MOST_PIPELINED:
+        self._behind += len(request.body)
+        if self._holds_enough:
             self._stop_reading()
+
+    @property
+    def _holds_enough(self) -> bool:
+        return len(self._pending) >= MOST_PIPELINED or self._behind > MOST_BEHIND
 
     def _stop_reading(self) -> None:
         if not self._paused:
@@ -260,13 +269,16 @@ class Connection(asyncio.BufferedProtocol):
 
     def _advance(self) -> None:
         while self._pending and self.busy is None and not self.lingering and not self._full:
-            self._handle(self._pending.popleft())
-        if self._paused and len(self._pending) < MOST_PIPELINED and not self._ending and not self._full:
+            request = self._pending.popleft()
+            self._behind -= len(request.body)
+            self._handle(request)
+        if self._paused and not self._holds_enough and not self._ending and not self._full:
             self._paused = False
             self._transport.resume_reading()
         if self._continue and self.busy is None and not self._pending:
             self._continue = False
             self._transport.write(CONTINUE)
+            self._rest()  # its body must come within its time
 
     def _handle(self, request: Request) -> None:
         self.busy = request

@@ -16,6 +16,7 @@ from tests.runtime.conftest import Running
 from tests.runtime.running_server import numbers
 from tests.runtime.test_connections import BODY, PATH, closed, post, read_answers
 from tests.runtime.test_overload import gauge, wait_for_gauge
+from tests.waiting import wait_until
 
 CONNECTIONS, IN_FLIGHT = "tidegate_connections", "tidegate_requests_in_flight"
 LEFT = "tidegate_clients_left_total"
@@ -43,6 +44,11 @@ def vanish(client: socket.socket) -> None:
     """From now on nothing that is sent to this socket arrives, and nothing is acknowledged: its machine is gone."""
     drop_everything = ctypes.create_string_buffer(struct.pack("HBBI", 0x06, 0, 0, 0))
     client.setsockopt(socket.SOL_SOCKET, 26, struct.pack("HP", 1, ctypes.addressof(drop_everything)))
+
+
+def serves_again(server: Running) -> None:
+    """The only worker is free again, at the latest when the run's own time is over."""
+    wait_until(lambda: server.infer(slow.request(slow.SHORT)).status == 200, "a run for the next client")
 
 
 def ask_slowly(client: socket.socket, steps: int) -> None:
@@ -93,7 +99,7 @@ def test_a_client_that_closes_before_its_answer_has_left_and_its_run_disturbs_no
         assert closed(client)
 
     assert gauge(narrow, IN_FLIGHT) == 0
-    assert narrow.infer(slow.request(slow.SHORT)).status == 200  # its worker is free again
+    serves_again(narrow)
 
 
 def test_a_connection_reset_with_pipelined_requests_waiting_leaves_none_of_them(narrow: Running) -> None:
@@ -104,18 +110,21 @@ def test_a_connection_reset_with_pipelined_requests_waiting_leaves_none_of_them(
         client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
 
     wait_for_gauge(narrow, IN_FLIGHT, 0)
-    assert narrow.infer(slow.request(slow.SHORT)).status == 200
+    serves_again(narrow)
 
 
 def test_the_system_asks_a_silent_connection_whether_it_lives(fraud: Running) -> None:
     with fraud.socket() as client:
         client.sendall(post())
         read_answers(client, 1)
-        port = client.getsockname()[1]
-        rows = [line.split() for line in Path(f"/proc/{fraud.process.pid}/net/tcp").read_text().splitlines()[1:]]
-        (timer,) = [row[5] for row in rows if row[2].endswith(f":{port:04X}")]
+        ends = (f":{fraud.http:04X}", f":{client.getsockname()[1]:04X}")
 
-    assert timer.startswith(KEEPALIVE_TIMER)
+        def asks() -> bool:
+            rows = [line.split() for line in Path(f"/proc/{fraud.process.pid}/net/tcp").read_text().splitlines()[1:]]
+            (timer,) = [row[5] for row in rows if row[1].endswith(ends[0]) and row[2].endswith(ends[1])]
+            return timer.startswith(KEEPALIVE_TIMER)
+
+        wait_until(asks, "its timer is that of keepalive")
 
 
 def test_a_megabyte_in_chunks_of_one_byte_is_read_without_costing_more_than_itself(fraud: Running) -> None:
@@ -128,3 +137,25 @@ def test_a_megabyte_in_chunks_of_one_byte_is_read_without_costing_more_than_itse
         assert read_answers(client, 1)[0][0] == 200
 
     assert fraud.peak_memory - before < 16 * MEGABYTE
+
+
+def test_large_bodies_behind_a_long_run_are_not_all_taken_in(narrow: Running) -> None:
+    padded = post(b'{"inputs":[{"name":"steps","shape":[1],"datatype":"INT64","data":[1]}]}' + b" " * MEGABYTE)
+    with narrow.socket() as client:
+        ask_slowly(client, slow.ENDLESS)
+        wait_for_gauge(narrow, IN_FLIGHT, 1)
+        before = narrow.peak_memory
+        client.settimeout(0.5)
+        with pytest.raises(TimeoutError):  # what is not read fills the buffers of the system
+            for _ in range(64):
+                client.sendall(padded)
+        assert narrow.peak_memory - before < 8 * MEGABYTE
+
+
+def test_a_body_that_was_asked_for_and_never_comes_runs_out_of_time(strict: Running) -> None:
+    head = post(BODY, "expect: 100-continue").split(b"\r\n\r\n", 1)[0] + b"\r\n\r\n"
+    with strict.socket() as client:
+        client.sendall(post() + head)  # one is answered, and then the other's body is asked for
+        assert read_answers(client, 1)[0][0] == 200
+        assert closed(client)
+    wait_for_gauge(strict, CONNECTIONS, 0)

@@ -127,6 +127,16 @@ def test_a_request_of_nobodys_trace_begins_one(traced: Running, collector: Colle
     assert len(span.trace) == 32
 
 
+def test_a_state_that_is_none_is_left_out_and_nothing_else(traced: Running, collector: Collector) -> None:
+    trace = "6" * 32
+    assert (
+        traced.infer(ONE, headers={"traceparent": f"00-{trace}-{SPAN}-01", "tracestate": "=,no state==,"}).status == 200
+    )
+
+    span = of_trace(collector, trace, INFER)
+    assert (span.parent, span.state) == (SPAN, "")
+
+
 def test_over_grpc_the_context_is_in_the_metadata_and_the_attributes_are_those_of_rpc(
     traced: Running, collector: Collector
 ) -> None:
