@@ -31,6 +31,10 @@ LOG = logging.getLogger(__name__)
 MAX_JSON = 64 * 2**10
 MAX_COMPARE = 4 * 2**20  # a body and outputs of one MiB each, with room
 STOP_SECONDS = 2.0
+HOPELESS = {
+    "RunStuck": "RunStuck: a run goes on long after its deadline",
+    "DeviceLost": "DeviceLost: the GPU failed in a way that only a new process gets over",
+}
 Endpoint = Callable[[Request], Reply]
 
 
@@ -118,11 +122,11 @@ class InternalServer:
         health = self._parts.health
         if health.live:
             return text(200, "ok")
-        return text(503, "RunStuck: a run goes on long after its deadline" if health.stuck else health.phase.value)
+        return text(503, HOPELESS.get(health.hopeless, health.phase.value))
 
     def _ready(self, _: Request) -> Reply:
         health = self._parts.health
-        return text(200, "ok") if health.ready else text(503, "RunStuck" if health.stuck else health.phase.value)
+        return text(200, "ok") if health.ready else text(503, health.hopeless or health.phase.value)
 
     def _started(self, _: Request) -> Reply:
         health = self._parts.health
@@ -130,15 +134,18 @@ class InternalServer:
 
     def _metrics(self, _: Request) -> Reply:
         gauges, model = self._parts.gauges, self._parts.model
+        loaded = model if isinstance(model, OrtModel) else None
         now = metrics.Now(
             labels=self._names(),
             ready=self._parts.health.ready,
             in_flight=gauges.in_flight,
             queued=gauges.queued,
             connections=gauges.connections,
-            golden_worst=dict(model.worst) if isinstance(model, OrtModel) else {},
+            golden_worst=dict(loaded.worst) if loaded else {},
             shadow_dropped=self._shadow.dropped,
             batching=self._parts.batching,
+            gpu=loaded.gpu if loaded else None,
+            work=loaded.work if loaded else {},
         )
         return Reply(200, metrics.exposition(self._counters, now), metrics.CONTENT_TYPE)
 

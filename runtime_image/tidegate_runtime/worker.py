@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from queue import SimpleQueue
 
 from tidegate_runtime.batcher import Batch
-from tidegate_runtime.errors import RequestError, RunFailed, TooSlow
+from tidegate_runtime.errors import DeviceLost, RequestError, RunFailed, TooSlow
 from tidegate_runtime.interfaces import Lane, LoadedModel
 
 
@@ -30,7 +30,7 @@ def run_batch(model: LoadedModel, lane: Lane, batch: Batch) -> list[Run]:
     The runs that were made: one, or after its failure one more for each call.
     """
     run = _run(model, lane, batch)
-    if run.error is None or len(batch.calls) == 1 or isinstance(run.error, TooSlow):
+    if run.error is None or len(batch.calls) == 1 or isinstance(run.error, TooSlow | DeviceLost):
         for call in batch.calls:
             call.error = run.error
         return [run]
@@ -60,11 +60,13 @@ def _sentence(failure: Exception, terminated: bool) -> RequestError:
     """What the clients of a failed run are told."""
     if terminated:
         return TooSlow("the run was ended at its deadline")
-    _tell(failure)
+    _tell(failure.__cause__ or failure)
+    if isinstance(failure, RequestError):
+        return failure
     return RunFailed("the model failed on this input: the server's log says why")
 
 
-def _tell(error: Exception) -> None:
+def _tell(error: BaseException) -> None:
     line = {"level": "error", "event": "run failed", "error": f"{type(error).__name__}: {error}"[:2000]}
     print(json.dumps(line), file=sys.stderr, flush=True)  # noqa: T201 - the log
 

@@ -18,7 +18,6 @@ WITHOUT_EFFECT: dict[str, str] = {
     "runtime.image": "servers are the installed tidegate-runtime",
     "runtime.accelerator": "servers see the GPUs of this machine",
     "runtime.resources": "servers share this machine",
-    "runtime.provider_options": "execution providers keep their defaults",
     "runtime.pod": "there are no pods",
     "runtime.auth": "anyone who reaches the port may call the model",
     "runtime.tls": "plain HTTP",

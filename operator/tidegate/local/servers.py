@@ -41,7 +41,7 @@ class Workplace:
     """What all servers of a deployment share."""
 
     model: str
-    folder: Path  # logs and last words
+    folder: Path  # logs, last words, TensorRT's engines
     lifeline: Lifeline
     token: str
     token_file: Path
@@ -60,7 +60,8 @@ def milliseconds(duration: timedelta) -> str:
 def serve_command(place: Workplace, wanted: RevisionWanted, bundle: Path, last_words: Path) -> list[str]:
     """The command line of a server; `-P`: nothing in the current folder can take the place of its modules."""
     runtime = wanted.record.runtime
-    flags = {
+    device = place.device or runtime.device
+    flags: dict[str, object] = {
         "bundle": bundle,
         "name": place.model,
         "revision": wanted.record.revision,
@@ -73,7 +74,7 @@ def serve_command(place: Workplace, wanted: RevisionWanted, bundle: Path, last_w
         "internal-token-file": place.token_file,
         "lifeline-fd": place.lifeline.reading,
         "termination-log": last_words,
-        "device": place.device or runtime.device,
+        "device": device,
         "golden": wanted.golden,
         "sessions": runtime.sessions,
         "intra-op": runtime.threads.intra_op,
@@ -85,6 +86,10 @@ def serve_command(place: Workplace, wanted: RevisionWanted, bundle: Path, last_w
         "drain-delay": "0ms",
         "drain": milliseconds(runtime.grace),
     }
+    if device == "tensorrt":
+        flags["engine-cache"] = place.folder / "engines"
+    if device != "cpu" and runtime.provider_options:
+        flags["provider-options"] = " ".join(f"{name}={value}" for name, value in runtime.provider_options.items())
     options = [text for name, value in flags.items() for text in (f"--{name}", str(value))]
     return [sys.executable, "-P", "-m", "tidegate_runtime", "serve", *options]
 
