@@ -21,7 +21,7 @@ from tidegate.bundle.paths import read_plain_file
 from tidegate.bundle.verify import check_listing
 from tidegate_runtime import devices, warmup
 from tidegate_runtime.errors import DeviceLost
-from tidegate_runtime.gpu.faults import fault, unavailable
+from tidegate_runtime.gpu.faults import fault, not_loaded
 from tidegate_runtime.interfaces import Array, Lane, Objection
 from tidegate_runtime.ort import onnxruntime
 from tidegate_runtime.ort_errors import sentence
@@ -180,8 +180,8 @@ def _open(bundle: BundleDir, settings: Settings, placement: Placement | None = N
     except Exception as error:  # noqa: BLE001 - ONNX Runtime's own errors share no base class
         canceled = type(error).__name__ == "ModelLoadCanceled"
         what = f"it did not load within {LOAD_SECONDS:g} s" if canceled else sentence(error, path)
-        if placement is not None and (elsewhere := unavailable(error, what)) is not None:
-            raise elsewhere from None
+        if placement is not None and (other := not_loaded(error, what)) is not None:
+            raise other from None
         raise ModelInvalid(f"ONNX Runtime cannot load it: {what}", where=path.name) from None
     finally:
         late.cancel()

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from tidegate_runtime import session
+from tidegate_runtime import ort, session
 from tidegate_runtime.devices import CPU, CUDA, TENSORRT
 from tidegate_runtime.gpu import bound, libraries, nvml, placement
 from tidegate_runtime.ort import onnxruntime as real
@@ -42,7 +42,6 @@ NO_GRAPH = (
 class PretendedGpu:
     """Stands in for the module `onnxruntime`; what a test changes is public, and so is what it looks at."""
 
-    provider: str = CUDA
     starts: bool = True  # else sessions fall back to the processor without a word
     on_the_device: float = 1.0  # share of the operators
     records_graphs: bool = True
@@ -77,7 +76,10 @@ class PretendedGpu:
         self._read_engines(told.get(TENSORRT, {}))
         if told[CUDA].get("enable_cuda_graph") == "1" and not self.records_graphs:
             raise RuntimeError(NO_GRAPH)
-        return _Session(self, real.InferenceSession(path, options, providers=[CPU], enable_fallback=enable_fallback))
+        provider = TENSORRT if TENSORRT in told else CUDA
+        return _Session(
+            self, provider, real.InferenceSession(path, options, providers=[CPU], enable_fallback=enable_fallback)
+        )
 
     def _read_engines(self, told: dict[str, str]) -> None:
         """As TensorRT does: load the engine that is there, or build it."""
@@ -92,23 +94,25 @@ class PretendedGpu:
 class _Session:
     """A session on the processor that says of itself that it is on the GPU."""
 
-    def __init__(self, gpu: PretendedGpu, inner: Any) -> None:
-        self._gpu, self._inner = gpu, inner
+    def __init__(self, gpu: PretendedGpu, provider: str, inner: Any) -> None:
+        self._gpu, self._provider, self._inner = gpu, provider, inner
 
     def __getattr__(self, name: str) -> Any:
-        return getattr(self._inner, name) if name != "_sess" else None  # bindings want the real one, see below
+        return (
+            getattr(self._inner, name) if name != "_sess" else None
+        )  # the server's shortcut would pass by what follows
 
     def get_providers(self) -> list[str]:
-        return [self._gpu.provider, CPU] if self._gpu.starts else [CPU]
+        return [self._provider, CPU] if self._gpu.starts else [CPU]
 
     def get_provider_graph_assignment_info(self) -> list[Any]:
         there = round(10 * self._gpu.on_the_device)
-        parts = ((self._gpu.provider, there), (CPU, 10 - there))
+        parts = ((self._provider, there), (CPU, 10 - there))
         return [SimpleNamespace(ep_name=name, get_nodes=lambda count=count: [None] * count) for name, count in parts]
 
     def end_profiling(self) -> str:
         path = Path(self._inner.end_profiling())
-        path.write_text(path.read_text().replace(CPU, self._gpu.provider))
+        path.write_text(path.read_text().replace(CPU, self._provider))
         return str(path)
 
     def io_binding(self) -> Any:
@@ -187,7 +191,7 @@ class PretendedNvml:
 
 def install(gpu: PretendedGpu, replace: Any) -> None:
     """Let the server find `gpu`; `replace(module, name, value)` puts a value in a module."""
-    for module in (session, placement, bound, libraries):
+    for module in (ort, session, placement, bound, libraries):
         replace(module, "onnxruntime", gpu)
     replace(placement, "find_gpu", lambda _environment: nvml.open_gpu(PretendedNvml(), 0))
 

@@ -64,7 +64,6 @@ def load(gpu: PretendedGpu, tmp_path: Path, lane: RunLane) -> Load:
             small.write_bundle(folder, graph, samples)
         if "--device" not in flags:
             flags = ("--device", "cuda", *flags)
-        gpu.provider = TENSORRT if "tensorrt" in flags else CUDA
         return session.load(parse(["--bundle", str(folder), *flags], {}), lane)
 
     return load_it

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from tidegate_runtime.errors import DeviceFull, DeviceLost
-from tidegate_runtime.gpu.faults import fault, unavailable
+from tidegate_runtime.gpu.faults import fault, not_loaded
+from tidegate_runtime.ort_errors import sentence
 
 # From reports of users: onnxruntime 9939, 16307, 14710, 26312 and others.
 FULL = [
@@ -56,29 +59,54 @@ def test_other_failures_say_something_about_the_request(text: str) -> None:
     assert fault(RuntimeError(text)) is None
 
 
+# What onnxruntime-gpu 1.31.1 says where there is a driver's library and no GPU.
+NO_DEVICE = (
+    "/onnxruntime_src/onnxruntime/core/providers/cuda/cuda_call.cc:154 void onnxruntime::CudaCall(ERRTYPE, const char*, "
+    "SUCCTYPE, int) [with ERRTYPE = cudaError; bool THRW = true] CUDA failure 100: no CUDA-capable device is detected ; "
+    "GPU=-1 ; hostname=node-7 ; file=/onnxruntime_src/cuda_execution_provider.cc ; line=300 ; expr=cudaSetDevice(id);"
+)
+UNKNOWN = (
+    "/onnxruntime_src/onnxruntime/core/providers/cuda/cuda_execution_provider_info.cc:63 static onnxruntime::CUDA"
+    "ExecutionProviderInfo onnxruntime::CUDAExecutionProviderInfo::FromProviderOptions(const onnxruntime::"
+    "ProviderOptions&) [ONNXRuntimeError] : 1 : FAIL : provider_options_utils.h:182 Parse Unknown provider option: "
+    '"bogus".'
+)
+NO_TENSORRT = (
+    "/onnxruntime_src/onnxruntime/python/onnxruntime_pybind_state.cc:729 void onnxruntime::python::Register"
+    "TensorRTPluginsAsCustomOps(PySessionOptions&, const onnxruntime::ProviderOptions&) Please install TensorRT "
+    "libraries as mentioned in the GPU requirements page"
+)
+
+
 @pytest.mark.parametrize(
     ("text", "what"),
     [
         (FULL[1], "too little free memory"),
-        ("CUDA failure 100: no CUDA-capable device is detected ; GPU=0 ; hostname=h", "cannot be used here"),
-        ("CUDA failure 35: CUDA driver version is insufficient for CUDA runtime version", "cannot be used here"),
-        (
-            "/onnxruntime_src/onnxruntime/python/onnxruntime_pybind_state.cc:729 void onnxruntime::python::Register"
-            "TensorRTPluginsAsCustomOps(PySessionOptions&, const onnxruntime::ProviderOptions&) Please install TensorRT "
-            "libraries as mentioned in the GPU requirements page",
-            "cannot be used here",
-        ),
+        (NO_DEVICE, "cannot be used here: CUDA failure 100: no CUDA-capable device is detected: check the driver"),
+        ("CUDA driver version is insufficient for CUDA runtime version", "cannot be used here"),
+        (NO_TENSORRT, "cannot be used here"),
     ],
 )
 def test_a_model_that_does_not_load_for_the_machines_sake_is_not_blamed(text: str, what: str) -> None:
-    found = unavailable(RuntimeError(text), "in its own words")
+    found = not_loaded(RuntimeError(text), "its own words")
 
     assert found is not None
     assert found.reason == "DeviceUnavailable"
     assert what in str(found)
-    assert "in its own words" in str(found)
+    assert "node-7" not in str(found)
 
 
-@pytest.mark.parametrize("text", ['Unknown provider option: "bogus".', "Load model failed: Protobuf parsing failed."])
-def test_a_model_or_an_option_that_is_wrong_is_wrong_on_every_machine(text: str) -> None:
-    assert unavailable(RuntimeError(text), text) is None
+@pytest.mark.parametrize(
+    "text", [UNKNOWN, 'Failed to parse provider option "gpu_mem_limit": Failed to parse value: "x"']
+)
+def test_an_option_that_the_provider_does_not_take_is_whoever_gave_its(text: str) -> None:
+    found = not_loaded(RuntimeError(text), sentence(RuntimeError(text), Path("/b/model.onnx")))
+
+    assert found is not None
+    assert found.reason == "Invalid"
+    assert "provider option" in str(found)
+    assert "onnxruntime_src" not in str(found)
+
+
+def test_a_model_that_is_wrong_is_wrong_on_every_machine() -> None:
+    assert not_loaded(RuntimeError("Load model failed: Protobuf parsing failed."), "") is None
