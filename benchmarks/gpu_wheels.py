@@ -1,6 +1,6 @@
 """Wheels in parts, for a machine that fetches nothing and takes only so much at a time.
 
-    python -m benchmarks.gpu_wheels split FOLDER PARTS --size 48    every file of FOLDER, in parts of 48 MiB at most
+    python -m benchmarks.gpu_wheels split FOLDER PARTS --size 48    the files of FOLDER, in parts of 48 MiB
     python -m benchmarks.gpu_wheels join PARTS… FOLDER              the same files again, compared by their sha256
 
 `onnxruntime-gpu` is 255 MB; such a machine may take 64 MiB in one go.  Each part is a folder of its own in PARTS, so
@@ -13,7 +13,7 @@ import argparse
 import hashlib
 import json
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from pathlib import Path
 
 MIB = 2**20
@@ -21,17 +21,22 @@ LIST = "files.json"
 
 
 def split(folder: Path, parts: Path, size: int) -> list[Path]:
-    """Cut every file of `folder` into pieces of `size` bytes at most; each piece lies in a new folder in `parts`."""
+    """Fill folders in `parts`, of `size` bytes at most, with the files of `folder` and pieces of them."""
     files = sorted(path for path in folder.iterdir() if path.is_file())
     listed = json.dumps({path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in files})
     made: list[Path] = []
+    room = 0
     for path in files:
-        for number, piece in enumerate(_pieces(path, size)):
-            part = parts / f"part-{len(made):03}"
-            part.mkdir(parents=True)
-            (part / LIST).write_text(listed)
-            (part / f"{path.name}.{number:03}").write_bytes(piece)
-            made.append(part)
+        with path.open("rb") as file:
+            number = 0
+            while piece := file.read(room or size):
+                if not room:
+                    made.append(parts / f"part-{len(made):03}")
+                    made[-1].mkdir(parents=True)
+                    (made[-1] / LIST).write_text(listed)
+                    room = size
+                (made[-1] / f"{path.name}.{number:03}").write_bytes(piece)
+                number, room = number + 1, room - len(piece)
     return made
 
 
@@ -52,12 +57,6 @@ def join(parts: Iterable[Path], folder: Path) -> list[Path]:
             raise ValueError(f"{name} is not whole: a part is missing or damaged")
         found.append(path)
     return found
-
-
-def _pieces(path: Path, size: int) -> Iterator[bytes]:
-    with path.open("rb") as file:
-        while piece := file.read(size):
-            yield piece
 
 
 def main() -> int:

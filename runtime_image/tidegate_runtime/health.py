@@ -31,14 +31,14 @@ class Health:
 
     @property
     def live(self) -> bool:
-        return self.phase is not Phase.FAILED and not self.hopeless
+        return self.phase is not Phase.FAILED and not self.reason
 
     @property
     def ready(self) -> bool:
-        return self.phase is Phase.READY and not self.hopeless
+        return self.phase is Phase.READY and not self.reason
 
     @property
-    def hopeless(self) -> str:
+    def reason(self) -> str:
         """Why only a restart helps, in a code of docs/errors.md; empty while there is hope."""
         if self._watchdog is None:
             return ""

@@ -31,7 +31,7 @@ LOG = logging.getLogger(__name__)
 MAX_JSON = 64 * 2**10
 MAX_COMPARE = 4 * 2**20  # a body and outputs of one MiB each, with room
 STOP_SECONDS = 2.0
-HOPELESS = {
+RESTARTED_FOR = {
     "RunStuck": "RunStuck: a run goes on long after its deadline",
     "DeviceLost": "DeviceLost: the GPU failed in a way that only a new process gets over",
 }
@@ -122,11 +122,11 @@ class InternalServer:
         health = self._parts.health
         if health.live:
             return text(200, "ok")
-        return text(503, HOPELESS.get(health.hopeless, health.phase.value))
+        return text(503, RESTARTED_FOR.get(health.reason, health.phase.value))
 
     def _ready(self, _: Request) -> Reply:
         health = self._parts.health
-        return text(200, "ok") if health.ready else text(503, health.hopeless or health.phase.value)
+        return text(200, "ok") if health.ready else text(503, health.reason or health.phase.value)
 
     def _started(self, _: Request) -> Reply:
         health = self._parts.health

@@ -16,7 +16,9 @@ from tests.runtime import small_bundles as small
 from tidegate.bundle.manifest import Interface
 from tidegate_runtime.gpu import bound
 from tidegate_runtime.gpu.bound import Bound, Place
+from tidegate_runtime.gpu.graphs import Graphed
 from tidegate_runtime.gpu.pinned import PinnedMemory
+from tidegate_runtime.runners import Run
 
 HOST = PinnedMemory(None)
 OPTIONS = onnxruntime.RunOptions()
@@ -33,9 +35,9 @@ def interface_of(graph: onnx.ModelProto) -> Interface:
     return Interface(small.specs(graph.graph.input), small.specs(graph.graph.output))
 
 
-def bind(graph: onnx.ModelProto, *, sessions: int = 1, graphs: bool = False) -> tuple[Bound, Any]:
+def bind(graph: onnx.ModelProto, *, sessions: int = 1, graphs: bool = False) -> tuple[Run, Any]:
     made = [open_session(graph) for _ in range(sessions)]
-    return Bound(made, interface_of(graph), Place("cpu", HOST, graphs)), made[0]
+    return (Graphed if graphs else Bound)(made, interface_of(graph), Place("cpu", HOST)), made[0]
 
 
 def names_of(graph: onnx.ModelProto) -> list[str]:
@@ -144,34 +146,33 @@ def test_several_threads_never_share_a_buffer(sessions: int, graphs: bool) -> No
         list(threads.map(ask, range(400)))
 
 
-class OneAtATime:
-    """A session that notices when two threads run it at once."""
+class Watched:
+    """A session that notes which threads run it."""
 
     def __init__(self, inner: Any) -> None:
-        self._inner, self._busy, self.overlaps = inner, threading.Lock(), 0
+        self._inner, self.threads, self.runs = inner, set[str](), 0
 
     def io_binding(self) -> Any:
         return self._inner.io_binding()
 
     def run_with_iobinding(self, binding: Any, options: Any) -> None:
-        if not self._busy.acquire(blocking=False):
-            self.overlaps += 1
-            return
-        try:
-            self._inner.run_with_iobinding(binding, options)
-        finally:
-            self._busy.release()
+        self.threads.add(threading.current_thread().name)
+        self.runs += 1
+        self._inner.run_with_iobinding(binding, options)
 
 
-def test_a_session_with_graphs_is_run_by_one_thread_at_a_time() -> None:
+def test_a_session_with_a_graph_is_run_by_a_thread_of_its_own_and_recorded_before_the_first_answer() -> None:
     graph = fixed_sizes()
-    sessions = [OneAtATime(open_session(graph)) for _ in range(2)]
-    run = Bound(sessions, interface_of(graph), Place("cpu", HOST, graphs=True))
+    sessions = [Watched(open_session(graph)) for _ in range(2)]
+    run = Graphed(sessions, interface_of(graph), Place("cpu", HOST))
 
+    run(names_of(graph), {"x": numbers(2, 4)}, OPTIONS)
+    assert sorted(session.runs for session in sessions) == [1, 2]
     with ThreadPoolExecutor(8) as threads:
         list(threads.map(lambda turn: run(names_of(graph), {"x": numbers(2, 4, seed=turn)}, OPTIONS), range(200)))
 
-    assert [session.overlaps for session in sessions] == [0, 0]
+    assert [len(session.threads) for session in sessions] == [1, 1]
+    assert sum(session.runs for session in sessions) == 203
 
 
 def test_idle_buffers_are_let_go_beyond_a_limit_the_oldest_shape_first(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -181,9 +182,9 @@ def test_idle_buffers_are_let_go_beyond_a_limit_the_oldest_shape_first(monkeypat
     class Counted(bound.Slot):
         __slots__ = ()
 
-        def __init__(self, session: Any, names: list[str], feeds: dict[str, Any], *more: Any) -> None:
+        def __init__(self, session: Any, names: list[str], feeds: Any, place: Place, *, follows: bool) -> None:
             made.append(len(feeds["x"]))
-            super().__init__(session, names, feeds, *more)
+            super().__init__(session, names, feeds, place, follows=follows)
 
     monkeypatch.setattr(bound, "MOST_BYTES", 800)  # a row has 8 bytes in and 8 out
     monkeypatch.setattr(bound, "Slot", Counted)

@@ -2,8 +2,6 @@
 
 A `session.run` allocates on the GPU and copies from ordinary memory each time.  Here each shape of inputs has slots:
 buffers, bound once and used again.  A slot serves one run at a time; several runs at once have a slot each.
-With CUDA graphs a session has one slot, because a graph repeats launches on the addresses it was recorded with, and
-ONNX Runtime lets only one thread at a time run such a session.
 """
 
 from __future__ import annotations
@@ -11,20 +9,19 @@ from __future__ import annotations
 import itertools
 import threading
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
 
-from tidegate.bundle.element_types import ELEMENT_TYPES
 from tidegate.bundle.manifest import Interface
 from tidegate_runtime.gpu.faults import fault
 from tidegate_runtime.gpu.pinned import PinnedMemory
 from tidegate_runtime.interfaces import Array
 from tidegate_runtime.ort import onnxruntime
 
-MOST_BYTES: Final = 256 * 2**20  # of idle slots; the same again on the GPU
+MOST_BYTES: Final = 256 * 2**20  # of idle slots in the host's memory; their inputs lie on the GPU, too
 OTHER_SHAPE: Final = "pre-allocated output"  # ONNX Runtime's words for an output of another shape than what is bound
 Key = tuple[tuple[str, tuple[int, ...]], ...]
 
@@ -35,62 +32,54 @@ class Place:
 
     device: str  # "cuda"; "cpu" in tests, where every step is the same
     host: PinnedMemory
-    graphs: bool = False
+
+    def value(self, shape: Sequence[int], dtype: np.dtype[Any]) -> Any:
+        """A tensor on the device, of any content."""
+        return onnxruntime.OrtValue.ortvalue_from_shape_and_type(shape, dtype.type, self.device, 0)
 
 
 class Bound:
     """A call like a session's `run`, over one or several sessions of the same model."""
 
     def __init__(self, sessions: Sequence[Any], interface: Interface, place: Place) -> None:
-        self._sessions = sessions
         self._turns = itertools.cycle(sessions)
-        self._interface = interface
-        self._place = place
-        self._fixed = tuple((spec.name, spec.shape) for spec in interface.inputs)
+        self._interface, self._place = interface, place
+        self._follows = _outputs_follow_inputs(interface)
         self._idle: OrderedDict[Key, list[Slot]] = OrderedDict()  # the shape used last is at the end
         self._bytes = 0  # of idle slots
-        self._made = 0
-        self._changed = threading.Condition()
+        self._lock = threading.Lock()
 
     def __call__(self, names: list[str], feeds: dict[str, Array], options: Any) -> list[Array]:
         key = tuple((spec.name, feeds[spec.name].shape) for spec in self._interface.inputs if spec.name in feeds)
-        if self._place.graphs and key != self._fixed:
-            raise ValueError("the inputs have not the sizes that the graph was recorded with")
-        slot = self._take(key)
         try:
-            slot = slot or self._make(names, feeds)
+            slot = self._take(key) or Slot(self._next_session(), names, feeds, self._place, follows=self._follows)
             outputs = slot.run(feeds, options)
-        except Exception as error:
-            self._after_failure(key, slot, error)
+        except Exception as error:  # the slot is not used again
+            if fault(error) is not None:
+                self._let_go()  # memory that is only kept for speed goes first
             raise
         self._give_back(key, slot)
         return outputs
 
+    def _next_session(self) -> Any:
+        with self._lock:
+            return next(self._turns)
+
     def _take(self, key: Key) -> Slot | None:
-        """An idle slot of this shape; None: make one. With graphs the one slot of a session is waited for."""
-        with self._changed:
-            while not (idle := self._idle.get(key)):
-                if not self._place.graphs or self._made < len(self._sessions):
-                    self._made += 1
-                    return None
-                self._changed.wait()
+        with self._lock:
+            if not (idle := self._idle.get(key)):
+                return None
             slot = idle.pop()
             self._bytes -= slot.bytes
             return slot
 
-    def _make(self, names: list[str], feeds: dict[str, Array]) -> Slot:
-        with self._changed:
-            session = next(self._turns)
-        return Slot(session, names, feeds, self._interface, self._place)
-
     def _give_back(self, key: Key, slot: Slot) -> None:
-        with self._changed:
+        with self._lock:
             self._idle.setdefault(key, []).append(slot)
             self._idle.move_to_end(key)
             self._bytes += slot.bytes
-            while self._bytes > MOST_BYTES and not self._place.graphs:
+            while self._bytes > MOST_BYTES:
                 self._drop_oldest()
-            self._changed.notify()
 
     def _drop_oldest(self) -> None:
         key, idle = next(iter(self._idle.items()))
@@ -99,46 +88,32 @@ class Bound:
         if not idle:
             del self._idle[key]
 
-    def _after_failure(self, key: Key, slot: Slot | None, error: Exception) -> None:
-        """A slot of a failed run is not used again, except with graphs, which know no other."""
-        if slot is not None and self._place.graphs:
-            self._give_back(key, slot)
-            return
-        with self._changed:
-            self._made -= 1
-            self._changed.notify()
-            if fault(error) is not None:  # memory that is only kept for speed goes first
-                self._idle.clear()
-                self._bytes = 0
+    def _let_go(self) -> None:
+        with self._lock:
+            self._idle.clear()
+            self._bytes = 0
 
 
 class Slot:
-    """The buffers of one shape of inputs, bound to one session. Not for two threads at once."""
+    """The buffers of one shape of inputs, bound to one session. Not for two threads at once.
+
+    `follows`: the outputs' shapes follow from the inputs', so that they can be bound after the first run.
+    """
 
     __slots__ = ("_binding", "_follows", "_inputs", "_names", "_outputs", "_place", "_session", "bytes")
 
     def __init__(
-        self, session: Any, names: list[str], feeds: dict[str, Array], interface: Interface, place: Place
+        self, session: Any, names: list[str], feeds: Mapping[str, Array], place: Place, *, follows: bool
     ) -> None:
-        self._session, self._names, self._place = session, names, place
-        self._follows = _outputs_follow_inputs(interface)
+        self._session, self._names, self._place, self._follows = session, names, place, follows
         self._binding = session.io_binding()
-        self._inputs: dict[str, tuple[Array, Any]] = {}
-        self._outputs: list[Array] | None = None  # bound in the host's memory, once their shapes are known
-        self.bytes = 0
-        for name, array in feeds.items():
-            value = onnxruntime.OrtValue.ortvalue_from_shape_and_type(array.shape, array.dtype.type, place.device, 0)
-            self._binding.bind_ortvalue_input(name, value)
-            self._inputs[name] = (self._host(array.shape, array.dtype), value)
-        if place.graphs:
-            self._bind_on_device(interface)
+        self._inputs = Inputs(self._binding, {name: (array.shape, array.dtype) for name, array in feeds.items()}, place)
+        self._outputs: list[Array] | None = None  # in the host's memory, once their shapes are known
+        self.bytes = self._inputs.bytes
 
-    def run(self, feeds: dict[str, Array], options: Any) -> list[Array]:
+    def run(self, feeds: Mapping[str, Array], options: Any) -> list[Array]:
         """All outputs, as arrays of their own."""
-        for name, array in feeds.items():
-            staging, value = self._inputs[name]
-            np.copyto(staging, array)
-            value.update_inplace(staging)
+        self._inputs.fill(feeds)
         if self._outputs is None:
             return self._run_open(options)
         try:
@@ -150,36 +125,46 @@ class Slot:
             return self._run_open(options)
         return [array.copy() for array in self._outputs]
 
-    def _host(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
-        array = self._place.host.empty(shape, dtype)
-        self.bytes += array.nbytes
-        return array
-
     def _run_open(self, options: Any) -> list[Array]:
-        """A run whose outputs are not in the host's buffers: not yet, or on the GPU as graphs want them."""
-        if not self._place.graphs:
-            for name in self._names:  # each time anew: what a run allocated would be the next one's buffer
-                self._binding.bind_output(name, "cpu")
+        """A run whose outputs ONNX Runtime allocates."""
+        for name in self._names:  # each time anew: what a run allocated would be the next one's buffer
+            self._binding.bind_output(name, "cpu")
         self._session.run_with_iobinding(self._binding, options)
         found: list[Array] = [value.numpy() for value in self._binding.get_outputs()]
-        if self._place.graphs:
-            return [array if array.flags.owndata else array.copy() for array in found]  # copied from the GPU already
         if self._follows:
-            self._bind_in_host_memory(found)
+            self._outputs = [self._bind_output(name, array) for name, array in zip(self._names, found, strict=True)]
         return found
 
-    def _bind_on_device(self, interface: Interface) -> None:
-        for spec in interface.outputs:
-            kind = np.dtype(ELEMENT_TYPES[spec.element_type].numpy).type
-            value = onnxruntime.OrtValue.ortvalue_from_shape_and_type(spec.shape, kind, self._place.device, 0)
-            self._binding.bind_ortvalue_output(spec.name, value)
+    def _bind_output(self, name: str, like: Array) -> Array:
+        kept = self._place.host.empty(like.shape, like.dtype)
+        self._binding.bind_ortvalue_output(name, onnxruntime.OrtValue.ortvalue_from_numpy(kept))
+        self.bytes += kept.nbytes
+        return kept
 
-    def _bind_in_host_memory(self, like: list[Array]) -> None:
-        self._outputs = []
-        for name, array in zip(self._names, like, strict=True):
-            kept = self._host(array.shape, array.dtype)
-            self._binding.bind_ortvalue_output(name, onnxruntime.OrtValue.ortvalue_from_numpy(kept))
-            self._outputs.append(kept)
+
+class Inputs:
+    """Inputs of known shapes in the device's memory, bound; filled by way of the host's."""
+
+    __slots__ = ("_held", "bytes")
+
+    def __init__(
+        self, binding: Any, tensors: Mapping[str, tuple[tuple[int, ...], np.dtype[Any]]], place: Place
+    ) -> None:
+        self._held: dict[str, tuple[Array, Any]] = {}
+        self.bytes = 0
+        for name, (shape, dtype) in tensors.items():
+            staging, value = place.host.empty(shape, dtype), place.value(shape, dtype)
+            binding.bind_ortvalue_input(name, value)
+            self._held[name] = staging, value
+            self.bytes += staging.nbytes
+
+    def fill(self, feeds: Mapping[str, Array]) -> None:
+        """Copy `feeds` to the device; raises ValueError for another shape."""
+        for name, (staging, value) in self._held.items():
+            if feeds[name].shape != staging.shape:
+                raise ValueError(f"the input '{name}' has not the sizes that its buffer has")
+            np.copyto(staging, feeds[name])
+            value.update_inplace(staging)
 
 
 def _outputs_follow_inputs(interface: Interface) -> bool:

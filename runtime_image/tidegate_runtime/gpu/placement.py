@@ -20,6 +20,7 @@ from tidegate_runtime.gpu import libraries
 from tidegate_runtime.gpu.bound import Bound, Place
 from tidegate_runtime.gpu.engines import Engines, Maker, folder_name
 from tidegate_runtime.gpu.faults import before_requests, fault
+from tidegate_runtime.gpu.graphs import Graphed
 from tidegate_runtime.gpu.nvml import find_gpu
 from tidegate_runtime.gpu.options import Options, Wanted, bindable, most_rows, no_graph, options
 from tidegate_runtime.gpu.pinned import PinnedMemory
@@ -101,8 +102,8 @@ class Placement:
         """Bound to the GPU's memory where tensors allow it."""
         if not bindable(self._interface):
             return runner(sessions, self._bundle)
-        host = PinnedMemory(libraries.cuda_runtime())
-        return Bound(sessions, self._interface, Place("cuda", host, self._graphs))
+        place = Place("cuda", PinnedMemory(libraries.cuda_runtime()))
+        return (Graphed if self._graphs else Bound)(sessions, self._interface, place)
 
     def prove(self, feeds: dict[str, Array], lane: Lane, allowed: float) -> None:
         """Run once and see who did the work; raises DeviceUnavailable.
