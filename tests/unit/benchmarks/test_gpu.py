@@ -12,9 +12,9 @@ import pytest
 from benchmarks import gpu, gpu_runs
 from benchmarks.gpu_runs import WAYS, Timed
 from benchmarks.gpu_wheels import join, split
-from tests.runtime.pretended_gpu import PretendedGpu, install
+from tests.runtime.gpu.pretended import PretendedGpu, install
 
-PRETENDED = (sys.executable, "-m", "tests.runtime.pretended_gpu", "{}")
+PRETENDED = (sys.executable, "-m", "tests.runtime.gpu.pretended", "{}")
 
 
 def test_without_a_gpu_it_says_so_and_ends_with_2() -> None:

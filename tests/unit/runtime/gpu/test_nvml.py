@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 
 import pytest
-from tests.runtime.pretended_gpu import PretendedNvml
+from tests.runtime.gpu.pretended import PretendedNvml
 
 from tidegate_runtime.gpu.nvml import Reading, chosen, find_gpu, open_gpu
 

@@ -12,6 +12,7 @@ import onnxruntime
 import pytest
 from onnx import TensorProto, helper
 from tests.runtime import small_bundles as small
+from tests.runtime.gpu.loading import fixed_sizes
 
 from tidegate.bundle.manifest import Interface
 from tidegate_runtime.gpu import bound
@@ -60,13 +61,6 @@ def nonzero() -> onnx.ModelProto:
     ]
     x = small.value("x", TensorProto.FLOAT, ["N"])
     return small.model(nodes, [x], [small.value("y", TensorProto.INT64, ["N", 1])], {})
-
-
-def fixed_sizes() -> onnx.ModelProto:
-    graph = small.linear()
-    for tensor in (*graph.graph.input, *graph.graph.output):
-        tensor.type.tensor_type.shape.dim[0].dim_value = 2
-    return graph
 
 
 def test_shapes_that_come_and_go_give_the_bits_of_plain_runs() -> None:

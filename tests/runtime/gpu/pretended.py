@@ -2,7 +2,7 @@
 
 Sessions, bindings, copies, profiles and answers are real; only what names a device is changed, at the boundary where
 the server speaks to ONNX Runtime.  It fails as a GPU does: in the words of ONNX Runtime's errors, and for good where a
-GPU's failure is for good.  As a program it is the server on such a GPU: `python -m tests.runtime.pretended_gpu serve …`
+GPU's failure is for good.  As a program it is the server on such a GPU: `python -m tests.runtime.gpu.pretended serve …`
 """
 
 from __future__ import annotations
