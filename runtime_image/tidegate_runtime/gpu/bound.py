@@ -9,8 +9,9 @@ from __future__ import annotations
 import itertools
 import threading
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final
 
 import numpy as np
@@ -100,13 +101,14 @@ class Slot:
     `follows`: the outputs' shapes follow from the inputs', so that they can be bound after the first run.
     """
 
-    __slots__ = ("_binding", "_follows", "_inputs", "_names", "_outputs", "_place", "_session", "bytes")
+    __slots__ = ("_binding", "_follows", "_inputs", "_names", "_outputs", "_place", "_run", "bytes")
 
     def __init__(
         self, session: Any, names: list[str], feeds: Mapping[str, Array], place: Place, *, follows: bool
     ) -> None:
-        self._session, self._names, self._place, self._follows = session, names, place, follows
+        self._names, self._place, self._follows = names, place, follows
         self._binding = session.io_binding()
+        self._run = bound_run(session, self._binding)
         self._inputs = Inputs(self._binding, {name: (array.shape, array.dtype) for name, array in feeds.items()}, place)
         self._outputs: list[Array] | None = None  # in the host's memory, once their shapes are known
         self.bytes = self._inputs.bytes
@@ -117,7 +119,7 @@ class Slot:
         if self._outputs is None:
             return self._run_open(options)
         try:
-            self._session.run_with_iobinding(self._binding, options)
+            self._run(options)
         except Exception as error:
             if OTHER_SHAPE not in str(error):
                 raise
@@ -129,7 +131,7 @@ class Slot:
         """A run whose outputs ONNX Runtime allocates."""
         for name in self._names:  # each time anew: what a run allocated would be the next one's buffer
             self._binding.bind_output(name, "cpu")
-        self._session.run_with_iobinding(self._binding, options)
+        self._run(options)
         found: list[Array] = [value.numpy() for value in self._binding.get_outputs()]
         if self._follows:
             self._outputs = [self._bind_output(name, array) for name, array in zip(self._names, found, strict=True)]
@@ -165,6 +167,18 @@ class Inputs:
                 raise ValueError(f"the input '{name}' has not the sizes that its buffer has")
             np.copyto(staging, feeds[name])
             value.update_inplace(staging)
+
+
+def bound_run(session: Any, binding: Any) -> Callable[[Any], None]:
+    """A run of `binding` under the given RunOptions.
+
+    The public call looks for a graph's number by an exception that it catches: 30 µs of a tiny model's 35.  The inner
+    one is private, so the public one stands in.
+    """
+    inner, bound = getattr(session, "_sess", None), getattr(binding, "_iobinding", None)
+    if inner is None or bound is None:
+        return partial(session.run_with_iobinding, binding)
+    return partial(inner.run_with_iobinding, bound)
 
 
 def _outputs_follow_inputs(interface: Interface) -> bool:

@@ -8,7 +8,7 @@ made before the first answer, because other work on the GPU can spoil one.
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from queue import SimpleQueue
 from typing import Any
@@ -17,7 +17,7 @@ import numpy as np
 
 from tidegate.bundle.element_types import ELEMENT_TYPES
 from tidegate.bundle.manifest import Interface, TensorSpec
-from tidegate_runtime.gpu.bound import Inputs, Place
+from tidegate_runtime.gpu.bound import Inputs, Place, bound_run
 from tidegate_runtime.interfaces import Array
 
 
@@ -57,6 +57,7 @@ class _Recording:
         self._session, self._interface, self._place = session, interface, place
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="graph")
         self._binding: Any = None
+        self._run_bound: Callable[[Any], None]
         self._inputs: Inputs
         self._outputs: list[Any] = []
 
@@ -68,7 +69,7 @@ class _Recording:
         if self._binding is None:
             self._bind()
         self._inputs.fill(feeds)
-        self._session.run_with_iobinding(self._binding, options)
+        self._run_bound(options)
         found: list[Array] = [value.numpy() for value in self._outputs]
         return [array if array.flags.owndata else array.copy() for array in found]  # the GPU's are copies already
 
@@ -78,7 +79,7 @@ class _Recording:
         self._outputs = [self._place.value(*_fixed(spec)) for spec in self._interface.outputs]
         for spec, value in zip(self._interface.outputs, self._outputs, strict=True):
             binding.bind_ortvalue_output(spec.name, value)
-        self._binding = binding
+        self._run_bound, self._binding = bound_run(self._session, binding), binding
 
 
 def _fixed(spec: TensorSpec) -> tuple[tuple[int, ...], np.dtype[Any]]:

@@ -112,11 +112,13 @@ class Placement:
         """
         run = runner([self._profiled], self._bundle)
         names = [spec.name for spec in self._interface.outputs]
-        if self._graphs:
-            lane.options.add_run_config_entry(GRAPH, "-1")  # nothing is recorded while it is watched
+        run_options = lane.options
+        if self._graphs:  # nothing is recorded while it is watched
+            run_options = onnxruntime.RunOptions()
+            run_options.add_run_config_entry(GRAPH, "-1")
         lane.begin(time.monotonic() + allowed)
         try:
-            run(names, feeds, lane.options)
+            run(names, feeds, run_options)
         except Exception as error:  # noqa: BLE001 - ONNX Runtime's own errors share no base class
             self._profiled.end_profiling()
             if (found := fault(error)) is not None:
@@ -124,8 +126,6 @@ class Placement:
             return
         finally:
             lane.end()
-            if self._graphs:
-                lane.options.add_run_config_entry(GRAPH, "0")
         self.work = devices.work_of(self._profiled)
         devices.require_work(self._settings.device, self.work)
 
