@@ -68,15 +68,15 @@ class Way:
 
 
 CUDA_ONLY, TENSORRT = ("--device", "cuda"), ("--device", "tensorrt")
-FP16, GRAPHS = ("--provider-options", "trt_fp16_enable=1"), ("--cuda-graphs", "auto")
+FP16, GRAPHS = "trt_fp16_enable=1", "enable_cuda_graph=1"
 WAYS = (
     Way("session.run", plain=True),
     Way("bound, pageable", pinned=False),
     Way("bound, pinned"),
-    Way("CUDA graph", (*CUDA_ONLY, *GRAPHS), fixed=True),
+    Way("CUDA graph", (*CUDA_ONLY, "--provider-options", GRAPHS), fixed=True),
     Way("TensorRT", TENSORRT),
-    Way("TensorRT fp16", (*TENSORRT, *FP16)),
-    Way("TensorRT fp16, graph", (*TENSORRT, *FP16, *GRAPHS), fixed=True),
+    Way("TensorRT fp16", (*TENSORRT, "--provider-options", FP16)),
+    Way("TensorRT fp16, graph", (*TENSORRT, "--provider-options", f"{FP16} {GRAPHS}"), fixed=True),
 )
 
 

@@ -42,7 +42,6 @@ class Settings:
     termination_log: Path | None
     device: str
     provider_options: dict[str, str]
-    cuda_graphs: str
     engine_cache: Path | None
     golden: str
     sessions: int
@@ -185,7 +184,6 @@ FLAGS: tuple[Flag, ...] = (
     Flag("termination-log", Path, None, "file that gets one line of JSON when the server fails before it is ready"),
     Flag("device", one_of(*DEVICES), "cpu", "execution provider: cpu, cuda or tensorrt"),
     Flag("provider-options", options, "", "options of the GPU's execution provider: NAME=VALUE NAME=VALUE"),
-    Flag("cuda-graphs", one_of("auto", "off"), "off", "auto: models of fixed sizes are run as one CUDA graph"),
     Flag("engine-cache", Path, None, "folder where TensorRT's engines are kept; none: built at each start"),
     Flag("golden", one_of("Require", "Report", "Skip"), "Require", "what a golden mismatch does before ready"),
     Flag("sessions", whole(1, 64), "1", "ONNX Runtime sessions; each holds its own copy of the weights"),

@@ -16,10 +16,11 @@ from tidegate_runtime.devices import CUDA, TENSORRT
 
 Options = dict[str, str]
 OF_TENSORRT: Final = "trt_"
+GRAPH: Final = "enable_cuda_graph"  # a wish, for TensorRT too, which calls it otherwise: see `wants_graphs`
 SHAPES: Final = tuple(f"trt_profile_{which}_shapes" for which in ("min", "opt", "max"))
 # What would undo a decision made here or elsewhere: which device, which files, whose memory and streams.
 OURS: Final = frozenset({
-    "device_id", "enable_cuda_graph", "gpu_external_alloc", "gpu_external_empty_cache", "gpu_external_free",
+    "device_id", "gpu_external_alloc", "gpu_external_empty_cache", "gpu_external_free",
     "has_user_compute_stream", "trt_cuda_graph_enable", "trt_dump_ep_context_model", "trt_dump_subgraphs",
     "trt_engine_cache_enable", "trt_engine_cache_path", "trt_engine_cache_prefix", "trt_engine_decryption_enable",
     "trt_engine_decryption_lib_path", "trt_ep_context_file_path", "trt_external_data_bytestream",
@@ -65,8 +66,9 @@ def _cuda(wanted: Wanted) -> Options:
         "cudnn_conv_algo_search": "EXHAUSTIVE" if fixed(wanted.interface.inputs) else "HEURISTIC",
     }
     if wanted.graphs and wanted.device == "cuda":
-        found["enable_cuda_graph"] = "1"
-    return found | {name: value for name, value in wanted.given.items() if not name.startswith(OF_TENSORRT)}
+        found[GRAPH] = "1"
+    given = wanted.given.items()
+    return found | {name: value for name, value in given if name != GRAPH and not name.startswith(OF_TENSORRT)}
 
 
 def _tensorrt(wanted: Wanted) -> Options:
@@ -118,6 +120,11 @@ def most_rows(max_batch_size: int, interface: Interface, samples: Sequence[Golde
 def fixed(specs: Iterable[TensorSpec]) -> bool:
     """Whether no size is left open."""
     return all(isinstance(size, int) for spec in specs for size in spec.shape)
+
+
+def wants_graphs(given: Mapping[str, str]) -> bool:
+    """Whether the user asked for runs to be recorded as CUDA graphs."""
+    return given.get(GRAPH, "0").lower() in ("1", "true")
 
 
 def no_graph(interface: Interface) -> str:

@@ -22,7 +22,7 @@ from tidegate_runtime.gpu.engines import Engines, Maker, folder_name
 from tidegate_runtime.gpu.faults import before_requests, fault
 from tidegate_runtime.gpu.graphs import Graphed
 from tidegate_runtime.gpu.nvml import find_gpu
-from tidegate_runtime.gpu.options import Options, Wanted, bindable, most_rows, no_graph, options
+from tidegate_runtime.gpu.options import Options, Wanted, bindable, most_rows, no_graph, options, wants_graphs
 from tidegate_runtime.gpu.pinned import PinnedMemory
 from tidegate_runtime.interfaces import Array, Lane
 from tidegate_runtime.ort import onnxruntime
@@ -46,7 +46,7 @@ class Placement:
         self._bundle, self._settings, self._folder = bundle, settings, folder
         self._interface = bundle.manifest.interface
         self._rows = most_rows(settings.max_batch_size, self._interface, samples)
-        self._graphs = settings.cuda_graphs == "auto" and self._may_record()
+        self._graphs = wants_graphs(settings.provider_options) and self._may_record()
         self._profiled: Any = None  # the first session
         self.work: dict[str, int] = {}
         libraries.load(settings.device)

@@ -105,14 +105,14 @@ def test_an_option_that_cannot_be_is_told_and_not_the_models_fault(load: Load) -
 def test_graphs_are_off_unless_asked_for_and_only_for_fixed_sizes(
     load: Load, gpu: PretendedGpu, caplog: pytest.LogCaptureFixture
 ) -> None:
-    load(small.linear(), (), "--cuda-graphs", "auto")
+    load(small.linear(), (), "--provider-options", "enable_cuda_graph=1")
 
     assert "enable_cuda_graph" not in gpu.opened[0][CUDA]
     assert "no CUDA graphs: its inputs and outputs do not all have fixed sizes" in caplog.text
 
 
 def test_a_model_of_fixed_sizes_is_run_as_a_graph(load: Load, gpu: PretendedGpu, lane: RunLane) -> None:
-    model = load(fixed_sizes(), (), "--cuda-graphs", "auto")
+    model = load(fixed_sizes(), (), "--provider-options", "enable_cuda_graph=1")
 
     assert gpu.opened[-1][CUDA]["enable_cuda_graph"] == "1"
     assert run(model, lane, ones())[1].tolist() == [2, 2]
@@ -125,7 +125,7 @@ def test_a_model_that_cannot_be_recorded_is_run_without(
 ) -> None:
     gpu.records_graphs = False
 
-    model = load(fixed_sizes(), (), "--cuda-graphs", "auto")
+    model = load(fixed_sizes(), (), "--provider-options", "enable_cuda_graph=1")
 
     assert [one[CUDA].get("enable_cuda_graph") for one in gpu.opened] == ["1", None]
     assert "no CUDA graphs: " in caplog.text

@@ -11,7 +11,7 @@ from tidegate.bundle.golden import GoldenSample
 from tidegate.bundle.manifest import Interface, TensorSpec
 from tidegate.errors import Invalid
 from tidegate_runtime.devices import CUDA, TENSORRT
-from tidegate_runtime.gpu.options import Wanted, bindable, most_rows, no_graph, options
+from tidegate_runtime.gpu.options import Wanted, bindable, most_rows, no_graph, options, wants_graphs
 
 IMAGE = TensorSpec("x", "FP32", ("N", 3, 224, 224))
 SCORES = TensorSpec("y", "FP32", ("N", 1000))
@@ -55,7 +55,7 @@ def test_each_provider_gets_its_own_of_what_the_user_asked_for_above_our_default
     assert "trt_fp16_enable" not in found[CUDA]
 
 
-@pytest.mark.parametrize("name", ["device_id", "user_compute_stream", "enable_cuda_graph", "gpu_external_alloc"])
+@pytest.mark.parametrize("name", ["device_id", "user_compute_stream", "trt_cuda_graph_enable", "gpu_external_alloc"])
 def test_what_the_server_decides_is_not_the_users_to_set(name: str) -> None:
     with pytest.raises(Invalid, match=f"'{name}' is set by the server"):
         options(wanted(given={name: "1"}))
@@ -79,6 +79,15 @@ def test_graphs_are_switched_on_in_the_provider_that_runs_the_model() -> None:
     assert cuda[CUDA]["enable_cuda_graph"] == "1"
     assert tensorrt[TENSORRT]["trt_cuda_graph_enable"] == "1"
     assert "enable_cuda_graph" not in tensorrt[CUDA]
+
+
+@pytest.mark.parametrize(("value", "wished"), [("1", True), ("true", True), ("True", True), ("0", False), ("", False)])
+def test_a_wish_for_graphs_is_the_servers_to_grant(value: str, wished: bool) -> None:
+    given = {"enable_cuda_graph": value}
+
+    assert wants_graphs(given) is wished
+    assert "enable_cuda_graph" not in options(wanted(given=given))[CUDA]
+    assert not wants_graphs({})
 
 
 def test_engines_are_built_for_one_row_to_a_full_batch() -> None:
