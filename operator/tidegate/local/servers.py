@@ -17,7 +17,7 @@ from datetime import timedelta
 from pathlib import Path
 
 from tidegate.errors import TidegateError
-from tidegate.internal.calls import Address, NoAnswer, call
+from tidegate.internal.calls import Address, Answer, NoAnswer, call
 from tidegate.local.children import Lifeline, Start, child_environment, last_lines, start_child, stop_child
 from tidegate.local.failures import ended, failure_of, not_ready
 from tidegate.plan.observed import Failure, FailureClass, RevisionRecord
@@ -243,7 +243,7 @@ class Server:
             misses = 0 if self.ready or await self._answers("/livez") else misses + 1
             if self.ready and time.monotonic() - began > STEADY_SECONDS:
                 self.deaths = 0
-        return Failure(FailureClass.ENVIRONMENT, "RunStuck", "the server no longer answers its liveness probe")
+        return not_alive(await self._asked("/livez"))
 
     def _is_ready(self, *, now: bool) -> None:
         if now:
@@ -253,10 +253,23 @@ class Server:
             self._place.changed()
 
     async def _answers(self, path: str) -> bool:
+        answer = await self._asked(path)
+        return answer is not None and answer.status == 200  # noqa: PLR2004
+
+    async def _asked(self, path: str) -> Answer | None:
         try:
-            return (await call(self.internal, "GET", path)).status == 200  # noqa: PLR2004
+            return await call(self.internal, "GET", path)
         except NoAnswer:
-            return False
+            return None
+
+
+def not_alive(said: Answer | None) -> Failure:
+    """Why a server that fails its liveness probe is ended, by what it says there of itself."""
+    if said is not None and said.body.startswith(b"DeviceLost"):
+        return Failure(
+            FailureClass.ENVIRONMENT, "DeviceLost", "the GPU failed in a way that only a new process gets over"
+        )
+    return Failure(FailureClass.ENVIRONMENT, "RunStuck", "the server no longer answers its liveness probe")
 
 
 def backoff(failure: Failure, deaths: int) -> float:

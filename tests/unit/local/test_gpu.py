@@ -1,4 +1,4 @@
-"""A server on this machine's GPU is told what the manifest says of it, and one moved to the processor is not."""
+"""A server on this machine's GPU is told what the manifest says of it; and its GPU's failure is told as one."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ from pathlib import Path
 
 from tests.unit.plan.manifests.parts import record, runtime_of, wanted
 
+from tidegate.internal.calls import Answer
 from tidegate.local.children import Lifeline
-from tidegate.local.servers import Workplace, serve_command
+from tidegate.local.servers import Workplace, not_alive, serve_command
 from tidegate_runtime.settings import Settings, parse
 
 OPTIONS = {"use_tf32": "0", "gpu_mem_limit": "4294967296"}
@@ -34,3 +35,9 @@ def test_a_server_that_is_moved_to_the_processor_is_not_told_of_a_gpu(tmp_path: 
     moved = told(tmp_path, "tensorrt", overridden="cpu")
 
     assert (moved.device, moved.provider_options, moved.engine_cache) == ("cpu", {}, None)
+
+
+def test_why_a_server_is_ended_is_what_its_liveness_probe_says() -> None:
+    assert not_alive(Answer(503, b"DeviceLost: the GPU failed\n")).reason == "DeviceLost"
+    assert not_alive(Answer(503, b"RunStuck: a run goes on\n")).reason == "RunStuck"
+    assert not_alive(None).reason == "RunStuck"
