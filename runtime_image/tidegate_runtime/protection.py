@@ -58,6 +58,8 @@ class Protection:
         if self.tls is not None:
             failed = float(self.tls.failed)
             yield "tls_handshakes_failed_total", "counter", "TLS handshakes without a connection.", [({}, failed)]
+            end: Values = [] if self.tls.expires is None else [({}, self.tls.expires)]
+            yield "tls_expiry_time_seconds", "gauge", "When the server's certificate expires (Unix time).", end
         if failing := self.reloading.failing:
             now: Values = [({"file": flag}, float(bad)) for flag, bad in failing.items()]
             yield "reload_failing", "gauge", "1 while what a file says is not used: the last good one is.", now
