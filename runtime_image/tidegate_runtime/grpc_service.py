@@ -32,11 +32,11 @@ from tidegate_runtime.batcher import Call
 from tidegate_runtime.clients import INFER, METADATA, OPEN
 from tidegate_runtime.errors import BadRequest, NotFound, RequestError, Throttled
 from tidegate_runtime.grpc_codec import GrpcCodec, GrpcInference
+from tidegate_runtime.grpc_source import GrpcSource
 from tidegate_runtime.grpc_wire import MOST_FIELDS, has_too_many_fields
 from tidegate_runtime.health import Health
 from tidegate_runtime.inference import OK, Inferring
 from tidegate_runtime.oip import SERVER, metadata, not_ready
-from tidegate_runtime.parameters import PINNED, kind_of
 from tidegate_runtime.protection import Protection
 from tidegate_runtime.request_log import LEFT, Answered
 from tidegate_runtime.routes import Identity
@@ -156,13 +156,12 @@ class InferenceService:
         return ModelMetadataResponse(**metadata(self._model.inferring.model))
 
     async def _model_infer(self, raw: bytes, asked: Asked) -> bytes:
-        arrived, context = asked.arrived, asked.context
-        kind = kind_of(pinned=PINNED in asked.metadata)
+        arrived, context, source = asked.arrived, asked.context, GrpcSource(asked.metadata)
         if self._model is None:
             raise not_ready()
         model, inferring = self._model, self._model.inferring
         context.set_trailing_metadata(model.revision)
-        if (full := inferring.refusal(kind, arrived)) is not None:
+        if (full := inferring.refusal(source, arrived)) is not None:
             raise full  # before anything is spent on it
         try:
             if has_too_many_fields(raw):
@@ -174,11 +173,11 @@ class InferenceService:
             reply = _Reply(model.codec, inference)
             seconds = _seconds(context.time_remaining(), inference.timeout)
             short = inferring.is_short(len(raw))
-            call = inferring.start(inference.feeds, reply, arrived=arrived, seconds=seconds, short=short, kind=kind)
+            call = inferring.start(inference.feeds, reply, arrived=arrived, seconds=seconds, short=short, source=source)
         except NotFound:
             raise  # meant for another server: nothing to count here
         except RequestError as error:
-            inferring.refused(error, arrived=arrived, kind=kind)
+            inferring.refused(error, arrived=arrived, source=source)
             raise
         try:
             return await reply.written

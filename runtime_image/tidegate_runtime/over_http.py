@@ -27,15 +27,14 @@ def inference_route(inferring: Inferring, read: Read, max_body: int) -> Route:
 
 
 def _infer(inferring: Inferring, read: Read, max_body: int, connection: Connection, request: Request) -> None:
-    kind = request.kind
     try:
         if request.encoding is not None:  # now and not while it arrives: a minute's wait must not cost memory
             request.body = inflate(request.body, request.encoding, max_body)
         feeds, seconds, reply = read(connection, request)
         short = inferring.is_short(len(request.body))
-        call = inferring.start(feeds, reply, arrived=request.arrived, seconds=seconds, short=short, kind=kind)
+        call = inferring.start(feeds, reply, arrived=request.arrived, seconds=seconds, short=short, source=request)
     except RequestError as error:
-        inferring.refused(error, arrived=request.arrived, kind=kind)
+        inferring.refused(error, arrived=request.arrived, source=request)
         connection.refuse(error)
         return
     connection.abandon = partial(inferring.left, call)

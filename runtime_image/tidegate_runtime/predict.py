@@ -20,7 +20,7 @@ from tidegate_runtime.errors import RequestError
 from tidegate_runtime.health import Health
 from tidegate_runtime.http import Connection
 from tidegate_runtime.inference import Inferring
-from tidegate_runtime.interfaces import Kind, LoadedModel
+from tidegate_runtime.interfaces import LoadedModel, Source
 from tidegate_runtime.over_http import Asked, inference_route
 from tidegate_runtime.predict_codec import SIGNATURE, PredictCodec, Prediction
 from tidegate_runtime.request import Request
@@ -94,7 +94,7 @@ class _Reply:
         """A candidate is asked in the Open Inference Protocol only."""
 
 
-def _not_offered(sentence: str, kind: Kind, arrived: float) -> RequestError:  # noqa: ARG001 - see Route.refusal
+def _not_offered(sentence: str, source: Source, arrived: float) -> RequestError:  # noqa: ARG001 - see Route.refusal
     return RequestError(sentence, 501)
 
 

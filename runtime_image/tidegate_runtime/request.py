@@ -10,12 +10,16 @@ from tidegate_runtime.errors import RequestError
 from tidegate_runtime.interfaces import Kind
 from tidegate_runtime.parameters import PINNED, kind_of
 from tidegate_runtime.routes import Route
+from tidegate_runtime.trace_context import PARENT, STATE
 
 if TYPE_CHECKING:
     from tidegate_runtime.http import Connection
     from tidegate_runtime.request_log import RequestLog
 
 PINNED_HEADER: Final = PINNED.encode()
+TRACED: Final = (PARENT.encode(), STATE.encode())
+SERVER_ERROR: Final = 500
+MOST_PATH: Final = 256  # of a path, in a span
 SCRATCH: Final = 16 * 1024
 
 
@@ -43,6 +47,29 @@ class Request:
     @property
     def kind(self) -> Kind:
         return kind_of(pinned=PINNED_HEADER in self.headers)
+
+    def trace_headers(self) -> tuple[str, str]:
+        """See `interfaces.Source`."""
+        parent = self.headers.get(TRACED[0])
+        if parent is None:
+            return "", ""
+        return parent.decode("latin-1"), self.headers.get(TRACED[1], b"").decode("latin-1")
+
+    def described(self, status: int) -> tuple[str, dict[str, str | int | bool]]:
+        """See `interfaces.Source`. A path is its own route: there is nothing in it to be filled in."""
+        path = self.url.partition(b"?")[0][:MOST_PATH].decode("latin-1")
+        method = self.method.decode("latin-1")
+        attributes: dict[str, str | int | bool] = {
+            "http.request.method": method,
+            "http.route": path,
+            "http.response.status_code": status,
+            "url.path": path,
+            "url.scheme": "http",
+            "network.protocol.version": "1.0" if self.old else "1.1",
+        }
+        if status >= SERVER_ERROR:
+            attributes["error.type"] = str(status)
+        return f"{method} {path}", attributes
 
 
 @dataclass(frozen=True, slots=True)

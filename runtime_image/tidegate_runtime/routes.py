@@ -13,10 +13,10 @@ from urllib.parse import unquote
 
 from tidegate_runtime.clients import METADATA
 from tidegate_runtime.errors import BadRequest, NotFound, RequestError
-from tidegate_runtime.interfaces import Kind
+from tidegate_runtime.interfaces import Source
 
 Handler = Callable[[Any, Any], None]  # (Connection, Request) of http.py
-Refusal = Callable[[Kind, float], RequestError | None]  # who chose the version; when it arrived (time.monotonic)
+Refusal = Callable[[Source, float], RequestError | None]  # the request; when it arrived (time.monotonic)
 MOST_SHOWN = 128
 SETTINGS = "settings cannot be changed over the network: flags of the server set them"
 # What other servers of the protocol offer below /v2, or below a model, and this one for a reason does not.

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, Final
 import uvloop
 
 from tidegate.errors import Failed, TidegateError
-from tidegate_runtime import __version__, golden, lifeline, session
+from tidegate_runtime import __version__, golden, lifeline, session, tracing
 from tidegate_runtime.admission import Admission
 from tidegate_runtime.counters import Counters
 from tidegate_runtime.drain import Door, Drain
@@ -31,6 +31,7 @@ from tidegate_runtime.health import Health, Phase
 from tidegate_runtime.inference import Inferring
 from tidegate_runtime.interfaces import LoadedModel, Parts
 from tidegate_runtime.internal import InternalServer
+from tidegate_runtime.logs import keep_to_lines, log
 from tidegate_runtime.oip import OpenInference, server_routes
 from tidegate_runtime.outcome import one_line
 from tidegate_runtime.predict import Predicting, alive_routes
@@ -39,6 +40,7 @@ from tidegate_runtime.routes import Identity
 from tidegate_runtime.server import Server
 from tidegate_runtime.settings import Settings, add_flags, read_settings
 from tidegate_runtime.shadow import ShadowSender
+from tidegate_runtime.tracing import Tracer
 from tidegate_runtime.watchdog import Watchdog
 
 if TYPE_CHECKING:
@@ -62,15 +64,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def execute(arguments: argparse.Namespace) -> int:
     """Serve until SIGTERM; the exit code."""
+    keep_to_lines()
     try:
         settings = read_settings(vars(arguments), os.environ)
+        collector = tracing.endpoint(settings.otlp_endpoint, os.environ)
     except ValueError as error:
         print(f"error: {error}", file=sys.stderr)  # noqa: T201
         log_file = arguments.termination_log or os.environ.get("TIDEGATE_TERMINATION_LOG")
         if log_file:
             write_words(Path(log_file), {"reason": "Usage", "message": one_line(str(error))})
         return 2
-    code = uvloop.run(_Process(settings).live())
+    code = uvloop.run(_Process(settings, collector).live())
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(code)  # a run that never ends, in a thread, must not keep the process
@@ -90,8 +94,10 @@ class _Observed:
 class _Process:
     """One life of the server."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, collector: str | None) -> None:
         self._settings = settings
+        self._collector = collector  # where spans go, if anywhere
+        self._tracer: Tracer | None = None
         watchdog = Watchdog()
         shadow = ShadowSender(settings.identity_token_file)
         self._parts = _Observed(watchdog, Counters(), shadow, Admission(settings.queue), Health(watchdog))
@@ -127,6 +133,8 @@ class _Process:
         await drain.begun()
         self._server.front.closing = True
         finished = await drain.carry_out(*self._doors)
+        if self._tracer is not None:
+            self._tracer.stop()
         log("info", "stopped", everything_answered=finished)
         internal.stop()
         return self._end(CUT_OFF)
@@ -193,13 +201,25 @@ class _Process:
         lane = self._parts.watchdog.lane()
         model = session.load(self._settings, lane)
         golden.prove(model, self._settings, lane)
+        if self._collector is not None:
+            self._tracer = self._tracing(model, self._collector)
         return model
+
+    def _tracing(self, model: LoadedModel, collector: str) -> Tracer:
+        from tidegate_runtime.spans import OtlpExporter
+
+        instance = self._parts.recorder.instance
+        about = {"service.name": model.name, "service.version": model.version, "service.instance.id": instance}
+        return Tracer(model, self._settings.trace_sample, OtlpExporter(collector, about))
 
     def _serve(self, model: LoadedModel) -> None:
         settings, parts = self._settings, self._parts
         around = Surroundings(asyncio.get_running_loop(), settings, parts.watchdog, parts.recorder, parts.admission)
         engine = Engine(model, None, around)
         inferring = Inferring(model, engine, settings, parts.recorder, parts.shadow)
+        if self._tracer is not None:
+            self._tracer.start()
+        inferring.tracer = self._seen.tracer = self._tracer
         self._server.front.head = b"server: tidegate\r\nx-tidegate-revision: %b\r\n" % model.revision.encode()
         versions = tuple(dict.fromkeys((model.version, model.revision)))
         identity = Identity(model.name, versions, str(settings.revision_number))
@@ -259,8 +279,3 @@ def on_thread(work: Callable[[], LoadedModel]) -> asyncio.Future[LoadedModel]:
 
     threading.Thread(target=run, name="load", daemon=True).start()
     return future
-
-
-def log(level: str, event: str, **more: Any) -> None:
-    """One line of JSON on stderr."""
-    print(json.dumps({"level": level, "event": event, **more}), file=sys.stderr, flush=True)  # noqa: T201

@@ -33,6 +33,10 @@ LOOK_SECONDS: Final = 0.02
 QUIET_SECONDS: Final = 1.0  # while the server stops: how long a client may take to ask its first or next request
 HANDSHAKE_SECONDS: Final = 0.05  # for connections that were being made when the door was shut
 SO_ATTACH_FILTER: Final = 26
+# Asked after a minute of silence, then three times, 20 s apart.
+KEEPALIVE: Final = (
+    ((socket.TCP_KEEPIDLE, 60), (socket.TCP_KEEPINTVL, 20), (socket.TCP_KEEPCNT, 3)) if sys.platform == "linux" else ()
+)
 # Classic BPF on a listening socket: the byte of TCP flags; SYN without ACK is dropped, everything else passes.
 NO_NEW_CONNECTIONS: Final = (
     (0x30, 0, 0, 13),  # load the byte at offset 13
@@ -198,12 +202,24 @@ def bind(host: str, port: int) -> socket.socket:
     listening = socket.socket(family, socket.SOCK_STREAM)
     try:
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        notice_the_dead(listening)
         listening.bind((host, port))
         listening.listen(BACKLOG)
     except OSError as error:
         listening.close()
         raise cannot_listen(error, host, port, "--host") from None
     return listening
+
+
+def notice_the_dead(listening: socket.socket) -> None:
+    """Connections whose other end is gone without a word are closed after two minutes, not after the idle timeout.
+
+    Every accepted socket inherits it from `listening`.
+    """
+    if sys.platform == "linux":
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        for option, value in KEEPALIVE:
+            listening.setsockopt(socket.IPPROTO_TCP, option, value)
 
 
 def keep_out(listening: socket.socket) -> None:

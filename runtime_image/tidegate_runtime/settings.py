@@ -65,6 +65,8 @@ class Settings:
     audit_log: str | None  # a file, or "-" for stdout
     access_log: str | None
     access_log_sample: float  # a share of 1
+    otlp_endpoint: str | None
+    trace_sample: float
 
     @property
     def threads(self) -> int:
@@ -136,9 +138,9 @@ def whole(low: int, high: int) -> Callable[[str], int]:
 
 
 def share(text: str) -> float:
-    """A share of all: above 0, at most 1."""
-    if not re.fullmatch(r"\d(\.\d{1,9})?", text) or not 0.0 < float(text) <= 1.0:
-        raise ValueError(f"{text!r} is not a number above 0 and at most 1")
+    """A number from 0 to 1."""
+    if not re.fullmatch(r"0(\.\d{1,9})?|1(\.0{1,9})?", text):
+        raise ValueError(f"{text!r} is not a number from 0 to 1, such as 0.01")
     return float(text)
 
 
@@ -200,6 +202,10 @@ FLAGS: tuple[Flag, ...] = (
     Flag("audit-log", str, None, "file that gets a line of JSON for each request of the model; -: stdout"),
     Flag("access-log", str, None, "file that gets a line of JSON with path and times for each request; -: stdout"),
     Flag("access-log-sample", share, "1.0", "share of the requests that the access log has"),
+    Flag(
+        "otlp-endpoint", str, None, "collector that takes spans as OTLP over HTTP, such as http://HOST:4318; none: off"
+    ),
+    Flag("trace-sample", share, "1", "share of the requests traced, of those whose client has not decided (0 to 1)"),
 )
 
 
