@@ -22,9 +22,10 @@ import httptools
 import numpy as np
 import orjson
 
-from tidegate_runtime.errors import BadRequest, RequestError, Throttled, TooLarge
+from tidegate_runtime.errors import BadRequest, RequestError, TooLarge
 from tidegate_runtime.inflate import encoding_of
 from tidegate_runtime.request import SCRATCH, TRACED, Front, Request
+from tidegate_runtime.request_log import LEFT, answered_over_http
 
 MOST_HEADER: Final = 64 * 1024
 MOST_DROPPED: Final = 64 * 1024  # of a body that is refused
@@ -43,6 +44,8 @@ KEPT: Final = frozenset(
         b"expect",
         b"content-encoding",
         b"transfer-encoding",
+        b"authorization",
+        b"x-request-id",
         *TRACED,
     }
 )
@@ -98,6 +101,8 @@ class Connection(asyncio.BufferedProtocol):
         self._pending.clear()
         if self.abandon is not None:
             self.abandon()
+        if self._front.log is not None and self.busy is not None:
+            self._front.log.note(answered_over_http(self.busy, LEFT, 0, self._transport))
         self.busy = self.abandon = None
 
     def eof_received(self) -> bool | None:
@@ -110,7 +115,9 @@ class Connection(asyncio.BufferedProtocol):
 
     def resume_writing(self) -> None:
         self._full = False
-        if self.busy is None and not self.lingering:
+        if self.lingering:
+            self._deadline = time.monotonic() + LINGER_SECONDS
+        elif self.busy is None:
             self._rest()
             self._advance()
 
@@ -207,7 +214,7 @@ class Connection(asyncio.BufferedProtocol):
 
     def _accept(self, request: Request) -> None:
         """Look at the header before any of the body is read."""
-        route = request.route = self._front.route(request.url)
+        route = self._front.route(request)
         if request.method not in route.methods:
             allowed = ", ".join(sorted(method.decode() for method in route.methods))
             raise RequestError(f"method {request.method.decode('latin-1')} is not offered here: use {allowed}", 405)
@@ -298,8 +305,7 @@ class Connection(asyncio.BufferedProtocol):
 
     def refuse(self, error: RequestError) -> None:
         """Answer with the protocol's error."""
-        more = b"retry-after: %d\r\n" % error.retry_after if isinstance(error, Throttled) else b""
-        self.answer(error.status, orjson.dumps({"error": error.message}), more=more)
+        self.answer(error.status, orjson.dumps({"error": error.message}), more=error.headers)
 
     def answer(self, status: int, body: bytes, *, kind: bytes = JSON, more: bytes = b"") -> None:
         """Write the answer of the request being handled, and go on with the next one."""
@@ -315,8 +321,10 @@ class Connection(asyncio.BufferedProtocol):
         if request is not None and request.method == b"HEAD":
             body = b""
         self._transport.write(head + body)
+        if self._front.log is not None and request is not None:
+            self._front.log.note(answered_over_http(request, status, len(body), self._transport))
         if last:
-            self._linger()
+            self._linger(len(body))
         elif (self._pending or self._continue) and not self._full:
             asyncio.get_running_loop().call_soon(self._advance)  # not deeper and deeper down the stack
         else:
@@ -329,12 +337,16 @@ class Connection(asyncio.BufferedProtocol):
             return False
         return self._front.closing or self._ending
 
-    def _linger(self) -> None:
+    def _linger(self, sent: int) -> None:
         """Say that nothing more is written and let the client close: closing at once could reset its answer away."""
         self.lingering = self._ending = True
         self._pending.clear()
-        self._deadline = time.monotonic() + LINGER_SECONDS
-        if not self._transport.is_closing():
+        plain = self._transport.can_write_eof()
+        slow = self._full or (not plain and sent > SCRATCH)  # TLS does not tell how much of an answer is still here
+        self._deadline = time.monotonic() + (self._front.limits.body_timeout if slow else LINGER_SECONDS)
+        if not plain:
+            self._transport.close()  # sends all, says so in its own words, and drops what comes until the client does
+        elif not self._transport.is_closing():
             self._transport.write_eof()
 
     def _drop(self, size: int) -> None:
@@ -382,6 +394,7 @@ class Connection(asyncio.BufferedProtocol):
             self._break_off(RequestError("the request took too long to arrive", 408))
 
     def close(self) -> None:
+        self.lingering, self._deadline = True, time.monotonic() + LINGER_SECONDS  # with TLS the client is waited for
         self._transport.close()
 
     def abort(self) -> None:

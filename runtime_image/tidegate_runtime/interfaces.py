@@ -35,6 +35,7 @@ from tidegate.bundle.manifest import TensorSpec
 if TYPE_CHECKING:
     from tidegate_runtime.batching import Batching
     from tidegate_runtime.health import Health
+    from tidegate_runtime.protection import Protection
     from tidegate_runtime.settings import Settings
     from tidegate_runtime.trace_context import TraceContext
     from tidegate_runtime.tracing import Tracer
@@ -169,4 +170,5 @@ class Parts:
     watchdog: Watchdog
     model: LoadedModel | None = None
     batching: Batching | None = None
+    protection: Protection | None = None
     tracer: Tracer | None = None

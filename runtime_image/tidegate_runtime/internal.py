@@ -141,6 +141,7 @@ class InternalServer:
             golden_worst=dict(model.worst) if isinstance(model, OrtModel) else {},
             shadow_dropped=self._shadow.dropped,
             batching=self._parts.batching,
+            further=protection.families() if (protection := self._parts.protection) else (),
             traces=None if tracer is None else (tracer.sent, tracer.dropped),
         )
         return Reply(200, metrics.exposition(self._counters, now), metrics.CONTENT_TYPE)

@@ -17,6 +17,8 @@ CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 COARSE = 14  # every 14th edge of the fine histogram: buckets that double
 LENGTHS = ("1", "10")  # of the evidence's bins, in seconds
 Labels = Mapping[str, str]
+Values = list[tuple[Labels, float]]
+Family = tuple[str, str, str, Values]  # name, type, help
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +33,7 @@ class Now:
     golden_worst: Mapping[str, float]
     shadow_dropped: int
     batching: Batching | None  # None: not decided yet
+    further: Iterable[Family] = ()  # of parts that are not always there
     traces: tuple[int, int] | None = None  # sent and dropped; None: nobody traces
 
 
@@ -59,6 +62,8 @@ def _lines(counters: Counters, now: Now) -> Iterator[str]:
     worst = [({**now.labels, "output": output}, value) for output, value in now.golden_worst.items()]
     yield from _family("golden_worst_error", "gauge", "Worst difference from the golden samples.", worst)
     yield from _batching(now)
+    for name, kind, help_text, samples in now.further:
+        yield from _family(name, kind, help_text, [({**now.labels, **own}, value) for own, value in samples])
     yield from _traces(now)
     yield from _divergence(counters, now)
     yield from _evidence(counters, now)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 
+from tidegate_runtime.clients import INFER
 from tidegate_runtime.errors import RequestError
 from tidegate_runtime.http import Connection
 from tidegate_runtime.inference import Inferring, Reply
@@ -22,7 +23,7 @@ def inference_route(inferring: Inferring, read: Read, max_body: int) -> Route:
 
     `read` raises RequestError for all others.
     """
-    return Route({b"POST": partial(_infer, inferring, read, max_body)}, inferring.refusal)
+    return Route({b"POST": partial(_infer, inferring, read, max_body)}, inferring.refusal, INFER)
 
 
 def _infer(inferring: Inferring, read: Read, max_body: int, connection: Connection, request: Request) -> None:

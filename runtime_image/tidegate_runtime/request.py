@@ -14,6 +14,7 @@ from tidegate_runtime.trace_context import PARENT, STATE
 
 if TYPE_CHECKING:
     from tidegate_runtime.http import Connection
+    from tidegate_runtime.request_log import RequestLog
 
 PINNED_HEADER: Final = PINNED.encode()
 TRACED: Final = (PARENT.encode(), STATE.encode())
@@ -25,8 +26,8 @@ SCRATCH: Final = 16 * 1024
 class Request:
     """One request, complete or refused."""
 
-    __slots__ = ("arrived", "body", "chunks", "encoding", "headers", "keep_alive", "method", "old", "refusal", "route",
-                 "url")  # fmt: skip
+    __slots__ = ("arrived", "body", "chunks", "client", "encoding", "ended", "headers", "id", "keep_alive", "method",
+                 "old", "refusal", "route", "started", "url")  # fmt: skip
 
     def __init__(self) -> None:
         self.url = b""
@@ -37,7 +38,9 @@ class Request:
         self.encoding: bytes | None = None  # of a compressed body
         self.keep_alive = True
         self.old = False  # HTTP/1.0
-        self.arrived = 0.0
+        self.arrived = self.started = self.ended = 0.0  # the last two of its run
+        self.client = ""  # whose token came with it
+        self.id = ""  # its own, in the protocol's words
         self.route: Route | None = None
         self.refusal: RequestError | None = None
 
@@ -81,12 +84,16 @@ class Limits:
 
 @dataclass(slots=True)
 class Front:
-    """What all connections share. `route` raises RequestError for a path that is not served."""
+    """What all connections share.
+
+    `route` sets a request's route and client; it raises RequestError for a path that is not served or not open to it.
+    """
 
     limits: Limits
-    route: Callable[[bytes], Route]
+    route: Callable[[Request], Route]
     opened: Callable[[Connection], bool]  # false: one too many
     closed: Callable[[Connection], None]
     head: bytes = b""  # headers of every answer
     scratch: memoryview = field(default_factory=lambda: memoryview(bytearray(SCRATCH)))
     closing: bool = False  # draining: every answer ends its connection
+    log: RequestLog | None = None

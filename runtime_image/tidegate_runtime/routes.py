@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import unquote
 
+from tidegate_runtime.clients import METADATA
 from tidegate_runtime.errors import BadRequest, NotFound, RequestError
 from tidegate_runtime.interfaces import Source
 
@@ -34,10 +35,11 @@ class Route:
 
     methods: Mapping[bytes, Handler]
     refusal: Refusal | None = None
+    scope: str = METADATA  # what a client's token must allow; OPEN: nothing is asked for
 
     @classmethod
-    def get(cls, handler: Handler) -> Route:
-        return cls({b"GET": handler, b"HEAD": handler})
+    def get(cls, handler: Handler, scope: str = METADATA) -> Route:
+        return cls({b"GET": handler, b"HEAD": handler}, scope=scope)
 
 
 Routes = dict[bytes, Route]

@@ -35,6 +35,7 @@ from tidegate_runtime.logs import keep_to_lines, log
 from tidegate_runtime.oip import OpenInference, server_routes
 from tidegate_runtime.outcome import one_line
 from tidegate_runtime.predict import Predicting, alive_routes
+from tidegate_runtime.protection import Protection
 from tidegate_runtime.routes import Identity
 from tidegate_runtime.server import Server
 from tidegate_runtime.settings import Settings, add_flags, read_settings
@@ -108,6 +109,7 @@ class _Process:
         base = server_routes(health, __version__) | alive_routes(health)
         self._server = Server(settings, self._parts.admission, base)
         self._grpc: GrpcServer | None = None
+        self._protection: Protection | None = None
 
     async def live(self) -> int:
         """From listening to the last answer; the exit code."""
@@ -116,13 +118,15 @@ class _Process:
         self._parts.watchdog.start()
         internal = InternalServer(self._seen)
         try:
+            protection = self._protection = self._seen.protection = Protection.of(self._settings, log)
             metrics_port = internal.start()
-            http_port = await self._server.start()
+            http_port = await self._server.start(protection)
             loaded = self._begin_to_load()
-            ports = {"http": http_port, **await self._start_grpc(), "metrics": metrics_port}
+            ports = {"http": http_port, **await self._start_grpc(protection), "metrics": metrics_port}
             self._tell(ports)
+            protection.start()
             if not await self._become_ready(loaded, drain):
-                return 0
+                return self._end(0)
         except TidegateError as error:
             self._parts.health.phase = Phase.FAILED
             return self._fail(error)
@@ -133,7 +137,13 @@ class _Process:
             self._tracer.stop()
         log("info", "stopped", everything_answered=finished)
         internal.stop()
-        return CUT_OFF
+        return self._end(CUT_OFF)
+
+    def _end(self, code: int) -> int:
+        """Write what the logs still hold; the exit code."""
+        if self._protection is not None:
+            self._protection.stop()
+        return code
 
     def _listen_to_signals(self, drain: Drain) -> None:
         loop = asyncio.get_running_loop()
@@ -146,7 +156,7 @@ class _Process:
 
             lifeline.watch(self._settings.lifeline_fd, lost)
 
-    async def _start_grpc(self) -> dict[str, int]:
+    async def _start_grpc(self, protection: Protection) -> dict[str, int]:
         """The port of gRPC, if there is to be one; what it imports takes as long as a small model to load."""
         if self._settings.grpc_port is None:
             return {}
@@ -154,7 +164,7 @@ class _Process:
             os.environ.setdefault(name, value)
         from tidegate_runtime.grpc_server import GrpcServer
 
-        self._grpc = GrpcServer(self._settings, self._settings.grpc_port, self._parts.health)
+        self._grpc = GrpcServer(self._settings, self._settings.grpc_port, self._parts.health, protection)
         return {"grpc": await self._grpc.start()}
 
     @property
@@ -216,6 +226,8 @@ class _Process:
         routes = OpenInference(inferring, parts.health, settings).routes()
         routes |= Predicting(inferring, parts.health, settings).routes()
         self._server.serve(routes, identity, engine)
+        if self._protection is not None and self._protection.log is not None:
+            self._protection.log.names(model.name, model.revision)
         if self._grpc is not None:
             self._grpc.serve(inferring, identity)
         self._seen.model, self._seen.batching = model, engine.batching
@@ -228,7 +240,7 @@ class _Process:
         words = {"reason": error.reason, "message": one_line(str(error))}
         self._last_words(words)
         print(json.dumps(words), file=sys.stderr, flush=True)  # noqa: T201 - the contract
-        return error.exit_code
+        return self._end(error.exit_code)
 
     def _last_words(self, words: dict[str, str] | None) -> None:
         """What the termination log says when the process ends now."""

@@ -140,13 +140,18 @@ class EnvVar(ApiModel):
 class Auth(ApiModel):
     """Who may call the model."""
 
-    secret_ref: SecretRef = Field(description="Secret with one line per client: name, token digest, scopes.")
+    secret_ref: SecretRef = Field(
+        description="Secret whose key `clients` has a line per client: its name, the SHA-256 of its token, its scopes."
+    )
 
 
 class Tls(ApiModel):
     """The server's certificate."""
 
-    secret_ref: SecretRef = Field(description="Secret with tls.crt and tls.key; ca.crt asks clients for theirs.")
+    secret_ref: SecretRef = Field(description="Secret with tls.crt and tls.key, as cert-manager writes it.")
+    client_certificates: Literal["Ignore", "Require"] = Field(
+        "Ignore", description="Whether clients must have a certificate by the authority in the Secret's key ca.crt."
+    )
 
 
 class ClaimRef(ApiModel):
