@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import signal
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -14,6 +15,7 @@ from tests.runtime import small_bundles as small
 from tests.runtime.collector import Collector, collecting
 from tests.runtime.conftest import DEADLINE, Running
 from tests.runtime.running_server import numbers
+from tests.runtime.running_server import serve as start_server
 
 from tidegate.api.runtime import ENV_NAMES
 from tidegate_runtime.settings import FLAGS
@@ -94,6 +96,22 @@ def test_every_event_of_the_log_is_in_the_table() -> None:
     written = set(re.findall(r'\blog\(\s*"(?:info|warning|error)", "([^"]+)"', SOURCE))
 
     assert written == set(rows(section("Logs")))
+
+
+def test_a_life_of_a_server_is_json_lines_on_stderr_and_one_on_stdout(tmp_path: Path) -> None:
+    bundle = small.write_bundle(tmp_path / "bundle", small.linear(), small.linear_samples())
+    with start_server(bundle, tmp_path / "run") as running:
+        running.until_ready()
+        running.infer(numbers([1.0, 2.0, 3.0, 4.0]))
+        running.process.send_signal(signal.SIGTERM)
+        assert running.process.wait(timeout=DEADLINE) == 0
+        assert running.process.stdout is not None
+        assert running.process.stdout.read() == b""  # the first line was read when it started
+
+    lines = [json.loads(line) for line in running.log.splitlines()]
+    assert [(line["level"], line["event"]) for line in lines] == [
+        ("info", "batching"), ("info", "ready"), ("info", "stopped"),
+    ]  # fmt: skip
 
 
 def test_the_flags_and_variables_of_the_page_exist() -> None:
