@@ -1,7 +1,7 @@
 """An open-loop HTTP client: requests are due at a rate, whatever the server does, and each answer counts from then.
 
-A request takes an idle connection, or a new one, up to a number of them; beyond that it waits here, and its wait
-counts.
+There are so many clients, each with one connection; all are connected before the flood begins, and again when the
+server has closed theirs.  What is due while all of them wait for an answer is turned away here.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections import Counter, deque
+from collections import Counter
 from dataclasses import dataclass, field
 from typing import cast
 
@@ -25,8 +25,9 @@ class Flooded:
 
     seconds: float = 0.0
     sent: int = 0
-    late: int = 0  # were due and never sent: the connections were all taken
+    turned_away: int = 0
     answers: Counter[int] = field(default_factory=Counter)
+    in_time: Counter[int] = field(default_factory=Counter)  # those of `seconds`, without what came afterwards
     latencies: dict[int, list[float]] = field(default_factory=dict)
 
     def quantile(self, status: int, q: float) -> float:
@@ -80,22 +81,22 @@ class Flood:
         self._port, self._rate, self._most = port, rate, connections
         self._idle: list[_Connection] = []
         self._open = 0
-        self._waiting: deque[float] = deque()
         self._opening: set[asyncio.Task[None]] = set()
         self._over = False
         self._settled = asyncio.Event()
 
     async def run(self, seconds: float) -> Flooded:
         """Send for `seconds`, then wait for the answers that are still to come."""
+        for _ in range(self._most):
+            self._open += 1
+            self._free(await self._connected())
         began, count = time.perf_counter(), 0
         while (now := time.perf_counter() - began) < seconds:
             while count < now * self._rate:
-                self._waiting.append(began + count / self._rate)
+                self._send(began + count / self._rate)
                 count += 1
-            self._send()
             await asyncio.sleep(TICK)
-        self.found.seconds, self.found.late = time.perf_counter() - began, len(self._waiting)
-        self._waiting.clear()
+        self.found.seconds, self.found.in_time = time.perf_counter() - began, self.found.answers.copy()
         self._over = True
         self._look_settled()
         with contextlib.suppress(TimeoutError):
@@ -105,30 +106,36 @@ class Flood:
             one.transport.close()
         return self.found
 
-    def _send(self) -> None:
-        while self._waiting and self._idle:
+    def _send(self, due: float) -> None:
+        if self._idle:
             self.found.sent += 1
-            self._idle.pop().ask(self._waiting.popleft())
-        for _ in range(min(len(self._waiting) - len(self._opening), self._most - self._open)):
+            self._idle.pop().ask(due)
+        elif self._open < self._most:
             self._open += 1
-            task = asyncio.get_running_loop().create_task(self._connect())
+            task = asyncio.get_running_loop().create_task(self._connect(due))
             self._opening.add(task)
             task.add_done_callback(self._opening.discard)
+        else:
+            self.found.turned_away += 1
 
-    async def _connect(self) -> None:
+    async def _connect(self, due: float) -> None:
+        self.found.sent += 1
         try:
-            _, one = await asyncio.get_running_loop().create_connection(
-                lambda: _Connection(self), "127.0.0.1", self._port
-            )
+            one = await self._connected()
         except OSError:
             self._open -= 1
+            self.found.answered(0, time.perf_counter() - due)
             self._look_settled()
             return
-        self._free(one)
+        one.ask(due)
+
+    async def _connected(self) -> _Connection:
+        loop = asyncio.get_running_loop()
+        _, one = await loop.create_connection(lambda: _Connection(self), "127.0.0.1", self._port)
+        return one
 
     def _free(self, one: _Connection) -> None:
         self._idle.append(one)
-        self._send()
         self._look_settled()
 
     def _look_settled(self) -> None:
@@ -150,5 +157,4 @@ class Flood:
             self.found.answered(0, time.perf_counter() - one.due)
         elif one in self._idle:
             self._idle.remove(one)
-        self._send()
         self._look_settled()

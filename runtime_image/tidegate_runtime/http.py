@@ -46,6 +46,7 @@ STATUS_LINES: Final = {status.value: f"HTTP/1.1 {status.value} {status.phrase}\r
 JSON: Final = b"application/json"
 VERSIONS: Final = ("1.1", "1.0")
 CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
+POST: Final = b"POST "
 LOG = logging.getLogger(__name__)
 Where = int  # in a message
 IDLE, HEADER, BODY = 0, 1, 2
@@ -54,9 +55,9 @@ IDLE, HEADER, BODY = 0, 1, 2
 class Connection(asyncio.BufferedProtocol):
     """The protocol object of one client; made by the server, one per accepted socket."""
 
-    __slots__ = ("_at", "_bulk", "_continue", "_deadline", "_dropped", "_ending", "_filled", "_front", "_full",
-                 "_header_bytes", "_parser", "_paused", "_pending", "_received", "_request", "_skip", "_timed",
-                 "_transport", "abandon", "busy", "idle_since", "lingering")  # fmt: skip
+    __slots__ = ("_at", "_began", "_bulk", "_continue", "_deadline", "_dropped", "_ending", "_filled", "_front",
+                 "_full", "_header_bytes", "_held", "_parser", "_paused", "_pending", "_received", "_request", "_skip",
+                 "_timed", "_transport", "abandon", "busy", "idle_since", "lingering")  # fmt: skip
 
     def __init__(self, front: Front) -> None:
         self._front = front
@@ -74,6 +75,8 @@ class Connection(asyncio.BufferedProtocol):
         self._dropped = 0
         self._continue = False  # a client waits for "100 Continue"
         self._paused = False
+        self._held = b""  # the first bytes of a request that waits unread; see backpressure.py
+        self._began = 0.0  # since when; 0.0: it did not wait
         self._full = False  # the client reads slower than we write
         self.abandon: Callable[[], None] | None = None  # what to do when the client leaves before its answer
         self.busy: Request | None = None
@@ -107,17 +110,43 @@ class Connection(asyncio.BufferedProtocol):
             self._rest()
 
     def get_buffer(self, sizehint: int) -> memoryview:  # noqa: ARG002 - asyncio's signature
-        return self._front.scratch if self._bulk is None else self._bulk[self._filled :]
+        if self._bulk is not None:
+            return self._bulk[self._filled :]
+        if self._at is IDLE and self._front.pressure.on:
+            return self._front.scratch[: len(POST)]  # what is not read stays in the kernel, and costs no memory here
+        return self._front.scratch
 
     def buffer_updated(self, nbytes: int) -> None:
         if self._bulk is None:
-            self._read(self._front.scratch[:nbytes])
+            data = self._front.scratch[:nbytes]
+            if not (self._at is IDLE and self._front.pressure.on and self._holds_back(data)):
+                self._read(data)
             return
         self._filled += nbytes
         if self._filled == len(self._bulk):
             self._request.body, self._bulk = self._bulk, None
             self._parser = httptools.HttpRequestParser(self)  # the old one never saw the end of this body
             self.on_message_complete()
+
+    def _holds_back(self, data: memoryview) -> bool:
+        """Leave a request unread that begins while too many wait; health and metadata are always answered."""
+        if self.busy is not None or self._pending or self._ending or POST[: len(data)] != data:
+            return False
+        now = time.monotonic()
+        if not self._front.pressure.holds(now):
+            return False
+        self._held, self._began, self._deadline = bytes(data), now, math.inf
+        self._transport.pause_reading()
+        self._front.pressure.wait(self, now)
+        return True
+
+    def let_in(self) -> None:
+        """Read the request that was held back."""
+        if self._transport.is_closing():
+            return
+        held, self._held = self._held, b""
+        self._transport.resume_reading()
+        self._read(memoryview(held))
 
     def _read(self, data: memoryview) -> None:
         if self._ending:
@@ -188,7 +217,8 @@ class Connection(asyncio.BufferedProtocol):
         self._at = self._timed = IDLE
         self._received = self._header_bytes = 0
         self._skip = False
-        request.arrived = time.monotonic()
+        request.arrived = self._began or time.monotonic()  # its wait unread counts
+        self._began = 0.0
         if self.busy is None and not self._pending:
             self._handle(request)
         else:
@@ -348,7 +378,7 @@ class Connection(asyncio.BufferedProtocol):
     @property
     def idle(self) -> bool:
         """Nothing is asked and nothing is half said."""
-        return self.busy is None and not self._pending and self._at is IDLE and not self.lingering
+        return not (self.busy or self._pending or self._held or self.lingering) and self._at is IDLE
 
     def sweep(self, now: float) -> None:
         """End what is over its time; called by the server a few times a second."""

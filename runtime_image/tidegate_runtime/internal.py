@@ -136,6 +136,7 @@ class InternalServer:
             in_flight=gauges.in_flight,
             queued=gauges.queued,
             connections=gauges.connections,
+            unread=gauges.unread,
             golden_worst=dict(model.worst) if isinstance(model, OrtModel) else {},
             shadow_dropped=self._shadow.dropped,
             batching=self._parts.batching,

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
+from tidegate_runtime.backpressure import Backpressure
 from tidegate_runtime.errors import RequestError
 from tidegate_runtime.interfaces import Kind
 from tidegate_runtime.parameters import PINNED, kind_of
@@ -60,6 +61,7 @@ class Front:
     route: Callable[[bytes], Route]
     opened: Callable[[Connection], bool]  # false: one too many
     closed: Callable[[Connection], None]
+    pressure: Backpressure
     head: bytes = b""  # headers of every answer
     scratch: memoryview = field(default_factory=lambda: memoryview(bytearray(SCRATCH)))
     closing: bool = False  # draining: every answer ends its connection

@@ -84,9 +84,9 @@ def test_memory_that_rises_at_the_start_only_has_not_grown() -> None:
 
 
 def test_what_is_kept_under_overload_is_told_as_a_part_of_the_peak() -> None:
-    line = table([Overloaded("small", 3.0, 2.98, 1000.0, 950.0, 0.3, 1980.0, 0.01, 0)]).splitlines()[-1]
+    line = table([Overloaded("small", 1000.0, 2.98, 950.0, 0.3, 1980.0, 0.01, 50.0, 0)]).splitlines()[-1]
 
-    assert line == "| small | 1000 | 3.0 x | 950 | **0.95** | 0.30 | 1980 | 0.01 | 0 |"
+    assert line == "| small | 1000 | 3.0 x | 950 | **0.95** | 0.30 | 1980 | 0.01 | 50 | 0 |"
 
 
 async def answer_late(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, until: float) -> None:
@@ -98,13 +98,17 @@ async def answer_late(reader: asyncio.StreamReader, writer: asyncio.StreamWriter
 
 
 async def against_a_stall(client: Any) -> Any:
-    until, closed = time.perf_counter() + STALL, asyncio.Event()
+    until, open_now, closed = time.perf_counter() + STALL, 0, asyncio.Event()
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal open_now
+        open_now += 1
         with contextlib.suppress(asyncio.IncompleteReadError):
             await answer_late(reader, writer, until)
         writer.close()
-        closed.set()
+        open_now -= 1
+        if not open_now:
+            closed.set()
 
     server = await asyncio.start_server(serve, "127.0.0.1", 0)
     async with server:
@@ -115,7 +119,7 @@ async def against_a_stall(client: Any) -> Any:
 
 def test_a_stall_counts_for_every_request_that_was_due_in_it() -> None:
     async def flood(port: int) -> Flooded:
-        return await Flood(port, post("/", b"ok"), rate=100.0, connections=1).run(2 * STALL)
+        return await Flood(port, post("/", b"ok"), rate=100.0, connections=50).run(2 * STALL)
 
     found: Flooded = asyncio.run(against_a_stall(flood))
 
@@ -133,3 +137,14 @@ def test_a_closed_loop_hides_it_which_is_why_it_measures_cpu_and_nothing_else() 
 
     assert found.errors == 0
     assert len([seconds for seconds in found.latencies if seconds > 0.05]) == 1
+
+
+def test_what_finds_every_client_waiting_is_not_sent() -> None:
+    async def flood(port: int) -> Flooded:
+        return await Flood(port, post("/", b"ok"), rate=200.0, connections=3).run(STALL / 2)
+
+    found: Flooded = asyncio.run(against_a_stall(flood))
+
+    assert found.sent == 3
+    assert found.turned_away > 10
+    assert found.answers == {200: 3}
