@@ -5,7 +5,7 @@ READY := .venv/installed
 RESOLVE := .venv/uv/bin/uv pip compile --quiet --upgrade --universal --generate-hashes --no-emit-index-url --no-header \
     --no-annotate
 LOCK := $(RESOLVE) pyproject.toml
-PROTOCOL := runtime_image/tidegate_runtime/protocol
+PROTOCOL := operator/tidegate/protocol
 export PYTHONDONTWRITEBYTECODE := 1
 
 .DEFAULT_GOAL := help

@@ -17,7 +17,7 @@ import orjson
 from benchmarks.load import post
 from benchmarks.models import Array, BenchModel
 
-from tidegate_runtime.protocol import open_inference_pb2 as messages
+from tidegate.protocol import open_inference_pb2 as messages
 
 NAME = "bench"
 PATH = f"/v2/models/{NAME}/infer"

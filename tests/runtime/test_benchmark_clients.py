@@ -15,7 +15,7 @@ from benchmarks.processes import Started
 from benchmarks.runtime import served
 from benchmarks.soak import streams, turn
 
-from tidegate_runtime.protocol import open_inference_pb2 as messages
+from tidegate.protocol import open_inference_pb2 as messages
 
 
 @pytest.fixture(scope="module")
