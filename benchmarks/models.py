@@ -90,7 +90,7 @@ def tiny() -> BenchModel:
 def small() -> BenchModel:
     """The wheel is fetched at the first call; raises NotInstalled."""
     graph = onnx.load(unpacked(RAPIDOCR, "rapidocr") / CLASSIFIER)
-    # The file calls height and width by one name, "?", as if they were equal.
+    # The file leaves height and width open; who serves it says which, or the warm-up measures other ones.
     for value, sizes in ((graph.graph.input[0], ("N", 3, 48, 192)), (graph.graph.output[0], ("N", 2))):
         value.CopyFrom(helper.make_tensor_value_info(value.name, TensorProto.FLOAT, sizes))
     return BenchModel("small", graph, "x", (1, 3, 48, 192))
