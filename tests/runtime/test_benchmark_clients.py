@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import sys
+from argparse import Namespace
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 import uvloop
 from benchmarks import grpc_load
 from benchmarks.cells import Raw, WrongAnswer, check_answer, pressed
 from benchmarks.forms import FORMS
-from benchmarks.models import tiny
-from benchmarks.peers.systems import OURS
-from benchmarks.processes import Started
-from benchmarks.runtime import served
+from benchmarks.models import BenchModel, tiny
+from benchmarks.packages import NotInstalled
+from benchmarks.peers.systems import OURS, System
+from benchmarks.processes import Launch, Started
+from benchmarks.runtime import Found, measure_model, served
 from benchmarks.soak import streams, turn
 
 from tidegate.protocol import open_inference_pb2 as messages
@@ -38,6 +42,25 @@ def test_each_protocol_gets_the_answer_of_a_raw_run_and_is_counted(server: Start
 def test_other_numbers_than_a_raw_run_gives_are_not_compared(server: Started) -> None:
     with pytest.raises(WrongAnswer, match="other numbers"):
         check_answer(server, tiny(), "binary", Raw(tiny()).answer() + 1)
+
+
+def test_a_peer_that_cannot_be_had_or_does_not_start_is_told_of_and_the_others_are_measured() -> None:
+    def not_there(model: BenchModel, folder: Path) -> Launch:
+        raise NotInstalled("no wheel for this machine")
+
+    def ends(model: BenchModel, folder: Path) -> Launch:
+        return Launch([sys.executable, "-c", "print('no such flag')"], 1)
+
+    systems = [System("absent", ("json",), not_there), System("broken", ("json",), ends), OURS]
+    found = Found()
+
+    measure_model(tiny(), systems, Namespace(rounds=1, scale=0.05), found)
+
+    assert found.missing == {
+        "absent, tiny": "no wheel for this machine",
+        "broken, tiny": "did not answer: no such flag",
+    }
+    assert [(cell.system, cell.protocol) for cell in found.cells] == [(OURS.name, form) for form in OURS.protocols]
 
 
 def test_a_grpc_call_that_is_refused_is_an_error_of_the_load(server: Started) -> None:
