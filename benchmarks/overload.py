@@ -25,7 +25,7 @@ from benchmarks.load import Result, load
 from benchmarks.machine import machine, sentence
 from benchmarks.models import MODELS, BenchModel
 from benchmarks.peers.systems import OURS, System
-from benchmarks.processes import on_core
+from benchmarks.processes import leave_nothing_behind, on_core
 from benchmarks.runtime import served
 
 OUT = Path(__file__).resolve().parents[1] / "build/bench"
@@ -94,6 +94,7 @@ def table(readings: Sequence[Reading]) -> str:
 
 
 def main() -> int:
+    leave_nothing_behind()
     parser = argparse.ArgumentParser(prog="benchmarks.overload", description=__doc__)
     parser.add_argument("--models", default=",".join(CASES))
     parser.add_argument("--write-docs", action="store_true", help="put the table into docs/performance.md")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import ssl
 import subprocess
 import sys
 from pathlib import Path
@@ -11,8 +12,6 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 BUILD = ROOT / "build"
 UV = ROOT / ".venv/uv/bin/uv"
-# A company's own certificate authority is only where the machine keeps what it trusts.
-SETTINGS = {"UV_SYSTEM_CERTS": "1"}
 
 
 class NotInstalled(Exception):
@@ -52,9 +51,16 @@ def _digest(lock: Path) -> str:
     return hashlib.sha256(lock.read_bytes()).hexdigest()
 
 
+def _trust() -> dict[str, str]:
+    """As .ci/bootstrap.py: a company's own certificate authority is only where the machine keeps what it trusts."""
+    if cafile := os.environ.get("PIP_CERT"):
+        return {"SSL_CERT_FILE": cafile}
+    return {"UV_SYSTEM_CERTS": "1"} if ssl.get_default_verify_paths().cafile else {}
+
+
 def _uv(*arguments: str | Path) -> None:
     command = [str(UV), "--quiet", *(str(argument) for argument in arguments)]
-    done = subprocess.run(command, check=False, capture_output=True, text=True, env={**SETTINGS, **os.environ})
+    done = subprocess.run(command, check=False, capture_output=True, text=True, env={**_trust(), **os.environ})
     if done.returncode:
         said = [line for line in done.stderr.splitlines() if line.strip()]
         raise NotInstalled(said[-1].strip() if said else f"uv ended with {done.returncode}")

@@ -26,7 +26,7 @@ from benchmarks.machine import machine
 from benchmarks.models import MODELS, BenchModel
 from benchmarks.packages import NotInstalled
 from benchmarks.peers.systems import ALL, OURS, System, runtime
-from benchmarks.processes import Started
+from benchmarks.processes import Started, leave_nothing_behind
 from benchmarks.runtime_table import page, picture
 
 OUT = Path(__file__).resolve().parents[1] / "build/bench"
@@ -189,6 +189,7 @@ def arguments() -> argparse.Namespace:
 
 
 def main() -> int:
+    leave_nothing_behind()
     given = arguments()
     found = Found()
     for name in given.models:

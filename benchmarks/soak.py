@@ -26,7 +26,7 @@ from benchmarks.load import Result, post
 from benchmarks.machine import machine, sentence
 from benchmarks.models import MODELS, BenchModel
 from benchmarks.peers.systems import OURS
-from benchmarks.processes import Started, on_core
+from benchmarks.processes import Started, leave_nothing_behind, on_core
 from benchmarks.runtime import served
 
 OUT = Path(__file__).resolve().parents[1] / "build/bench"
@@ -121,6 +121,7 @@ def line(name: str, readings: Sequence[Reading]) -> str:
 
 
 def main() -> int:
+    leave_nothing_behind()
     parser = argparse.ArgumentParser(prog="benchmarks.soak", description=__doc__)
     parser.add_argument("--share", type=float, default=1.0, help="of the two million requests")
     parser.add_argument("--write-docs", action="store_true", help="put the table into docs/performance.md")
