@@ -1,6 +1,6 @@
 """Does the server's memory stay where it is?  `make bench-soak`: two million requests of mixed shapes and protocols.
 
-In turns of a few seconds all kinds of request are sent at the same time, each over new connections: rows by the one
+In turns of two seconds all kinds of request are sent at the same time, each over new connections: rows by the one
 and by the hundred, JSON, binary, gRPC, compressed, TensorFlow Serving's form, and some that are refused.  Memory is
 read after each turn; from a tenth of the requests on it must not grow by 2 %.
 """
@@ -30,9 +30,9 @@ from benchmarks.processes import Started, leave_nothing_behind, on_core
 from benchmarks.runtime import served
 
 OUT = Path(__file__).resolve().parents[1] / "build/bench"
-REQUESTS = {"tiny": 2_000_000, "small": 40_000}
+REQUESTS = {"tiny": 2_000_000, "small": 200_000}
 ROWS = {"tiny": (1, 16, 700), "small": (1, 3, 4)}
-TURN_SECONDS = 4.0
+TURN_SECONDS = 2.0
 CONNECTIONS = 4
 MOST_GROWTH = 0.02
 SETTLED_AFTER = 0.1
