@@ -73,7 +73,7 @@ class _Connection(asyncio.Protocol):
 
 
 class Flood:
-    """One flood; `run` once."""
+    """One flood: `connect`, then `run`, once."""
 
     def __init__(self, port: int, request: bytes, rate: float, connections: int) -> None:
         self.request = request
@@ -85,11 +85,13 @@ class Flood:
         self._over = False
         self._settled = asyncio.Event()
 
-    async def run(self, seconds: float) -> Flooded:
-        """Send for `seconds`, then wait for the answers that are still to come."""
+    async def connect(self) -> None:
         for _ in range(self._most):
             self._open += 1
             self._free(await self._connected())
+
+    async def run(self, seconds: float) -> Flooded:
+        """Send for `seconds`, then wait for the answers that are still to come."""
         began, count = time.perf_counter(), 0
         while (now := time.perf_counter() - began) < seconds:
             while count < now * self._rate:

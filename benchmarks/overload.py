@@ -21,7 +21,7 @@ from pathlib import Path
 import uvloop
 from benchmarks.cells import CLIENT_CORE, pressed, usual
 from benchmarks.docs import write_section
-from benchmarks.flood import Flood
+from benchmarks.flood import Flood, Flooded
 from benchmarks.forms import FORMS
 from benchmarks.load import Result, load
 from benchmarks.machine import machine, sentence
@@ -75,15 +75,14 @@ class Reading:
 def overload(model: BenchModel, multiple: float | None, system: System = OURS) -> Reading:
     with served(system, model) as server:
         before = peak(server, model)
-        used = server.cpu_seconds()
         with on_core(CLIENT_CORE):
             seconds, request = SECONDS.get(model.name, USUAL_SECONDS), FORMS[FORM].write(model)
             if multiple is None:
+                used = server.cpu_seconds()
                 closed = uvloop.run(load("127.0.0.1", server.http, request, CLIENTS, seconds))
                 used = server.cpu_seconds() - used
                 return at_once(model.name, before.mean(peak(server, model)), closed, used)
-            found = uvloop.run(Flood(server.http, request, multiple * before.rate, CLIENTS).run(seconds))
-        used = server.cpu_seconds() - used
+            found, used = uvloop.run(flooded(server, request, multiple * before.rate, seconds))
         paces = before.mean(peak(server, model))
     answers, lasted = found.answers, found.seconds
     return Reading(
@@ -91,6 +90,15 @@ def overload(model: BenchModel, multiple: float | None, system: System = OURS) -
         Pace(found.in_time[200] / lasted, answers[200] / used), found.quantile(200, 0.99), found.in_time[429] / lasted,
         found.quantile(429, 0.99), found.turned_away / lasted, sum(answers.values()) - answers[200] - answers[429],
     )  # fmt: skip
+
+
+async def flooded(server: Started, request: bytes, rate: float, seconds: float) -> tuple[Flooded, float]:
+    """What came of a flood, and the server's CPU seconds from its first request on."""
+    flood = Flood(server.http, request, rate, CLIENTS)
+    await flood.connect()
+    used = server.cpu_seconds()
+    found = await flood.run(seconds)
+    return found, server.cpu_seconds() - used
 
 
 def peak(server: Started, model: BenchModel) -> Pace:

@@ -121,7 +121,9 @@ async def against_a_stall(client: Any) -> Any:
 
 def test_a_stall_counts_for_every_request_that_was_due_in_it() -> None:
     async def flood(port: int) -> Flooded:
-        return await Flood(port, post("/", b"ok"), rate=100.0, connections=50).run(2 * STALL)
+        many = Flood(port, post("/", b"ok"), rate=100.0, connections=50)
+        await many.connect()
+        return await many.run(2 * STALL)
 
     found: Flooded = asyncio.run(against_a_stall(flood))
 
@@ -143,7 +145,9 @@ def test_a_closed_loop_hides_it_which_is_why_it_measures_cpu_and_nothing_else() 
 
 def test_what_finds_every_client_waiting_is_not_sent() -> None:
     async def flood(port: int) -> Flooded:
-        return await Flood(port, post("/", b"ok"), rate=200.0, connections=3).run(STALL / 2)
+        three = Flood(port, post("/", b"ok"), rate=200.0, connections=3)
+        await three.connect()
+        return await three.run(STALL / 2)
 
     found: Flooded = asyncio.run(against_a_stall(flood))
 
