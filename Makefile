@@ -2,13 +2,14 @@
 PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/installed
-LOCK := .venv/uv/bin/uv pip compile pyproject.toml --quiet --upgrade --universal --generate-hashes \
-    --no-emit-index-url --no-header --no-annotate
+RESOLVE := .venv/uv/bin/uv pip compile --quiet --upgrade --universal --generate-hashes --no-emit-index-url --no-header \
+    --no-annotate
+LOCK := $(RESOLVE) pyproject.toml
 PROTOCOL := operator/tidegate/protocol
 export PYTHONDONTWRITEBYTECODE := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-unit fuzz control-plane coverage lint format crds docs protos lock bench-runtime bench-fetch bench-decisions bench-plan bench-operator bench-gpu bench-traces clean
+.PHONY: help demo test test-unit fuzz control-plane coverage lint format crds docs protos lock bench-runtime bench-fetch bench-decisions bench-plan bench-operator bench-gpu bench-traces peers-lock bench-peers bench-overload bench-soak clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-18s %s\n", $$1, $$2}'
@@ -61,8 +62,20 @@ lock: $(READY)  ## resolve the dependencies of pyproject.toml again
 	$(LOCK) --python-version 3.12 --extra runtime --output-file locks/runtime-cpu.txt
 	$(LOCK) --python-version 3.12 --extra runtime-cuda --output-file locks/runtime-cuda.txt
 
-bench-runtime: $(READY)  ## the server beside raw ONNX Runtime (build/bench/runtime.json)
-	@$(BIN)/python -m benchmarks.runtime
+bench-runtime: $(READY)  ## the server beside raw ONNX Runtime, two minutes (build/bench/runtime.json; ARGS="--help")
+	@$(BIN)/python -m benchmarks.runtime $(ARGS)
+
+bench-peers: $(READY)  ## the same with KServe, MLServer, LitServe, BentoML and Triton in one run, ten minutes
+	@$(BIN)/python -m benchmarks.runtime --peers all $(ARGS)
+
+bench-overload: $(READY)  ## ten times as many requests as the server can answer (build/bench/overload.json)
+	@$(BIN)/python -m benchmarks.overload $(ARGS)
+
+bench-soak: $(READY)  ## memory over two million requests of all kinds (build/bench/soak.json)
+	@$(BIN)/python -m benchmarks.soak $(ARGS)
+
+peers-lock: $(READY)  ## resolve the packages of the benchmarked peers again
+	@for one in benchmarks/peers/locks/*.in; do $(RESOLVE) --python-version 3.11 --output-file $${one%.in}.txt $$one || exit 1; done
 
 bench-traces: $(READY)  ## what tracing costs a request
 	@$(BIN)/python -m benchmarks.traces

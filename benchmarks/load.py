@@ -42,7 +42,7 @@ class Result:
 
 
 class _Client(asyncio.Protocol):
-    """One connection; answers must carry a content-length in lower case, as ours do."""
+    """One connection; answers must carry a content-length."""
 
     def __init__(self, request: bytes, result: Result, lost: asyncio.Event) -> None:
         self._request = request
@@ -70,8 +70,9 @@ class _Client(asyncio.Protocol):
             end = self._buffer.find(END)
             if end < 0:
                 return
-            start = self._buffer.find(LENGTH, 0, end) + len(LENGTH)
-            self._needed = end + len(END) + int(self._buffer[start : self._buffer.find(b"\r", start)])
+            head = self._buffer[: end + 1].lower()
+            start = head.index(LENGTH) + len(LENGTH)
+            self._needed = end + len(END) + int(head[start : head.find(b"\r", start)])
         if len(self._buffer) >= self._needed:
             self._answered()
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from html import escape
 
-COLOURS = ("#0b6e99", "#c9ced6", "#a3abb8", "#78828f", "#4d5560")
+COLOURS = ("#0b6e99", "#c9ced6", "#a3abb8", "#78828f", "#4d5560", "#d9a441", "#2b2f36")
 WIDTH, BAR, GAP, LEFT, TOP = 760, 14, 16, 130, 64
 
 

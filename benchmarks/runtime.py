@@ -1,225 +1,211 @@
-"""The server beside raw ONNX Runtime: `make bench-runtime` writes build/bench/runtime.json, the table and the plot.
+"""The server beside raw ONNX Runtime, and beside its peers: `make bench-runtime`, two minutes; `make bench-peers`, ten.
 
-One number per cell: R = CPU time of one raw `session.run` / CPU time of the server for one request, at many
-connections, server on core 0, client on core 1.  Raw runs are measured before and after each cell on the server's
-core, so that a busy neighbour slows both.  R hardly depends on the machine; requests per second do.
+All systems of a run share core 0 and its rounds: each round gives every system and protocol a turn, with raw runs
+between the turns, and the middle one of a cell's rounds counts.  Writes build/bench/runtime.json, runtime.md and the
+plot; docs/performance.md only when told to.
 """
 
 from __future__ import annotations
 
+import argparse
+import contextlib
 import json
-import os
-import signal
 import statistics
-import subprocess
 import sys
 import tempfile
-import time
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import onnxruntime
-import orjson
-import uvloop
-from benchmarks.load import Result, load, post
+from benchmarks.cells import Cell, Raw, WrongAnswer, check_answer, pressed, usual
+from benchmarks.docs import PAGE, write_section
+from benchmarks.forms import FORMS, ask
+from benchmarks.machine import machine
 from benchmarks.models import MODELS, BenchModel
-from benchmarks.plot import bars
-from tests.runtime import small_bundles as small
+from benchmarks.packages import NotInstalled
+from benchmarks.peers.systems import ALL, OURS, System, runtime
+from benchmarks.processes import Started, leave_nothing_behind
+from benchmarks.runtime_table import page, picture
 
-ROOT = Path(__file__).resolve().parents[1]
-OUT = ROOT / "build/bench"
+OUT = Path(__file__).resolve().parents[1] / "build/bench"
 ROUNDS = 3
-SECONDS = 2.0
-CALIBRATION = 0.6
-CONNECTIONS = {"tiny": 64, "small": 64, "medium": 8}
-# R of others on the same kind of machine, and what we set ourselves (must); see docs/performance.md.
-SHOWN = ("must", "KServe", "MLServer", "Triton")
-PEERS = {
-    ("tiny", "json"): {"KServe": 0.010, "MLServer": 0.014, "Triton": 0.12, "must": 0.12},
-    ("tiny", "binary"): {"KServe": 0.010, "Triton": 0.12, "must": 0.12},
-    ("small", "json"): {"KServe": 0.10, "MLServer": 0.25, "Triton": 0.25, "must": 0.45},
-    ("small", "binary"): {"KServe": 0.08, "Triton": 0.78, "must": 0.85},
-    ("medium", "json"): {"KServe": 0.65, "MLServer": 0.91, "Triton": 0.85, "must": 0.92},
-    ("medium", "binary"): {"KServe": 0.55, "Triton": 1.00, "must": 0.97},
-}
+STARTS = 5
+ALONE = (("tiny", "json"), ("tiny", "binary"), ("tiny", "grpc"), ("small", "binary"), ("small", "grpc"))
+ALONE_SECONDS = 1.0
+FAULTS = (NotInstalled, RuntimeError, WrongAnswer, OSError, TimeoutError)
 
 
-@dataclass(frozen=True, slots=True)
-class Cell:
-    """One measured cell of the table."""
+@dataclass(slots=True)
+class Found:
+    """Everything that one run measured."""
 
-    model: str
-    protocol: str
-    connections: int
-    ratio: float
-    raw_seconds: float
-    cpu_seconds: float
-    result: Result
+    cells: list[Cell] = field(default_factory=list)
+    starts: dict[str, dict[str, float]] = field(default_factory=dict)
+    alone: list[dict[str, Any]] = field(default_factory=list)
+    missing: dict[str, str] = field(default_factory=dict)  # system, model and protocol -> why there is no figure
+    ranges: dict[tuple[str, str, str], tuple[float, float]] = field(default_factory=dict)
 
-    def row(self, system: str) -> dict[str, Any]:
+    def document(self) -> dict[str, Any]:
+        ours = self.starts.get(OURS.name, {})
+        rows = []
+        for cell in self.cells:
+            low, high = self.ranges[cell.system, cell.model, cell.protocol]
+            rows.append({**cell.row(), "lowR": round(low, 4), "highR": round(high, 4)})
         return {
-            "system": system, "model": self.model, "protocol": self.protocol, "concurrency": self.connections,
-            "R": round(self.ratio, 3), "rps": round(self.result.rps, 1),
-            "p50Ms": round(self.result.quantile(0.5) * 1e3, 3), "p99Ms": round(self.result.quantile(0.99) * 1e3, 3),
-            "cpuUsPerRequest": round(self.cpu_seconds * 1e6, 1), "rawUs": round(self.raw_seconds * 1e6, 1),
+            "rows": rows, "coldStartSeconds": ours.get("httpSeconds"), "rssMiB": ours.get("httpRssMiB"), "own": ours,
+            "starts": self.starts, "alone": self.alone, "missing": self.missing, "machine": machine(),
         }  # fmt: skip
 
 
-class Served:
-    """A server process with one model, pinned to the first core."""
-
-    def __init__(self, folder: Path) -> None:
-        command = [
-            sys.executable, "-m", "tidegate_runtime", "serve", "--bundle", str(folder), "--host", "127.0.0.1",
-            "--http-port", "0", "--grpc-port", "off", "--metrics-host", "127.0.0.1", "--metrics-port", "0",
-            "--drain-delay", "0s",
-        ]  # fmt: skip
-        started = time.perf_counter()
-        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT)
-        os.sched_setaffinity(self.process.pid, {0})
-        assert self.process.stdout is not None
-        assert self.process.stderr is not None
-        self.port = int(json.loads(self.process.stdout.readline())["http"])
-        while '"ready"' not in (line := self.process.stderr.readline()):
-            if not line:
-                raise RuntimeError("the server ended before it was ready")
-        self.cold_start = time.perf_counter() - started
-
-    def cpu_seconds(self) -> float:
-        """CPU time of all threads so far, to the nanosecond where the kernel tells."""
-        tasks = Path(f"/proc/{self.process.pid}/task")
-        return sum(int((task / "schedstat").read_text().split()[0]) for task in tasks.iterdir()) / 1e9
-
-    def rss_mib(self) -> float:
-        status = Path(f"/proc/{self.process.pid}/status").read_text()
-        return int(status.split("VmRSS:")[1].split()[0]) / 1024
-
-    def stop(self) -> None:
-        self.process.send_signal(signal.SIGTERM)
-        self.process.wait(timeout=30)
+@contextlib.contextmanager
+def served(system: System, model: BenchModel) -> Iterator[Started]:
+    """The system with the model, from its first answer on; raises NotInstalled or RuntimeError."""
+    with tempfile.TemporaryDirectory(prefix="bench-") as scratch:
+        folder = Path(scratch)
+        server = Started(system.prepare(model, folder), folder / "log", answers(model, system.protocols[0]))
+        try:
+            yield server
+        finally:
+            server.stop()
 
 
-def request_of(model: BenchModel, protocol: str) -> bytes:
-    """The bytes of one inference request."""
-    x = model.sample()
-    tensor: dict[str, Any] = {"name": model.input, "shape": list(x.shape), "datatype": "FP32"}
-    path = "/v2/models/bench/infer"
-    if protocol == "json":
-        flat = orjson.dumps({"inputs": [{**tensor, "data": x.ravel()}]}, option=orjson.OPT_SERIALIZE_NUMPY)
-        return post(path, flat, "content-type: application/json\r\n")
-    raw = x.tobytes()
-    tensor["parameters"] = {"binary_data_size": len(raw)}
-    text = orjson.dumps({"inputs": [tensor], "parameters": {"binary_data_output": True}})
-    return post(path, text + raw, f"inference-header-content-length: {len(text)}\r\n")
+def answers(model: BenchModel, protocol: str) -> Any:
+    """Whether a port answers the model's request."""
+    request = FORMS[protocol].write(model)
+
+    def look(port: int) -> bool:
+        try:
+            return ask(port, request)[0] == 200
+        except OSError:
+            return False
+
+    return look
 
 
-def raw_run_seconds(session: Any, feeds: dict[str, Any]) -> float:
-    """CPU time of one plain `session.run`, on the server's core, while the server has nothing to do."""
-    os.sched_setaffinity(0, {0})
-    runs, began, until = 0, time.process_time(), time.perf_counter() + CALIBRATION
-    while time.perf_counter() < until:
-        session.run(None, feeds)
-        runs += 1
-    return (time.process_time() - began) / runs
+def measure_model(model: BenchModel, systems: Sequence[System], options: argparse.Namespace, found: Found) -> None:
+    """All cells of one model, and of the small model what a start costs."""
+    raw = Raw(model)
+    with contextlib.ExitStack() as running:
+        servers = {}
+        for system in systems:
+            try:
+                servers[system] = running.enter_context(served(system, model))
+            except FAULTS as fault:
+                found.missing[f"{system.name}, {model.name}"] = str(fault)
+        if model.name == "small":
+            for system, server in servers.items():
+                found.starts[system.name] = {
+                    "seconds": round(server.cold_start, 3), "rssMiB": round(server.rss_mib(), 1),
+                    "pssMiB": round(server.pss_mib(), 1),
+                }  # fmt: skip
+        turns = checked(servers, model, raw, found)
+        rounds = [one_round(turns, model, raw, options.scale) for _ in range(options.rounds)]
+        for column in zip(*rounds, strict=True):
+            ordered = sorted(column, key=lambda cell: cell.ratio)
+            middle = ordered[len(ordered) // 2]
+            found.cells.append(middle)
+            found.ranges[middle.system, middle.model, middle.protocol] = (ordered[0].ratio, ordered[-1].ratio)
+        if OURS in servers:
+            measure_alone(servers[OURS], model, raw, found)
 
 
-def measure(server: Served, model: BenchModel, protocol: str, session: Any) -> Cell:
-    """One cell: raw, load, raw."""
-    feeds = {model.input: model.sample()}
-    request = request_of(model, protocol)
-    connections = CONNECTIONS[model.name]
-    before = raw_run_seconds(session, feeds)
-    os.sched_setaffinity(0, {1} if (os.cpu_count() or 1) > 1 else {0})
-    used = server.cpu_seconds()
-    seconds = SECONDS if model.name != "medium" else 3 * SECONDS
-    result = uvloop.run(load("127.0.0.1", server.port, request, connections, seconds))
-    used = server.cpu_seconds() - used
-    if result.errors:
-        raise RuntimeError(f"{result.errors} requests failed")
-    raw = (before + raw_run_seconds(session, feeds)) / 2
-    cpu = used / result.requests
-    return Cell(model.name, protocol, connections, raw / cpu, raw, cpu, result)
+Turn = tuple[str, Started, str]
 
 
-def one_thread(graph: bytes) -> Any:
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = 1
-    return onnxruntime.InferenceSession(graph, options)
+def checked(servers: Mapping[System, Started], model: BenchModel, raw: Raw, found: Found) -> list[Turn]:
+    """Systems and protocols that give ONNX Runtime's own answer."""
+    turns = []
+    for system, server in servers.items():
+        for protocol in system.protocols:
+            try:
+                check_answer(server, model, protocol, raw.answer())
+            except WrongAnswer as fault:
+                found.missing[f"{system.name}, {model.name}, {protocol}"] = str(fault)
+            else:
+                turns.append((system.name, server, protocol))
+    return turns
 
 
-def measure_model(name: str, folder: Path) -> list[Cell]:
-    """All cells of one model, the median of the rounds."""
-    model = MODELS[name]()
-    bundle = small.write_bundle(folder / name, model.graph, name="bench")
-    session = one_thread(model.graph.SerializeToString())
-    server = Served(bundle)
-    try:
-        rounds = [[measure(server, model, protocol, session) for protocol in ("json", "binary")] for _ in range(ROUNDS)]
-        return [sorted(column, key=lambda cell: cell.ratio)[ROUNDS // 2] for column in zip(*rounds, strict=True)]
-    finally:
-        server.stop()
+def one_round(turns: Sequence[Turn], model: BenchModel, raw: Raw, scale: float) -> list[Cell]:
+    """Each one's turn, raw runs between them."""
+    cells, before = [], raw.seconds()
+    connections, seconds = usual(model, scale)
+    for name, server, protocol in turns:
+        print(f"{model.name} {protocol} {name}", file=sys.stderr, flush=True)
+        result, used = pressed(server, model, protocol, connections, seconds)
+        after = raw.seconds()
+        cells.append(
+            Cell(name, model.name, protocol, connections, (before + after) / 2, used / result.requests, result)
+        )
+        before = after
+    return cells
 
 
-def cold_starts(folder: Path, count: int = 5) -> tuple[float, float]:
-    """Medians of the time from starting the process to ready, and of its memory then; small model."""
-    seconds, mebibytes = [], []
-    for _ in range(count):
-        server = Served(folder / "small")
-        seconds.append(server.cold_start)
-        mebibytes.append(server.rss_mib())
-        server.stop()
-    return statistics.median(seconds), statistics.median(mebibytes)
+def measure_alone(server: Started, model: BenchModel, raw: Raw, found: Found) -> None:
+    """What one request at a time takes beyond a raw run."""
+    for name, protocol in ALONE:
+        if name == model.name:
+            result, _ = pressed(server, model, protocol, 1, ALONE_SECONDS)
+            run = raw.latency()
+            found.alone.append({
+                "model": name, "protocol": protocol, "rawMs": round(run * 1e3, 4),
+                "p50Ms": round(result.quantile(0.5) * 1e3, 4), "p99Ms": round(result.quantile(0.99) * 1e3, 4),
+                "addedMs": round((result.quantile(0.5) - run) * 1e3, 4),
+            })  # fmt: skip
+
+
+def own_starts(found: Found) -> None:
+    """Our own server with the small model, with and without gRPC: the median of several starts."""
+    model = MODELS["small"]()
+    for key, with_grpc in (("http", False), ("grpc", True)):
+        system = System(key, ("binary",), partial(runtime, with_grpc=with_grpc))
+        seen = []
+        for _ in range(STARTS):
+            with served(system, model) as server:
+                seen.append((server.cold_start, server.rss_mib()))
+        seconds, rss = (statistics.median(column) for column in zip(*seen, strict=True))
+        found.starts[OURS.name] |= {f"{key}Seconds": round(seconds, 3), f"{key}RssMiB": round(rss, 1)}
+
+
+def arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="benchmarks.runtime", description=__doc__)
+    parser.add_argument(
+        "--peers", default="", help=f"others to measure in the same run: all, or some of {','.join(ALL)}"
+    )
+    parser.add_argument("--models", default="tiny,small,medium", help=f"some of {','.join(MODELS)}")
+    parser.add_argument("--rounds", type=int, default=ROUNDS)
+    parser.add_argument("--scale", type=float, default=1.0, help="how much longer a turn is than usual")
+    parser.add_argument("--write-docs", action="store_true", help="put table and plot into docs/performance.md")
+    given = parser.parse_args()
+    given.peers = list(ALL) if given.peers == "all" else [name for name in given.peers.split(",") if name]
+    given.models = given.models.split(",")
+    if wrong := [name for name in given.peers if name not in ALL] + [
+        name for name in given.models if name not in MODELS
+    ]:
+        parser.error(f"not known: {', '.join(wrong)}")
+    return given
 
 
 def main() -> int:
-    np.seterr(all="raise")
-    everywhere = os.sched_getaffinity(0)
-    cells: list[Cell] = []
-    with tempfile.TemporaryDirectory() as scratch:
-        for name in MODELS:
-            cells += measure_model(name, Path(scratch))
-            os.sched_setaffinity(0, everywhere)
-        cold, rss = cold_starts(Path(scratch))
-    document = {"rows": [cell.row("tidegate") for cell in cells], "coldStartSeconds": round(cold, 3),
-                "rssMiB": round(rss, 1)}  # fmt: skip
+    leave_nothing_behind()
+    given = arguments()
+    found = Found()
+    for name in given.models:
+        measure_model(MODELS[name](), [OURS, *(ALL[peer] for peer in given.peers)], given, found)
+    if OURS.name in found.starts:
+        own_starts(found)
+    document = found.document()
     OUT.mkdir(parents=True, exist_ok=True)
     (OUT / "runtime.json").write_text(json.dumps(document, indent=1) + "\n")
-    (OUT / "runtime.svg").write_text(picture(cells))
-    print(table(cells))
-    print(f"\ncold start to ready, small model: {cold:.2f} s (must: 0.70); memory: {rss:.0f} MiB (must: 90)")
+    (OUT / "runtime.svg").write_text(picture(document))
+    (OUT / "runtime.md").write_text(page(document))
+    print(page(document))
+    if given.write_docs:
+        write_section("runtime", page(document))
+        (PAGE.with_suffix(".svg")).write_text(picture(document))
     return 0
-
-
-def table(cells: list[Cell]) -> str:
-    """The figures as a Markdown table, beside the peers'."""
-    lines = [
-        "| model | protocol | connections | R | must | KServe | MLServer | Triton "
-        "| CPU µs/request | raw µs | req/s | p99 ms |",
-        "|---|---|---|---|---|---|---|---|---|---|---|---|",
-    ]
-    for cell in cells:
-        peers = PEERS[(cell.model, cell.protocol)]
-        others = " | ".join(
-            f"{peers[name]:.3g}" if name in peers else "" for name in ("must", "KServe", "MLServer", "Triton")
-        )
-        row = cell.row("")
-        lines.append(
-            f"| {cell.model} | {cell.protocol} | {cell.connections} | **{cell.ratio:.3f}** | {others} | "
-            f"{row['cpuUsPerRequest']:.1f} | {row['rawUs']:.1f} | {row['rps']:.0f} | {row['p99Ms']:.2f} |"
-        )
-    return "\n".join(lines)
-
-
-def picture(cells: list[Cell]) -> str:
-    """The same as bars."""
-    groups = {}
-    for cell in cells:
-        peers = PEERS[(cell.model, cell.protocol)]
-        bar = {"tidegate": cell.ratio, **{name: peers[name] for name in SHOWN[1:] if name in peers}}
-        groups[f"{cell.model} {cell.protocol}"] = bar
-    return bars("R: CPU of a raw run / CPU of a served request (1 is the limit)", groups, ["tidegate", *SHOWN[1:]])
 
 
 if __name__ == "__main__":

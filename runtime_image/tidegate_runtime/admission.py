@@ -12,17 +12,23 @@ LONGEST_RETRY: Final = 30
 class Admission:
     """The gauges, and the one limit that belongs to them. Written on the loop, read from any thread."""
 
-    __slots__ = ("_limit", "connections", "in_flight", "queued")
+    __slots__ = ("_limit", "connections", "in_flight", "queued", "unread")
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
         self.in_flight = 0
         self.queued = 0
         self.connections = 0
+        self.unread = 0  # connections whose request waits for room in the queue
 
     @property
     def full(self) -> bool:
         return self.queued >= self._limit
+
+    @property
+    def room(self) -> int:
+        """How many more may wait."""
+        return self._limit - self.queued
 
     def refuse(self, seconds_per_run: float) -> Throttled:
         """The answer to a request that finds the queue full, with the time the queue needs to empty."""

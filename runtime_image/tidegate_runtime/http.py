@@ -13,32 +13,24 @@ import asyncio
 import logging
 import math
 import time
-from collections import deque
 from collections.abc import Callable
-from http import HTTPStatus
 from typing import Any, Final, cast
 
 import httptools
 import orjson
 
-from tidegate_runtime.errors import BadRequest, RequestError, TooLarge
+from tidegate_runtime.answers import CLOSE, CONTINUE, JSON, KEEP, head
+from tidegate_runtime.errors import BadRequest, RequestError
 from tidegate_runtime.inflate import encoding_of
-from tidegate_runtime.request import SCRATCH, TRACED, Front, Request
+from tidegate_runtime.pipeline import Pipeline
+from tidegate_runtime.request import KEPT, SCRATCH, Front, Request
 from tidegate_runtime.request_log import LEFT, answered_over_http
 
 MOST_HEADER: Final = 64 * 1024
 MOST_DROPPED: Final = 64 * 1024  # of a body that is refused
-MOST_PIPELINED: Final = 32
-MOST_BEHIND: Final = 64 * 1024  # of their bodies, and one that may be larger: else one could hold 32 large ones
 LINGER_SECONDS: Final = 1.0
-KEPT: Final = frozenset(
-    (b"content-length", b"inference-header-content-length", b"x-tidegate-pinned", b"expect", b"content-encoding",
-     b"transfer-encoding", b"authorization", b"x-request-id", *TRACED)
-)  # fmt: skip
-STATUS_LINES: Final = {status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n".encode() for status in HTTPStatus}
-JSON: Final = b"application/json"
 VERSIONS: Final = ("1.1", "1.0")
-CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
+POST: Final = b"POST "
 LOG = logging.getLogger(__name__)
 Where = int  # in a message
 IDLE, HEADER, BODY = 0, 1, 2
@@ -47,17 +39,16 @@ IDLE, HEADER, BODY = 0, 1, 2
 class Connection(asyncio.BufferedProtocol):
     """The protocol object of one client; made by the server, one per accepted socket."""
 
-    __slots__ = ("_at", "_behind", "_bulk", "_continue", "_deadline", "_dropped", "_ending", "_filled", "_front",
-                 "_full", "_header_bytes", "_parser", "_paused", "_pending", "_received", "_request", "_skip", "_timed",
-                 "_transport", "abandon", "busy", "idle_since", "lingering")  # fmt: skip
+    __slots__ = ("_at", "_began", "_bulk", "_continue", "_deadline", "_dropped", "_ending", "_filled",
+                 "_front", "_full", "_header_bytes", "_held", "_parser", "_paused", "_pending", "_received", "_request",
+                 "_skip", "_timed", "_transport", "abandon", "busy", "idle_since", "lingering")  # fmt: skip
 
     def __init__(self, front: Front) -> None:
         self._front = front
         self._parser = httptools.HttpRequestParser(self)
         self._transport: asyncio.Transport = cast("asyncio.Transport", None)
         self._request = Request()
-        self._pending: deque[Request] = deque()
-        self._behind = 0  # bytes of their bodies
+        self._pending = Pipeline()
         self._at: Where = IDLE  # where in a message the parser is
         self._timed: Where = IDLE  # which part of it `_deadline` belongs to
         self._received = self._header_bytes = 0
@@ -68,6 +59,8 @@ class Connection(asyncio.BufferedProtocol):
         self._dropped = 0
         self._continue = False  # a client waits for "100 Continue"
         self._paused = False
+        self._held = b""  # the first bytes of a request that waits unread; see backpressure.py
+        self._began = 0.0  # since when; 0.0: it did not wait
         self._full = False  # the client reads slower than we write
         self.abandon: Callable[[], None] | None = None  # what to do when the client leaves before its answer
         self.busy: Request | None = None
@@ -108,17 +101,43 @@ class Connection(asyncio.BufferedProtocol):
             self._advance()
 
     def get_buffer(self, sizehint: int) -> memoryview:  # noqa: ARG002 - asyncio's signature
-        return self._front.scratch if self._bulk is None else self._bulk[self._filled :]
+        if self._bulk is not None:
+            return self._bulk[self._filled :]
+        if self._at is IDLE and self._front.pressure.on:
+            return self._front.scratch[: len(POST)]  # what is not read stays in the kernel, and costs no memory here
+        return self._front.scratch
 
     def buffer_updated(self, nbytes: int) -> None:
         if self._bulk is None:
-            self._read(self._front.scratch[:nbytes])
+            data = self._front.scratch[:nbytes]
+            if not (self._at is IDLE and self._front.pressure.on and self._holds_back(data)):
+                self._read(data)
             return
         self._filled += nbytes
         if self._filled == len(self._bulk):
             self._request.body, self._bulk = self._bulk, None
             self._parser = httptools.HttpRequestParser(self)  # the old one never saw the end of this body
             self.on_message_complete()
+
+    def _holds_back(self, data: memoryview) -> bool:
+        """Leave a request unread that begins while too many wait; health and metadata are always answered."""
+        if self.busy is not None or self._pending or self._ending or self._full or POST[: len(data)] != data:
+            return False
+        now = time.monotonic()
+        if not self._front.pressure.holds(now):
+            return False
+        self._held, self._began, self._deadline = bytes(data), now, math.inf
+        self._transport.pause_reading()
+        self._front.pressure.wait(self, now)
+        return True
+
+    def let_in(self) -> None:
+        """Read the request that was held back."""
+        if self._transport.is_closing():
+            return
+        held, self._held = self._held, b""
+        self._transport.resume_reading()
+        self._read(memoryview(held))
 
     def _read(self, data: memoryview) -> None:
         if self._ending:
@@ -177,7 +196,7 @@ class Connection(asyncio.BufferedProtocol):
         elif request.chunks is None:
             request.body = bytes(request.body) + body if request.body else body
         elif len(request.chunks) + len(body) > self._front.limits.max_body:
-            self._break_off(_too_large(self._front.limits.max_body))
+            self._break_off(self._front.limits.too_large())
         else:
             request.chunks += body  # a list could hold millions of chunks of one byte
 
@@ -190,7 +209,8 @@ class Connection(asyncio.BufferedProtocol):
         self._at = self._timed = IDLE
         self._received = self._header_bytes = 0
         self._skip = False
-        request.arrived = time.monotonic()
+        request.arrived = self._began or time.monotonic()  # its wait unread counts
+        self._began = 0.0
         if self.busy is None and not self._pending and not self._full:
             self._handle(request)
         else:
@@ -201,14 +221,12 @@ class Connection(asyncio.BufferedProtocol):
     def _accept(self, request: Request) -> None:
         """Look at the header before any of the body is read."""
         route = self._front.route(request)
-        if request.method not in route.methods:
-            allowed = ", ".join(sorted(method.decode() for method in route.methods))
-            raise RequestError(f"method {request.method.decode('latin-1')} is not offered here: use {allowed}", 405)
+        route.require(request.method)
         if b"content-encoding" in request.headers:
             request.encoding = encoding_of(request.headers[b"content-encoding"])
         length = int(request.headers.get(b"content-length", b"0"))
         if length > self._front.limits.max_body:
-            raise _too_large(self._front.limits.max_body)
+            raise self._front.limits.too_large()
         if route.refusal is not None and (refusal := route.refusal(request, time.monotonic())) is not None:
             raise refusal
         if b"transfer-encoding" in request.headers:
@@ -246,14 +264,9 @@ class Connection(asyncio.BufferedProtocol):
         self._advance()
 
     def _queue(self, request: Request) -> None:
-        self._pending.append(request)
-        self._behind += len(request.body)
-        if self._holds_enough:
+        self._pending.add(request)
+        if self._pending.full:
             self._stop_reading()
-
-    @property
-    def _holds_enough(self) -> bool:
-        return len(self._pending) >= MOST_PIPELINED or self._behind > MOST_BEHIND
 
     def _stop_reading(self) -> None:
         if not self._paused:
@@ -262,10 +275,8 @@ class Connection(asyncio.BufferedProtocol):
 
     def _advance(self) -> None:
         while self._pending and self.busy is None and not self.lingering and not self._full:
-            request = self._pending.popleft()
-            self._behind -= len(request.body)
-            self._handle(request)
-        if self._paused and not self._holds_enough and not self._ending and not self._full:
+            self._handle(self._pending.next())
+        if self._paused and not self._pending.full and not self._ending and not self._full:
             self._paused = False
             self._transport.resume_reading()
         if self._continue and self.busy is None and not self._pending:
@@ -298,15 +309,13 @@ class Connection(asyncio.BufferedProtocol):
         request, self.busy, self.abandon = self.busy, None, None
         last = self._is_last(request)
         if last:
-            more += b"connection: close\r\n"
+            more += CLOSE
         elif request is not None and request.old:
-            more += b"connection: keep-alive\r\n"
-        head = b"%bcontent-type: %b\r\ncontent-length: %d\r\n%b%b\r\n" % (
-            STATUS_LINES[status], kind, len(body), self._front.head, more,
-        )  # fmt: skip
+            more += KEEP
+        before = head(status, kind, len(body), self._front.head + more)
         if request is not None and request.method == b"HEAD":
             body = b""
-        self._transport.write(head + body)
+        self._transport.write(before + body)
         if self._front.log is not None and request is not None:
             self._front.log.note(answered_over_http(request, status, len(body), self._transport))
         if last:
@@ -366,7 +375,7 @@ class Connection(asyncio.BufferedProtocol):
     @property
     def idle(self) -> bool:
         """Nothing is asked and nothing is half said."""
-        return self.busy is None and not self._pending and self._at is IDLE and not self.lingering
+        return not (self.busy or self._pending or self._held or self.lingering) and self._at is IDLE
 
     def sweep(self, now: float) -> None:
         """End what is over its time; called by the server a few times a second."""
@@ -389,7 +398,3 @@ class Connection(asyncio.BufferedProtocol):
     @property
     def socket(self) -> Any:
         return self._transport.get_extra_info("socket")
-
-
-def _too_large(limit: int) -> TooLarge:
-    return TooLarge(f"the body is larger than {limit} bytes")

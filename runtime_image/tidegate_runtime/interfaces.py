@@ -162,6 +162,7 @@ class Gauges(Protocol):
     in_flight: int  # requests accepted and not yet answered, waiting ones included
     queued: int  # waiting for a run
     connections: int
+    unread: int  # connections whose request waits for room in the queue
 
 
 @dataclass(slots=True)

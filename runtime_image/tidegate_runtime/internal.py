@@ -143,6 +143,7 @@ class InternalServer:
             in_flight=gauges.in_flight,
             queued=gauges.queued,
             connections=gauges.connections,
+            unread=gauges.unread,
             golden_worst=dict(loaded.worst) if loaded else {},
             shadow_dropped=self._shadow.dropped,
             batching=self._parts.batching,

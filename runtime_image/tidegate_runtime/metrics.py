@@ -34,6 +34,7 @@ class Now:
     in_flight: int
     queued: int
     connections: int
+    unread: int
     golden_worst: Mapping[str, float]
     shadow_dropped: int
     batching: Batching | None  # None: not decided yet
@@ -59,6 +60,7 @@ def _lines(counters: Counters, now: Now) -> Iterator[str]:
         ("requests_in_flight", "Requests accepted and not yet answered.", now.in_flight),
         ("requests_queued", "Requests that wait for a run.", now.queued),
         ("connections", "Open connections.", now.connections),
+        ("connections_unread", "Connections whose request waits unread for room in the queue.", now.unread),
         ("start_time_seconds", "When this process started (Unix time).", counters.clock.start),
     ):
         yield from _family(name, "gauge", help_text, [(now.labels, value)])

@@ -7,11 +7,12 @@ from typing import Any, Final
 
 import orjson
 
+from tidegate_runtime.answers import JSON
 from tidegate_runtime.batcher import Call
 from tidegate_runtime.clients import OPEN
 from tidegate_runtime.errors import BadRequest, RequestError, Unavailable
 from tidegate_runtime.health import Health
-from tidegate_runtime.http import JSON, Connection
+from tidegate_runtime.http import Connection
 from tidegate_runtime.inference import Inferring
 from tidegate_runtime.interfaces import Body, LoadedModel
 from tidegate_runtime.oip_codec import InferCodec, Inference

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from tidegate_runtime.errors import RequestError
+from tidegate_runtime.backpressure import Backpressure
+from tidegate_runtime.errors import RequestError, TooLarge
 from tidegate_runtime.interfaces import Kind
 from tidegate_runtime.parameters import PINNED, kind_of
 from tidegate_runtime.routes import Route
@@ -20,6 +21,11 @@ if TYPE_CHECKING:
 
 PINNED_HEADER: Final = PINNED.encode()
 TRACED: Final = (PARENT.encode(), STATE.encode())
+# What is kept of a header.
+KEPT: Final = frozenset(
+    (b"content-length", b"inference-header-content-length", b"x-tidegate-pinned", b"expect", b"content-encoding",
+     b"transfer-encoding", b"authorization", b"x-request-id", *TRACED)
+)  # fmt: skip
 SERVER_ERROR: Final = 500
 MOST_PATH: Final = 256  # of a path, in a span
 SCRATCH: Final = 16 * 1024
@@ -92,6 +98,10 @@ class Limits:
     body_timeout: float
     idle_timeout: float
 
+    def too_large(self) -> TooLarge:
+        """What a client is told whose body is larger."""
+        return TooLarge(f"the body is larger than {self.max_body} bytes")
+
 
 @dataclass(slots=True)
 class Front:
@@ -104,6 +114,7 @@ class Front:
     route: Callable[[Request], Route]
     opened: Callable[[Connection], bool]  # false: one too many
     closed: Callable[[Connection], None]
+    pressure: Backpressure
     head: bytes = b""  # headers of every answer
     scratch: memoryview = field(default_factory=lambda: memoryview(bytearray(SCRATCH)))
     closing: bool = False  # draining: every answer ends its connection

@@ -37,6 +37,12 @@ class Route:
     refusal: Refusal | None = None
     scope: str = METADATA  # what a client's token must allow; OPEN: nothing is asked for
 
+    def require(self, method: bytes) -> None:
+        """Raise RequestError for a method that is not offered here."""
+        if method not in self.methods:
+            allowed = ", ".join(sorted(one.decode() for one in self.methods))
+            raise RequestError(f"method {method.decode('latin-1')} is not offered here: use {allowed}", 405)
+
     @classmethod
     def get(cls, handler: Handler, scope: str = METADATA) -> Route:
         return cls({b"GET": handler, b"HEAD": handler}, scope=scope)

@@ -14,6 +14,7 @@ from collections.abc import Callable
 from typing import Final
 
 from tidegate_runtime.admission import Admission
+from tidegate_runtime.backpressure import Backpressure
 from tidegate_runtime.clients import OPEN, Doorkeeper
 from tidegate_runtime.engine import Engine
 from tidegate_runtime.errors import RequestError
@@ -58,7 +59,8 @@ class Server:
         self._engine: Engine | None = None
         self._connections: set[Connection] = set()
         limits = Limits(settings.max_body, settings.header_timeout, settings.body_timeout, settings.idle_timeout)
-        self.front = Front(limits, self._route, self._opened, self._closed)
+        pressure = Backpressure(admission, settings.queue_timeout)
+        self.front = Front(limits, self._route, self._opened, self._closed, pressure)
         self._listening: socket.socket | None = None
         self._accepting: asyncio.Server | Handshakes | None = None
         self._handshakes: Handshakes | None = None  # of TLS

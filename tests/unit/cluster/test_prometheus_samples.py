@@ -48,7 +48,7 @@ class Server(Counters):
     def shown(self) -> Series:
         """What a scrape of /metrics brings."""
         labels = {"model": "fraud", "version": "v1", "revision": "r1"}
-        page = exposition(self, Now(labels, True, 0, 0, 1, {}, 3, None)).decode()
+        page = exposition(self, Now(labels, True, 0, 0, 1, 0, {}, 3, None)).decode()
         return [
             ({**sample.labels, "__name__": sample.name}, float(sample.value))
             for family in text_string_to_metric_families(page)

@@ -20,7 +20,7 @@ def counters() -> Counters:
 
 def scrape(counters: Counters) -> dict[str, dict[tuple[tuple[str, str], ...], float]]:
     """Every sample by name and labels other than model, version and revision."""
-    now = Now(LABELS, True, 3, 2, 5, {"scores": 1e-6}, 4, Batching(1, "NoGain", "it costs as much"))
+    now = Now(LABELS, True, 3, 2, 5, 0, {"scores": 1e-6}, 4, Batching(1, "NoGain", "it costs as much"))
     found: dict[str, dict[tuple[tuple[str, str], ...], float]] = {}
     for family in text_string_to_metric_families(exposition(counters, now).decode()):
         assert family.name.startswith("tidegate_")

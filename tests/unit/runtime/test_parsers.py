@@ -14,6 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.unit.runtime.fake_model import FakeModel
 
+from tidegate_runtime.admission import Admission
+from tidegate_runtime.backpressure import Backpressure
 from tidegate_runtime.errors import RequestError, TooLarge
 from tidegate_runtime.http import Connection
 from tidegate_runtime.json_reader import JsonReader
@@ -228,12 +230,13 @@ async def exchange(pieces: list[bytes]) -> FakeTransport:
     """Feed the pieces to a connection one after another."""
     limits = Limits(max_body=100_000, header_timeout=1, body_timeout=1, idle_timeout=1)
     identity = Identity("m", ("v1",), "1")
+    pressure = Backpressure(Admission(1), 1.0)
 
     def route(request: Request) -> Route:
         request.route = found = find(ROUTES, request.url, identity)
         return found
 
-    front = Front(limits, route, lambda _: True, lambda _: None)
+    front = Front(limits, route, lambda _: True, lambda _: None, pressure)
     connection, transport = Connection(front), FakeTransport()
     connection.connection_made(cast("asyncio.BaseTransport", transport))
     for piece in pieces:
