@@ -73,7 +73,7 @@ class Client:
         or a revision; without one the rollout's weights choose.
         """
         wanted = asked(inputs, outputs)
-        path = f"{_path(model, version)}/infer"
+        path = f"{model_path(model, version)}/infer"
 
         def write(left: float) -> Request:
             body, json_length = wanted.body(left)
@@ -84,12 +84,12 @@ class Client:
 
     def metadata(self, model: str, *, version: str = "") -> ModelMetadata:
         """What `model` takes and gives."""
-        request = Request("GET", _path(model, version))
+        request = Request("GET", model_path(model, version))
         return model_metadata(self._connection.send(lambda _: request, timeout=self._timeout))
 
     def ready(self, model: str = "", *, version: str = "") -> bool:
         """Whether the server, or this model on it, can be asked now; raises RequestRefused when it is not there."""
-        request = Request("GET", f"{_path(model, version)}/ready" if model else "/v2/health/ready")
+        request = Request("GET", f"{model_path(model, version)}/ready" if model else "/v2/health/ready")
         try:
             self._connection.once(request, timeout=self._timeout)
         except (NotConnected, ServerBusy, Unanswered, TimedOut):
@@ -109,6 +109,7 @@ class Client:
         self.close()
 
 
-def _path(model: str, version: str) -> str:
+def model_path(model: str, version: str) -> str:
+    """Where a model is asked on its server."""
     below = f"/versions/{quote(version, safe='')}" if version else ""
     return f"/v2/models/{quote(model, safe='')}{below}"

@@ -1,0 +1,45 @@
+"""A model that runs, as something to put load on: its address, the bytes of its requests, and a first try of each."""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import Mapping
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+from tidegate.bench.connection import Endpoint
+from tidegate.bench.requests import Asked, body_of, request_bytes
+from tidegate.bench.run import Work
+from tidegate.client import ModelAddress
+from tidegate.client.client import model_path
+from tidegate.client.connection import Connection, Request
+
+TRY_SECONDS = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class How:
+    """How a model is asked: `form` is json or binary."""
+
+    form: str
+    headers: Mapping[str, str]
+    connections: int
+
+
+def work_on(address: ModelAddress, asked: Asked, how: How) -> Work:
+    """What the load is; each request was answered once.  Raises Invalid, or ClientError with the server's sentence."""
+    parts = urlsplit(address.server)
+    path = f"{model_path(address.model, address.version)}/infer"
+    requests = []
+    connection = Connection(address.server, retries=0, repeat=False, headers=how.headers)
+    try:
+        for inputs in asked.inputs:
+            body, kind = body_of(inputs, how.form)
+            connection.once(Request("POST", path, body, kind), timeout=TRY_SECONDS)
+            headers = {**how.headers, **kind}
+            requests.append(request_bytes(parts.netloc, f"{parts.path}{path}", body, headers.items()))
+    finally:
+        connection.close()
+    tls = ssl.create_default_context() if parts.scheme == "https" else None
+    endpoint = Endpoint(parts.hostname or "", parts.port or (443 if tls else 80), tls)
+    return Work(endpoint, requests, how.connections)
