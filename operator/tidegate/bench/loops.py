@@ -111,7 +111,7 @@ class OpenLoop:
         self._waiting.clear()
 
 
-def arrivals(rate: float, start: float, seed: int = 1) -> Iterator[float]:
+def arrivals(rate: float, start: float, seed: int) -> Iterator[float]:
     """Times at which `rate` requests a second come, each for itself (Poisson): the same ones for the same seed."""
     chance = random.Random(seed)  # noqa: S311 - nothing to guess
     at = start

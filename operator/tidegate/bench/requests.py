@@ -20,6 +20,7 @@ from tidegate.client.wire import JSON_LENGTH, asked
 from tidegate.errors import Invalid
 
 DIFFERENT = 8  # made-up requests
+MOST = 64  # different requests of golden samples
 SIZE = 8  # of a dynamic dimension that is not the first
 PATIENCE = 30.0  # seconds: as a client's own default
 WITHOUT_JSON = ("BF16", "FP16")
@@ -65,11 +66,12 @@ def _divisible(samples: Sequence[Inputs], tensors: Sequence[Tensor]) -> bool:
 
 
 def in_rows(samples: Sequence[Inputs], rows: int) -> list[Inputs]:
-    """All rows of the samples in their order, so many a request; the last one is filled up from the first rows."""
+    """Rows of the samples in their order, so many a request; the last one is filled up from the first rows."""
     whole = {name: np.concatenate([sample[name] for sample in samples]) for name in samples[0]}
     count = len(next(iter(whole.values())))
-    places = np.arange(-(-count // rows) * rows) % count
-    return [{name: array[part] for name, array in whole.items()} for part in places.reshape(-1, rows)]
+    places = (np.arange(-(-count // rows) * rows) % count).reshape(-1, rows)
+    every = -(-len(places) // MOST)
+    return [{name: array[part] for name, array in whole.items()} for part in places[::every]]
 
 
 def made_up(tensors: Sequence[Tensor], rows: int) -> Asked:

@@ -123,7 +123,8 @@ async def open_loop(work: Work, rate: float, window: Window, limit: float, enoug
     record, pool = Record(), Pool(work.endpoint)
     try:
         await pool.open(work.connections)
-        loop = OpenLoop(work.requests, record, time.perf_counter, arrivals(rate, time.perf_counter()))
+        start, seed = time.perf_counter(), round(rate * 1000)  # another chance for each level
+        loop = OpenLoop(work.requests, record, time.perf_counter, arrivals(rate, start, seed))
         watch = _Watch(record, window)
         pool.begin(loop)
         with _paced(loop, fine=limit < FINE):

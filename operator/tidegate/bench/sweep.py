@@ -51,9 +51,9 @@ class Findings:
 
     @property
     def knee(self) -> Step | None:
-        """The highest level that holds, below the lowest that does not."""
+        """The highest level that holds, below the lowest that does not; None where there is no limit to hold."""
         low, _ = bracket(self.levels)
-        return next((step for step in self.steps if step.rate == low), None)
+        return next((step for step in self.steps if step.rate == low and math.isfinite(self.limit)), None)
 
     @property
     def beyond(self) -> Step | None:
@@ -63,9 +63,9 @@ class Findings:
 
     @property
     def holds(self) -> bool:
-        """Whether the limit held anywhere: at the knee, at the only rate, or in the closed loop where it was alone."""
+        """Whether the limit held: at any rate, or in the closed loop where nothing else was measured."""
         if self.steps or self.peak is None:
-            return self.knee is not None
+            return any(step.holds(self.limit) for step in self.steps)
         return self.peak.holds(self.limit)
 
     @property

@@ -76,7 +76,7 @@ def closed(server: Simulation, connections: int, seconds: float) -> Record:
 
 def opened(server: Simulation, rate: float, seconds: float, connections: int = 64) -> Record:
     """What an open loop sees at this rate."""
-    loop = OpenLoop([b"r"], Record(), server.clock, arrivals(rate, 0.0))
+    loop = OpenLoop([b"r"], Record(), server.clock, arrivals(rate, 0.0, 1))
     connect(loop, server, connections)
 
     def tick() -> None:

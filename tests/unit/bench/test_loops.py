@@ -86,9 +86,9 @@ def test_a_connection_that_is_lost_is_sent_nothing_more() -> None:
 
 
 def test_requests_come_each_for_itself_and_the_same_ones_every_time() -> None:
-    times = list(itertools.islice(arrivals(100.0, 5.0), 20_000))
+    times = list(itertools.islice(arrivals(100.0, 5.0, 1), 20_000))
     gaps = np.diff(times)
 
-    assert times == list(itertools.islice(arrivals(100.0, 5.0), 20_000))
+    assert times == list(itertools.islice(arrivals(100.0, 5.0, 1), 20_000))
     assert gaps.mean() == pytest.approx(0.01, rel=0.05)
     assert gaps.std() == pytest.approx(0.01, rel=0.05)  # as in a Poisson process

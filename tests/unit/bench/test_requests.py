@@ -35,6 +35,13 @@ def test_the_last_request_is_filled_up_with_the_first_rows() -> None:
     assert [inputs["x"].ravel().tolist() for inputs in in_rows(samples, 7)] == [[1, 2, 3, 4, 5, 1, 2]]
 
 
+def test_of_very_many_rows_some_are_sent() -> None:
+    requests = in_rows([{"x": np.arange(100_000).reshape(-1, 1)}], 1)
+
+    assert len(requests) == 64
+    assert requests[-1]["x"].item() > 95_000
+
+
 def test_samples_without_rows_are_sent_as_they_are(tmp_path: Path) -> None:
     graph = small.cast(1, [2])
     sample = GoldenSample({"x": np.zeros(2, np.float32)}, {"y": np.zeros(2, np.float32)})
