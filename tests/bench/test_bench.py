@@ -75,10 +75,10 @@ def test_the_knee_is_near_the_capacity_of_a_server_whose_capacity_is_known() -> 
 
 
 def test_a_stall_that_a_closed_loop_hides_is_seen_in_the_open_one() -> None:
-    stalls = {"service": 0.002, "stall_after": 200, "stall": 1.0}
-    with paced(Behaviour(**stalls)) as server:
+    stalling = Behaviour(service=0.002, stall_after=200, stall=1.0)
+    with paced(stalling) as server:
         closed = figures(bench(url(server), "--closed", "--connections", "1", "--duration", "3s", "-o", "json"))
-    with paced(Behaviour(**stalls)) as server:
+    with paced(stalling) as server:
         opened = figures(bench(url(server), "--rate", "100", "--duration", "5s", "-o", "json"))
 
     assert closed["peak"]["p99Ms"] < 200
@@ -238,6 +238,7 @@ def test_the_server_does_not_outlive_a_measurement_that_is_killed(bundle: Path) 
         (["--duration", "10ms"], "too short to measure anything"),
         (["--slo-p99", "0ms"], "no answer takes no time"),
         (["--cores", "4096"], "the load generator needs one, too"),
+        (["--slo-p99", "soon"], "is not a duration"),
     ],
 )
 def test_what_cannot_be_meant_is_wrong_usage(bundle: Path, arguments: list[str], why: str) -> None:
@@ -245,6 +246,12 @@ def test_what_cannot_be_meant_is_wrong_usage(bundle: Path, arguments: list[str],
 
     assert done.returncode == 2
     assert why in done.stderr
+
+
+def test_a_port_that_speaks_grpc_is_refused_with_what_to_write() -> None:
+    done = bench("grpc://localhost:9000/v2/models/fraud", "-o", "json")
+
+    assert json.loads(done.stderr)["error"]["do"] == "give the address of its HTTP port"
 
 
 def test_an_address_that_is_no_models_is_refused_with_what_to_write() -> None:

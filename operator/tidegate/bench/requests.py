@@ -15,8 +15,12 @@ import numpy as np
 from tidegate.bundle.element_types import ELEMENT_TYPES, FLOATS
 from tidegate.bundle.golden import read_samples
 from tidegate.bundle.manifest import BundleDir, TensorSpec
+from tidegate.client import ModelAddress
+from tidegate.client.connection import Request
+from tidegate.client.messages import Asked as Sent
+from tidegate.client.messages import tensors
+from tidegate.client.over_http import inference, model_path
 from tidegate.client.tensors import Array, datatype_of, to_values
-from tidegate.client.wire import JSON_LENGTH, asked
 from tidegate.errors import Invalid
 
 DIFFERENT = 8  # made-up requests
@@ -108,13 +112,13 @@ def _made_up(tensor: Tensor, rows: int, chance: np.random.Generator) -> Array:
     return np.asarray(drawn.astype(ELEMENT_TYPES[tensor.datatype].numpy))
 
 
-def body_of(inputs: Inputs, form: str) -> tuple[bytes, dict[str, str]]:
-    """The body of one request, `json` or `binary`, and the headers that belong to it; raises Invalid."""
+def request_of(address: ModelAddress, inputs: Inputs, form: str) -> Request:
+    """One request, its tensors as `json` or `binary`; raises Invalid for inputs that cannot be sent so."""
     if form == "binary":
-        body, length = asked(inputs, ()).body(PATIENCE)
-        return body, {"content-type": "application/octet-stream", JSON_LENGTH: str(length)}
+        return inference(Sent(address.model, address.version, tensors(inputs), ()), PATIENCE)
     document = {"inputs": [_in_json(name, array) for name, array in inputs.items()]}
-    return json.dumps(document).encode(), {"content-type": "application/json"}
+    path = f"{model_path(address.model, address.version)}/infer"
+    return Request("POST", path, json.dumps(document).encode(), {"content-type": "application/json"})
 
 
 def _in_json(name: str, array: Array) -> dict[str, Any]:

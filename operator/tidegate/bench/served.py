@@ -16,6 +16,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
@@ -28,16 +29,26 @@ END_SECONDS = 20.0
 LOOK_SECONDS = 0.05
 
 
-@contextlib.contextmanager
-def served(folder: Path, model: str, cores: int | None = None) -> Iterator[str]:
-    """The address of a server of the bundle in `folder`, on so many cores: all but one where none are named.
+@dataclass(frozen=True, slots=True)
+class Serve:
+    """A server that is wanted: of the bundle in `folder`, on so many cores, all but one where none are named."""
 
-    Raises UsageError for more than there are, Failed with the server's reason when it does not come up.
+    folder: Path
+    model: str
+    device: str = "cpu"
+    cores: int | None = None
+
+
+@contextlib.contextmanager
+def served(wanted: Serve) -> Iterator[str]:
+    """The address of the server.
+
+    Raises UsageError for more cores than there are, Failed with the server's reason when it does not come up.
     """
     with tempfile.TemporaryDirectory(prefix="tidegate-bench-") as scratch, _lifeline() as reading:
         last_words = Path(scratch) / "last-words"
-        with _apart(cores) as pinned, (Path(scratch) / "log").open("wb") as log:
-            process = _start(folder, model, reading, last_words, log)
+        with _apart(wanted.cores) as pinned, (Path(scratch) / "log").open("wb") as log:
+            process = _start(wanted, reading, last_words, log)
             try:
                 if pinned:
                     os.sched_setaffinity(process.pid, pinned)
@@ -81,9 +92,10 @@ def divided(cores: Sequence[int], wanted: int | None) -> tuple[set[int], set[int
     return set(cores[:count]), set(cores[count:] or cores)
 
 
-def _start(folder: Path, model: str, lifeline: int, last_words: Path, log: IO[bytes]) -> subprocess.Popen[str]:
+def _start(wanted: Serve, lifeline: int, last_words: Path, log: IO[bytes]) -> subprocess.Popen[str]:
     command = [
-        sys.executable, "-P", "-m", "tidegate_runtime", "serve", "--bundle", str(folder), "--name", model,
+        sys.executable, "-P", "-m", "tidegate_runtime", "serve", "--bundle", str(wanted.folder), "--name", wanted.model,
+        "--device", wanted.device,
         "--host", "127.0.0.1", "--http-port", "0", "--grpc-port", "off",
         "--metrics-host", "127.0.0.1", "--metrics-port", "0",
         "--lifeline-fd", str(lifeline), "--termination-log", str(last_words), "--drain-delay", "0s",

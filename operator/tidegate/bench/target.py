@@ -9,11 +9,10 @@ from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from tidegate.bench.connection import Endpoint
-from tidegate.bench.requests import Asked, body_of, request_bytes
+from tidegate.bench.requests import Asked, request_bytes, request_of
 from tidegate.bench.run import Work
 from tidegate.client import ModelAddress
-from tidegate.client.client import model_path
-from tidegate.client.connection import Connection, Request
+from tidegate.client.connection import Connection
 
 ANSWER_SECONDS = 60.0
 TRYING_SECONDS = 2.0  # then the rest will show under load
@@ -34,17 +33,16 @@ def work_on(address: ModelAddress, asked: Asked, how: How) -> Work:
     Raises Invalid, or ClientError with the server's sentence.
     """
     parts = urlsplit(address.server)
-    path = f"{model_path(address.model, address.version)}/infer"
-    requests = []
-    connection = Connection(address.server, retries=0, repeat=False, headers=how.headers)
+    requests: list[bytes] = []
+    connection = Connection(address.server, how.headers)
     end = time.monotonic() + TRYING_SECONDS
     try:
         for inputs in asked.inputs:
-            body, kind = body_of(inputs, how.form)
+            request = request_of(address, inputs, how.form)
             if not requests or time.monotonic() < end:
-                connection.once(Request("POST", path, body, kind), timeout=ANSWER_SECONDS)
-            headers = {**how.headers, **kind}
-            requests.append(request_bytes(parts.netloc, f"{parts.path}{path}", body, headers.items()))
+                connection.once(request, timeout=ANSWER_SECONDS)
+            headers = {**how.headers, **request.headers}
+            requests.append(request_bytes(parts.netloc, parts.path + request.path, request.body, headers.items()))
     finally:
         connection.close()
     tls = ssl.create_default_context() if parts.scheme == "https" else None

@@ -22,8 +22,7 @@ if TYPE_CHECKING:
     from tidegate.bench.run import Work
     from tidegate.bench.sweep import Findings, Tell
     from tidegate.cli.bench_view import Measured
-    from tidegate.client import ModelAddress
-    from tidegate.client.wire import TensorMetadata
+    from tidegate.client import ModelAddress, TensorMetadata
 
 PLOTS = (".svg", ".html")
 OF_A_MODEL = "/v2/models/"
@@ -46,6 +45,7 @@ Loaded = tuple["ModelAddress", "Asked"]
 @click.option("--rows", default=1, show_default=True, type=click.IntRange(1, 65536), help="Rows a request.")
 @click.option("--header", "headers", multiple=True, metavar="NAME:VALUE", help="Send this header too.")
 @click.option("--cores", type=click.IntRange(1), help="REF: cores of the server; all but one if not given.")
+@click.option("--device", type=click.Choice(["cpu", "cuda", "tensorrt"]), help="REF: where the model runs; the CPU.")
 @click.option("--plot", type=click.Path(path_type=Path, dir_okay=False), help="Draw it here: FILE.svg or FILE.html.")
 @output_option
 @quiet_option
@@ -98,23 +98,26 @@ def usable(given: dict[str, Any]) -> None:
 @contextlib.contextmanager
 def loaded(target: str, headers: dict[str, str], given: dict[str, Any]) -> Iterator[Loaded]:
     """The model at a URL and what it is asked; for a bundle a server runs while this lasts."""
-    if target.startswith("http://") or OF_A_MODEL in target:
-        if given["cores"]:
-            raise UsageError("this server runs already", where="--cores", do="leave it away")
+    if target.startswith(("http://", "grpc")) or OF_A_MODEL in target:
+        for option in ("cores", "device"):
+            if given[option]:
+                raise UsageError("this server runs already", where=f"--{option}", do="leave it away")
+        if target.startswith("grpc"):
+            raise UsageError("only HTTP can be measured", where=target, do="give the address of its HTTP port")
         address = model_to_ask(target, None, "", local=False)
         yield address, what_to_ask(address, headers, given["inputs"], lambda takes: of_specs(takes(), given["rows"]))
         return
     from tidegate.author.checking import here
     from tidegate.author.extras import need
     from tidegate.bench.requests import of_bundle
-    from tidegate.bench.served import served
+    from tidegate.bench.served import Serve, served
     from tidegate.bundle.manifest import read_bundle_dir
 
     need("onnxruntime", extra="runtime")
     with here(target) as folder:
         bundle = read_bundle_dir(folder)
         name = bundle.manifest.name
-        with served(folder, name, given["cores"]) as url:
+        with served(Serve(folder, name, given["device"] or "cpu", given["cores"])) as url:
             address = model_to_ask(f"{url}{OF_A_MODEL}{name}", None, "", local=False)
             yield address, what_to_ask(address, headers, given["inputs"], lambda _: of_bundle(bundle, given["rows"]))
 

@@ -17,7 +17,7 @@ from tidegate.bench.sweep import Findings, full
 from tidegate.cli.output import print_table
 from tidegate.plan.wording import figures
 
-COLUMNS = ["load", "answered/s", "p50 ms", "p90 ms", "p99 ms", "p99 between", "failed", "in flight", "p99"]
+COLUMNS = ["load", "answered/s", "p50 ms", "p90 ms", "p99 ms", "p99 between", "failed", "in flight", "limit"]
 
 
 @dataclass(frozen=True, slots=True)

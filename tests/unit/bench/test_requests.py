@@ -9,14 +9,15 @@ import numpy as np
 import pytest
 from tests.runtime import small_bundles as small
 
-from tidegate.bench.requests import Tensor, body_of, in_rows, made_up, of_bundle, request_bytes
+from tidegate.bench.requests import Tensor, in_rows, made_up, of_bundle, request_bytes, request_of
 from tidegate.bundle.element_types import ELEMENT_TYPES
 from tidegate.bundle.golden import GoldenSample
 from tidegate.bundle.manifest import read_bundle_dir
+from tidegate.client import ModelAddress
 from tidegate.client.tensors import datatype_of
 from tidegate.errors import Invalid
 
-X = Tensor("x", "FP32", ["N", 4])
+MODEL = ModelAddress("http://x:1", "m", "v1")
 
 
 def test_each_row_of_the_golden_samples_is_a_request(tmp_path: Path) -> None:
@@ -69,7 +70,7 @@ def test_inputs_of_every_type_can_be_made_up_and_sent(datatype: str) -> None:
 
     for inputs in asked.inputs:
         assert (datatype_of(inputs["x"]), inputs["x"].shape) == (datatype, (2, 3))
-        assert body_of(inputs, "binary")[0]
+        assert request_of(MODEL, inputs, "binary").body
 
 
 def test_sizes_that_nobody_knows_are_told() -> None:
@@ -84,10 +85,11 @@ def test_a_type_that_is_not_known_is_refused() -> None:
 def test_a_request_in_json_has_every_bit_of_its_numbers() -> None:
     inputs = {"x": np.array([[0.1, 2.0]], np.float32), "ids": np.array([2**60 + 1])}
 
-    body, headers = body_of(inputs, "json")
+    request = request_of(MODEL, inputs, "json")
 
-    assert headers == {"content-type": "application/json"}
-    assert json.loads(body)["inputs"] == [
+    assert request.path == "/v2/models/m/versions/v1/infer"
+    assert request.headers == {"content-type": "application/json"}
+    assert json.loads(request.body)["inputs"] == [
         {"name": "x", "datatype": "FP32", "shape": [1, 2], "data": [0.1, 2.0]},
         {"name": "ids", "datatype": "INT64", "shape": [1], "data": [2**60 + 1]},
     ]
@@ -95,7 +97,7 @@ def test_a_request_in_json_has_every_bit_of_its_numbers() -> None:
 
 def test_types_that_json_has_no_words_for_are_refused_before_they_are_sent() -> None:
     with pytest.raises(Invalid, match="use --protocol binary"):
-        body_of({"x": np.zeros(2, np.float16)}, "json")
+        request_of(MODEL, {"x": np.zeros(2, np.float16)}, "json")
 
 
 def test_a_request_is_written_as_http_has_it() -> None:
