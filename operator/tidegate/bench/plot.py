@@ -31,7 +31,7 @@ text { fill: #5b6778; font: 12px system-ui, sans-serif; } .title { fill: #17202e
 
 def plot(found: Findings, title: str) -> str:
     """The open loop's levels as lines over the rate, with the limit and the knee; latencies in milliseconds."""
-    steps = sorted(found.steps, key=lambda step: step.rate)
+    steps = found.rising
     rates, values = _rates(steps), _latencies(steps, found.limit)
     inside = [*_frame(title, rates, values), *_bounds(found, rates, values)]
     for number, (name, latency) in enumerate(LINES.items()):

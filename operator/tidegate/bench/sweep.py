@@ -16,9 +16,10 @@ from tidegate.bench.scaling import HEADROOM
 from tidegate.errors import Failed
 
 TIMES_ALONE = 10.0  # the limit where none is given: so many times what a request takes alone (median)
-ALONE, PEAK, LEVEL = 1 / 20, 1 / 15, 1 / 10  # of the duration
+ALONE, PEAK = 1 / 20, 1 / 15  # of the duration
+SHORT, LONG = 1 / 24, 1 / 12  # of the duration, for one level: there are about fifteen
 WARM = 0.3  # seconds: connections are made, and the queue is as long as it will be
-SHORTEST = 1.0
+SHORTEST = 0.5
 QUEUED = 1.0  # seconds of waiting that a closed loop may build up: an answer under way is waited for
 LEAST_PARALLEL = 4
 
@@ -53,13 +54,23 @@ class Findings:
     def knee(self) -> Step | None:
         """The highest level that holds, below the lowest that does not; None where there is no limit to hold."""
         low, _ = bracket(self.levels)
-        return next((step for step in self.steps if step.rate == low and math.isfinite(self.limit)), None)
+        return self._at(low) if math.isfinite(self.limit) else None
 
     @property
     def beyond(self) -> Step | None:
         """The lowest level that does not hold."""
         _, high = bracket(self.levels)
-        return next((step for step in self.steps if step.rate == high), None)
+        return self._at(high)
+
+    @property
+    def rising(self) -> list[Step]:
+        """One step for each rate, from the lowest to the highest: of several that which holds, else the last."""
+        rates = sorted({step.rate for step in self.steps})
+        return [step for rate in rates if (step := self._at(rate))]
+
+    def _at(self, rate: float | None) -> Step | None:
+        there = [step for step in self.steps if step.rate == rate]
+        return next((step for step in there if step.holds(self.limit)), there[-1] if there else None)
 
     @property
     def holds(self) -> bool:
@@ -83,15 +94,15 @@ async def sweep(work: Work, aim: Aim, found: Findings, tell: Tell) -> None:
     parallel = min(work.connections, max(LEAST_PARALLEL, round(QUEUED / alone.p50)))
     tell(f"{parallel} requests at a time")
     found.peak = peak = _answered(await closed_loop(work, parallel, aim.duration * PEAK))
-    longest = aim.duration * LEVEL
+    longest = aim.duration * LONG
     while (rate := next_rate(found.levels, peak.answered, aim.most)) and time.monotonic() + longest < end:
         tell(f"{rate:,.1f} requests a second")
-        window = _window(rate, longest)
+        window = _window(rate, aim.duration * SHORT, longest)
         found.steps.append(await open_loop(work, rate, window, found.limit, decided(found.limit)))
     if found.knee:
         tell(f"{HEADROOM:.0%} of the knee")
         rate = HEADROOM * found.knee.rate
-        window = _window(rate, max(longest, end - time.monotonic()))
+        window = _window(rate, aim.duration * SHORT, max(longest, end - time.monotonic()))
         found.target = await open_loop(work, rate, window, found.limit, narrow)
     found.finished = True
 
@@ -100,7 +111,7 @@ async def at_rate(work: Work, rate: float, aim: Aim, found: Findings, tell: Tell
     """One open level, until its p99 is known well or the time is over."""
     tell(f"{rate:,.1f} requests a second")
     found.limit = aim.limit or math.inf
-    found.steps.append(await open_loop(work, rate, _window(rate, aim.duration), found.limit, narrow))
+    found.steps.append(await open_loop(work, rate, _window(rate, SHORTEST, aim.duration), found.limit, narrow))
     found.finished = True
 
 
@@ -112,8 +123,8 @@ async def at_once(work: Work, aim: Aim, found: Findings, tell: Tell) -> None:
     found.finished = True
 
 
-def _window(rate: float, longest: float) -> Window:
-    least = max(SHORTEST, FEWEST / rate)
+def _window(rate: float, shortest: float, longest: float) -> Window:
+    least = max(SHORTEST, shortest, FEWEST / rate)
     return Window(WARM, least, max(least, longest))
 
 

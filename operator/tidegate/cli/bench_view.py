@@ -97,7 +97,7 @@ def print_measured(measured: Measured) -> None:
 
 def _in_order(found: Findings) -> list[Step]:
     closed = [step for step in (found.alone, found.peak) if step]
-    return [*closed, *sorted(found.steps, key=lambda step: step.rate)] + ([found.target] if found.target else [])
+    return [*closed, *found.rising] + ([found.target] if found.target else [])
 
 
 def _row(found: Findings, step: Step) -> list[object]:
@@ -123,8 +123,8 @@ def conclusions(measured: Measured) -> list[str]:
         lines.append(f"limit   p99 {_written(found.limit)} ms: ten times what a request takes alone; --slo-p99 sets it")
     if found.knee:
         lines.append(f"knee    {_knee(found, found.knee)}")
-    elif found.beyond:
-        lines.append(f"knee    none: even {figures(found.beyond.rate)}/s are above p99 {_written(found.limit)} ms")
+    elif found.steps and not found.holds:
+        lines.append(f"knee    none: even {figures(found.rising[0].rate)}/s are above p99 {_written(found.limit)} ms")
     if found.by_the_client and found.beyond:
         lag = _written(found.beyond.lag)
         lines.append(f"note    beyond that the load generator itself was late by {lag} ms: the server may bear more")

@@ -25,8 +25,8 @@ def findings(*, lag: float = 0.0001) -> Findings:
         steps=[
             level(30.0, 0.012, Verdict.HOLDS),
             level(70.0, 0.028, Verdict.HOLDS),
-            level(100.0, 2.0, Verdict.EXCEEDS, lag),
-            level(75.0, 0.04, Verdict.EXCEEDS, lag),
+            *[level(100.0, 2.0, Verdict.EXCEEDS, lag)] * 2,
+            *[level(75.0, 0.04, Verdict.EXCEEDS, lag)] * 2,
         ],
         target=level(49.0, 0.015, Verdict.HOLDS),
         finished=True,

@@ -57,7 +57,7 @@ def test_a_load_generator_that_was_late_itself_is_told() -> None:
 
 
 def test_nothing_that_holds_is_told_with_the_lowest_level_that_was_tried() -> None:
-    found = Findings(limit=LIMIT, steps=[level(5.0, 0.5, Verdict.EXCEEDS), level(10.0, 0.5, Verdict.EXCEEDS)])
+    found = Findings(limit=LIMIT, steps=[level(rate, 0.5, Verdict.EXCEEDS) for rate in (10.0, 10.0, 5.0, 5.0)])
 
     assert not found.holds
     assert any(line.startswith("knee    none: even 5/s are above p99 30 ms") for line in conclusions(measured(found)))

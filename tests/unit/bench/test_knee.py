@@ -12,7 +12,7 @@ from tests.unit.bench.simulation import Simulation, opened
 from tidegate.bench.knee import CLOSE, Level, bracket, next_rate
 from tidegate.bench.record import quantile
 
-MOST_LEVELS = 20
+MOST_LEVELS = 30
 
 
 def search(holds: Callable[[float], bool], peak: float, most: float = math.inf) -> list[Level]:
@@ -40,7 +40,7 @@ def test_a_peak_that_was_measured_too_low_is_passed() -> None:
     assert low <= 100.0 < high <= low * CLOSE
 
 
-def test_no_rate_is_looked_at_twice_and_none_above_the_highest_allowed() -> None:
+def test_no_rate_that_holds_is_looked_at_twice_and_none_is_above_the_highest_allowed() -> None:
     seen = search(lambda _: True, peak=100.0, most=62.0)
 
     assert [level.rate for level in seen] == [10.0, 30.0, 50.0, 62.0]
@@ -55,7 +55,16 @@ def test_a_limit_that_never_holds_is_given_up() -> None:
 
 
 def test_a_level_above_one_that_does_not_hold_counts_for_nothing() -> None:
-    assert bracket([Level(10, True), Level(20, False), Level(30, True)]) == (10, 20)
+    assert bracket([Level(10, True), Level(20, False), Level(20, False), Level(30, True)]) == (10, 20)
+
+
+def test_a_level_that_fails_once_is_looked_at_again_and_forgiven() -> None:
+    seen = [Level(10, True), Level(30, False)]
+
+    assert next_rate(seen, 100.0, math.inf) == 30
+    assert bracket(seen) == (10, None)
+    assert next_rate([*seen, Level(30, True)], 100.0, math.inf) == 50
+    assert next_rate([*seen, Level(30, False)], 100.0, math.inf) == 20
 
 
 def test_the_knee_of_a_queue_is_below_its_capacity() -> None:
