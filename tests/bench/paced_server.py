@@ -56,9 +56,9 @@ class Paced:
         self._free_from = begin + self.behaviour.service
         return self._free_from
 
-    def answer(self) -> bytes:
+    def answer(self, number: int) -> bytes:
         every = self.behaviour.refuse_every
-        status = b"429 Too Many Requests" if every and self.requests % every == 0 else b"200 OK"
+        status = b"429 Too Many Requests" if every and number % every == 0 else b"200 OK"
         head = b"HTTP/1.1 " + status + b"\r\n" + (b"Connection: close\r\n" if self.behaviour.closes else b"")
         if self.behaviour.chunked:
             return head + b"Transfer-Encoding: chunked\r\n\r\n%x\r\n%b\r\n0\r\n\r\n" % (len(BODY), BODY)
@@ -90,12 +90,13 @@ class Connection(asyncio.Protocol):
             self._transport.write(b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n%b" % (len(body), body))
             return
         loop = asyncio.get_running_loop()
-        loop.call_at(loop.time() + self._server.answered_at() - time.monotonic(), self._answer)
+        when = self._server.answered_at()
+        loop.call_at(loop.time() + when - time.monotonic(), self._answer, self._server.requests)
 
-    def _answer(self) -> None:
+    def _answer(self, number: int) -> None:
         if self._transport.is_closing():
             return
-        self._transport.write(self._server.answer())
+        self._transport.write(self._server.answer(number))
         if self._server.behaviour.closes:
             self._transport.close()
 

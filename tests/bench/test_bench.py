@@ -62,7 +62,7 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.slow
 def test_the_knee_is_near_the_capacity_of_a_server_whose_capacity_is_known() -> None:
     with paced(Behaviour(service=0.005)) as server:  # 200 a second
-        done = bench(url(server), "--slo-p99", "100ms", "--duration", "15s", "-o", "json")
+        done = bench(url(server), "--slo-p99", "100ms", "--duration", "12s", "-o", "json")
 
     found = figures(done)
     assert done.returncode == 0, done.stderr
@@ -75,11 +75,11 @@ def test_the_knee_is_near_the_capacity_of_a_server_whose_capacity_is_known() -> 
 
 
 def test_a_stall_that_a_closed_loop_hides_is_seen_in_the_open_one() -> None:
-    stalling = Behaviour(service=0.002, stall_after=200, stall=1.0)
+    stalling = Behaviour(service=0.002, stall_after=150, stall=1.0)
     with paced(stalling) as server:
-        closed = figures(bench(url(server), "--closed", "--connections", "1", "--duration", "3s", "-o", "json"))
+        closed = figures(bench(url(server), "--closed", "--connections", "1", "--duration", "2s", "-o", "json"))
     with paced(stalling) as server:
-        opened = figures(bench(url(server), "--rate", "100", "--duration", "5s", "-o", "json"))
+        opened = figures(bench(url(server), "--rate", "100", "--duration", "3s", "-o", "json"))
 
     assert closed["peak"]["p99Ms"] < 200
     assert opened["levels"][0]["p99Ms"] > 700
@@ -87,8 +87,8 @@ def test_a_stall_that_a_closed_loop_hides_is_seen_in_the_open_one() -> None:
 
 def test_a_rate_that_is_too_high_is_told_by_the_exit_code() -> None:
     with paced(Behaviour(service=0.02)) as server:
-        low = bench(url(server), "--rate", "10", "--slo-p99", "1s", "--duration", "2s", "-o", "json")
-        high = bench(url(server), "--rate", "200", "--slo-p99", "300ms", "--duration", "3s", "-o", "json")
+        low = bench(url(server), "--rate", "10", "--slo-p99", "1s", "--duration", "1s", "-o", "json")
+        high = bench(url(server), "--rate", "200", "--slo-p99", "300ms", "--duration", "2s", "-o", "json")
 
     assert (low.returncode, high.returncode) == (0, 1)
     assert figures(low)["knee"]["requestsPerSecond"] == 10
@@ -109,7 +109,7 @@ def test_requests_that_are_refused_count_as_never_answered() -> None:
 @pytest.mark.parametrize("behaviour", [Behaviour(chunked=True), Behaviour(closes=True)])
 def test_answers_in_chunks_and_connections_that_end_are_no_failures(behaviour: Behaviour) -> None:
     with paced(behaviour) as server:
-        done = bench(url(server), "--rate", "50", "--duration", "2s", "-o", "json")
+        done = bench(url(server), "--rate", "50", "--duration", "1s", "-o", "json")
 
     (level,) = figures(done)["levels"]
     assert level["failures"] == {}
@@ -193,6 +193,15 @@ def test_a_bundle_that_cannot_be_served_is_told_with_the_servers_reason(tmp_path
 
     assert done.returncode == 1
     assert json.loads(done.stderr)["error"]["reason"] == "GoldenMismatch"
+
+
+def test_settings_of_the_server_come_from_the_environment_and_wrong_ones_are_told(bundle: Path) -> None:
+    flags = (str(bundle), "--rate", "20", "--duration", "1s", "-o", "json")
+    strict = bench(*flags, "--rows", "3", environment={"TIDEGATE_MAX_BATCH_REQUEST": "2"})
+    wrong = bench(*flags, environment={"TIDEGATE_QUEUE": "many"})
+
+    assert "first dimension 3 is above the limit of 2" in json.loads(strict.stderr)["error"]["what"]
+    assert "'many' is not a whole number" in json.loads(wrong.stderr)["error"]["what"]
 
 
 def start(bundle: Path, *flags: str) -> tuple[subprocess.Popen[str], int]:

@@ -15,9 +15,8 @@ from tidegate.bench.connection import Endpoint, Pool
 from tidegate.bench.loops import ClosedLoop, OpenLoop, arrivals
 from tidegate.bench.record import Record, Verdict, quantile
 
-TIMER = 0.0025  # seconds: the event loop's timers are no finer than a millisecond, and late by one more
-SHORT = 0.001  # a timer ends so long before the next request
-FINE = 0.02  # below such a limit a millisecond of the load generator's own matters
+# Seconds before a request is due from which on no timer is set: those of the event loop count in milliseconds.
+SPIN, EARLY = 0.0025, 0.0015
 LOOK_SECONDS = 0.25
 LATE = 0.25  # of the limit: a load generator that is so late measures itself
 FULL = 0.9  # of a core
@@ -127,7 +126,7 @@ async def open_loop(work: Work, rate: float, window: Window, limit: float, enoug
         loop = OpenLoop(work.requests, record, time.perf_counter, arrivals(rate, start, seed))
         watch = _Watch(record, window)
         pool.begin(loop)
-        with _paced(loop, fine=limit < FINE):
+        with _paced(loop):
             measured = await watch.until(enough)
         loop.end()
         await pool.settle(work.patience)
@@ -137,17 +136,14 @@ async def open_loop(work: Work, rate: float, window: Window, limit: float, enoug
 
 
 @contextlib.contextmanager
-def _paced(loop: OpenLoop, *, fine: bool) -> Iterator[None]:
-    """Have the loop send what is due; `fine`: without a timer, whose milliseconds would be too coarse."""
+def _paced(loop: OpenLoop) -> Iterator[None]:
+    """Have the loop send what is due, within microseconds where the core is free."""
     events = asyncio.get_running_loop()
     following: list[asyncio.Handle] = []
 
     def tick() -> None:
         wait = loop.send_due() - time.perf_counter()
-        if fine:
-            following[:] = [events.call_soon(tick) if wait < TIMER else events.call_later(wait - SHORT, tick)]
-        else:
-            following[:] = [events.call_later(max(0.0, wait), tick)]
+        following[:] = [events.call_soon(tick) if wait < SPIN else events.call_later(wait - EARLY, tick)]
 
     tick()
     try:
@@ -163,7 +159,7 @@ class _Measured:
 
 
 class _Watch:
-    """Looks at a record until the window is over, or what it shows is enough."""
+    """Looks at a record until the window is over, or a glimpse of it is enough."""
 
     def __init__(self, record: Record, window: Window) -> None:
         self._record = record
@@ -174,7 +170,7 @@ class _Watch:
         await asyncio.sleep(self._window.warm)
         began, used = time.perf_counter(), time.process_time()
         await asyncio.sleep(self._window.shortest)
-        while time.perf_counter() - began < self._window.longest and not enough(self._record):  # noqa: ASYNC110
+        while time.perf_counter() - began < self._window.longest and not enough(self._record.glimpse()):  # noqa: ASYNC110
             await asyncio.sleep(LOOK_SECONDS)
         seconds = time.perf_counter() - began
         return _Measured(seconds, (time.process_time() - used) / seconds)

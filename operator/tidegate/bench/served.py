@@ -18,7 +18,6 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
 
 from tidegate.client import Client
 from tidegate.errors import Failed, UsageError
@@ -45,16 +44,33 @@ def served(wanted: Serve) -> Iterator[str]:
 
     Raises UsageError for more cores than there are, Failed with the server's reason when it does not come up.
     """
-    with tempfile.TemporaryDirectory(prefix="tidegate-bench-") as scratch, _lifeline() as reading:
-        last_words = Path(scratch) / "last-words"
-        with _apart(wanted.cores) as pinned, (Path(scratch) / "log").open("wb") as log:
-            process = _start(wanted, reading, last_words, log)
+    with tempfile.TemporaryDirectory(prefix="tidegate-bench-") as folder, _lifeline() as reading:
+        said = _Said(Path(folder))
+        with _apart(wanted.cores) as pinned:
+            process = _start(wanted, reading, said)
             try:
                 if pinned:
                     os.sched_setaffinity(process.pid, pinned)
-                yield _ready(process, last_words)
+                yield _ready(process, said)
             finally:
                 _end(process)
+
+
+class _Said:
+    """What a server leaves behind in a folder: its log, and its last words."""
+
+    def __init__(self, folder: Path) -> None:
+        self.log = folder / "log"
+        self.last_words = folder / "last-words"
+
+    def failure(self, code: int) -> Failed:
+        """Why it ended with this exit code before it was ready, in its own words."""
+        try:
+            words = json.loads(self.last_words.read_text())
+        except (OSError, ValueError):
+            last = self.log.read_text(errors="replace").strip().rpartition("\n")[2] or "it said nothing"
+            return Failed(f"it ended with exit code {code} before it was ready: {last[:300]}", where="the server")
+        return Failed(str(words.get("message", "")), where="the server", reason=str(words.get("reason", "")))
 
 
 @contextlib.contextmanager
@@ -92,53 +108,48 @@ def divided(cores: Sequence[int], wanted: int | None) -> tuple[set[int], set[int
     return set(cores[:count]), set(cores[count:] or cores)
 
 
-def _start(wanted: Serve, lifeline: int, last_words: Path, log: IO[bytes]) -> subprocess.Popen[str]:
+def _start(wanted: Serve, lifeline: int, said: _Said) -> subprocess.Popen[str]:
     command = [
         sys.executable, "-P", "-m", "tidegate_runtime", "serve", "--bundle", str(wanted.folder), "--name", wanted.model,
         "--device", wanted.device,
         "--host", "127.0.0.1", "--http-port", "0", "--grpc-port", "off",
         "--metrics-host", "127.0.0.1", "--metrics-port", "0",
-        "--lifeline-fd", str(lifeline), "--termination-log", str(last_words), "--drain-delay", "0s",
+        "--lifeline-fd", str(lifeline), "--termination-log", str(said.last_words), "--drain-delay", "0s",
     ]  # fmt: skip
-    return subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=log, text=True, pass_fds=(lifeline,), start_new_session=True
-    )
+    with said.log.open("wb") as log:
+        return subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=log, text=True, pass_fds=(lifeline,), start_new_session=True
+        )
 
 
-def _ready(process: subprocess.Popen[str], last_words: Path) -> str:
+def _ready(process: subprocess.Popen[str], said: _Said) -> str:
     """The server's address, as soon as it can be asked."""
     assert process.stdout is not None
     readable, _, _ = select.select([process.stdout], [], [], LISTEN_SECONDS)
     line = process.stdout.readline() if readable else ""
     if not line:
-        raise _ended(process, last_words)
+        raise said.failure(_exit_code(process))
     url = f"http://127.0.0.1:{json.loads(line)['http']}"
     end = time.monotonic() + READY_SECONDS
     with Client(url) as client:
         while not client.ready():
             if process.poll() is not None or time.monotonic() > end:
-                raise _ended(process, last_words)
+                raise said.failure(_exit_code(process))
             time.sleep(LOOK_SECONDS)
     return url
 
 
-def _ended(process: subprocess.Popen[str], last_words: Path) -> Failed:
-    """Why it did not come up, in its own words."""
-    process.kill()
-    process.wait()
+def _exit_code(process: subprocess.Popen[str], patience: float = 1.0) -> int:
+    """Of a server that ends now: by itself within so many seconds, or by force."""
     try:
-        said = json.loads(last_words.read_text())
-    except (OSError, ValueError):
-        return Failed(f"the server ended with exit code {process.returncode} before it was ready")
-    return Failed(str(said.get("message", "")), where="the server", reason=str(said.get("reason", "")))
+        return process.wait(patience)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        return process.wait()
 
 
 def _end(process: subprocess.Popen[str]) -> None:
     process.send_signal(signal.SIGTERM)
-    try:
-        process.wait(END_SECONDS)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait()
+    _exit_code(process, END_SECONDS)
     if process.stdout is not None:
         process.stdout.close()

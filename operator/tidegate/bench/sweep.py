@@ -101,10 +101,15 @@ async def sweep(work: Work, aim: Aim, found: Findings, tell: Tell) -> None:
         found.steps.append(await open_loop(work, rate, window, found.limit, decided(found.limit)))
     if found.knee:
         tell(f"{HEADROOM:.0%} of the knee")
-        rate = HEADROOM * found.knee.rate
-        window = _window(rate, aim.duration * SHORT, max(longest, end - time.monotonic()))
-        found.target = await open_loop(work, rate, window, found.limit, narrow)
+        found.target = await _target(work, HEADROOM * found.knee.rate, aim.duration, found.limit)
     found.finished = True
+
+
+async def _target(work: Work, rate: float, duration: float, limit: float) -> Step:
+    """The level to be held; where it fails, which below the knee is a neighbour's doing, what a second look shows."""
+    window = _window(rate, duration * SHORT, duration * LONG)
+    step = await open_loop(work, rate, window, limit, narrow)
+    return step if step.holds(limit) else await open_loop(work, rate, window, limit, narrow)
 
 
 async def at_rate(work: Work, rate: float, aim: Aim, found: Findings, tell: Tell) -> None:

@@ -75,7 +75,7 @@ def _step(found: Findings, step: Step) -> dict[str, Any]:
         "p99BetweenMs": [_ms(low), _ms(high)],
         "inFlight": round(step.in_flight, 3),
         "lagMs": _ms(step.lag),
-        "verdict": str(step.verdict) if math.isfinite(found.limit) else None,
+        "verdict": str(step.verdict) if step.rate and math.isfinite(found.limit) else None,
     }
 
 
@@ -133,6 +133,8 @@ def conclusions(measured: Measured) -> list[str]:
     if found.target:
         share = f"{HEADROOM:.0%} of the knee"
         lines.append(f"target  {share}, measured: p99 {_written(found.target.p99)} ms, {_in_work(found.target)}")
+        if not found.target.holds(found.limit):
+            lines.append("note    even that did not hold, twice: something disturbs this machine; measure again")
     return lines
 
 

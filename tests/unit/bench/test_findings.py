@@ -56,6 +56,13 @@ def test_a_load_generator_that_was_late_itself_is_told() -> None:
     assert not any("late" in line for line in conclusions(honest))
 
 
+def test_a_target_that_does_not_hold_is_told() -> None:
+    found = replace(findings(), target=level(49.0, 0.2, Verdict.EXCEEDS))
+
+    assert any("something disturbs this machine" in line for line in conclusions(measured(found)))
+    assert not any("disturbs" in line for line in conclusions(measured(findings())))
+
+
 def test_nothing_that_holds_is_told_with_the_lowest_level_that_was_tried() -> None:
     found = Findings(limit=LIMIT, steps=[level(rate, 0.5, Verdict.EXCEEDS) for rate in (10.0, 10.0, 5.0, 5.0)])
 

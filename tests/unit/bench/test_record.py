@@ -63,6 +63,16 @@ def test_the_warm_up_leaves_no_trace() -> None:
     assert record.failures == {}
 
 
+def test_a_glimpse_of_very_many_answers_shows_the_same() -> None:
+    record = filled(([0.01] * 24 + [0.05]) * 40_000)
+
+    some = record.glimpse()
+
+    assert len(some) <= 20_000
+    assert some.verdict(LIMIT) is Verdict.EXCEEDS
+    assert len(filled([0.01] * 100).glimpse()) == 100
+
+
 def test_the_true_p99_is_nearly_always_within_the_interval() -> None:
     chance, true, within = np.random.default_rng(3), math.log(100), 0
     for _ in range(300):

@@ -62,6 +62,21 @@ def test_a_sweep_goes_from_one_request_to_the_knee_and_back_to_the_target(played
     assert played.said[-1] == "70% of the knee"
 
 
+def test_a_target_that_a_neighbour_spoiled_is_looked_at_again(played: Played, monkeypatch: pytest.MonkeyPatch) -> None:
+    found, spoils = Findings(), iter([True, False])
+
+    async def disturbed(work: Work, rate: float, window: Window, limit: float, enough: Enough) -> Step:
+        step = await played.opened(work, rate, window, limit, enough)
+        return replace(step, verdict=Verdict.EXCEEDS) if played.said[-1].endswith("knee") and next(spoils) else step
+
+    monkeypatch.setattr("tidegate.bench.sweep.open_loop", disturbed)
+
+    asyncio.run(sweep(WORK, Aim(0.05, 300.0), found, played.said.append))
+
+    assert found.target is not None
+    assert found.target.holds(0.05)
+
+
 def test_without_a_limit_it_is_ten_times_what_a_request_takes_alone(played: Played) -> None:
     found = Findings()
 
