@@ -207,7 +207,7 @@ def test_a_server_that_ends_loses_no_request_of_a_client_that_keeps_asking(
 
 @over_both
 def test_the_command_asks_at_either_port(address: str) -> None:
-    command = [Path(sys.executable).with_name("tidegate"), "predict", f"{address}/v2/models/fraud", "--quiet"]
+    command = [str(Path(sys.executable).with_name("tidegate")), "predict", f"{address}/v2/models/fraud", "--quiet"]
 
     said = subprocess.run([*command, "--input", "x=[[1, 2, 3, 4]]"], capture_output=True, text=True, check=True).stdout
 
