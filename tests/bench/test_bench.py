@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import ssl
 import subprocess
@@ -173,7 +174,8 @@ def test_a_bundle_is_served_measured_and_drawn(bundle: Path, tmp_path: Path) -> 
     assert "fraud at http://127.0.0.1:" in done.stdout
     assert "golden samples, 1 row a request" in done.stdout
     assert "knee    200/s within p99 1,000 ms" in done.stdout
-    assert "      requestsPerSecond: 140 " in done.stdout
+    assert "      requestsPerSecond: 140\n" in done.stdout
+    assert re.search(r"# cpuUtilization: [1-9]\d*   # where pods request \d+ CPU\n", done.stdout)
     assert svg.read_text().startswith("<svg")
     assert figures(again)["levels"][0]["failures"] == {}
     assert "<svg" in html.read_text()

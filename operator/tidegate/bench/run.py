@@ -26,12 +26,17 @@ FEWEST = 20  # requests that any level has
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """What is asked, and of whom; `patience` is how long the last answers are waited for, in seconds."""
+    """What is asked, and of whom.
+
+    `patience` is how long the last answers are waited for, in seconds; `server_seconds` tells the CPU time that the
+    server has used, where that can be known.
+    """
 
     endpoint: Endpoint
     requests: Sequence[bytes]
     connections: int
     patience: float = 30.0
+    server_seconds: Callable[[], float] = lambda: 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +54,8 @@ class Step:
 
     `rate` is what was asked for a second, 0 in a closed loop; `answered` is what was answered well a second, and `mean`
     of these.
-    `lag` is how late the load generator was itself (p99), `busy` the share of a core that it used.
+    `lag` is how late the load generator was itself (p99), `busy` the share of a core that it used; `server_cores` is
+    how many cores the server kept busy, 0 where that is not known.
     """
 
     rate: float
@@ -65,6 +71,7 @@ class Step:
     p99_interval: tuple[float, float]
     lag: float
     busy: float
+    server_cores: float = 0.0
     verdict: Verdict = Verdict.UNDECIDED
 
     @property
@@ -107,7 +114,7 @@ async def closed_loop(work: Work, connections: int, seconds: float, *, limit: fl
     loop = ClosedLoop(work.requests, record, time.perf_counter)
     try:
         await pool.open(connections)
-        watch = _Watch(record, Window(seconds / 5, seconds, 2 * seconds))
+        watch = _Watch(work, record, Window(seconds / 5, seconds, 2 * seconds))
         pool.begin(loop)
         measured = await watch.until(lambda record: len(record) >= FEWEST)
         loop.end()
@@ -124,7 +131,7 @@ async def open_loop(work: Work, rate: float, window: Window, limit: float, enoug
         await pool.open(work.connections)
         start, seed = time.perf_counter(), round(rate * 1000)  # another chance for each level
         loop = OpenLoop(work.requests, record, time.perf_counter, arrivals(rate, start, seed))
-        watch = _Watch(record, window)
+        watch = _Watch(work, record, window)
         pool.begin(loop)
         with _paced(loop):
             measured = await watch.until(enough)
@@ -156,24 +163,27 @@ def _paced(loop: OpenLoop) -> Iterator[None]:
 class _Measured:
     seconds: float
     busy: float
+    server_cores: float
 
 
 class _Watch:
     """Looks at a record until the window is over, or a glimpse of it is enough."""
 
-    def __init__(self, record: Record, window: Window) -> None:
+    def __init__(self, work: Work, record: Record, window: Window) -> None:
+        self._work = work
         self._record = record
         self._window = window
         record.since = time.perf_counter() + window.warm
 
     async def until(self, enough: Enough) -> _Measured:
         await asyncio.sleep(self._window.warm)
-        began, used = time.perf_counter(), time.process_time()
+        began, used, server = time.perf_counter(), time.process_time(), self._work.server_seconds()
         await asyncio.sleep(self._window.shortest)
         while time.perf_counter() - began < self._window.longest and not enough(self._record.glimpse()):  # noqa: ASYNC110
             await asyncio.sleep(LOOK_SECONDS)
         seconds = time.perf_counter() - began
-        return _Measured(seconds, (time.process_time() - used) / seconds)
+        server_cores = (self._work.server_seconds() - server) / seconds
+        return _Measured(seconds, (time.process_time() - used) / seconds, server_cores)
 
 
 def _step(record: Record, measured: _Measured, limit: float, *, rate: float, connections: int) -> Step:
@@ -193,5 +203,6 @@ def _step(record: Record, measured: _Measured, limit: float, *, rate: float, con
         p99_interval=record.p99_interval(),
         lag=record.lag,
         busy=measured.busy,
+        server_cores=measured.server_cores,
         verdict=record.verdict(limit),
     )

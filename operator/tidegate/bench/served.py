@@ -38,9 +38,32 @@ class Serve:
     cores: int | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Served:
+    """A server that can be asked; `cores` is 0 where it has no certain number of them."""
+
+    url: str
+    pid: int
+    cores: int
+
+    def cpu_seconds(self) -> float:
+        """CPU time that it has used, and its own processes; only where `cores` is known (Linux)."""
+        ticks = sum(map(_ticks, (self.pid, *_children(self.pid))))
+        return ticks / os.sysconf("SC_CLK_TCK")
+
+
+def _ticks(pid: int) -> int:
+    """User and system time of a process with all its threads."""
+    return sum(map(int, Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[11:13]))
+
+
+def _children(pid: int) -> list[int]:
+    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
 @contextlib.contextmanager
-def served(wanted: Serve) -> Iterator[str]:
-    """The address of the server.
+def served(wanted: Serve) -> Iterator[Served]:
+    """A server while this lasts.
 
     Raises UsageError for more cores than there are, Failed with the server's reason when it does not come up.
     """
@@ -51,7 +74,7 @@ def served(wanted: Serve) -> Iterator[str]:
             try:
                 if pinned:
                     os.sched_setaffinity(process.pid, pinned)
-                yield _ready(process, said)
+                yield Served(_ready(process, said), process.pid, len(pinned))
             finally:
                 _end(process)
 

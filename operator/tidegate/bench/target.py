@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ssl
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
@@ -25,6 +25,7 @@ class How:
     form: str
     headers: Mapping[str, str]
     connections: int
+    server_seconds: Callable[[], float] = lambda: 0.0  # see Work
 
 
 def work_on(address: ModelAddress, asked: Asked, how: How) -> Work:
@@ -47,4 +48,4 @@ def work_on(address: ModelAddress, asked: Asked, how: How) -> Work:
         connection.close()
     tls = ssl.create_default_context() if parts.scheme == "https" else None
     endpoint = Endpoint(parts.hostname or "", parts.port or (443 if tls else 80), tls)
-    return Work(endpoint, requests, how.connections)
+    return Work(endpoint, requests, how.connections, server_seconds=how.server_seconds)

@@ -6,6 +6,7 @@ import contextlib
 import math
 import sys
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +21,7 @@ from tidegate.errors import UsageError
 if TYPE_CHECKING:
     from tidegate.bench.requests import Asked
     from tidegate.bench.run import Work
+    from tidegate.bench.served import Served
     from tidegate.bench.sweep import Findings, Tell
     from tidegate.cli.bench_view import Measured
     from tidegate.client import ModelAddress, TensorMetadata
@@ -29,7 +31,7 @@ OF_A_MODEL = "/v2/models/"
 EXCEEDED = 1
 SHORTEST = 1.0  # seconds
 
-Loaded = tuple["ModelAddress", "Asked"]
+Loaded = tuple["ModelAddress", "Asked", "Served | None"]
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
@@ -72,11 +74,14 @@ def bench(target: str, output: str, quiet: bool, **given: Any) -> int:
     from tidegate.cli.bench_view import Measured
 
     headers = dict(map(header, given["headers"]))
-    with loaded(target, headers, given) as (address, asked):
-        work = work_on(address, asked, How(given["protocol"], headers, given["connections"]))
-        found, interrupted = measure(work, given)
+    with loaded(target, headers, given) as (address, asked, server):
+        how = How(given["protocol"], headers, given["connections"])
+        cores = server.cores if server else 0
+        if server and cores:
+            how = replace(how, server_seconds=server.cpu_seconds)
+        found, interrupted = measure(work_on(address, asked, how), given)
     limit_given = given["slo_p99"] is not None
-    measured = Measured(found, address.model, address.server, given["protocol"], asked.said, limit_given)
+    measured = Measured(found, address.model, address.server, given["protocol"], asked.said, limit_given, cores)
     show(measured, output, given["plot"], quiet=quiet)
     if interrupted:
         return INTERRUPTED
@@ -105,7 +110,8 @@ def loaded(target: str, headers: dict[str, str], given: dict[str, Any]) -> Itera
         if target.startswith("grpc"):
             raise UsageError("only HTTP can be measured", where=target, do="give the address of its HTTP port")
         address = model_to_ask(target, None, "", local=False)
-        yield address, what_to_ask(address, headers, given["inputs"], lambda takes: of_specs(takes(), given["rows"]))
+        asked = what_to_ask(address, headers, given["inputs"], lambda takes: of_specs(takes(), given["rows"]))
+        yield address, asked, None
         return
     from tidegate.author.checking import here
     from tidegate.author.extras import need
@@ -117,9 +123,10 @@ def loaded(target: str, headers: dict[str, str], given: dict[str, Any]) -> Itera
     with here(target) as folder:
         bundle = read_bundle_dir(folder)
         name = bundle.manifest.name
-        with served(Serve(folder, name, given["device"] or "cpu", given["cores"])) as url:
-            address = model_to_ask(f"{url}{OF_A_MODEL}{name}", None, "", local=False)
-            yield address, what_to_ask(address, headers, given["inputs"], lambda _: of_bundle(bundle, given["rows"]))
+        with served(Serve(folder, name, given["device"] or "cpu", given["cores"])) as server:
+            address = model_to_ask(f"{server.url}{OF_A_MODEL}{name}", None, "", local=False)
+            asked = what_to_ask(address, headers, given["inputs"], lambda _: of_bundle(bundle, given["rows"]))
+            yield address, asked, server
 
 
 Specs = Callable[[], "dict[str, TensorMetadata]"]

@@ -30,10 +30,11 @@ class Measured:
     protocol: str
     asked: str  # the requests, in words
     limit_given: bool
+    cores: int  # of the server; 0 if unknown
 
     @property
     def target(self) -> ScalingTarget | None:
-        return scaling_target(self.found.target) if self.found.target else None
+        return scaling_target(self.found.target, self.cores) if self.found.target else None
 
     @property
     def title(self) -> str:
@@ -53,10 +54,19 @@ def document(measured: Measured) -> dict[str, Any]:
         "levels": [_step(found, step) for step in found.steps],
         "knee": found.knee and _step(found, found.knee),
         "target": found.target and {**_step(found, found.target), "headroom": HEADROOM},
-        "scaling": target
-        and {"target": {"requestsPerSecond": target.requests_per_second}, "or": {"concurrency": target.concurrency}},
+        "scaling": target and _scaling(target),
         "loadGeneratorBound": found.by_the_client,
         "finished": found.finished,
+    }
+
+
+def _scaling(target: ScalingTarget) -> dict[str, Any]:
+    """Three forms of the same, of which a manifest has one."""
+    return {
+        "requestsPerSecond": target.requests_per_second,
+        "concurrency": target.concurrency,
+        "cpuUtilization": target.cpu_utilization or None,
+        "cores": target.cores or None,
     }
 
 
@@ -74,6 +84,7 @@ def _step(found: Findings, step: Step) -> dict[str, Any]:
         "p99Ms": _ms(step.p99),
         "p99BetweenMs": [_ms(low), _ms(high)],
         "inFlight": round(step.in_flight, 3),
+        "serverCores": round(step.server_cores, 3) or None,
         "lagMs": _ms(step.lag),
         "verdict": str(step.verdict) if step.rate and math.isfinite(found.limit) else None,
     }

@@ -12,7 +12,8 @@ LIMIT = 0.03
 def level(rate: float, p99: float, verdict: Verdict, lag: float = 0.0001) -> Step:
     return Step(
         rate=rate, connections=64, seconds=5.0, requests=1000, failures={}, answered=rate, mean=min(p99, 9.0) / 3, p50=p99 / 4,
-        p90=p99 / 2, p99=p99, p99_interval=(p99 * 0.9, p99 * 1.1), lag=lag, busy=0.2, verdict=verdict,
+        p90=p99 / 2, p99=p99, p99_interval=(p99 * 0.9, p99 * 1.1), lag=lag, busy=0.2,
+        server_cores=rate / 100, verdict=verdict,
     )  # fmt: skip
 
 

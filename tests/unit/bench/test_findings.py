@@ -20,7 +20,7 @@ from tidegate.cli.bench_view import Measured, conclusions, document, page, print
 
 
 def measured(found: Findings, *, limit_given: bool = True) -> Measured:
-    return Measured(found, "fraud", "http://x:1", "binary", "golden samples", limit_given)
+    return Measured(found, "fraud", "http://x:1", "binary", "golden samples", limit_given, cores=1)
 
 
 def test_the_knee_is_the_highest_level_below_the_first_that_does_not_hold() -> None:
@@ -38,13 +38,24 @@ def test_a_level_that_is_undecided_counts_by_what_was_seen() -> None:
 
 
 def test_the_snippet_is_a_part_of_a_manifest() -> None:
-    target = scaling_target(level(49.04, 0.015, Verdict.HOLDS))
+    lines = scaling_target(level(49.04, 0.015, Verdict.HOLDS), 2).snippet().splitlines()
 
-    written = yaml.safe_load(target.snippet())["spec"]
-    spec = ModelDeploymentSpec.model_validate({"bundle": {"uri": "s3://models/fraud/1.0.0"}, **written})
+    targets = []
+    for line in lines[3:]:  # one of them at a time
+        written = yaml.safe_load("\n".join([*lines[:3], line.replace("# ", "", 1)]))["spec"]
+        spec = ModelDeploymentSpec.model_validate({"bundle": {"uri": "s3://models/fraud/1.0.0"}, **written})
+        targets.append(spec.scaling.target.model_dump(exclude_none=True))
 
-    assert spec.scaling.target.requests_per_second == 49.0
-    assert "concurrency: 0.245" in target.snippet()  # 49/s, each for 5 ms
+    assert targets == [
+        {"requests_per_second": 49.0},
+        {"concurrency": 0.245},  # 49/s, each for 5 ms
+        {"cpu_utilization": 25},  # half a core of two
+    ]
+    assert yaml.safe_load("\n".join(lines))["spec"]["scaling"]["target"] == {"requestsPerSecond": 49.0}
+
+
+def test_the_cpu_is_no_target_where_nobody_knows_it() -> None:
+    assert "cpuUtilization" not in scaling_target(level(49.0, 0.015, Verdict.HOLDS), 0).snippet()
 
 
 def test_a_load_generator_that_was_late_itself_is_told() -> None:
@@ -93,7 +104,7 @@ def test_numbers_as_data_stay_json_where_answers_never_came() -> None:
     told = json.loads(json.dumps(document(measured(found)), allow_nan=False))
 
     assert told["knee"]["requestsPerSecond"] == 70.0
-    assert told["scaling"]["target"] == {"requestsPerSecond": 49.0}
+    assert told["scaling"] == {"requestsPerSecond": 49.0, "concurrency": 0.245, "cpuUtilization": 49, "cores": 1}
     assert told["levels"][-1]["p99Ms"] is None
     assert told["levels"][-1]["failures"] == {"unanswered": 3, "429": 2}
 
