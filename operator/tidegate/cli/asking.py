@@ -74,7 +74,7 @@ def predict(target: str | None, output: str, quiet: bool, **given: Any) -> None:
     if given["save"]:
         save(answer, given["save"])
     if quiet:
-        click.echo(json.dumps({name: values(array) for name, array in answer.items()}))
+        click.echo(json.dumps({name: one["data"] for name, one in document(answer)["outputs"].items()}))
         return
     emit(document(answer), output=output, table=lambda: print_answer(answer))
 
@@ -165,24 +165,15 @@ def save(answer: Prediction, path: Path) -> None:
                 np.lib.format.write_array(file, plain, allow_pickle=False)
 
 
-def values(array: Array) -> Any:
-    """Nested lists: each number as the shortest that reads back as the same, null for what JSON cannot write."""
-    import numpy as np
-
-    if array.dtype.kind != "f":
-        return array.tolist()
-    shortest = array.astype(str).astype(np.float64).astype(object)
-    shortest[~np.isfinite(array)] = None
-    return shortest.tolist()
-
-
 def document(answer: Prediction) -> dict[str, Any]:
+    from tidegate.client.tensors import to_values
+
     return {
         "model": answer.model,
         "version": answer.version,
         "revision": answer.revision,
         "outputs": {
-            name: {"datatype": answer.datatypes[name], "shape": list(array.shape), "data": values(array)}
+            name: {"datatype": answer.datatypes[name], "shape": list(array.shape), "data": to_values(array)}
             for name, array in answer.items()
         },
     }

@@ -44,6 +44,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "wait": ("tidegate.cli.local", "wait", "Wait until a deployment is promoted or ready."),
     "predict": ("tidegate.cli.asking", "predict", "Ask a model once."),
     "openapi": ("tidegate.cli.asking", "openapi", "Print what a bundle's model can be asked, as OpenAPI."),
+    "bench": ("tidegate.cli.bench", "bench", "Find out how much load a model bears."),
     "report": ("tidegate.cli.report", "report", "Write one rollout as a page with plots."),
     "crd": ("tidegate.cli.manifests", "crd", "Print the CustomResourceDefinition."),
     "operator": ("tidegate.cli.operator", "operator", "Reconcile the ModelDeployments of a cluster."),

@@ -33,17 +33,13 @@ class HttpTransport:
         self._connection = connection
 
     def infer(self, asked: Asked, seconds: float) -> Prediction:
-        text = _said(asked, seconds)
-        body = b"".join((text, *(tensor.raw for tensor in asked.inputs)))
-        kind = {"content-type": "application/octet-stream", JSON_LENGTH: str(len(text))}
-        request = Request("POST", f"{_path(asked.model, asked.version)}/infer", body, kind)
-        return _prediction(self._connection.once(request, timeout=seconds))
+        return _prediction(self._connection.once(inference(asked, seconds), timeout=seconds))
 
     def metadata(self, model: str, version: str, seconds: float) -> ModelMetadata:
-        return _metadata(self._connection.once(Request("GET", _path(model, version)), timeout=seconds))
+        return _metadata(self._connection.once(Request("GET", model_path(model, version)), timeout=seconds))
 
     def ready(self, model: str, version: str, seconds: float) -> bool:
-        path = f"{_path(model, version)}/ready" if model else "/v2/health/ready"
+        path = f"{model_path(model, version)}/ready" if model else "/v2/health/ready"
         self._connection.once(Request("GET", path), timeout=seconds)
         return True
 
@@ -51,7 +47,16 @@ class HttpTransport:
         self._connection.close()
 
 
-def _path(model: str, version: str) -> str:
+def inference(asked: Asked, seconds: float) -> Request:
+    """A request to run the model, for an answer within `seconds`."""
+    text = _said(asked, seconds)
+    body = b"".join((text, *(tensor.raw for tensor in asked.inputs)))
+    kind = {"content-type": "application/octet-stream", JSON_LENGTH: str(len(text))}
+    return Request("POST", f"{model_path(asked.model, asked.version)}/infer", body, kind)
+
+
+def model_path(model: str, version: str) -> str:
+    """Where a model is asked on its server."""
     below = f"/versions/{quote(version, safe='')}" if version else ""
     return f"/v2/models/{quote(model, safe='')}{below}"
 

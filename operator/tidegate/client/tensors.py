@@ -84,6 +84,15 @@ def from_values(values: object, datatype: str) -> Array:
         raise ValueError(f"holds a number out of the range of {datatype}") from None
 
 
+def to_values(array: Array) -> Any:
+    """Nested lists: each number as the shortest that reads back as the same, None for what JSON cannot write."""
+    if array.dtype.kind != "f":
+        return array.tolist()
+    shortest = array.astype(str).astype(np.float64).astype(object)
+    shortest[~np.isfinite(array)] = None
+    return shortest.tolist()
+
+
 def _expected(datatype: str) -> set[type]:
     if datatype == "BF16":
         raise ValueError("BF16 cannot be written as JSON: give it as an array")

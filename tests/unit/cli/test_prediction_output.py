@@ -8,9 +8,10 @@ from pathlib import Path
 import numpy as np
 from tests.unit.cli.test_inputs import known
 
-from tidegate.cli.asking import document, save, shown, values
+from tidegate.cli.asking import document, save, shown
 from tidegate.cli.inputs import read_inputs
 from tidegate.client import Prediction
+from tidegate.client.tensors import to_values
 
 
 def answered(**outputs: np.ndarray) -> Prediction:
@@ -20,14 +21,14 @@ def answered(**outputs: np.ndarray) -> Prediction:
 def test_numbers_are_as_short_as_they_can_be_and_json_stays_json() -> None:
     scores = np.array([[0.2, np.nan], [np.inf, -1e-30]], np.float32)
 
-    assert values(scores) == [[0.2, None], [None, -1e-30]]
-    assert values(np.array(0.1, np.float16)) == 0.1
-    assert values(np.zeros((0, 3), np.float32)) == []
-    assert values(np.array([2**63], np.uint64)) == [2**63]
+    assert to_values(scores) == [[0.2, None], [None, -1e-30]]
+    assert to_values(np.array(0.1, np.float16)) == 0.1
+    assert to_values(np.zeros((0, 3), np.float32)) == []
+    assert to_values(np.array([2**63], np.uint64)) == [2**63]
     assert json.loads(json.dumps(document(answered(y=scores)), allow_nan=False))["outputs"]["y"]["shape"] == [2, 2]
 
 
-def test_a_table_shows_the_first_values() -> None:
+def test_a_table_shows_the_first_to_values() -> None:
     assert shown(np.array([0.2, 1], np.float32)) == "0.2 1.0"
     assert shown(np.arange(9)) == "0 1 2 3 4 5 6 7 …"
 

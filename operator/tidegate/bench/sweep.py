@@ -1,0 +1,146 @@
+"""The whole measurement: one request alone, the peak in a closed loop, then rates in an open loop up to the knee.
+
+What is measured stays in `Findings` as it comes, so that an interruption loses only the level under way.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from tidegate.bench.knee import Level, bracket, next_rate
+from tidegate.bench.run import FEWEST, FULL, Step, Window, Work, closed_loop, decided, narrow, open_loop
+from tidegate.bench.scaling import HEADROOM
+from tidegate.errors import Failed
+
+TIMES_ALONE = 10.0  # the limit where none is given: so many times what a request takes alone (median)
+ALONE, PEAK = 1 / 20, 1 / 15  # of the duration
+SHORT, LONG = 1 / 24, 1 / 12  # of the duration, for one level: there are about fifteen
+WARM = 0.3  # seconds: connections are made, and the queue is as long as it will be
+SHORTEST = 0.5
+QUEUED = 1.0  # seconds of waiting that a closed loop may build up: an answer under way is waited for
+LEAST_PARALLEL = 4
+
+Tell = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Aim:
+    """What is looked for: `limit` of the p99 and `duration` of it all in seconds, `most` requests a second."""
+
+    limit: float | None
+    duration: float
+    most: float = math.inf
+
+
+@dataclass(slots=True)
+class Findings:
+    """What was measured so far; `limit` in seconds."""
+
+    limit: float = math.inf
+    alone: Step | None = None
+    peak: Step | None = None
+    steps: list[Step] = field(default_factory=list)
+    target: Step | None = None
+    finished: bool = False
+
+    @property
+    def levels(self) -> list[Level]:
+        return [Level(step.rate, step.holds(self.limit)) for step in self.steps]
+
+    @property
+    def knee(self) -> Step | None:
+        """The highest level that holds, below the lowest that does not; None where there is no limit to hold."""
+        low, _ = bracket(self.levels)
+        return self._at(low) if math.isfinite(self.limit) else None
+
+    @property
+    def beyond(self) -> Step | None:
+        """The lowest level that does not hold."""
+        _, high = bracket(self.levels)
+        return self._at(high)
+
+    @property
+    def rising(self) -> list[Step]:
+        """One step for each rate, from the lowest to the highest: of several that which holds, else the last."""
+        rates = sorted({step.rate for step in self.steps})
+        return [step for rate in rates if (step := self._at(rate))]
+
+    def _at(self, rate: float | None) -> Step | None:
+        there = [step for step in self.steps if step.rate == rate]
+        return next((step for step in there if step.holds(self.limit)), there[-1] if there else None)
+
+    @property
+    def holds(self) -> bool:
+        """Whether the limit held: at any rate, or in the closed loop where nothing else was measured."""
+        if self.steps or self.peak is None:
+            return any(step.holds(self.limit) for step in self.steps)
+        return self.peak.holds(self.limit)
+
+    @property
+    def by_the_client(self) -> bool:
+        """Whether the load generator, and not the server, was what could do no more."""
+        return self.beyond is not None and self.beyond.by_the_client(self.limit)
+
+
+async def sweep(work: Work, aim: Aim, found: Findings, tell: Tell) -> None:
+    """Fill `found`; raises NotConnected, or Failed when the server answers nothing."""
+    end = time.monotonic() + aim.duration
+    tell("one request at a time")
+    found.alone = alone = _answered(await closed_loop(work, 1, aim.duration * ALONE))
+    found.limit = aim.limit or TIMES_ALONE * alone.p50
+    parallel = min(work.connections, max(LEAST_PARALLEL, round(QUEUED / alone.p50)))
+    tell(f"{parallel} requests at a time")
+    found.peak = peak = _answered(await closed_loop(work, parallel, aim.duration * PEAK))
+    longest = aim.duration * LONG
+    while (rate := next_rate(found.levels, peak.answered, aim.most)) and time.monotonic() + longest < end:
+        tell(f"{rate:,.1f} requests a second")
+        window = _window(rate, aim.duration * SHORT, longest)
+        found.steps.append(await open_loop(work, rate, window, found.limit, decided(found.limit)))
+    if found.knee:
+        tell(f"{HEADROOM:.0%} of the knee")
+        found.target = await _target(work, HEADROOM * found.knee.rate, aim.duration, found.limit)
+    found.finished = True
+
+
+async def _target(work: Work, rate: float, duration: float, limit: float) -> Step:
+    """The level to be held; where it fails, which below the knee is a neighbour's doing, what a second look shows."""
+    window = _window(rate, duration * SHORT, duration * LONG)
+    step = await open_loop(work, rate, window, limit, narrow)
+    return step if step.holds(limit) else await open_loop(work, rate, window, limit, narrow)
+
+
+async def at_rate(work: Work, rate: float, aim: Aim, found: Findings, tell: Tell) -> None:
+    """One open level, until its p99 is known well or the time is over."""
+    tell(f"{rate:,.1f} requests a second")
+    found.limit = aim.limit or math.inf
+    found.steps.append(await open_loop(work, rate, _window(rate, SHORTEST, aim.duration), found.limit, narrow))
+    found.finished = True
+
+
+async def at_once(work: Work, aim: Aim, found: Findings, tell: Tell) -> None:
+    """The closed loop alone, over all connections."""
+    tell(f"{work.connections} requests at a time")
+    found.limit = aim.limit or math.inf
+    found.peak = _answered(await closed_loop(work, work.connections, aim.duration, limit=found.limit))
+    found.finished = True
+
+
+def _window(rate: float, shortest: float, longest: float) -> Window:
+    least = max(SHORTEST, shortest, FEWEST / rate)
+    return Window(WARM, least, max(least, longest))
+
+
+def _answered(step: Step) -> Step:
+    """Raise Failed when nothing was answered well."""
+    if not step.answered:
+        kinds = ", ".join(str(status) if status else "no answer" for status in step.failures) or "no answer"
+        raise Failed(f"none of {step.requests} requests was answered well: {kinds}", do="try one with tidegate predict")
+    return step
+
+
+def full(step: Step) -> bool:
+    """Whether the load generator had no more to give in a closed loop."""
+    return step.busy > FULL
