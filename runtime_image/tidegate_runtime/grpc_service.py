@@ -1,24 +1,21 @@
 """The methods of `inference.GRPCInferenceService`: what a client asks, what it is told, and with which status.
 
-Messages are parsed and written here, not by grpc: what is malformed is then refused with a sentence like all else.
+Messages are parsed and written here, not by who carries them: what is malformed is refused with a sentence like all
+else.
 """
 
 from __future__ import annotations
 
-import asyncio
-import logging
 import time
-from collections.abc import Awaitable, Callable
-from typing import Any, Final
-
-import grpc
-from google.protobuf.message import DecodeError, Message
+from functools import partial
+from typing import Final
 
 from tidegate_runtime import __version__
-from tidegate_runtime.batcher import Call
-from tidegate_runtime.errors import BadRequest, NotFound, RequestError, Throttled
+from tidegate_runtime.batcher import Call as Run
+from tidegate_runtime.errors import NotFound, RequestError
+from tidegate_runtime.grpc_calls import Call, Method, Methods, parsed, simple
 from tidegate_runtime.grpc_codec import GrpcCodec, GrpcInference
-from tidegate_runtime.grpc_wire import MOST_FIELDS, has_too_many_fields
+from tidegate_runtime.grpc_wire import take_apart
 from tidegate_runtime.health import Health
 from tidegate_runtime.inference import Inferring
 from tidegate_runtime.interfaces import Kind
@@ -39,21 +36,8 @@ from tidegate_runtime.protocol.open_inference_pb2 import (
 )
 from tidegate_runtime.routes import Identity
 
-LOG = logging.getLogger(__name__)
-Context = grpc.aio.ServicerContext[bytes, bytes]
-Method = Callable[[bytes, Context], Awaitable[bytes]]
 SERVICE: Final = "inference.GRPCInferenceService"
 EXTENSIONS: Final = ("classification",)
-PUSHBACK: Final = "grpc-retry-pushback-ms"  # clients with a retry policy wait so long
-CODES: Final = {
-    400: grpc.StatusCode.INVALID_ARGUMENT,
-    404: grpc.StatusCode.NOT_FOUND,
-    408: grpc.StatusCode.DEADLINE_EXCEEDED,
-    429: grpc.StatusCode.RESOURCE_EXHAUSTED,
-    500: grpc.StatusCode.INTERNAL,
-    503: grpc.StatusCode.UNAVAILABLE,
-    504: grpc.StatusCode.DEADLINE_EXCEEDED,
-}
 
 
 class InferenceService:
@@ -62,48 +46,21 @@ class InferenceService:
     def __init__(self, health: Health) -> None:
         self._health = health
         self._model: _Model | None = None
-        self._may_answer = asyncio.Event()
-        self._may_answer.set()
 
     def serve(self, inferring: Inferring, identity: Identity) -> None:
         """The model is ready."""
         self._model = _Model(inferring, identity)
 
-    def hold_answers(self) -> None:
-        """From now on requests are taken and run, and their answers kept."""
-        self._may_answer.clear()
-
-    def release_answers(self) -> None:
-        self._may_answer.set()
-
-    def handlers(self) -> grpc.GenericRpcHandler:
-        """All methods as grpc wants them."""
+    def methods(self) -> Methods:
         methods = {
-            "ServerLive": self._simple(ServerLiveRequest, self._server_live),
-            "ServerReady": self._simple(ServerReadyRequest, self._server_ready),
-            "ServerMetadata": self._simple(ServerMetadataRequest, self._server_metadata),
-            "ModelReady": self._simple(ModelReadyRequest, self._model_ready),
-            "ModelMetadata": self._simple(ModelMetadataRequest, self._model_metadata),
-            "ModelInfer": self._unary(self._model_infer),
+            "ServerLive": simple(ServerLiveRequest, self._server_live),
+            "ServerReady": simple(ServerReadyRequest, self._server_ready),
+            "ServerMetadata": simple(ServerMetadataRequest, self._server_metadata),
+            "ModelReady": simple(ModelReadyRequest, self._model_ready),
+            "ModelMetadata": simple(ModelMetadataRequest, self._model_metadata),
+            "ModelInfer": Method(self._model_infer, refusal=self._require_room),
         }
-        return grpc.method_handlers_generic_handler(SERVICE, methods)
-
-    def _simple(self, kind: type[Message], answer: Callable[[Any], Message]) -> grpc.RpcMethodHandler[bytes, bytes]:
-        async def method(raw: bytes, _: Context) -> bytes:
-            said: bytes = answer(_parsed(kind, raw)).SerializeToString()
-            return said
-
-        return self._unary(method)
-
-    def _unary(self, method: Method) -> grpc.RpcMethodHandler[bytes, bytes]:
-        async def handle(raw: bytes, context: Context) -> bytes:
-            answer, refusal = await _outcome(method, raw, context)
-            await self._may_answer.wait()
-            if refusal is not None:
-                await _refuse(context, refusal)
-            return answer
-
-        return grpc.unary_unary_rpc_method_handler(handle)
+        return {f"/{SERVICE}/{name}": method for name, method in methods.items()}
 
     def _server_live(self, _: ServerLiveRequest) -> ServerLiveResponse:
         return ServerLiveResponse(live=self._health.live)
@@ -120,40 +77,41 @@ class InferenceService:
         return ModelReadyResponse(ready=self._health.ready)
 
     def _model_metadata(self, request: ModelMetadataRequest) -> ModelMetadataResponse:
-        if self._model is None:
-            raise not_ready()
-        self._model.identity.require(request.name, request.version)
-        return ModelMetadataResponse(**metadata(self._model.inferring.model))
+        model = self._require_model()
+        model.identity.require(request.name, request.version)
+        return ModelMetadataResponse(**metadata(model.inferring.model))
 
-    async def _model_infer(self, raw: bytes, context: Context) -> bytes:
-        arrived, kind = time.monotonic(), _kind_of(context)
-        if self._model is None:
-            raise not_ready()
-        model, inferring = self._model, self._model.inferring
-        context.set_trailing_metadata(model.revision)
-        if (full := inferring.refusal(kind, arrived)) is not None:
-            raise full  # before anything is spent on it
+    def _require_room(self, call: Call) -> None:
+        """Before anything is spent on a request, its message included."""
+        model = self._require_model()
+        call.trailing = model.revision
+        if (full := model.inferring.refusal(_kind_of(call), time.monotonic())) is not None:
+            raise full
+
+    def _model_infer(self, call: Call, raw: bytes | memoryview) -> None:
+        arrived, kind = time.monotonic(), _kind_of(call)
+        model = self._require_model()
+        inferring = model.inferring
+        self._require_room(call)
         try:
-            if has_too_many_fields(raw):
-                raise BadRequest(f"the message has more than {MOST_FIELDS} fields")
-            request = _parsed(ModelInferRequest, raw)
+            rest, raws = take_apart(raw)
+            request = parsed(ModelInferRequest, rest)
             model.identity.require(request.model_name, request.model_version)
-            inference = model.codec.decode(request)
-            reply = _Reply(model.codec, inference)
-            seconds = _seconds(context.time_remaining(), inference.timeout)
-            short = inferring.is_short(len(raw))
-            call = inferring.start(inference.feeds, reply, arrived=arrived, seconds=seconds, short=short, kind=kind)
+            inference = model.codec.decode(request, raws)
+            seconds, short = _seconds(call.seconds_left(), inference.timeout), inferring.is_short(len(raw))
+            reply = _Reply(model.codec, inference, call)
+            run = inferring.start(inference.feeds, reply, arrived=arrived, seconds=seconds, short=short, kind=kind)
         except NotFound:
             raise  # meant for another server: nothing to count here
         except RequestError as error:
             inferring.refused(error, arrived=arrived, kind=kind)
             raise
-        try:
-            return await reply.written
-        except asyncio.CancelledError:  # the client has cancelled, is gone, or its deadline has passed
-            if not call.answered:
-                inferring.left(call)
-            raise
+        call.abandon = partial(_left, inferring, run)
+
+    def _require_model(self) -> _Model:
+        if self._model is None:
+            raise not_ready()
+        return self._model
 
 
 class _Model:
@@ -168,61 +126,37 @@ class _Model:
 
 
 class _Reply:
-    """See `inference.Reply`. `written` may be cancelled a moment before the method that waits for it hears of that."""
+    """See `inference.Reply`."""
 
-    __slots__ = ("_codec", "_inference", "written")
+    __slots__ = ("_call", "_codec", "_inference")
 
-    def __init__(self, codec: GrpcCodec, inference: GrpcInference) -> None:
-        self._codec, self._inference = codec, inference
-        self.written: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
+    def __init__(self, codec: GrpcCodec, inference: GrpcInference, call: Call) -> None:
+        self._codec, self._inference, self._call = codec, inference, call
 
-    def answer(self, call: Call) -> None:
-        answer = self._codec.encode(self._inference, call.outputs).SerializeToString()
-        if not self.written.done():
-            self.written.set_result(answer)
+    def answer(self, call: Run) -> None:
+        self._call.answer(self._codec.encode(self._inference, call.outputs).SerializeToString())
 
     def refuse(self, error: RequestError) -> None:
-        if not self.written.done():
-            self.written.set_exception(error)
+        self._call.refuse(error)
 
     def as_it_came(self) -> None:
         """A candidate is asked over HTTP only."""
 
 
-async def _outcome(method: Method, raw: bytes, context: Context) -> tuple[bytes, RequestError | None]:
-    """The bytes of an answer, or why there is none."""
-    try:
-        return await method(raw, context), None
-    except RequestError as error:
-        return b"", error
-    except Exception:  # a fault of ours: the client gets an answer, the log the reason
-        LOG.exception("%s failed", method)
-        return b"", RequestError("internal error")
+def _left(inferring: Inferring, run: Run) -> None:
+    if not run.answered:
+        inferring.left(run)
 
 
-def _parsed(kind: type[Any], raw: bytes) -> Any:
-    try:
-        return kind.FromString(raw)
-    except DecodeError:
-        raise BadRequest(f"the message is not a {kind.DESCRIPTOR.name}") from None
-
-
-def _kind_of(context: Context) -> Kind:
+def _kind_of(call: Call) -> Kind:
     """Whether the request's version was chosen by the split or pinned by the client."""
-    return kind_of(pinned=PINNED in dict(context.invocation_metadata() or ()))
+    return kind_of(pinned=PINNED in call.metadata)
 
 
 def _seconds(remaining: float | None, timeout: float) -> float:
     """The client's own limit, its deadline or what its parameters say; 0.0: none."""
     if remaining is None:
         return timeout
-    if not remaining:
+    if remaining <= 0.0:
         raise RequestError("no time was left to run it", 408)
     return min(remaining, timeout) if timeout else remaining
-
-
-async def _refuse(context: Context, error: RequestError) -> None:
-    trailing = tuple(context.trailing_metadata() or ())
-    if isinstance(error, Throttled):
-        trailing += ((PUSHBACK, str(1000 * error.retry_after)),)
-    await context.abort(CODES.get(error.status, grpc.StatusCode.INTERNAL), error.message, trailing)

@@ -41,7 +41,8 @@ from tidegate_runtime.shadow import ShadowSender
 from tidegate_runtime.watchdog import Watchdog
 
 if TYPE_CHECKING:
-    from tidegate_runtime.grpc_server import GrpcServer
+    from tidegate_runtime.grpc_grpcio import GrpcioServer
+    from tidegate_runtime.grpc_native import NativeServer
 
 CUT_OFF: Final = 0  # what was left at the end of the drain is the clients' loss, not a failure of the process
 DIED_LOADING: Final = {
@@ -101,7 +102,7 @@ class _Process:
         health = self._parts.health
         base = server_routes(health, __version__) | alive_routes(health)
         self._server = Server(settings, self._parts.admission, base)
-        self._grpc: GrpcServer | None = None
+        self._grpc: NativeServer | GrpcioServer | None = None
 
     async def live(self) -> int:
         """From listening to the last answer; the exit code."""
@@ -142,12 +143,19 @@ class _Process:
         """The port of gRPC, if there is to be one; what it imports takes as long as a small model to load."""
         if self._settings.grpc_port is None:
             return {}
+        self._grpc = self._grpc_server(self._settings.grpc_port)
+        return {"grpc": await self._grpc.start()}
+
+    def _grpc_server(self, port: int) -> NativeServer | GrpcioServer:
+        if self._settings.grpc_server == "native":
+            from tidegate_runtime.grpc_native import NativeServer
+
+            return NativeServer(self._settings, port, self._parts.health)
         for name, value in GRPC_ENVIRONMENT.items():
             os.environ.setdefault(name, value)
-        from tidegate_runtime.grpc_server import GrpcServer
+        from tidegate_runtime.grpc_grpcio import GrpcioServer
 
-        self._grpc = GrpcServer(self._settings, self._settings.grpc_port, self._parts.health)
-        return {"grpc": await self._grpc.start()}
+        return GrpcioServer(self._settings, port, self._parts.health)
 
     @property
     def _doors(self) -> tuple[Door, ...]:

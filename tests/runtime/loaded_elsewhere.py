@@ -91,8 +91,10 @@ class _Loaded:
         return self._http.encode(asked, self._model.run(asked.feeds, self._lane))
 
     def grpc(self, request: bytes) -> bytes:
+        from tidegate_runtime.grpc_wire import take_apart
         from tidegate_runtime.protocol.open_inference_pb2 import ModelInferRequest
 
-        asked = self._grpc.decode(ModelInferRequest.FromString(request))
+        rest, raws = take_apart(request)
+        asked = self._grpc.decode(ModelInferRequest.FromString(bytes(rest)), raws)
         answer: bytes = self._grpc.encode(asked, self._model.run(asked.feeds, self._lane)).SerializeToString()
         return answer
