@@ -10,18 +10,7 @@ import time
 from functools import partial
 from typing import Final
 
-from tidegate_runtime import __version__
-from tidegate_runtime.batcher import Call as Run
-from tidegate_runtime.errors import NotFound, RequestError
-from tidegate_runtime.grpc_calls import Call, Method, Methods, parsed, simple
-from tidegate_runtime.grpc_codec import GrpcCodec, GrpcInference
-from tidegate_runtime.grpc_wire import take_apart
-from tidegate_runtime.health import Health
-from tidegate_runtime.inference import Inferring
-from tidegate_runtime.interfaces import Kind
-from tidegate_runtime.oip import SERVER, metadata, not_ready
-from tidegate_runtime.parameters import PINNED, kind_of
-from tidegate_runtime.protocol.open_inference_pb2 import (
+from tidegate.protocol.open_inference_pb2 import (
     ModelInferRequest,
     ModelMetadataRequest,
     ModelMetadataResponse,
@@ -34,6 +23,17 @@ from tidegate_runtime.protocol.open_inference_pb2 import (
     ServerReadyRequest,
     ServerReadyResponse,
 )
+from tidegate_runtime import __version__
+from tidegate_runtime.batcher import Call as Run
+from tidegate_runtime.errors import NotFound, RequestError
+from tidegate_runtime.grpc_calls import Call, Method, Methods, parsed, simple
+from tidegate_runtime.grpc_codec import GrpcCodec, GrpcInference
+from tidegate_runtime.grpc_wire import take_apart
+from tidegate_runtime.health import Health
+from tidegate_runtime.inference import Inferring
+from tidegate_runtime.interfaces import Kind
+from tidegate_runtime.oip import SERVER, metadata, not_ready
+from tidegate_runtime.parameters import PINNED, kind_of
 from tidegate_runtime.routes import Identity
 
 SERVICE: Final = "inference.GRPCInferenceService"

@@ -91,8 +91,8 @@ class _Loaded:
         return self._http.encode(asked, self._model.run(asked.feeds, self._lane))
 
     def grpc(self, request: bytes) -> bytes:
+        from tidegate.protocol.open_inference_pb2 import ModelInferRequest
         from tidegate_runtime.grpc_wire import take_apart
-        from tidegate_runtime.protocol.open_inference_pb2 import ModelInferRequest
 
         rest, raws = take_apart(request)
         asked = self._grpc.decode(ModelInferRequest.FromString(bytes(rest)), raws)
