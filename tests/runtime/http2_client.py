@@ -127,7 +127,7 @@ class Peer:
         return code
 
     def fields(self, found: Frame) -> dict[str, Any]:
-        return dict(self._decoder.decode(found.payload))
+        return {str(name): value for name, value in self._decoder.decode(found.payload)}
 
     def status(self, stream: int) -> tuple[int, str]:
         """How a call ends: gRPC's status and sentence."""
