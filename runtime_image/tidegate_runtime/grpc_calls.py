@@ -17,7 +17,7 @@ from tidegate_runtime.errors import BadRequest, RequestError, Throttled
 
 LOG = logging.getLogger(__name__)
 OK: Final = 0
-UNIMPLEMENTED: Final = 501
+UNIMPLEMENTED: Final = 501  # as HTTP says it
 INTERNAL: Final = 13
 CODES: Final = {  # gRPC's numbers, by HTTP's
     400: 3,  # INVALID_ARGUMENT

@@ -24,12 +24,14 @@ from tidegate_runtime import grpc_calls
 from tidegate_runtime.errors import RequestError, TooLarge
 from tidegate_runtime.grpc_calls import UNIMPLEMENTED, Metadata, Method, carry_out
 from tidegate_runtime.http2.connection import Connection
+from tidegate_runtime.http2.frames import Code, StreamFault
 from tidegate_runtime.http2.heads import Head
 from tidegate_runtime.http2.stream import STREAM_WINDOW, Stream
 from tidegate_runtime.request import Limits
 
 PREFIX: Final = struct.Struct(">BL")  # compressed or not, and the length of the message
 TIMEOUT: Final = re.compile(r"(\d{1,8})([HMSmun])")
+MOST_UNREAD: Final = 64  # answers of a stream that its client asks for and does not take
 UNITS: Final = {"H": 3600.0, "M": 60.0, "S": 1.0, "m": 1e-3, "u": 1e-6, "n": 1e-9}
 UNESCAPED: Final = " !\"#$&'()*+,-./:;<=>?@[\\]^_`{|}~"  # in grpc-message, beside letters and digits
 BAD_HTTP: Final = {  # what is no call at all is answered as HTTP does
@@ -63,13 +65,14 @@ def asked(head: Head, methods: grpc_calls.Methods) -> Asked:
 class GrpcStream(Stream):
     """See `grpc_calls.Call`, and `http2.stream.Stream`."""
 
-    __slots__ = ("_asked", "_filled", "_limits", "_message", "_method", "_prefix", "_room", "_started", "abandon",
-                 "arrived", "trailing")  # fmt: skip
+    __slots__ = ("_asked", "_filled", "_limits", "_many", "_message", "_method", "_prefix", "_room", "_started",
+                 "abandon", "arrived", "trailing")  # fmt: skip
 
     def __init__(self, connection: Connection, number: int, head: Head, said: Asked, limits: Limits) -> None:
         super().__init__(connection, number, head.length)
         self._asked, self._limits = said, limits
         self._method = said.method
+        self._many = said.method is not None and said.method.many
         self.arrived = time.monotonic()
         self.deadline = self.arrived + limits.body_timeout
         self.trailing: Metadata = ()
@@ -99,7 +102,7 @@ class GrpcStream(Stream):
                 return
         while payload and not self.over:
             payload = self._piece(payload)
-        if self._method.many and not self.over and self.window < STREAM_WINDOW // 2:
+        if self._many and not self.over and self.window < STREAM_WINDOW // 2:
             self.connection.streams.open_window(self, STREAM_WINDOW - self.window)
 
     def _piece(self, payload: memoryview) -> memoryview:
@@ -124,13 +127,9 @@ class GrpcStream(Stream):
             self._whole(packed, b"")
             return
         self._room, self._filled = np.empty(size, np.uint8).data, 0  # memory is only taken as bytes arrive
-        if size > self.window and not self._method_is_many:
+        if size > self.window and not self._many:
             self.connection.streams.let_in(self, size - self.window)
         self._close_room()
-
-    @property
-    def _method_is_many(self) -> bool:
-        return self._method is not None and self._method.many
 
     def _close_room(self) -> None:
         if self._room is not None and self._filled == len(self._room):
@@ -142,6 +141,8 @@ class GrpcStream(Stream):
         if packed:
             self.refuse(RequestError("compressed messages are not accepted", UNIMPLEMENTED))
         elif self._method is not None and self._method.many:
+            if self.queue is not None and len(self.queue) > MOST_UNREAD:
+                raise StreamFault(self.id, Code.ENHANCE_YOUR_CALM)
             carry_out(self, self._method.handle, message)
         elif self._message is not None:
             self.refuse(RequestError("the method takes one message", UNIMPLEMENTED))
@@ -154,7 +155,7 @@ class GrpcStream(Stream):
             self._answer_http(self._asked.bad)
         elif self._room is not None or self._prefix:
             self.refuse(RequestError("the call ended within a message", 400))
-        elif method.many:
+        elif self._many:
             self.finish()
         elif message is None:
             self.refuse(RequestError("the method takes one message", UNIMPLEMENTED))
@@ -174,10 +175,11 @@ class GrpcStream(Stream):
     def overdue(self) -> None:
         if self._asked.bad:
             self._answer_http(self._asked.bad)
-        elif self._method_is_many and not self._room and not self._prefix and self._asked.timeout is None:
+        elif self._many and not self._room and not self._prefix and self._asked.timeout is None:
             self.deadline = math.inf  # it may ask again, whenever it wants
         else:
             late = self.remote_ended
+            self.lost()
             self.refuse(RequestError("the call's time is over" if late else "the request took too long to arrive", 408))
 
     # -- the call

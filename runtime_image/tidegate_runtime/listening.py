@@ -11,7 +11,7 @@ import ssl
 import struct
 import sys
 from collections.abc import Callable
-from typing import Final
+from typing import Any, Final
 
 from tidegate.errors import Failed
 
@@ -20,7 +20,8 @@ NOT_OUR_HOST: Final = frozenset(
     {errno.EADDRNOTAVAIL, socket.EAI_NONAME, socket.EAI_AGAIN, socket.EAI_FAIL, socket.EAI_FAMILY}
 )
 BACKLOG: Final = 1024
-HANDSHAKE_SECONDS: Final = 0.05  # for connections that were being made when the door was shut
+MADE_SECONDS: Final = 0.05  # for connections that were being made when the door was shut
+HANDSHAKE_SECONDS: Final = 10.0  # of TLS
 SO_ATTACH_FILTER: Final = 26
 # Classic BPF on a listening socket: the byte of TCP flags; SYN without ACK is dropped, everything else passes.
 NO_NEW_CONNECTIONS: Final = (
@@ -46,7 +47,7 @@ class Listener:
         # A copy for the loop: closing it must not close the queue of connections that nobody has accepted yet.
         copy = self._socket.dup()
         loop = asyncio.get_running_loop()
-        self._accepting = await loop.create_server(self._make, sock=copy, backlog=BACKLOG, ssl=self._context)
+        self._accepting = await loop.create_server(self._make, sock=copy, backlog=BACKLOG, **self._tls())
         return int(self._socket.getsockname()[1])
 
     async def stop(self) -> None:
@@ -60,20 +61,22 @@ class Listener:
         self._accepting.close()
         keep_out(self._socket)
         await self._let_in(self._socket)
-        await asyncio.sleep(HANDSHAKE_SECONDS)
+        await asyncio.sleep(MADE_SECONDS)
         await self._let_in(self._socket)
         self._socket.close()
         self._socket = None
 
     async def _let_in(self, listening: socket.socket) -> None:
-        loop = asyncio.get_running_loop()
+        loop, line = asyncio.get_running_loop(), []
         listening.setblocking(False)
-        while True:
-            try:
+        with contextlib.suppress(BlockingIOError, OSError):
+            while True:
                 client, _ = listening.accept()
-            except (BlockingIOError, OSError):
-                return
-            await loop.connect_accepted_socket(self._make, client, ssl=self._context)
+                line.append(loop.connect_accepted_socket(self._make, client, **self._tls()))
+        await asyncio.gather(*line, return_exceptions=True)  # one that fails its handshake harms nobody else
+
+    def _tls(self) -> dict[str, Any]:
+        return {} if self._context is None else {"ssl": self._context, "ssl_handshake_timeout": HANDSHAKE_SECONDS}
 
 
 def bind(host: str, port: int) -> socket.socket:

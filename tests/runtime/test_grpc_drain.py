@@ -195,4 +195,6 @@ def test_it_stays_within_its_memory(
         before = server.resident_memory
         for _ in range(2000):
             client.ask(f"{SERVICE}/ModelInfer", REQUEST)
+    if "native" in grpc_on:
+        assert server.resident_memory < 110 * 2**20
     assert server.resident_memory - before < 8 * 2**20  # a kept kilobyte of each would be 2 MB, a kept message more

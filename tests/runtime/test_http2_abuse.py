@@ -254,6 +254,43 @@ def test_a_message_that_does_not_arrive_in_time_is_refused_and_the_connection_go
     assert peer.status(peer.ask()) == (0, "")
 
 
+def test_a_stream_of_answers_ends_at_the_deadline_of_its_call(peer: Peer) -> None:
+    stream = peer.begin("/grpc.health.v1.Health/Watch", ("grpc-timeout", "300m"))
+    peer.send(frame(DATA, END_STREAM, stream, message(b"")))
+    assert peer.until(DATA, stream).payload == message(b"\x08\x01")
+    assert peer.status(stream) == (DEADLINE_EXCEEDED, "the call's time is over")
+
+
+def test_who_asks_on_and_takes_no_answer_is_reset(server: Running) -> None:
+    question = message(b"\x3a\x00")  # list_services
+    with Peer(server.grpc, PREFACE + settings({INITIAL_WINDOW: 0})) as peer:
+        stream = peer.begin("/grpc.reflection.v1.ServerReflection/ServerReflectionInfo")
+        peer.send(frame(DATA, 0, stream, question) * 500)
+        assert peer.until(RST_STREAM, stream).code == CALM
+
+
+def test_what_is_no_call_is_answered_as_http_does(peer: Peer) -> None:
+    peer.send(frame(HEADERS, END_HEADERS | END_STREAM, 1, peer.block("/", method="GET")))
+    assert peer.fields(peer.until(HEADERS))[":status"] == "405"
+    assert b"POST is expected" in peer.until(DATA).payload
+
+
+@pytest.mark.parametrize(
+    ("content", "sentence"),
+    [
+        (b"", "the method takes one message"),
+        (message(GOOD) * 2, "the method takes one message"),
+        (message(GOOD)[:-1], "the call ended within a message"),
+        (message(GOOD)[:3], "the call ended within a message"),
+        (b"\x01" + message(GOOD)[1:], "compressed messages are not accepted"),
+    ],
+)
+def test_a_call_of_one_message_takes_one_message(peer: Peer, content: bytes, sentence: str) -> None:
+    stream = peer.begin(INFER)
+    peer.send(frame(DATA, END_STREAM, stream, content))
+    assert peer.status(stream)[1] == sentence
+
+
 def test_a_message_in_frames_of_one_byte_is_put_together(peer: Peer) -> None:
     stream = peer.begin(INFER)
     for byte in message(GOOD):

@@ -41,7 +41,7 @@ class Stream:
         raise NotImplementedError
 
     def data(self, payload: memoryview) -> None:
-        """A piece of the body; the memory is somebody else's as soon as this returns."""
+        """A piece of the body, in memory that is somebody else's as soon as this returns. May raise StreamFault."""
         raise NotImplementedError
 
     def complete(self) -> None:

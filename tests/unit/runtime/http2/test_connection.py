@@ -6,7 +6,7 @@ import time
 
 import pytest
 from hpack import Encoder
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.unit.runtime.http2.asking import BODY_SECONDS, FIELDS, HEADER_SECONDS, IDLE_SECONDS, Line
 
@@ -46,6 +46,27 @@ def test_frames_are_understood_wherever_they_are_cut(cuts: list[int], content: b
         left, at = left[size:], at + 1
     assert line.streams[0].heard == content
     assert line.transport.kinds()[-3:] == ANSWER
+
+
+FRAME = st.builds(
+    frames.frame,
+    st.integers(0, 10),
+    st.sampled_from([0, 1, 4, 5, 8, 9, 12, 13, 32, 36, 37, 45]),
+    st.integers(0, 7),
+    st.binary(max_size=12) | st.just(Encoder().encode(FIELDS)) | st.just(frames.NUMBER.pack(2**31 - 1)),
+)
+
+
+@settings(max_examples=500)
+@given(said=st.lists(FRAME | st.binary(max_size=12), max_size=40))
+def test_whatever_is_said_it_goes_on_or_ends_in_order(said: list[bytes]) -> None:
+    line = Line()
+    for piece in said:
+        line.receive(piece)
+    line.connection.sweep(after(BODY_SECONDS + 1))
+    line.connection.connection_lost(None)
+    assert all(stream.over for stream in line.streams)
+    assert line.gone
 
 
 # -- the clock
