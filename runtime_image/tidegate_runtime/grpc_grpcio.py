@@ -1,6 +1,6 @@
 """The gRPC port on grpc's own asyncio server, and how it stops without losing a request.
 
-This module imports grpc, 0.1 s and 20 MB: it is only imported where `--grpc-server grpcio` asks for it.
+This module imports grpc, 0.1 s and 15 MB: it is only imported where `--grpc-server grpcio` asks for it.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """`grpc.reflection`: what lets clients ask for the protocol itself, from the descriptors that protobuf keeps.
 
-The package of gRPC has the messages; its servicer would import grpc, 20 MB.
+The package of gRPC has the messages; its servicer would import grpc, 15 MB.
 """
 
 from __future__ import annotations

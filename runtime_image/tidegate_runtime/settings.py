@@ -155,7 +155,7 @@ FLAGS: tuple[Flag, ...] = (
     Flag("host", str, "0.0.0.0", "address the model answers on"),  # noqa: S104 - a pod answers on its own address
     Flag("http-port", PORT, "8080", "port of the model; 0 picks a free one and prints it"),
     Flag("grpc-port", port_or_off, "9000", "port of gRPC; 0 picks a free one and prints it; off: nobody listens"),
-    Flag("grpc-server", one_of(*GRPC_SERVERS), "native", "what speaks gRPC: native, or grpcio (20 MB more)"),
+    Flag("grpc-server", one_of(*GRPC_SERVERS), "native", "what speaks gRPC: native, or grpcio (15 MB more)"),
     Flag("metrics-host", str, "0.0.0.0", "address of probes, metrics and the internal endpoints"),  # noqa: S104
     Flag("metrics-port", PORT, "9090", "port of probes, metrics and the internal endpoints; 0 picks a free one"),
     Flag("internal-token-file", Path, None, "file with the bearer token of the internal endpoints; none: 401"),

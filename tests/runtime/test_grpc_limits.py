@@ -64,13 +64,12 @@ def steps(count: int) -> Any:
 
 
 def test_an_expired_call_is_not_run(narrow: Running, client: Client) -> None:
-    runs, left = gauge(narrow, RUNS), gauge(narrow, LEFT)
+    runs = gauge(narrow, RUNS)
     running = client.begin(steps(slow.ENDLESS))
     wait_for_gauge(narrow, IN_FLIGHT, 1)
     waiting = client.begin(steps(slow.SHORT), timeout=0.2)
     assert refusal(waiting.exception()).code == "DEADLINE_EXCEEDED"
     wait_for_gauge(narrow, QUEUED, 0)
-    wait_for_gauge(narrow, LEFT, left + 1)
     assert gauge(narrow, IN_FLIGHT) == 1
     assert refusal(running.exception()).code == "DEADLINE_EXCEEDED"
     client.infer(steps(slow.SHORT))
@@ -103,8 +102,10 @@ def test_a_full_queue_refuses_and_a_cancelled_call_frees_its_place(narrow: Runni
     assert (answer.code, answer.sentence) == ("RESOURCE_EXHAUSTED", "the queue is full (1 requests wait)")
     assert int(answer.trailing["grpc-retry-pushback-ms"]) >= 1000
 
+    left = gauge(narrow, LEFT)
     waiting.cancel()
-    wait_for_gauge(narrow, QUEUED, 0)
+    wait_for_gauge(narrow, LEFT, left + 1)
+    assert gauge(narrow, QUEUED) == 0
     next_one = client.begin(steps(slow.SHORT), timeout=DEADLINE)
     wait_for_gauge(narrow, QUEUED, 1)
     assert refusal(running.exception()).code == "DEADLINE_EXCEEDED"
