@@ -2,6 +2,8 @@
 
 RequestError         status and a sentence; never a path, a trace or a value of somebody else's request
  ├─ BadRequest       400   the request says something impossible
+ ├─ Unauthenticated  401   a token is needed, or nobody knows the one that came
+ ├─ PermissionDenied 403   the client may do other things, and not this
  ├─ NotFound         404   another model, another version, no such path
  ├─ TooLarge         413   more bytes or numbers than allowed
  ├─ Throttled        429   the queue is full or the wait was too long; has Retry-After
@@ -17,6 +19,7 @@ class RequestError(Exception):
     """An answer other than 200."""
 
     status = 500
+    headers = b""  # that go with the answer over HTTP
 
     def __init__(self, message: str, status: int = 0) -> None:
         super().__init__(message)
@@ -28,6 +31,19 @@ class BadRequest(RequestError):
     """The client can mend it."""
 
     status = 400
+
+
+class Unauthenticated(RequestError):
+    """Who asks?"""
+
+    status = 401
+    headers = b"www-authenticate: Bearer\r\n"
+
+
+class PermissionDenied(RequestError):
+    """Not you."""
+
+    status = 403
 
 
 class NotFound(RequestError):
@@ -50,6 +66,7 @@ class Throttled(RequestError):
     def __init__(self, message: str, retry_after: int = 1) -> None:
         super().__init__(message)
         self.retry_after = retry_after
+        self.headers = b"retry-after: %d\r\n" % retry_after
 
 
 class RunFailed(RequestError):

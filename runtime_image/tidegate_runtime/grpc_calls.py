@@ -14,23 +14,22 @@ from typing import Any, Final, Protocol
 from google.protobuf.message import DecodeError, Message
 
 from tidegate_runtime.errors import BadRequest, RequestError, Throttled
+from tidegate_runtime.grpc_log import Noted
+from tidegate_runtime.grpc_source import CODES
 
 LOG = logging.getLogger(__name__)
 OK: Final = 0
 UNIMPLEMENTED: Final = 501  # as HTTP says it
-INTERNAL: Final = 13
-CODES: Final = {  # gRPC's numbers, by HTTP's
-    400: 3,  # INVALID_ARGUMENT
-    401: 16,  # UNAUTHENTICATED
-    403: 7,  # PERMISSION_DENIED
-    404: 5,  # NOT_FOUND
-    408: 4,  # DEADLINE_EXCEEDED
-    413: 8,  # RESOURCE_EXHAUSTED
-    429: 8,
-    500: INTERNAL,
-    UNIMPLEMENTED: 12,
-    503: 14,  # UNAVAILABLE
-    504: 4,
+NUMBERS: Final = {
+    "INVALID_ARGUMENT": 3,
+    "DEADLINE_EXCEEDED": 4,
+    "NOT_FOUND": 5,
+    "PERMISSION_DENIED": 7,
+    "RESOURCE_EXHAUSTED": 8,
+    "UNIMPLEMENTED": 12,
+    "INTERNAL": 13,
+    "UNAVAILABLE": 14,
+    "UNAUTHENTICATED": 16,
 }
 PUSHBACK: Final = "grpc-retry-pushback-ms"  # clients with a retry policy wait so long
 Metadata = tuple[tuple[str, str], ...]
@@ -41,10 +40,15 @@ class Call(Protocol):
 
     trailing: Metadata  # what is sent with the end, good or bad
     abandon: Callable[[], None] | None  # what to do when the client leaves before the end
+    noted: Noted | None  # what the logs will say; None: nothing
 
     @property
     def metadata(self) -> Mapping[str, str]:
         """What the client sent; the last of a name."""
+
+    @property
+    def peer(self) -> str:
+        """The name in the client's certificate; empty without one."""
 
     def seconds_left(self) -> float | None:
         """Until the client's own deadline; None when it has none."""
@@ -69,14 +73,14 @@ Handle = Callable[[Call, "bytes | memoryview"], None]
 class Method:
     """`handle` gets the only message of a call, or, of `many`, each; a call of `many` ends when the client's side does.
 
-    `streams` says that there may be several answers.  `refusal` is asked before a message is received, and raises what
-    is the matter.
+    `streams` says that there may be several answers.  `admit` is asked first, where that can be done before a message
+    is received, and raises what stands against the call.
     """
 
     handle: Handle
     many: bool = False
     streams: bool = False
-    refusal: Callable[[Call], None] | None = None
+    admit: Callable[[Call], None] | None = None
 
 
 Methods = Mapping[str, Method]  # by path: /service/method
@@ -112,7 +116,7 @@ def carry_out(call: Call, step: Callable[..., None], *given: Any) -> None:
 
 def status_of(error: RequestError) -> int:
     """The number that gRPC has for it."""
-    return CODES.get(error.status, INTERNAL)
+    return NUMBERS[CODES.get(error.status, "INTERNAL")]
 
 
 def trailing_of(error: RequestError, trailing: Metadata) -> Metadata:

@@ -7,18 +7,22 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping
-from typing import Final
+from typing import Final, cast
 
 import grpc
 
 from tidegate.errors import Failed
 from tidegate_runtime.errors import RequestError
-from tidegate_runtime.grpc_calls import Metadata, Method, carry_out, status_of, trailing_of
+from tidegate_runtime.grpc_calls import Call, Metadata, Method, carry_out, status_of, trailing_of
+from tidegate_runtime.grpc_log import Noted
 from tidegate_runtime.grpc_services import Services
 from tidegate_runtime.health import Health
 from tidegate_runtime.inference import Inferring
+from tidegate_runtime.protection import Protection
+from tidegate_runtime.request_log import LEFT
 from tidegate_runtime.routes import Identity
 from tidegate_runtime.settings import Settings
+from tidegate_runtime.tls import TlsFiles
 
 IDENTITY_ONLY: Final = 1  # grpc would unpack a bomb before it looks at the limit
 MOST_STREAMS: Final = 128  # calls of one connection at a time; more wait at the client. grpc has no limit of its own
@@ -32,9 +36,10 @@ Context = grpc.aio.ServicerContext[bytes, bytes]
 class GrpcioServer:
     """Everything happens on the loop it was made on."""
 
-    def __init__(self, settings: Settings, port: int, health: Health) -> None:
+    def __init__(self, settings: Settings, port: int, health: Health, protection: Protection) -> None:
         self._host, self._port = settings.host, port
-        self._services = Services(health)
+        self._tls = protection.tls
+        self._services = Services(health, protection)
         self._may_answer = asyncio.Event()
         self._may_answer.set()
         self._server = grpc.aio.server(options=_options(settings))
@@ -44,8 +49,12 @@ class GrpcioServer:
     async def start(self) -> int:
         """Listen, and give the port; raises Failed when the port cannot be had."""
         host = f"[{self._host}]" if ":" in self._host else self._host
+        address = f"{host}:{self._port}"
         try:
-            port = self._server.add_insecure_port(f"{host}:{self._port}")
+            if self._tls is None:
+                port = self._server.add_insecure_port(address)
+            else:
+                port = self._server.add_secure_port(address, _credentials(self._tls))
         except RuntimeError:
             raise Failed("cannot listen: is the port in use?", where=f"{host}:{self._port}", reason="PortTaken",
                          do="choose another port, 0 for a free one, or off") from None  # fmt: skip
@@ -96,7 +105,7 @@ class _Handlers(grpc.GenericRpcHandler):
 
         async def unary(message: bytes, context: Context) -> bytes:
             call = _Call(context)
-            carry_out(call, method.handle, message)
+            carry_out(call, _begin, method, message)
             try:
                 answer = await call.messages.get()
                 await self._may_answer.wait()
@@ -115,6 +124,14 @@ class _Handlers(grpc.GenericRpcHandler):
         while (message := await call.messages.get()) is not None:
             await context.write(message)
         await _refuse(call, context)
+
+
+def _begin(call: Call, method: Method, message: bytes) -> None:
+    if method.admit is not None:
+        method.admit(call)
+    if call.noted is not None:
+        call.noted.received = len(message)
+    method.handle(call, message)
 
 
 async def _read(call: _Call, method: Method, messages: AsyncIterator[bytes]) -> None:
@@ -140,8 +157,14 @@ class _Call:
         }
         self.trailing: Metadata = ()
         self.abandon: Callable[[], None] | None = None
+        self.noted: Noted | None = None
         self.error: RequestError | None = None
         self.messages: asyncio.Queue[bytes | None] = asyncio.Queue()
+
+    @property
+    def peer(self) -> str:
+        names = list(self._context.auth_context().get("x509_common_name", ()))
+        return b"".join(names[:1]).decode("utf-8", "replace")
 
     def seconds_left(self) -> float | None:
         return self._context.time_remaining()
@@ -156,16 +179,48 @@ class _Call:
     def answer(self, message: bytes) -> None:
         self.send(message)
         self.finish()
+        self._note(200, len(message))
 
     def refuse(self, error: RequestError) -> None:
         self.error = error
         self.finish()
+        self._note(error.status, 0)
+
+    def _note(self, code: int, sent: int) -> None:
+        if self.noted is not None:
+            self.noted.end(code, sent)
 
     def leave(self) -> None:
         """The call is over; whoever has not answered it need not."""
         abandon, self.abandon = self.abandon, None
         if abandon is not None:
             abandon()
+        self._note(LEFT, 0)
+
+
+def _credentials(tls: TlsFiles) -> grpc.ServerCredentials:
+    """Of what the files say when a client shakes hands."""
+    used = tls.contents
+
+    def changed() -> grpc.ServerCertificateConfiguration | None:
+        nonlocal used
+        if tls.contents is used:
+            return None
+        used = tls.contents
+        return _certificate(tls)
+
+    return grpc.dynamic_ssl_server_credentials(
+        _certificate(tls),
+        cast("Callable[[], grpc.ServerCertificateConfiguration]", changed),  # None, too: its types forget that
+        tls.asks_clients,
+    )
+
+
+def _certificate(tls: TlsFiles) -> grpc.ServerCertificateConfiguration:
+    contents = tls.contents
+    assert contents is not None
+    pair = (contents.key, contents.certificate)
+    return grpc.ssl_server_certificate_configuration([pair], contents.client_ca or None)
 
 
 def _options(settings: Settings) -> tuple[tuple[str, int], ...]:
@@ -176,4 +231,5 @@ def _options(settings: Settings) -> tuple[tuple[str, int], ...]:
         ("grpc.max_allowed_incoming_connections", settings.max_connections),
         ("grpc.max_concurrent_streams", MOST_STREAMS),
         ("grpc.max_connection_idle_ms", round(settings.idle_timeout * 1000)),
+        ("grpc.server_handshake_timeout_ms", round(settings.header_timeout * 1000)),
     )

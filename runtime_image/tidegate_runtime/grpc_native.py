@@ -3,39 +3,42 @@
 from __future__ import annotations
 
 import asyncio
-import ssl
 import time
 from collections.abc import Callable
 from typing import Final
 
 from tidegate_runtime.grpc_services import Services
 from tidegate_runtime.grpc_stream import Asked, GrpcStream, asked
+from tidegate_runtime.handshakes import Handshakes
 from tidegate_runtime.health import Health
 from tidegate_runtime.http2.connection import Connection
 from tidegate_runtime.http2.heads import Head
 from tidegate_runtime.http2.port import Port
 from tidegate_runtime.inference import Inferring
 from tidegate_runtime.listening import Listener
+from tidegate_runtime.protection import Protection
 from tidegate_runtime.request import Limits
 from tidegate_runtime.routes import Identity
 from tidegate_runtime.settings import Settings
+from tidegate_runtime.tls import HTTP2, TlsFiles
 
 SWEEP_SECONDS: Final = 0.25
 LOOK_SECONDS: Final = 0.02
 
 
 class NativeServer:
-    """Everything happens on the loop it was started on. `context` makes it speak TLS; it must offer h2 by ALPN."""
+    """Everything happens on the loop it was made on."""
 
-    def __init__(self, settings: Settings, port: int, health: Health, context: ssl.SSLContext | None = None) -> None:
+    def __init__(self, settings: Settings, port: int, health: Health, protection: Protection) -> None:
         self._host, self._number = settings.host, port
         self._most = settings.max_connections
-        self._services = Services(health)
+        self._services = Services(health, protection)
         self._methods = self._services.methods()
         self._limits = Limits(settings.max_body, settings.header_timeout, settings.body_timeout, settings.idle_timeout)
         self._connections: set[Connection] = set()
         self._port = Port(self._limits, self._begin, self._opened, self._closed)
-        self._listener = Listener(lambda: Connection(self._port), context)
+        self._handshakes = None if protection.tls is None else self._shaking_hands(protection.tls)
+        self._listener = Listener(lambda: Connection(self._port), self._handshakes)
         self._ending = False
 
     async def start(self) -> int:
@@ -43,6 +46,16 @@ class NativeServer:
         port = await self._listener.start(self._host, self._number)
         self._sweep()
         return port
+
+    def _shaking_hands(self, tls: TlsFiles) -> Handshakes:
+        return Handshakes(
+            lambda: Connection(self._port), tls, HTTP2, self._limits,
+            room=lambda: self._there() < self._most, changed=lambda: None,
+        )  # fmt: skip
+
+    def _there(self) -> int:
+        """Connections, with those that still shake hands."""
+        return len(self._connections) + (len(self._handshakes) if self._handshakes is not None else 0)
 
     def serve(self, inferring: Inferring, identity: Identity) -> None:
         """The model is ready."""
@@ -55,12 +68,14 @@ class NativeServer:
         for connection in list(self._connections):
             connection.drain()
         self._services.health.end()
-        while self._connections and in_time():
+        while self._there() and in_time():
             now = time.monotonic()
             for connection in list(self._connections):
                 connection.sweep(now)
             await asyncio.sleep(LOOK_SECONDS)
-        finished = not self._connections
+        finished = not self._there()
+        if self._handshakes is not None:
+            self._handshakes.abort()
         for connection in list(self._connections):
             connection.abort()
         return finished

@@ -7,6 +7,7 @@ else.
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from functools import partial
 from typing import Final
 
@@ -25,15 +26,17 @@ from tidegate.protocol.open_inference_pb2 import (
 )
 from tidegate_runtime import __version__
 from tidegate_runtime.batcher import Call as Run
+from tidegate_runtime.clients import INFER, METADATA, OPEN
 from tidegate_runtime.errors import NotFound, RequestError
 from tidegate_runtime.grpc_calls import Call, Method, Methods, parsed, simple
 from tidegate_runtime.grpc_codec import GrpcCodec, GrpcInference
+from tidegate_runtime.grpc_log import Noted
+from tidegate_runtime.grpc_source import GrpcSource
 from tidegate_runtime.grpc_wire import take_apart
 from tidegate_runtime.health import Health
 from tidegate_runtime.inference import Inferring
-from tidegate_runtime.interfaces import Kind
 from tidegate_runtime.oip import SERVER, metadata, not_ready
-from tidegate_runtime.parameters import PINNED, kind_of
+from tidegate_runtime.protection import Protection
 from tidegate_runtime.routes import Identity
 
 SERVICE: Final = "inference.GRPCInferenceService"
@@ -43,8 +46,9 @@ EXTENSIONS: Final = ("classification",)
 class InferenceService:
     """Answers every method; before `serve` those of a model say that it is not ready."""
 
-    def __init__(self, health: Health) -> None:
+    def __init__(self, health: Health, protection: Protection) -> None:
         self._health = health
+        self._doorkeeper, self._log = protection.doorkeeper, protection.log
         self._model: _Model | None = None
 
     def serve(self, inferring: Inferring, identity: Identity) -> None:
@@ -53,14 +57,35 @@ class InferenceService:
 
     def methods(self) -> Methods:
         methods = {
-            "ServerLive": simple(ServerLiveRequest, self._server_live),
-            "ServerReady": simple(ServerReadyRequest, self._server_ready),
-            "ServerMetadata": simple(ServerMetadataRequest, self._server_metadata),
-            "ModelReady": simple(ModelReadyRequest, self._model_ready),
-            "ModelMetadata": simple(ModelMetadataRequest, self._model_metadata),
-            "ModelInfer": Method(self._model_infer, refusal=self._require_room),
+            "ServerLive": (OPEN, simple(ServerLiveRequest, self._server_live)),
+            "ServerReady": (OPEN, simple(ServerReadyRequest, self._server_ready)),
+            "ServerMetadata": (METADATA, simple(ServerMetadataRequest, self._server_metadata)),
+            "ModelReady": (OPEN, simple(ModelReadyRequest, self._model_ready)),
+            "ModelMetadata": (METADATA, simple(ModelMetadataRequest, self._model_metadata)),
+            "ModelInfer": (INFER, Method(self._model_infer, admit=self._require_room)),
         }
-        return {f"/{SERVICE}/{name}": method for name, method in methods.items()}
+        named = ((f"/{SERVICE}/{name}", scope, method) for name, (scope, method) in methods.items())
+        return {path: self._guarded(path, scope, method) for path, scope, method in named}
+
+    def _guarded(self, path: str, scope: str, method: Method) -> Method:
+        """The method for clients that may call it, and with what the logs say of it; as it is where neither is on."""
+        doorkeeper, log = self._doorkeeper, self._log
+        if doorkeeper is None and log is None:
+            return method
+
+        def admit(call: Call) -> None:
+            if log is not None:
+                call.noted = Noted(log, path, scope, call.metadata)
+                call.noted.client = call.peer
+            if doorkeeper is not None and scope != OPEN:
+                client = doorkeeper.client(call.metadata.get("authorization", ""))
+                if call.noted is not None:
+                    call.noted.client = client.name
+                doorkeeper.require(client, scope)
+            if method.admit is not None:
+                method.admit(call)
+
+        return replace(method, admit=admit)
 
     def _server_live(self, _: ServerLiveRequest) -> ServerLiveResponse:
         return ServerLiveResponse(live=self._health.live)
@@ -85,26 +110,28 @@ class InferenceService:
         """Before anything is spent on a request, its message included."""
         model = self._require_model()
         call.trailing = model.revision
-        if (full := model.inferring.refusal(_kind_of(call), time.monotonic())) is not None:
+        if (full := model.inferring.refusal(GrpcSource(call.metadata), time.monotonic())) is not None:
             raise full
 
     def _model_infer(self, call: Call, raw: bytes | memoryview) -> None:
-        arrived, kind = time.monotonic(), _kind_of(call)
+        arrived, source = time.monotonic(), GrpcSource(call.metadata)
         model = self._require_model()
         inferring = model.inferring
-        self._require_room(call)
+        self._require_room(call)  # it may have been filled while the message came
         try:
             rest, raws = take_apart(raw)
             request = parsed(ModelInferRequest, rest)
+            if call.noted is not None:
+                call.noted.id = request.id
             model.identity.require(request.model_name, request.model_version)
             inference = model.codec.decode(request, raws)
             seconds, short = _seconds(call.seconds_left(), inference.timeout), inferring.is_short(len(raw))
             reply = _Reply(model.codec, inference, call)
-            run = inferring.start(inference.feeds, reply, arrived=arrived, seconds=seconds, short=short, kind=kind)
+            run = inferring.start(inference.feeds, reply, arrived=arrived, seconds=seconds, short=short, source=source)
         except NotFound:
             raise  # meant for another server: nothing to count here
         except RequestError as error:
-            inferring.refused(error, arrived=arrived, kind=kind)
+            inferring.refused(error, arrived=arrived, source=source)
             raise
         call.abandon = partial(_left, inferring, run)
 
@@ -134,6 +161,8 @@ class _Reply:
         self._codec, self._inference, self._call = codec, inference, call
 
     def answer(self, call: Run) -> None:
+        if self._call.noted is not None:
+            self._call.noted.started, self._call.noted.ended = call.started, call.ended
         self._call.answer(self._codec.encode(self._inference, call.outputs).SerializeToString())
 
     def refuse(self, error: RequestError) -> None:
@@ -146,11 +175,6 @@ class _Reply:
 def _left(inferring: Inferring, run: Run) -> None:
     if not run.answered:
         inferring.left(run)
-
-
-def _kind_of(call: Call) -> Kind:
-    """Whether the request's version was chosen by the split or pinned by the client."""
-    return kind_of(pinned=PINNED in call.metadata)
 
 
 def _seconds(remaining: float | None, timeout: float) -> float:

@@ -8,13 +8,14 @@ from tidegate_runtime.grpc_health import HealthService
 from tidegate_runtime.grpc_reflection import ReflectionService
 from tidegate_runtime.grpc_service import InferenceService
 from tidegate_runtime.health import Health
+from tidegate_runtime.protection import Protection
 
 
 class Services:
     """Inference, health and reflection."""
 
-    def __init__(self, health: Health) -> None:
-        self.inference = InferenceService(health)
+    def __init__(self, health: Health, protection: Protection) -> None:
+        self.inference = InferenceService(health, protection)
         self.health = HealthService(health, (grpc_service.SERVICE,))
         self._reflection = ReflectionService((grpc_service.SERVICE, grpc_health.SERVICE))
 

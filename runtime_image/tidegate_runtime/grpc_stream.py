@@ -23,14 +23,18 @@ from hpack.struct import NeverIndexedHeaderTuple
 from tidegate_runtime import grpc_calls
 from tidegate_runtime.errors import RequestError, TooLarge
 from tidegate_runtime.grpc_calls import UNIMPLEMENTED, Metadata, Method, carry_out
+from tidegate_runtime.grpc_log import Noted
 from tidegate_runtime.http2.connection import Connection
 from tidegate_runtime.http2.frames import Code, StreamFault
 from tidegate_runtime.http2.heads import Head
 from tidegate_runtime.http2.stream import STREAM_WINDOW, Stream
 from tidegate_runtime.request import Limits
+from tidegate_runtime.request_log import LEFT
+from tidegate_runtime.tls import name_of
 
 PREFIX: Final = struct.Struct(">BL")  # compressed or not, and the length of the message
 TIMEOUT: Final = re.compile(r"(\d{1,8})([HMSmun])")
+HTTP_OK: Final = 200
 MOST_UNREAD: Final = 64  # answers of a stream that its client asks for and does not take
 UNITS: Final = {"H": 3600.0, "M": 60.0, "S": 1.0, "m": 1e-3, "u": 1e-6, "n": 1e-9}
 UNESCAPED: Final = " !\"#$&'()*+,-./:;<=>?@[\\]^_`{|}~"  # in grpc-message, beside letters and digits
@@ -66,7 +70,7 @@ class GrpcStream(Stream):
     """See `grpc_calls.Call`, and `http2.stream.Stream`."""
 
     __slots__ = ("_asked", "_filled", "_limits", "_many", "_message", "_method", "_prefix", "_room", "_started",
-                 "abandon", "arrived", "trailing")  # fmt: skip
+                 "abandon", "arrived", "noted", "trailing")  # fmt: skip
 
     def __init__(self, connection: Connection, number: int, head: Head, said: Asked, limits: Limits) -> None:
         super().__init__(connection, number, head.length)
@@ -77,6 +81,7 @@ class GrpcStream(Stream):
         self.deadline = self.arrived + limits.body_timeout
         self.trailing: Metadata = ()
         self.abandon: Callable[[], None] | None = None
+        self.noted: Noted | None = None
         self._prefix = b""  # of a message, as far as it has come
         self._room: memoryview | None = None  # for a message that comes in pieces
         self._filled = 0
@@ -89,8 +94,8 @@ class GrpcStream(Stream):
         if self._method is None:
             if not self._asked.bad:
                 self.refuse(RequestError("this method is not offered", UNIMPLEMENTED))
-        elif self._method.refusal is not None:
-            carry_out(self, self._method.refusal)
+        elif self._method.admit is not None:
+            carry_out(self, self._method.admit)
 
     def data(self, payload: memoryview) -> None:
         if self._method is None:
@@ -163,6 +168,8 @@ class GrpcStream(Stream):
             # From now on whoever answers minds the time; a stream of answers goes on as long as the client wants.
             self.deadline = math.inf
             self._message = None
+            if self.noted is not None:
+                self.noted.received = len(message)
             carry_out(self, method.handle, message)
             if self._started and not self.over and self._asked.timeout is not None:
                 self.deadline = self.arrived + self._asked.timeout
@@ -171,6 +178,8 @@ class GrpcStream(Stream):
         abandon, self.abandon = self.abandon, None
         if abandon is not None:
             abandon()
+        if self.noted is not None:
+            self.noted.end(LEFT, 0)
 
     def overdue(self) -> None:
         if self._asked.bad:
@@ -179,7 +188,8 @@ class GrpcStream(Stream):
             self.deadline = math.inf  # it may ask again, whenever it wants
         else:
             late = self.remote_ended
-            self.lost()
+            if self.abandon is not None:
+                self.abandon()
             self.refuse(RequestError("the call's time is over" if late else "the request took too long to arrive", 408))
 
     # -- the call
@@ -187,6 +197,10 @@ class GrpcStream(Stream):
     @property
     def metadata(self) -> Mapping[str, str]:
         return self._asked.metadata
+
+    @property
+    def peer(self) -> str:
+        return name_of(self.connection.peer_certificate)
 
     def seconds_left(self) -> float | None:
         timeout = self._asked.timeout
@@ -208,11 +222,15 @@ class GrpcStream(Stream):
             self.abandon = None
             body = PREFIX.pack(0, len(message)) + message
             self.connection.out.whole(self, STARTED, body, ended(grpc_calls.OK, "", self.trailing))
+            if self.noted is not None:
+                self.noted.end(HTTP_OK, len(message))
 
     def refuse(self, error: RequestError) -> None:
         if self.over:
             return
         self.abandon = self._room = None
+        if self.noted is not None:
+            self.noted.end(error.status, 0)
         trailing = grpc_calls.trailing_of(error, self.trailing)
         if self._started:
             self.connection.out.trailers(self, ended(grpc_calls.status_of(error), error.message, trailing))

@@ -7,13 +7,13 @@ import contextlib
 import ctypes
 import errno
 import socket
-import ssl
 import struct
 import sys
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Final
 
 from tidegate.errors import Failed
+from tidegate_runtime.handshakes import Handshakes
 
 # A gaierror has the codes that begin with EAI; socket.create_server makes a plain OSError of it.
 NOT_OUR_HOST: Final = frozenset(
@@ -21,8 +21,11 @@ NOT_OUR_HOST: Final = frozenset(
 )
 BACKLOG: Final = 1024
 MADE_SECONDS: Final = 0.05  # for connections that were being made when the door was shut
-HANDSHAKE_SECONDS: Final = 10.0  # of TLS
 SO_ATTACH_FILTER: Final = 26
+# Asked after a minute of silence, then three times, 20 s apart.
+KEEPALIVE: Final = (
+    ((socket.TCP_KEEPIDLE, 60), (socket.TCP_KEEPINTVL, 20), (socket.TCP_KEEPCNT, 3)) if sys.platform == "linux" else ()
+)
 # Classic BPF on a listening socket: the byte of TCP flags; SYN without ACK is dropped, everything else passes.
 NO_NEW_CONNECTIONS: Final = (
     (0x30, 0, 0, 13),  # load the byte at offset 13
@@ -34,20 +37,24 @@ NO_NEW_CONNECTIONS: Final = (
 
 
 class Listener:
-    """Makes a protocol object for every connection to a port; with `context`, one that speaks TLS."""
+    """Makes a protocol object for every connection to a port, with `handshakes` once they have shaken hands."""
 
-    def __init__(self, make: Callable[[], asyncio.BaseProtocol], context: ssl.SSLContext | None = None) -> None:
-        self._make, self._context = make, context
+    def __init__(self, make: Callable[[], asyncio.BaseProtocol], handshakes: Handshakes | None) -> None:
+        self._make, self._handshakes = make, handshakes
         self._socket: socket.socket | None = None
-        self._accepting: asyncio.Server | None = None
+        self._accepting: asyncio.Server | Handshakes | None = None
 
     async def start(self, host: str, port: int) -> int:
         """Listen, and give the port; raises Failed when it cannot be had."""
         self._socket = bind(host, port)
         # A copy for the loop: closing it must not close the queue of connections that nobody has accepted yet.
         copy = self._socket.dup()
-        loop = asyncio.get_running_loop()
-        self._accepting = await loop.create_server(self._make, sock=copy, backlog=BACKLOG, **self._tls())
+        if self._handshakes is None:
+            loop = asyncio.get_running_loop()
+            self._accepting = await loop.create_server(self._make, sock=copy, backlog=BACKLOG)
+        else:
+            self._accepting = self._handshakes
+            self._handshakes.listen(copy)
         return int(self._socket.getsockname()[1])
 
     async def stop(self) -> None:
@@ -67,16 +74,17 @@ class Listener:
         self._socket = None
 
     async def _let_in(self, listening: socket.socket) -> None:
-        loop, line = asyncio.get_running_loop(), []
+        loop = asyncio.get_running_loop()
         listening.setblocking(False)
-        with contextlib.suppress(BlockingIOError, OSError):
-            while True:
+        while True:
+            try:
                 client, _ = listening.accept()
-                line.append(loop.connect_accepted_socket(self._make, client, **self._tls()))
-        await asyncio.gather(*line, return_exceptions=True)  # one that fails its handshake harms nobody else
-
-    def _tls(self) -> dict[str, Any]:
-        return {} if self._context is None else {"ssl": self._context, "ssl_handshake_timeout": HANDSHAKE_SECONDS}
+            except (BlockingIOError, OSError):
+                return
+            if self._handshakes is not None:
+                self._handshakes.begin(client)
+            else:
+                await loop.connect_accepted_socket(self._make, client)
 
 
 def bind(host: str, port: int) -> socket.socket:
@@ -85,12 +93,24 @@ def bind(host: str, port: int) -> socket.socket:
     listening = socket.socket(family, socket.SOCK_STREAM)
     try:
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        notice_the_dead(listening)
         listening.bind((host, port))
         listening.listen(BACKLOG)
     except OSError as error:
         listening.close()
         raise cannot_listen(error, host, port, "--host") from None
     return listening
+
+
+def notice_the_dead(listening: socket.socket) -> None:
+    """Connections whose other end is gone without a word are closed after two minutes, not after the idle timeout.
+
+    Every accepted socket inherits it from `listening`.
+    """
+    if sys.platform == "linux":
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        for option, value in KEEPALIVE:
+            listening.setsockopt(socket.IPPROTO_TCP, option, value)
 
 
 def keep_out(listening: socket.socket) -> None:

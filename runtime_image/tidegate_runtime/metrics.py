@@ -17,6 +17,8 @@ CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 COARSE = 14  # every 14th edge of the fine histogram: buckets that double
 LENGTHS = ("1", "10")  # of the evidence's bins, in seconds
 Labels = Mapping[str, str]
+Values = list[tuple[Labels, float]]
+Family = tuple[str, str, str, Values]  # name, type, help
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +33,8 @@ class Now:
     golden_worst: Mapping[str, float]
     shadow_dropped: int
     batching: Batching | None  # None: not decided yet
+    further: Iterable[Family] = ()  # of parts that are not always there
+    traces: tuple[int, int] | None = None  # sent and dropped; None: nobody traces
 
 
 def exposition(counters: Counters, now: Now) -> bytes:
@@ -58,6 +62,9 @@ def _lines(counters: Counters, now: Now) -> Iterator[str]:
     worst = [({**now.labels, "output": output}, value) for output, value in now.golden_worst.items()]
     yield from _family("golden_worst_error", "gauge", "Worst difference from the golden samples.", worst)
     yield from _batching(now)
+    for name, kind, help_text, samples in now.further:
+        yield from _family(name, kind, help_text, [({**now.labels, **own}, value) for own, value in samples])
+    yield from _traces(now)
     yield from _divergence(counters, now)
     yield from _evidence(counters, now)
 
@@ -66,6 +73,15 @@ def _batching(now: Now) -> Iterator[str]:
     found = now.batching
     decided = [({**now.labels, "reason": found.code}, int(found.rows > 1))] if found else []
     yield from _family("batching", "gauge", "1 when requests share runs; the reason says why, or why not.", decided)
+
+
+def _traces(now: Now) -> Iterator[str]:
+    if now.traces is None:
+        return
+    sent, dropped = now.traces
+    yield from _family("traces_sent_total", "counter", "Traced requests whose spans were sent.", [(now.labels, sent)])
+    lost = "Traced requests whose spans were lost: too many, or the collector did not take them."
+    yield from _family("traces_dropped_total", "counter", lost, [(now.labels, dropped)])
 
 
 def _requests(counters: Counters, labels: Labels) -> Iterator[str]:

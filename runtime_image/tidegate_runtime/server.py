@@ -9,13 +9,18 @@ from collections.abc import Callable
 from typing import Final
 
 from tidegate_runtime.admission import Admission
+from tidegate_runtime.clients import OPEN, Doorkeeper
 from tidegate_runtime.engine import Engine
+from tidegate_runtime.errors import RequestError
+from tidegate_runtime.handshakes import Handshakes
 from tidegate_runtime.http import Connection
 from tidegate_runtime.listening import Listener
 from tidegate_runtime.oip import not_ready
-from tidegate_runtime.request import Front, Limits
+from tidegate_runtime.protection import Protection
+from tidegate_runtime.request import Front, Limits, Request
 from tidegate_runtime.routes import Identity, Route, Routes, find
 from tidegate_runtime.settings import Settings
+from tidegate_runtime.tls import HTTP, TlsFiles
 
 SWEEP_SECONDS: Final = 0.25
 LOOK_SECONDS: Final = 0.02
@@ -34,13 +39,25 @@ class Server:
         self._connections: set[Connection] = set()
         limits = Limits(settings.max_body, settings.header_timeout, settings.body_timeout, settings.idle_timeout)
         self.front = Front(limits, self._route, self._opened, self._closed)
-        self._listener = Listener(lambda: Connection(self.front))
+        self._listener: Listener | None = None
+        self._handshakes: Handshakes | None = None  # of TLS
+        self._doorkeeper: Doorkeeper | None = None
 
-    async def start(self) -> int:
+    async def start(self, protection: Protection) -> int:
         """Listen, and give the port; raises Failed when the port cannot be had."""
+        self._doorkeeper, self.front.log = protection.doorkeeper, protection.log
+        if protection.tls is not None:
+            self._handshakes = self._shaking_hands(protection.tls)
+        self._listener = Listener(lambda: Connection(self.front), self._handshakes)
         port = await self._listener.start(self._settings.host, self._settings.http_port)
         self._sweep()
         return port
+
+    def _shaking_hands(self, tls: TlsFiles) -> Handshakes:
+        return Handshakes(
+            lambda: Connection(self.front), tls, HTTP, self.front.limits,
+            room=lambda: self._open_connections() < self._settings.max_connections, changed=self._count,
+        )  # fmt: skip
 
     def serve(self, routes: Routes, identity: Identity, engine: Engine) -> None:
         """The model is ready: its paths exist from now on."""
@@ -50,11 +67,14 @@ class Server:
 
     async def end(self, in_time: Callable[[], bool]) -> bool:
         """Take nobody new, answer what is asked, cut off the rest when there is no more time; see drain.py."""
-        await self._listener.stop()
-        while self._connections and in_time():
+        if self._listener is not None:
+            await self._listener.stop()
+        while self._open_connections() and in_time():
             self._close_idle(time.monotonic())
             await asyncio.sleep(LOOK_SECONDS)
-        finished = not self._connections
+        finished = not self._open_connections()
+        if self._handshakes is not None:
+            self._handshakes.abort()
         for connection in list(self._connections):
             connection.abort()
         return finished
@@ -70,7 +90,27 @@ class Server:
             if quiet and not _has_bytes(connection):
                 connection.close()
 
-    def _route(self, path: bytes) -> Route:
+    def _route(self, request: Request) -> Route:
+        if self._doorkeeper is not None:
+            return self._guarded(self._doorkeeper, request)
+        request.route = route = self._find(request.url)
+        return route
+
+    def _guarded(self, doorkeeper: Doorkeeper, request: Request) -> Route:
+        """The route, for whoever may take it; a stranger is not told what else is served here."""
+        authorization = request.headers.get(b"authorization", b"").decode("latin-1")
+        try:
+            request.route = route = self._find(request.url)
+        except RequestError:
+            request.client = doorkeeper.client(authorization).name
+            raise
+        if route.scope != OPEN:
+            client = doorkeeper.client(authorization)
+            request.client = client.name
+            doorkeeper.require(client, route.scope)
+        return route
+
+    def _find(self, path: bytes) -> Route:
         if self._identity is not None:
             return find(self._routes, path, self._identity)
         route = self._routes.get(path)
@@ -80,12 +120,18 @@ class Server:
 
     def _opened(self, connection: Connection) -> bool:
         self._connections.add(connection)
-        self._admission.connections = len(self._connections)
+        self._count()
         return len(self._connections) <= self._settings.max_connections
 
     def _closed(self, connection: Connection) -> None:
         self._connections.discard(connection)
-        self._admission.connections = len(self._connections)
+        self._count()
+
+    def _open_connections(self) -> int:
+        return len(self._connections) + (len(self._handshakes) if self._handshakes is not None else 0)
+
+    def _count(self) -> None:
+        self._admission.connections = self._open_connections()
 
     def _sweep(self) -> None:
         now = time.monotonic()

@@ -60,6 +60,15 @@ class Settings:
     idle_timeout: float
     drain_delay: float
     drain: float
+    auth_file: Path | None
+    tls_cert: Path | None
+    tls_key: Path | None
+    tls_client_ca: Path | None
+    audit_log: str | None  # a file, or "-" for stdout
+    access_log: str | None
+    access_log_sample: float  # a share of 1
+    otlp_endpoint: str | None
+    trace_sample: float
 
     @property
     def threads(self) -> int:
@@ -130,6 +139,13 @@ def whole(low: int, high: int) -> Callable[[str], int]:
     return read
 
 
+def share(text: str) -> float:
+    """A number from 0 to 1."""
+    if not re.fullmatch(r"0(\.\d{1,9})?|1(\.0{1,9})?", text):
+        raise ValueError(f"{text!r} is not a number from 0 to 1, such as 0.01")
+    return float(text)
+
+
 def one_of(*words: str) -> Callable[[str], str]:
     """A reader of one word out of a few."""
 
@@ -182,6 +198,17 @@ FLAGS: tuple[Flag, ...] = (
     Flag("idle-timeout", duration, "65m", "how long a quiet connection is kept (above Envoy's hour)"),
     Flag("drain-delay", duration, "5s", "after SIGTERM: how long new requests are still served"),
     Flag("drain", duration, "30s", "after SIGTERM: when the last request must be answered, all in all"),
+    Flag("auth-file", Path, None, "file with a line per client: name, sha256 of its bearer token, scopes; none: open"),
+    Flag("tls-cert", Path, None, "the server's certificate and those above it, PEM; none: plain HTTP and gRPC"),
+    Flag("tls-key", Path, None, "the certificate's key, PEM"),
+    Flag("tls-client-ca", Path, None, "authorities of clients' certificates, PEM: clients must have one"),
+    Flag("audit-log", str, None, "file that gets a line of JSON for each request of the model; -: stdout"),
+    Flag("access-log", str, None, "file that gets a line of JSON with path and times for each request; -: stdout"),
+    Flag("access-log-sample", share, "1.0", "share of the requests that the access log has"),
+    Flag(
+        "otlp-endpoint", str, None, "collector that takes spans as OTLP over HTTP, such as http://HOST:4318; none: off"
+    ),
+    Flag("trace-sample", share, "1", "share of the requests traced, of those whose client has not decided (0 to 1)"),
 )
 
 
@@ -204,6 +231,10 @@ def read_settings(given: Mapping[str, str | None], environment: Mapping[str, str
             raise ValueError(f"--{flag.name}: {error}") from None
     if values["bundle"] is None:
         raise ValueError("--bundle: the bundle's directory is missing")
+    if (values["tls_cert"] is None) is not (values["tls_key"] is None):
+        raise ValueError("--tls-cert and --tls-key: give both or neither")
+    if values["tls_client_ca"] is not None and values["tls_cert"] is None:
+        raise ValueError("--tls-client-ca: it needs --tls-cert and --tls-key")
     return Settings(**values)
 
 

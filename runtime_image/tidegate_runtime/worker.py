@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-import json
-import sys
 import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from queue import SimpleQueue
+from typing import Final
 
 from tidegate_runtime.batcher import Batch
 from tidegate_runtime.errors import RequestError, RunFailed, TooSlow
 from tidegate_runtime.interfaces import Lane, LoadedModel
+from tidegate_runtime.logs import log
+
+MOST_SHOWN: Final = 2000  # characters of an error of ONNX Runtime
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +55,7 @@ def _run(model: LoadedModel, lane: Lane, batch: Batch) -> Run:
     ended = time.monotonic()
     for call in batch.calls:
         call.started, call.ended = started, ended
+        call.rows_together, call.requests_together = batch.rows, len(batch.calls)
     return Run(batch, ended - started, _sentence(failure, terminated) if failure is not None else None)
 
 
@@ -60,13 +63,8 @@ def _sentence(failure: Exception, terminated: bool) -> RequestError:
     """What the clients of a failed run are told."""
     if terminated:
         return TooSlow("the run was ended at its deadline")
-    _tell(failure)
+    log("error", "run failed", error=f"{type(failure).__name__}: {failure}"[:MOST_SHOWN])
     return RunFailed("the model failed on this input: the server's log says why")
-
-
-def _tell(error: Exception) -> None:
-    line = {"level": "error", "event": "run failed", "error": f"{type(error).__name__}: {error}"[:2000]}
-    print(json.dumps(line), file=sys.stderr, flush=True)  # noqa: T201 - the log
 
 
 Finished = Callable[["Worker", Batch, list[Run]], None]

@@ -11,8 +11,8 @@ import contextlib
 import json
 import sys
 import time
-from collections.abc import Awaitable, Callable, Container, Iterable
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Container, Iterable, Mapping
+from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
 
@@ -20,6 +20,7 @@ from tidegate.errors import TidegateError
 from tidegate.internal.calls import Address, NoAnswer, call
 from tidegate.local.children import Lifeline, Start, child_environment, last_lines, start_child, stop_child
 from tidegate.local.failures import ended, failure_of, not_ready
+from tidegate.local.guarding import guarding_flags
 from tidegate.plan.observed import Failure, FailureClass, RevisionRecord
 from tidegate.plan.wanted import Event, RevisionWanted
 
@@ -48,6 +49,7 @@ class Workplace:
     device: str | None  # overrides the manifest's
     changed: Callable[[], None]  # something that a plan should know
     tell: Callable[[str, Event], None]  # something that a person should know
+    secrets: Mapping[str, Path] = field(default_factory=dict)  # what --secret gave
 
 
 Bundle = Callable[[RevisionRecord], Awaitable[Path]]  # the folder of a revision's own bytes
@@ -58,7 +60,10 @@ def milliseconds(duration: timedelta) -> str:
 
 
 def serve_command(place: Workplace, wanted: RevisionWanted, bundle: Path, last_words: Path) -> list[str]:
-    """The command line of a server; `-P`: nothing in the current folder can take the place of its modules."""
+    """The command line of a server; raises SecretMissing where the manifest names one that was not given.
+
+    `-P`: nothing in the current folder can take the place of its modules.
+    """
     runtime = wanted.record.runtime
     flags = {
         "bundle": bundle,
@@ -84,6 +89,7 @@ def serve_command(place: Workplace, wanted: RevisionWanted, bundle: Path, last_w
         "queue-timeout": milliseconds(runtime.queue.timeout),
         "drain-delay": "0ms",
         "drain": milliseconds(runtime.grace),
+        **guarding_flags(runtime, place.secrets),
     }
     options = [text for name, value in flags.items() for text in (f"--{name}", str(value))]
     return [sys.executable, "-P", "-m", "tidegate_runtime", "serve", *options]

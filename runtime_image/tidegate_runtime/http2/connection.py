@@ -224,5 +224,6 @@ class Connection(asyncio.BufferedProtocol):
             self._deadline = math.inf  # its answer, or silence, ends it
 
     @property
-    def socket(self) -> Any:
-        return self._transport.get_extra_info("socket")
+    def peer_certificate(self) -> Any:
+        """What `ssl.SSLSocket.getpeercert` says of the client."""
+        return self._transport.get_extra_info("peercert")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tidegate_runtime.settings import FLAGS, Settings, duration, parse, size
+from tidegate_runtime.settings import FLAGS, Settings, duration, parse, share, size
 
 BUNDLE = ["--bundle", "b"]
 
@@ -29,6 +29,25 @@ def test_what_is_no_duration_is_refused(text: str) -> None:
 def test_what_is_no_size_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match="is not a size"):
         size(text)
+
+
+@pytest.mark.parametrize("text", ["", "1.1", "2", "-1", "1e-3", "nan", "50%"])
+def test_what_is_no_share_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match="is not a number from 0 to 1"):
+        share(text)
+
+
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        (["--tls-cert", "c"], "give both or neither"),
+        (["--tls-key", "k"], "give both or neither"),
+        (["--tls-client-ca", "a"], "--tls-client-ca: it needs --tls-cert"),
+    ],
+)
+def test_half_of_what_tls_needs_is_refused(flags: list[str], said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        parse([*BUNDLE, *flags], {})
 
 
 def test_a_wrong_value_names_its_flag() -> None:

@@ -116,8 +116,6 @@ def test_what_has_no_effect_yet_is_said_to_whoever_sets_it(spec: dict[str, Any],
 @pytest.mark.parametrize(
     ("spec", "said"),
     [
-        ({"runtime": {"auth": {"secretRef": {"name": "clients"}}}}, "runtime.auth"),
-        ({"runtime": {"tls": {"secretRef": {"name": "tls"}}}}, "runtime.tls"),
         (
             {"bundle": {"uri": "s3://models/fraud/1", "decryption": {"keySecretRef": {"name": "k", "key": "age"}}}},
             "bundle.decryption",

@@ -14,12 +14,14 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from hpack import Encoder
 from tests.unit.runtime.http2.asking import BODY_SECONDS, FIELDS, HEADER_SECONDS, IDLE_SECONDS, Echo
 
+from tidegate_runtime.handshakes import Handshakes
 from tidegate_runtime.http2 import frames
 from tidegate_runtime.http2.connection import Connection
 from tidegate_runtime.http2.heads import Head
 from tidegate_runtime.http2.port import Port
 from tidegate_runtime.listening import Listener
 from tidegate_runtime.request import Limits
+from tidegate_runtime.tls import HTTP2, TlsFiles
 
 CONTENT = bytes(range(256)) * 60
 DEADLINE = 20
@@ -53,9 +55,6 @@ async def frame_of(reader: asyncio.StreamReader, kind: int) -> bytes:
 
 async def ask_and_end(certificate: Path, key: Path) -> tuple[str | None, bytes, bytes]:
     """What was negotiated, an answer, and what is left when the server has ended the connection."""
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(certificate, key)
-    context.set_alpn_protocols(["h2"])
     made: list[Connection] = []
 
     def begin(connection: Connection, number: int, head: Head) -> Echo:
@@ -66,7 +65,9 @@ async def ask_and_end(certificate: Path, key: Path) -> tuple[str | None, bytes, 
         return True
 
     port = Port(Limits(1 << 20, HEADER_SECONDS, BODY_SECONDS, IDLE_SECONDS), begin, opened, made.remove)
-    listener = Listener(lambda: Connection(port), context)
+    tls = TlsFiles(certificate, key, None)
+    shaking = Handshakes(lambda: Connection(port), tls, HTTP2, port.limits, room=lambda: True, changed=lambda: None)
+    listener = Listener(lambda: Connection(port), shaking)
     number = await listener.start("127.0.0.1", 0)
     ours = ssl.create_default_context(cafile=str(certificate))
     ours.set_alpn_protocols(["h2"])
