@@ -47,13 +47,17 @@ class GrpcCodec:
         self._all = tuple(Wanted(index, port) for index, port in ports)
         self._by_name = {port.name: index for index, port in ports}
 
-    def decode(self, request: ModelInferRequest) -> GrpcInference:
-        """The request as arrays; raises a BadRequest that names what is wrong."""
+    def decode(self, request: ModelInferRequest, raws: Sequence[memoryview] = ()) -> GrpcInference:
+        """The request as arrays; `raws` are raw values that were taken out of it, see grpc_wire.py.
+
+        Raises a BadRequest that names what is wrong.
+        """
         name = parameters.request_id(request.id)
-        feeds = self._feeds(request)
+        values: Sequence[bytes | memoryview] = raws or request.raw_input_contents
+        feeds = self._feeds(request, values)
         self._signature.check_together(feeds)
         wanted = self._wanted(request)
-        raw = len(request.raw_input_contents) > 0 or any(want.carrier.name not in CONTENTS for want in wanted)
+        raw = len(values) > 0 or any(want.carrier.name not in CONTENTS for want in wanted)
         return GrpcInference(name, feeds, wanted, raw, _timeout(request.parameters) if request.parameters else 0.0)
 
     def encode(self, inference: GrpcInference, outputs: Sequence[Array]) -> ModelInferResponse:
@@ -68,8 +72,8 @@ class GrpcCodec:
                 getattr(tensor.contents, CONTENTS[carrier.name]).extend(_plain_values(carrier, array))
         return answer
 
-    def _feeds(self, request: ModelInferRequest) -> dict[str, Array]:
-        tensors, raws = request.inputs, request.raw_input_contents
+    def _feeds(self, request: ModelInferRequest, raws: Sequence[bytes | memoryview]) -> dict[str, Array]:
+        tensors = request.inputs
         self._signature.require_number(len(tensors))
         if raws and len(raws) != len(tensors):
             raise BadRequest(f"raw_input_contents must have an entry for each input: {len(raws)} for {len(tensors)}")
@@ -100,7 +104,7 @@ class GrpcCodec:
         return Wanted(self._by_name[name], port, classes)
 
 
-def _from_raw(port: Port, tensor: ModelInferRequest.InferInputTensor, raw: bytes, count: int) -> Array:
+def _from_raw(port: Port, tensor: ModelInferRequest.InferInputTensor, raw: bytes | memoryview, count: int) -> Array:
     if tensor.HasField("contents"):
         raise ValueError("has both contents and raw_input_contents")
     return port.carrier.from_bytes(port.carrier, memoryview(raw), count)

@@ -7,16 +7,17 @@ when the first leaves); here readiness is read where it is known.
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from typing import Final
 
-import grpc
 from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
 
+from tidegate_runtime.errors import NotFound
+from tidegate_runtime.grpc_calls import Call, Method, Methods, parsed, simple
 from tidegate_runtime.health import Health
 
 SERVICE: Final = "grpc.health.v1.Health"
 LOOK_SECONDS: Final = 0.1
-Context = grpc.aio.ServicerContext[HealthCheckRequest, HealthCheckResponse]
 
 
 class HealthService:
@@ -25,39 +26,54 @@ class HealthService:
     def __init__(self, health: Health, services: tuple[str, ...]) -> None:
         self._health = health
         self._names = frozenset(("", SERVICE, *services))
-        self._over = asyncio.Event()
+        self._watchers: dict[Call, tuple[str, int | None]] = {}  # what each watches, and what it was told
+        self._looking: asyncio.TimerHandle | None = None
+        self._over = False
 
-    def handlers(self) -> grpc.GenericRpcHandler:
-        coders = {
-            "request_deserializer": HealthCheckRequest.FromString,
-            "response_serializer": HealthCheckResponse.SerializeToString,
+    def methods(self) -> Methods:
+        return {
+            f"/{SERVICE}/Check": simple(HealthCheckRequest, self._check),
+            f"/{SERVICE}/Watch": Method(self._watch, streams=True),
         }
-        methods = {
-            "Check": grpc.unary_unary_rpc_method_handler(self._check, **coders),
-            "Watch": grpc.unary_stream_rpc_method_handler(self._watch, **coders),
-        }
-        return grpc.method_handlers_generic_handler(SERVICE, methods)
 
     def end(self) -> None:
         """Let the watchers go: the server would wait for them."""
-        self._over.set()
+        self._over = True
+        for call in list(self._watchers):
+            call.finish()
+        self._watchers.clear()
 
-    async def _check(self, request: HealthCheckRequest, context: Context) -> HealthCheckResponse:
+    def _check(self, request: HealthCheckRequest) -> HealthCheckResponse:
         if request.service not in self._names:
-            await context.abort(grpc.StatusCode.NOT_FOUND, "no such service")
+            raise NotFound("no such service")
         return HealthCheckResponse(status=self._status(request.service))
 
-    async def _watch(self, request: HealthCheckRequest, context: Context) -> None:
-        told: HealthCheckResponse.ServingStatus | None = None
-        while not self._over.is_set():
-            status = self._status(request.service)
-            if status != told:
-                await context.write(HealthCheckResponse(status=status))
-                told = status
-            try:
-                await asyncio.wait_for(self._over.wait(), LOOK_SECONDS)
-            except TimeoutError:
-                continue
+    def _watch(self, call: Call, raw: bytes | memoryview) -> None:
+        service = parsed(HealthCheckRequest, raw).service
+        if self._over:
+            call.finish()
+            return
+        self._watchers[call] = (service, None)
+        call.abandon = partial(self._forget, call)
+        self._tell(call)
+        if self._looking is None:
+            self._look()
+
+    def _forget(self, call: Call) -> None:
+        self._watchers.pop(call, None)
+
+    def _look(self) -> None:
+        for call in list(self._watchers):
+            self._tell(call)
+        again = asyncio.get_running_loop().call_later
+        self._looking = again(LOOK_SECONDS, self._look) if self._watchers else None
+
+    def _tell(self, call: Call) -> None:
+        service, told = self._watchers[call]
+        status = self._status(service)
+        if status != told:
+            self._watchers[call] = (service, status)
+            call.send(HealthCheckResponse(status=status).SerializeToString())
 
     def _status(self, service: str) -> HealthCheckResponse.ServingStatus:
         if service not in self._names:

@@ -1,17 +1,127 @@
-"""Why nobody can listen at an address, as whoever started the server is told."""
+"""A port of the model: how it is opened, or why it cannot be, and how it is shut without losing who is in line."""
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
+import ctypes
 import errno
 import socket
+import struct
+import sys
+from collections.abc import Callable
 from typing import Final
 
 from tidegate.errors import Failed
+from tidegate_runtime.handshakes import Handshakes
 
 # A gaierror has the codes that begin with EAI; socket.create_server makes a plain OSError of it.
 NOT_OUR_HOST: Final = frozenset(
     {errno.EADDRNOTAVAIL, socket.EAI_NONAME, socket.EAI_AGAIN, socket.EAI_FAIL, socket.EAI_FAMILY}
 )
+BACKLOG: Final = 1024
+MADE_SECONDS: Final = 0.05  # for connections that were being made when the door was shut
+SO_ATTACH_FILTER: Final = 26
+# Asked after a minute of silence, then three times, 20 s apart.
+KEEPALIVE: Final = (
+    ((socket.TCP_KEEPIDLE, 60), (socket.TCP_KEEPINTVL, 20), (socket.TCP_KEEPCNT, 3)) if sys.platform == "linux" else ()
+)
+# Classic BPF on a listening socket: the byte of TCP flags; SYN without ACK is dropped, everything else passes.
+NO_NEW_CONNECTIONS: Final = (
+    (0x30, 0, 0, 13),  # load the byte at offset 13
+    (0x54, 0, 0, 0x12),  # keep the flags SYN and ACK
+    (0x15, 0, 1, 0x02),  # is it SYN alone?
+    (0x06, 0, 0, 0),  # yes: drop
+    (0x06, 0, 0, 0xFFFFFFFF),  # no: keep
+)
+
+
+class Listener:
+    """Makes a protocol object for every connection to a port, with `handshakes` once they have shaken hands."""
+
+    def __init__(self, make: Callable[[], asyncio.BaseProtocol], handshakes: Handshakes | None) -> None:
+        self._make, self._handshakes = make, handshakes
+        self._socket: socket.socket | None = None
+        self._accepting: asyncio.Server | Handshakes | None = None
+
+    async def start(self, host: str, port: int) -> int:
+        """Listen, and give the port; raises Failed when it cannot be had."""
+        self._socket = bind(host, port)
+        # A copy for the loop: closing it must not close the queue of connections that nobody has accepted yet.
+        copy = self._socket.dup()
+        if self._handshakes is None:
+            loop = asyncio.get_running_loop()
+            self._accepting = await loop.create_server(self._make, sock=copy, backlog=BACKLOG)
+        else:
+            self._accepting = self._handshakes
+            self._handshakes.listen(copy)
+        return int(self._socket.getsockname()[1])
+
+    async def stop(self) -> None:
+        """Shut the door behind everybody who is already in line.
+
+        Closing a listener resets the connections that wait in its queue, and more arrive while it is emptied: so
+        first new ones are kept out (they are refused as soon as it is closed), then the line is let in.
+        """
+        if self._socket is None or self._accepting is None:
+            return
+        self._accepting.close()
+        keep_out(self._socket)
+        await self._let_in(self._socket)
+        await asyncio.sleep(MADE_SECONDS)
+        await self._let_in(self._socket)
+        self._socket.close()
+        self._socket = None
+
+    async def _let_in(self, listening: socket.socket) -> None:
+        loop = asyncio.get_running_loop()
+        listening.setblocking(False)
+        while True:
+            try:
+                client, _ = listening.accept()
+            except (BlockingIOError, OSError):
+                return
+            if self._handshakes is not None:
+                self._handshakes.begin(client)
+            else:
+                await loop.connect_accepted_socket(self._make, client)
+
+
+def bind(host: str, port: int) -> socket.socket:
+    """A listening socket; raises Failed when the port cannot be had."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listening = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        notice_the_dead(listening)
+        listening.bind((host, port))
+        listening.listen(BACKLOG)
+    except OSError as error:
+        listening.close()
+        raise cannot_listen(error, host, port, "--host") from None
+    return listening
+
+
+def notice_the_dead(listening: socket.socket) -> None:
+    """Connections whose other end is gone without a word are closed after two minutes, not after the idle timeout.
+
+    Every accepted socket inherits it from `listening`.
+    """
+    if sys.platform == "linux":
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        for option, value in KEEPALIVE:
+            listening.setsockopt(socket.IPPROTO_TCP, option, value)
+
+
+def keep_out(listening: socket.socket) -> None:
+    """Drop new handshakes on `listening`, and nothing else; where the system cannot, a few may still slip in."""
+    if sys.platform != "linux":
+        return
+    program = b"".join(struct.pack("HBBI", *step) for step in NO_NEW_CONNECTIONS)
+    held = ctypes.create_string_buffer(program)
+    with contextlib.suppress(OSError):
+        filled = struct.pack("HP", len(NO_NEW_CONNECTIONS), ctypes.addressof(held))
+        listening.setsockopt(socket.SOL_SOCKET, SO_ATTACH_FILTER, filled)
 
 
 def cannot_listen(error: OSError, host: str, port: int, flag: str) -> Failed:

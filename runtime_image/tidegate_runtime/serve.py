@@ -44,7 +44,8 @@ from tidegate_runtime.tracing import Tracer
 from tidegate_runtime.watchdog import Watchdog
 
 if TYPE_CHECKING:
-    from tidegate_runtime.grpc_server import GrpcServer
+    from tidegate_runtime.grpc_grpcio import GrpcioServer
+    from tidegate_runtime.grpc_native import NativeServer
 
 CUT_OFF: Final = 0  # what was left at the end of the drain is the clients' loss, not a failure of the process
 DIED_LOADING: Final = {
@@ -108,7 +109,7 @@ class _Process:
         health = self._parts.health
         base = server_routes(health, __version__) | alive_routes(health)
         self._server = Server(settings, self._parts.admission, base)
-        self._grpc: GrpcServer | None = None
+        self._grpc: NativeServer | GrpcioServer | None = None
         self._protection: Protection | None = None
 
     async def live(self) -> int:
@@ -160,12 +161,19 @@ class _Process:
         """The port of gRPC, if there is to be one; what it imports takes as long as a small model to load."""
         if self._settings.grpc_port is None:
             return {}
+        self._grpc = self._grpc_server(self._settings.grpc_port, protection)
+        return {"grpc": await self._grpc.start()}
+
+    def _grpc_server(self, port: int, protection: Protection) -> NativeServer | GrpcioServer:
+        if self._settings.grpc_server == "native":
+            from tidegate_runtime.grpc_native import NativeServer
+
+            return NativeServer(self._settings, port, self._parts.health, protection)
         for name, value in GRPC_ENVIRONMENT.items():
             os.environ.setdefault(name, value)
-        from tidegate_runtime.grpc_server import GrpcServer
+        from tidegate_runtime.grpc_grpcio import GrpcioServer
 
-        self._grpc = GrpcServer(self._settings, self._settings.grpc_port, self._parts.health, protection)
-        return {"grpc": await self._grpc.start()}
+        return GrpcioServer(self._settings, port, self._parts.health, protection)
 
     @property
     def _doors(self) -> tuple[Door, ...]:

@@ -3,12 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import ctypes
 import select
-import socket
-import struct
-import sys
 import time
 from collections.abc import Callable
 from typing import Final
@@ -20,7 +15,7 @@ from tidegate_runtime.engine import Engine
 from tidegate_runtime.errors import RequestError
 from tidegate_runtime.handshakes import Handshakes
 from tidegate_runtime.http import Connection
-from tidegate_runtime.listening import cannot_listen
+from tidegate_runtime.listening import Listener
 from tidegate_runtime.oip import not_ready
 from tidegate_runtime.protection import Protection
 from tidegate_runtime.request import Front, Limits, Request
@@ -28,24 +23,9 @@ from tidegate_runtime.routes import Identity, Route, Routes, find
 from tidegate_runtime.settings import Settings
 from tidegate_runtime.tls import HTTP, TlsFiles
 
-BACKLOG: Final = 1024
 SWEEP_SECONDS: Final = 0.25
 LOOK_SECONDS: Final = 0.02
 QUIET_SECONDS: Final = 1.0  # while the server stops: how long a client may take to ask its first or next request
-HANDSHAKE_SECONDS: Final = 0.05  # for connections that were being made when the door was shut
-SO_ATTACH_FILTER: Final = 26
-# Asked after a minute of silence, then three times, 20 s apart.
-KEEPALIVE: Final = (
-    ((socket.TCP_KEEPIDLE, 60), (socket.TCP_KEEPINTVL, 20), (socket.TCP_KEEPCNT, 3)) if sys.platform == "linux" else ()
-)
-# Classic BPF on a listening socket: the byte of TCP flags; SYN without ACK is dropped, everything else passes.
-NO_NEW_CONNECTIONS: Final = (
-    (0x30, 0, 0, 13),  # load the byte at offset 13
-    (0x54, 0, 0, 0x12),  # keep the flags SYN and ACK
-    (0x15, 0, 1, 0x02),  # is it SYN alone?
-    (0x06, 0, 0, 0),  # yes: drop
-    (0x06, 0, 0, 0xFFFFFFFF),  # no: keep
-)
 
 
 class Server:
@@ -61,25 +41,19 @@ class Server:
         limits = Limits(settings.max_body, settings.header_timeout, settings.body_timeout, settings.idle_timeout)
         pressure = Backpressure(admission, settings.queue_timeout)
         self.front = Front(limits, self._route, self._opened, self._closed, pressure)
-        self._listening: socket.socket | None = None
-        self._accepting: asyncio.Server | Handshakes | None = None
+        self._listener: Listener | None = None
         self._handshakes: Handshakes | None = None  # of TLS
         self._doorkeeper: Doorkeeper | None = None
 
     async def start(self, protection: Protection) -> int:
         """Listen, and give the port; raises Failed when the port cannot be had."""
         self._doorkeeper, self.front.log = protection.doorkeeper, protection.log
-        self._listening = bind(self._settings.host, self._settings.http_port)
-        # A copy for the loop: closing it must not close the queue of connections that nobody has accepted yet.
-        copy = self._listening.dup()
-        if protection.tls is None:
-            loop = asyncio.get_running_loop()
-            self._accepting = await loop.create_server(lambda: Connection(self.front), sock=copy, backlog=BACKLOG)
-        else:
-            self._accepting = self._handshakes = self._shaking_hands(protection.tls)
-            self._handshakes.listen(copy)
+        if protection.tls is not None:
+            self._handshakes = self._shaking_hands(protection.tls)
+        self._listener = Listener(lambda: Connection(self.front), self._handshakes)
+        port = await self._listener.start(self._settings.host, self._settings.http_port)
         self._sweep()
-        return int(self._listening.getsockname()[1])
+        return port
 
     def _shaking_hands(self, tls: TlsFiles) -> Handshakes:
         return Handshakes(
@@ -95,7 +69,8 @@ class Server:
 
     async def end(self, in_time: Callable[[], bool]) -> bool:
         """Take nobody new, answer what is asked, cut off the rest when there is no more time; see drain.py."""
-        await self._stop_listening()
+        if self._listener is not None:
+            await self._listener.stop()
         while self._open_connections() and in_time():
             self._close_idle(time.monotonic())
             await asyncio.sleep(LOOK_SECONDS)
@@ -105,35 +80,6 @@ class Server:
         for connection in list(self._connections):
             connection.abort()
         return finished
-
-    async def _stop_listening(self) -> None:
-        """Shut the door behind everybody who is already in line.
-
-        Closing a listener resets the connections that wait in its queue, and more arrive while it is emptied: so
-        first new ones are kept out (they are refused as soon as it is closed), then the line is let in.
-        """
-        if self._listening is None or self._accepting is None:
-            return
-        self._accepting.close()
-        keep_out(self._listening)
-        await self._let_in(self._listening)
-        await asyncio.sleep(HANDSHAKE_SECONDS)
-        await self._let_in(self._listening)
-        self._listening.close()
-        self._listening = None
-
-    async def _let_in(self, listening: socket.socket) -> None:
-        loop = asyncio.get_running_loop()
-        listening.setblocking(False)
-        while True:
-            try:
-                client, _ = listening.accept()
-            except (BlockingIOError, OSError):
-                return
-            if self._handshakes is not None:
-                self._handshakes.begin(client)
-            else:
-                await loop.connect_accepted_socket(lambda: Connection(self.front), client)
 
     def _close_idle(self, now: float) -> None:
         """Close connections on which nothing is asked.
@@ -196,43 +142,6 @@ class Server:
         if self._engine is not None:
             self._engine.sweep(now)
         asyncio.get_running_loop().call_later(SWEEP_SECONDS, self._sweep)
-
-
-def bind(host: str, port: int) -> socket.socket:
-    """A listening socket; raises Failed when the port cannot be had."""
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    listening = socket.socket(family, socket.SOCK_STREAM)
-    try:
-        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        notice_the_dead(listening)
-        listening.bind((host, port))
-        listening.listen(BACKLOG)
-    except OSError as error:
-        listening.close()
-        raise cannot_listen(error, host, port, "--host") from None
-    return listening
-
-
-def notice_the_dead(listening: socket.socket) -> None:
-    """Connections whose other end is gone without a word are closed after two minutes, not after the idle timeout.
-
-    Every accepted socket inherits it from `listening`.
-    """
-    if sys.platform == "linux":
-        listening.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-        for option, value in KEEPALIVE:
-            listening.setsockopt(socket.IPPROTO_TCP, option, value)
-
-
-def keep_out(listening: socket.socket) -> None:
-    """Drop new handshakes on `listening`, and nothing else; where the system cannot, a few may still slip in."""
-    if sys.platform != "linux":
-        return
-    program = b"".join(struct.pack("HBBI", *step) for step in NO_NEW_CONNECTIONS)
-    held = ctypes.create_string_buffer(program)
-    with contextlib.suppress(OSError):
-        filled = struct.pack("HP", len(NO_NEW_CONNECTIONS), ctypes.addressof(held))
-        listening.setsockopt(socket.SOL_SOCKET, SO_ATTACH_FILTER, filled)
 
 
 def _has_bytes(connection: Connection) -> bool:

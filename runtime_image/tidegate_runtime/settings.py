@@ -19,6 +19,7 @@ SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 BYTES = {"": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30}
 DEVICES = ("cpu", "cuda", "tensorrt")
 RUNS_ON_GPU = 2  # of a session at a time: one computes while the other copies; more would wait, and not in a batch
+GRPC_SERVERS = ("native", "grpcio")
 LONGEST = 7 * 24 * 3600.0
 
 
@@ -33,6 +34,7 @@ class Settings:
     host: str
     http_port: int
     grpc_port: int | None  # None: nobody listens
+    grpc_server: str
     metrics_host: str
     metrics_port: int
     internal_token_file: Path | None
@@ -191,6 +193,7 @@ FLAGS: tuple[Flag, ...] = (
     Flag("host", str, "0.0.0.0", "address the model answers on"),  # noqa: S104 - a pod answers on its own address
     Flag("http-port", PORT, "8080", "port of the model; 0 picks a free one and prints it"),
     Flag("grpc-port", port_or_off, "9000", "port of gRPC; 0 picks a free one and prints it; off: nobody listens"),
+    Flag("grpc-server", one_of(*GRPC_SERVERS), "native", "what speaks gRPC: native, or grpcio (15 MB more)"),
     Flag("metrics-host", str, "0.0.0.0", "address of probes, metrics and the internal endpoints"),  # noqa: S104
     Flag("metrics-port", PORT, "9090", "port of probes, metrics and the internal endpoints; 0 picks a free one"),
     Flag("internal-token-file", Path, None, "file with the bearer token of the internal endpoints; none: 401"),

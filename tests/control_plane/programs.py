@@ -75,6 +75,7 @@ API_SERVER = kubernetes("kube-apiserver")
 CONTROLLERS = kubernetes("kube-controller-manager")
 SCHEDULER = kubernetes("kube-scheduler")
 KWOK = Program("kwok", "kwok", "sigs.k8s.io/kwok", "sigs.k8s.io/kwok/cmd/kwok")
+H2SPEC = Program("h2spec", "h2spec", "github.com/summerwind/h2spec", "github.com/summerwind/h2spec/cmd/h2spec")
 API_ONLY = (ETCD, API_SERVER)
 ALL = (*API_ONLY, CONTROLLERS, SCHEDULER, KWOK)
 
@@ -169,5 +170,5 @@ def say(line: str) -> None:
 
 
 if __name__ == "__main__":
-    for made in build_missing(ALL).values():
+    for made in build_missing((*ALL, H2SPEC)).values():
         print(made)  # noqa: T201

@@ -173,6 +173,12 @@ def serve() -> Iterator[Callable[..., Running]]:
             stream.close()
 
 
+@pytest.fixture(scope="module", params=["native", "grpcio"])
+def grpc_on(request: pytest.FixtureRequest) -> tuple[str, ...]:
+    """Flags of a server with a gRPC port, for each of the two that can carry it."""
+    return ("--grpc-port", "0", "--grpc-server", request.param)
+
+
 @pytest.fixture(scope="module")
 def fraud(bundles: Callable[..., Path], serve: Callable[..., Running]) -> Running:
     """The usual server: the linear model, revision r7."""

@@ -92,7 +92,9 @@ class _Loaded:
 
     def grpc(self, request: bytes) -> bytes:
         from tidegate.protocol.open_inference_pb2 import ModelInferRequest
+        from tidegate_runtime.grpc_wire import take_apart
 
-        asked = self._grpc.decode(ModelInferRequest.FromString(request))
+        rest, raws = take_apart(request)
+        asked = self._grpc.decode(ModelInferRequest.FromString(bytes(rest)), raws)
         answer: bytes = self._grpc.encode(asked, self._model.run(asked.feeds, self._lane)).SerializeToString()
         return answer

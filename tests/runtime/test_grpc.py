@@ -21,8 +21,8 @@ REVISION = "x-tidegate-revision"
 
 
 @pytest.fixture(scope="module")
-def server(bundles: Callable[..., Path], serve: Callable[..., Running]) -> Running:
-    return serve(bundles(small.linear(), small.linear_samples()), "--revision", "r7", "--grpc-port", "0")
+def server(bundles: Callable[..., Path], serve: Callable[..., Running], grpc_on: tuple[str, ...]) -> Running:
+    return serve(bundles(small.linear(), small.linear_samples()), "--revision", "r7", *grpc_on)
 
 
 @pytest.fixture(scope="module")

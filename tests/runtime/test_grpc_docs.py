@@ -27,9 +27,9 @@ EXAMPLES = re.findall(r"```sh\n(.*?)```\n```(?:json|text)\n(.*?)```", SECTION, r
 
 
 @pytest.fixture(scope="module")
-def client(bundles: Callable[..., Path], serve: Callable[..., Running]) -> Iterator[Client]:
+def client(bundles: Callable[..., Path], serve: Callable[..., Running], grpc_on: tuple[str, ...]) -> Iterator[Client]:
     bundle = bundles(small.linear(), small.linear_samples(), labels="low\nmiddle\nhigh\n")
-    with Client(serve(bundle, "--grpc-port", "0").grpc) as found:
+    with Client(serve(bundle, *grpc_on).grpc) as found:
         yield found
 
 

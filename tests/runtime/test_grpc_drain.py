@@ -70,14 +70,18 @@ async def all_clients(server: Running, tally: Tally) -> None:
 
 
 @pytest.mark.slow
-def test_no_request_is_lost_when_a_server_ends_under_load(bundles: Callable[..., Path]) -> None:
-    no_request_is_lost(bundles(small.linear(), small.linear_samples()), all_clients, "--grpc-port", "0")
+def test_no_request_is_lost_when_a_server_ends_under_load(
+    bundles: Callable[..., Path], grpc_on: tuple[str, ...]
+) -> None:
+    no_request_is_lost(bundles(small.linear(), small.linear_samples()), all_clients, *grpc_on)
 
 
 @pytest.fixture
-def slow_server(bundles: Callable[..., Path], serve: Callable[..., Running]) -> Callable[..., Running]:
+def slow_server(
+    bundles: Callable[..., Path], serve: Callable[..., Running], grpc_on: tuple[str, ...]
+) -> Callable[..., Running]:
     def run(*flags: str) -> Running:
-        return serve(bundles(slow.stepping(), [slow.sample()]), "--grpc-port", "0", *flags)
+        return serve(bundles(slow.stepping(), [slow.sample()]), *grpc_on, *flags)
 
     return run
 
@@ -103,9 +107,9 @@ def test_what_takes_longer_than_the_drain_is_cut_off_and_the_process_ends(slow_s
 
 
 def test_watchers_of_the_health_are_told_at_once_while_requests_are_still_served(
-    bundles: Callable[..., Path], serve: Callable[..., Running]
+    bundles: Callable[..., Path], serve: Callable[..., Running], grpc_on: tuple[str, ...]
 ) -> None:
-    server = serve(bundles(small.linear()), "--grpc-port", "0", "--drain-delay", "60s")
+    server = serve(bundles(small.linear()), *grpc_on, "--drain-delay", "60s")
     with Client(server.grpc) as client:
         first, second = (client.channel.unary_stream(f"{HEALTH}/Watch")(b"", timeout=DEADLINE) for _ in range(2))
         assert (next(first), next(second)) == (SERVING, SERVING)
@@ -117,8 +121,10 @@ def test_watchers_of_the_health_are_told_at_once_while_requests_are_still_served
         client.ask(f"{SERVICE}/ModelInfer", REQUEST)
 
 
-def test_a_watcher_does_not_hold_the_end_up(bundles: Callable[..., Path], serve: Callable[..., Running]) -> None:
-    server = serve(bundles(small.linear()), "--grpc-port", "0")
+def test_a_watcher_does_not_hold_the_end_up(
+    bundles: Callable[..., Path], serve: Callable[..., Running], grpc_on: tuple[str, ...]
+) -> None:
+    server = serve(bundles(small.linear()), *grpc_on)
     with Client(server.grpc) as client:
         watching = client.channel.unary_stream(f"{HEALTH}/Watch")(b"", timeout=DEADLINE)
         assert next(watching) == SERVING
@@ -128,8 +134,10 @@ def test_a_watcher_does_not_hold_the_end_up(bundles: Callable[..., Path], serve:
         assert list(watching) in ([], [NOT_SERVING])
 
 
-def test_only_its_own_services_have_a_health(bundles: Callable[..., Path], serve: Callable[..., Running]) -> None:
-    server = serve(bundles(small.linear()), "--grpc-port", "0")
+def test_only_its_own_services_have_a_health(
+    bundles: Callable[..., Path], serve: Callable[..., Running], grpc_on: tuple[str, ...]
+) -> None:
+    server = serve(bundles(small.linear()), *grpc_on)
     name = SERVICE.removeprefix("/").encode()
     with Client(server.grpc) as client:
         assert client.ask(f"{HEALTH}/Check", bytes([10, len(name)]) + name) == SERVING
@@ -137,10 +145,10 @@ def test_only_its_own_services_have_a_health(bundles: Callable[..., Path], serve
 
 
 @pytest.fixture
-def loading(bundles: Callable[..., Path], serve: Callable[..., Running]) -> Running:
+def loading(bundles: Callable[..., Path], serve: Callable[..., Running], grpc_on: tuple[str, ...]) -> Running:
     """A server that never gets ready: its golden sample has no end."""
     endless = GoldenSample({"steps": np.array([slow.ENDLESS])}, {"y": np.zeros((1, 1), np.float32)})
-    return serve(bundles(slow.stepping(), [endless]), "--grpc-port", "0", ready=False)
+    return serve(bundles(slow.stepping(), [endless]), *grpc_on, ready=False)
 
 
 def test_before_it_is_ready_it_lives_and_says_so(loading: Running) -> None:
@@ -156,32 +164,37 @@ def test_before_it_is_ready_it_lives_and_says_so(loading: Running) -> None:
 
 
 def test_a_port_that_is_taken_ends_it_with_a_reason(
-    bundles: Callable[..., Path], serve: Callable[..., Running]
+    bundles: Callable[..., Path], serve: Callable[..., Running], grpc_on: tuple[str, ...]
 ) -> None:
     folder = bundles(small.linear())
-    first = serve(folder, "--grpc-port", "0")
-    code, words = failed(folder, "--grpc-port", str(first.grpc))
+    first = serve(folder, *grpc_on)
+    code, words = failed(folder, *grpc_on, "--grpc-port", str(first.grpc))
     assert (code, words["reason"]) == (1, "PortTaken")
-    assert "is the port in use?" in words["message"]
+    assert "in use" in words["message"]
 
 
-def test_without_a_port_grpc_is_neither_told_nor_loaded(
-    bundles: Callable[..., Path], serve: Callable[..., Running]
+def test_grpc_is_told_where_it_has_a_port_and_grpcio_loaded_where_it_is_asked_for(
+    bundles: Callable[..., Path], serve: Callable[..., Running], grpc_on: tuple[str, ...]
 ) -> None:
     def loaded(server: Running) -> bool:
         return "cygrpc" in Path(f"/proc/{server.process.pid}/maps").read_text()
 
     folder = bundles(small.linear())
-    without, with_one = serve(folder, "--grpc-port", "off"), serve(folder, "--grpc-port", "0")
+    without, with_one = serve(folder, *grpc_on, "--grpc-port", "off"), serve(folder, *grpc_on)
     assert (without.grpc, loaded(without)) == (0, False)
-    assert with_one.grpc and loaded(with_one)
+    assert with_one.grpc
+    assert loaded(with_one) == ("grpcio" in grpc_on)
 
 
-def test_it_stays_within_its_memory(bundles: Callable[..., Path], serve: Callable[..., Running]) -> None:
-    server = serve(bundles(small.linear()), "--grpc-port", "0")
+def test_it_stays_within_its_memory(
+    bundles: Callable[..., Path], serve: Callable[..., Running], grpc_on: tuple[str, ...]
+) -> None:
+    server = serve(bundles(small.linear()), *grpc_on)
     with Client(server.grpc) as client:
         client.ask(f"{SERVICE}/ModelInfer", REQUEST)
         before = server.resident_memory
         for _ in range(2000):
             client.ask(f"{SERVICE}/ModelInfer", REQUEST)
+    if "native" in grpc_on:
+        assert server.resident_memory < 110 * 2**20
     assert server.resident_memory - before < 8 * 2**20  # a kept kilobyte of each would be 2 MB, a kept message more

@@ -20,10 +20,13 @@ REFLECTION = "ServerReflection/ServerReflectionInfo"
 
 @pytest.fixture(scope="module", params=["v1alpha", "v1"])
 def reflect(
-    request: pytest.FixtureRequest, bundles: Callable[..., Path], serve: Callable[..., Running]
+    request: pytest.FixtureRequest,
+    bundles: Callable[..., Path],
+    serve: Callable[..., Running],
+    grpc_on: tuple[str, ...],
 ) -> Callable[..., Any]:
     """Asks the server about itself in one of the protocol's versions, which differ in their name only."""
-    server = serve(bundles(small.linear()), "--grpc-port", "0")
+    server = serve(bundles(small.linear()), *grpc_on)
 
     def ask(**question: str) -> Any:
         with Client(server.grpc) as client:

@@ -36,13 +36,15 @@ HALVES = {"FP16": [0x3C00, 0x8000, 0x7C00, 0x0001], "BF16": [0x3F80, 0x8000, 0x7
 
 
 @pytest.fixture(scope="module")
-def echo(bundles: Callable[..., Path], serve: Callable[..., Running]) -> Iterator[Callable[[str], Client]]:
+def echo(
+    bundles: Callable[..., Path], serve: Callable[..., Running], grpc_on: tuple[str, ...]
+) -> Iterator[Callable[[str], Client]]:
     """A client of a server that gives one tensor of a type back, started once per type."""
     known: dict[str, Client] = {}
 
     def of(name: str) -> Client:
         if name not in known:
-            server = serve(bundles(small.cast(ELEMENT_TYPES[name].onnx)), "--golden", "Skip", "--grpc-port", "0")
+            server = serve(bundles(small.cast(ELEMENT_TYPES[name].onnx)), "--golden", "Skip", *grpc_on)
             known[name] = Client(server.grpc)
         return known[name]
 

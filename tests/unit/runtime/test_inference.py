@@ -74,16 +74,26 @@ class Unwritable:
         raise ValueError("more than 2 GiB")
 
 
+class Refused:
+    """A call that is refused."""
+
+    def __init__(self) -> None:
+        self.told: asyncio.Future[Exception] = asyncio.get_running_loop().create_future()
+
+    def refuse(self, error: Exception) -> None:
+        self.told.set_result(error)
+
+
 def counted_unwritable() -> tuple[str, list[tuple[Kind, int]], int]:
     """What a client is told whose answer cannot be written, and what is counted."""
     from tidegate_runtime.grpc_service import _Reply
 
     async def story() -> tuple[str, list[tuple[Kind, int]], int]:
-        recorder, codec = Noting(), cast("Any", Unwritable())
-        found, reply = inferring(recorder, Admission(8)), _Reply(codec, codec)
+        recorder, codec, call = Noting(), cast("Any", Unwritable()), Refused()
+        found, reply = inferring(recorder, Admission(8)), _Reply(codec, codec, cast("Any", call))
         found.start(rows(1), reply, arrived=time.monotonic(), seconds=0.0, short=True, source=Request())
-        await asyncio.wait((reply.written,), timeout=DEADLINE)
-        return str(reply.written.exception()), recorder.counted, failures(found)
+        error = await asyncio.wait_for(call.told, DEADLINE)
+        return str(error), recorder.counted, failures(found)
 
     return asyncio.run(story())
 
