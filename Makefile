@@ -56,6 +56,7 @@ docs: $(READY)  ## write docs/manifest.md from the types
 
 protos: $(READY)  ## write the messages of the gRPC protocol from its .proto
 	@$(BIN)/python -m grpc_tools.protoc -I $(PROTOCOL) --python_out=$(PROTOCOL) --pyi_out=$(PROTOCOL) open_inference.proto
+	@sed -i.was 's/^DESCRIPTOR = _descriptor_pool.Default()/DESCRIPTOR = _descriptor_pool.DescriptorPool()/' $(PROTOCOL)/open_inference_pb2.py && rm $(PROTOCOL)/open_inference_pb2.py.was
 
 lock: $(READY)  ## resolve the dependencies of pyproject.toml again
 	$(LOCK) --python-version 3.11 --extra dev --output-file locks/dev.txt

@@ -1,4 +1,8 @@
-"""The gRPC service of the Open Inference Protocol; its messages are generated from the .proto by `make protos`."""
+"""The gRPC service of the Open Inference Protocol; its messages are generated from the .proto by `make protos`.
+
+They lie in a pool of their own: in protobuf's usual one a process has room for one definition of a protocol only, and
+users have the clients of Triton and KServe beside ours.
+"""
 
 SERVICE = "inference.GRPCInferenceService"
 # Which field of InferTensorContents holds the values of a datatype; FP16 and BF16 have none.

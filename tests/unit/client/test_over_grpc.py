@@ -110,7 +110,7 @@ def test_an_answer_that_does_not_come_in_time_is_not_waited_for_and_the_server_k
         asked(server.url, timeout=0.5, repeat=True)
 
     assert len(server.received) == 1
-    assert 0 < server.seconds[0] <= 0.5
+    assert 0 < server.seconds[0] < 1
 
 
 def test_headers_are_the_metadata_of_every_call() -> None:
