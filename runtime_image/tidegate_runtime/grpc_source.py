@@ -46,7 +46,7 @@ class GrpcSource:
         """See `interfaces.Source`."""
         return str(self._metadata.get(PARENT, "")), str(self._metadata.get(STATE, ""))
 
-    def described(self, status: int) -> tuple[str, dict[str, str | int | bool]]:
+    def described(self, status: int, *, tls: bool) -> tuple[str, dict[str, str | int | bool]]:  # noqa: ARG002
         """See `interfaces.Source`."""
         code = CODES.get(status, "INTERNAL")
         attributes: dict[str, str | int | bool] = {

@@ -136,8 +136,11 @@ class Source(Protocol):
     def trace_headers(self) -> tuple[str, str]:
         """Its `traceparent` and `tracestate`, empty where it has none."""
 
-    def described(self, status: int) -> tuple[str, dict[str, str | int | bool]]:
-        """The name of its span and the attributes of OpenTelemetry's conventions, answered with HTTP's `status`."""
+    def described(self, status: int, *, tls: bool) -> tuple[str, dict[str, str | int | bool]]:
+        """The name of its span and the attributes of OpenTelemetry's conventions, answered with HTTP's `status`.
+
+        `tls`: the server's ports speak it.
+        """
 
 
 class Shadow(Protocol):

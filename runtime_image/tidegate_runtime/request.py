@@ -72,7 +72,7 @@ class Request:
             return "", ""
         return parent.decode("latin-1"), self.headers.get(TRACED[1], b"").decode("latin-1")
 
-    def described(self, status: int) -> tuple[str, dict[str, str | int | bool]]:
+    def described(self, status: int, *, tls: bool) -> tuple[str, dict[str, str | int | bool]]:
         """See `interfaces.Source`. A path is its own route: there is nothing in it to be filled in."""
         path = self.url.partition(b"?")[0][:MOST_PATH].decode("latin-1")
         method = self.method.decode("latin-1")
@@ -81,7 +81,7 @@ class Request:
             "http.route": path,
             "http.response.status_code": status,
             "url.path": path,
-            "url.scheme": "http",
+            "url.scheme": "https" if tls else "http",
             "network.protocol.version": "1.0" if self.old else "1.1",
         }
         if status >= SERVER_ERROR:

@@ -218,7 +218,8 @@ class _Process:
 
         instance = self._parts.recorder.instance
         about = {"service.name": model.name, "service.version": model.version, "service.instance.id": instance}
-        return Tracer(model, self._settings.trace_sample, OtlpExporter(collector, about))
+        exporter, tls = OtlpExporter(collector, about), self._settings.tls_cert is not None
+        return Tracer(model, self._settings.trace_sample, exporter, tls=tls)
 
     def _serve(self, model: LoadedModel) -> None:
         settings, parts = self._settings, self._parts

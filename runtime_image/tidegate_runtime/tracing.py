@@ -70,11 +70,12 @@ class Exporter(Protocol):
 class Tracer:
     """`answered` is called on the loop, `compared` on the thread that compares; neither blocks."""
 
-    def __init__(self, model: LoadedModel, share: float, exporter: Exporter) -> None:
+    def __init__(self, model: LoadedModel, share: float, exporter: Exporter, *, tls: bool = False) -> None:
         self.sent = 0  # spans of requests and comparisons, without their parts
         self.dropped = 0
         self._share = share  # of the requests that come without a decision, 0..1
         self._exporter = exporter
+        self._tls = tls
         self._who = {"tidegate.model": model.name, "tidegate.revision": model.revision}
         self._queue: SimpleQueue[Span | None] = SimpleQueue()
         self._many = threading.Event()
@@ -107,7 +108,7 @@ class Tracer:
         parent = trace_context.read(header, state) if header else None
         context = self._context(parent)
         if context is not None:
-            name, attributes = source.described(status)
+            name, attributes = source.described(status, tls=self._tls)
             attributes = {**attributes, **self._who, "tidegate.traffic": source.kind, **more}
             self._put(Span(name, "server", context, parent, *times, attributes, parts()))
         return context

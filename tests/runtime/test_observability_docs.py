@@ -12,8 +12,10 @@ from pathlib import Path
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 from tests.runtime import small_bundles as small
+from tests.runtime.certificates import Files
 from tests.runtime.collector import Collector, collecting
 from tests.runtime.conftest import DEADLINE, Running
+from tests.runtime.known_clients import lines
 from tests.runtime.running_server import numbers
 from tests.runtime.running_server import serve as start_server
 
@@ -73,10 +75,23 @@ def test_the_request_of_the_page_is_a_span_of_its_trace(server: Running, collect
     assert span.parent == "00f067aa0ba902b7"
 
 
+@pytest.fixture(scope="module")
+def with_everything(
+    tmp_path_factory: pytest.TempPathFactory, bundles: Callable[..., Path], serve: Callable[..., Running]
+) -> Running:
+    """A server that has every part that has metrics of its own."""
+    folder = tmp_path_factory.mktemp("everything")
+    (folder / "clients").write_bytes(lines("ana"))
+    flags = ["--auth-file", str(folder / "clients"), *Files(folder / "tls").flags]
+    logs = ["--audit-log", str(folder / "audit"), "--access-log", str(folder / "access")]
+    traces = ["--otlp-endpoint", "http://127.0.0.1:1"]
+    return serve(bundles(small.linear(), small.linear_samples()), *flags, *logs, *traces)
+
+
 def test_every_metric_of_a_server_is_in_the_table_and_every_one_of_the_table_is_written_somewhere(
-    server: Running,
+    with_everything: Running,
 ) -> None:
-    families = text_string_to_metric_families(server.probe("/metrics").body.decode())
+    families = text_string_to_metric_families(with_everything.probe("/metrics").body.decode())
     told = {family.name + "_total" * (family.type == "counter") for family in families}
     listed = rows(section("Metrics"))
     known = {f"tidegate_{name}" for name in listed}
@@ -93,7 +108,7 @@ def test_the_queries_ask_for_metrics_that_are_there(server: Running) -> None:
 
 
 def test_every_event_of_the_log_is_in_the_table() -> None:
-    written = set(re.findall(r'\blog\(\s*"(?:info|warning|error)", "([^"]+)"', SOURCE))
+    written = set(re.findall(r'\b(?:log|_tell)\(\s*"(?:info|warning|error)", "([^"]+)"', SOURCE))
 
     assert written == set(rows(section("Logs")))
 

@@ -230,6 +230,14 @@ def test_a_request_is_told_with_its_wait_and_its_run(collector: Collector) -> No
     assert run.attributes == {"tidegate.batch.requests": 4, "tidegate.batch.rows": 8}
 
 
+def test_a_request_over_tls_says_https(collector: Collector) -> None:
+    tracer = Tracer(FakeModel(), 1.0, collector, tls=True)
+    tracer.refused(request(), 1.0, 2.0, 429)
+
+    (span,) = told(tracer, collector)
+    assert span.attributes["url.scheme"] == "https"
+
+
 def test_a_call_that_waited_in_vain_has_no_run_and_one_given_up_in_its_run_no_parts(collector: Collector) -> None:
     tracer = Tracer(FakeModel(), 1.0, collector)
     for taken in (False, True):
