@@ -19,7 +19,6 @@ from http import HTTPStatus
 from typing import Any, Final, cast
 
 import httptools
-import numpy as np
 import orjson
 
 from tidegate_runtime.errors import BadRequest, RequestError, TooLarge
@@ -30,25 +29,12 @@ from tidegate_runtime.request_log import LEFT, answered_over_http
 MOST_HEADER: Final = 64 * 1024
 MOST_DROPPED: Final = 64 * 1024  # of a body that is refused
 MOST_PIPELINED: Final = 32
-MOST_BEHIND: Final = (
-    64 * 1024
-)  # of their bodies, and one that may be larger: else a connection could hold 32 large ones
-ALIGNMENT: Final = 16
-MOST_DIGITS: Final = 12
+MOST_BEHIND: Final = 64 * 1024  # of their bodies, and one that may be larger: else one could hold 32 large ones
 LINGER_SECONDS: Final = 1.0
 KEPT: Final = frozenset(
-    {
-        b"content-length",
-        b"inference-header-content-length",
-        b"x-tidegate-pinned",
-        b"expect",
-        b"content-encoding",
-        b"transfer-encoding",
-        b"authorization",
-        b"x-request-id",
-        *TRACED,
-    }
-)
+    (b"content-length", b"inference-header-content-length", b"x-tidegate-pinned", b"expect", b"content-encoding",
+     b"transfer-encoding", b"authorization", b"x-request-id", *TRACED)
+)  # fmt: skip
 STATUS_LINES: Final = {status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n".encode() for status in HTTPStatus}
 JSON: Final = b"application/json"
 VERSIONS: Final = ("1.1", "1.0")
@@ -228,7 +214,7 @@ class Connection(asyncio.BufferedProtocol):
         if b"transfer-encoding" in request.headers:
             request.chunks = bytearray()
         elif length > SCRATCH:
-            self._bulk, self._filled = _room_for(request, length), 0
+            self._bulk, self._filled = request.room(length), 0
         if request.headers.get(b"expect", b"").lower() == b"100-continue" and not request.old:
             self._ask_for_body()
 
@@ -403,14 +389,6 @@ class Connection(asyncio.BufferedProtocol):
     @property
     def socket(self) -> Any:
         return self._transport.get_extra_info("socket")
-
-
-def _room_for(request: Request, length: int) -> memoryview:
-    """Room for a body, so that what follows its JSON part is aligned; memory is only taken as bytes arrive."""
-    given = request.headers.get(b"inference-header-content-length", b"0")
-    text = int(given) if given.isdigit() and len(given) < MOST_DIGITS else 0
-    shift = -text % ALIGNMENT
-    return np.empty(shift + length, np.uint8).data[shift:]
 
 
 def _too_large(limit: int) -> TooLarge:

@@ -118,7 +118,7 @@ def metadata(model: LoadedModel) -> dict[str, Any]:
 
 def config(model: LoadedModel, settings: Settings) -> dict[str, Any]:
     """What `GET /v2/models/NAME/config` answers: the fields public clients look at."""
-    rows = settings.max_batch_request if model.batchable else 0
+    rows = settings.most_rows if model.batchable else 0
     skip = 1 if model.batchable else 0
 
     def port(name: str, element_type: str, shape: tuple[int | str, ...]) -> dict[str, Any]:
