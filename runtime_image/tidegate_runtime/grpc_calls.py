@@ -116,9 +116,8 @@ def carry_out(call: Call, step: Callable[..., None], *given: Any) -> None:
 
 def status_of(error: RequestError) -> int:
     """The number that gRPC has for it."""
-    if isinstance(error, DeviceFull):
-        return NUMBERS["RESOURCE_EXHAUSTED"]
-    return NUMBERS[CODES.get(error.status, "INTERNAL")]
+    name = "RESOURCE_EXHAUSTED" if isinstance(error, DeviceFull) else CODES.get(error.status, "INTERNAL")
+    return NUMBERS[name]
 
 
 def trailing_of(error: RequestError, trailing: Metadata) -> Metadata:

@@ -18,8 +18,8 @@ from typing import Any
 SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 BYTES = {"": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30}
 DEVICES = ("cpu", "cuda", "tensorrt")
-RUNS_ON_GPU = 2  # of a session at a time: one computes while the other copies; more would wait, and not in a batch
 GRPC_SERVERS = ("native", "grpcio")
+RUNS_ON_GPU = 2  # of a session at a time: one computes while the other copies; more would wait, and not in a batch
 LONGEST = 7 * 24 * 3600.0
 
 

@@ -35,8 +35,10 @@ def clients(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def server(clients: Path, bundles: Callable[..., Path], serve: Callable[..., Running]) -> Running:
-    return serve(bundles(small.linear(), small.linear_samples()), "--auth-file", str(clients), "--grpc-port", "0")
+def server(
+    clients: Path, bundles: Callable[..., Path], serve: Callable[..., Running], grpc_on: tuple[str, ...]
+) -> Running:
+    return serve(bundles(small.linear(), small.linear_samples()), "--auth-file", str(clients), *grpc_on)
 
 
 @pytest.mark.parametrize("path", OPEN)

@@ -108,6 +108,19 @@ def test_raw_values_are_answered_with_raw_values(client: Client) -> None:
     assert list(answer.raw_output_contents) == [np.array(SCORES, np.float32).tobytes(), np.array([2]).tobytes()]
 
 
+@pytest.mark.parametrize("name", ["x" * length for length in (1, 2, 3, 4)])  # so the values begin at any address
+def test_a_large_request_gives_what_its_rows_give_alone(client: Client, name: str) -> None:
+    rows = np.random.default_rng(1).standard_normal((1000, 4)).astype(np.float32)
+
+    def scores(part: Any) -> bytes:
+        asked = raw("x", "FP32", list(part.shape), part.tobytes())
+        asked.id = name
+        return bytes(client.infer(asked).raw_output_contents[0])
+
+    together = scores(rows)
+    assert all(scores(rows[at : at + 1]) == together[12 * at : 12 * at + 12] for at in (0, 1, 500, 999))
+
+
 def test_every_answer_and_refusal_of_the_model_tells_the_revision(client: Client) -> None:
     call = client.begin(row())
     call.result()

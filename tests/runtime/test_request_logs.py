@@ -57,10 +57,10 @@ class Logged:
 
 
 @pytest.fixture
-def logged(tmp_path: Path, bundles: Callable[..., Path], serve: Serve) -> Logged:
+def logged(tmp_path: Path, bundles: Callable[..., Path], serve: Serve, grpc_on: tuple[str, ...]) -> Logged:
     (tmp_path / "clients").write_bytes(lines("ana", "ben"))
     server = serve(
-        bundles(small.linear(), small.linear_samples()), "--revision", "r7", "--grpc-port", "0",
+        bundles(small.linear(), small.linear_samples()), "--revision", "r7", *grpc_on,
         "--auth-file", str(tmp_path / "clients"),
         "--audit-log", str(tmp_path / "audit"), "--access-log", str(tmp_path / "access"),
     )  # fmt: skip
@@ -145,10 +145,12 @@ def test_what_is_no_http_is_a_line_too(logged: Logged) -> None:
     assert (line["scope"], line["code"]) == ("unknown", 400)
 
 
-def test_a_client_that_leaves_is_written_as_499(tmp_path: Path, bundles: Callable[..., Path], serve: Serve) -> None:
+def test_a_client_that_leaves_is_written_as_499(
+    tmp_path: Path, bundles: Callable[..., Path], serve: Serve, grpc_on: tuple[str, ...]
+) -> None:
     path = tmp_path / "audit"
     server = serve(
-        bundles(slow.stepping(), [slow.sample()]), "--grpc-port", "0", "--audit-log", str(path),
+        bundles(slow.stepping(), [slow.sample()]), *grpc_on, "--audit-log", str(path),
     )  # fmt: skip
     body = json.dumps(slow.request(100 * slow.SHORT)).encode()
     with server.socket() as client:

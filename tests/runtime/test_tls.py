@@ -48,8 +48,8 @@ def server(files: Files, folder: Path, serve: Serve) -> Running:
 
 
 @pytest.fixture(scope="module")
-def mutual(files: Files, folder: Path, serve: Serve) -> Running:
-    return serve(folder, *files.mutual, "--grpc-port", "0")
+def mutual(files: Files, folder: Path, serve: Serve, grpc_on: tuple[str, ...]) -> Running:
+    return serve(folder, *files.mutual, *grpc_on)
 
 
 def over(server: Running, tls: ssl.SSLContext) -> ssl.SSLSocket:
@@ -171,12 +171,12 @@ def test_a_new_certificate_is_shown_from_the_next_connection_on_and_old_connecti
 
 
 def test_clients_of_an_authority_that_is_gone_are_refused_from_the_next_connection_on(
-    tmp_path: Path, folder: Path, serve: Serve
+    tmp_path: Path, folder: Path, serve: Serve, grpc_on: tuple[str, ...]
 ) -> None:
     files, before, after = Files(tmp_path), Files(tmp_path / "before"), Files(tmp_path / "after")
     authorities = tmp_path / "clients.pem"
     authorities.write_bytes(before.ca.read_bytes())
-    server = serve(folder, *files.flags, "--tls-client-ca", str(authorities), "--grpc-port", "0")
+    server = serve(folder, *files.flags, "--tls-client-ca", str(authorities), *grpc_on)
     old, new = before.client("old"), after.client("new")
     with_old, with_new = files.trusting(old), files.trusting(new)
     assert (let_in(server, with_old), let_in(server, with_new)) == (True, False)
@@ -261,8 +261,8 @@ async def busy(files: Files, server: Running, tally: Tally) -> None:
 
 
 @pytest.mark.slow
-def test_over_grpc_no_request_is_lost_either(files: Files, folder: Path) -> None:
-    no_request_is_lost(folder, partial(busy, files), *files.flags, "--grpc-port", "0", drains=FEWER)
+def test_over_grpc_no_request_is_lost_either(files: Files, folder: Path, grpc_on: tuple[str, ...]) -> None:
+    no_request_is_lost(folder, partial(busy, files), *files.flags, *grpc_on, drains=FEWER)
 
 
 def test_a_handshake_that_does_not_end_holds_the_end_up_no_longer_than_its_time(

@@ -41,8 +41,8 @@ OFFER: Final = frames.settings(
 class Connection(asyncio.BufferedProtocol):
     """Made by the server, one per accepted socket."""
 
-    __slots__ = ("_deadline", "_draining", "_full_since", "_greeting", "_heard", "_incoming", "_kept", "_patience",
-                 "_pinged", "_port", "_transport", "ending", "out", "streams")  # fmt: skip
+    __slots__ = ("_deadline", "_draining", "_ended", "_full_since", "_greeting", "_heard", "_incoming", "_kept",
+                 "_patience", "_pinged", "_port", "_transport", "ending", "out", "streams")  # fmt: skip
 
     def __init__(self, port: Port) -> None:
         self._port = port
@@ -55,7 +55,7 @@ class Connection(asyncio.BufferedProtocol):
         self._kept = b""  # the beginning of a frame whose rest has not come
         self.ending = False  # nothing is read any more
         self._draining = False
-        self._full_since = self._pinged = math.inf
+        self._full_since = self._pinged = self._ended = math.inf
         self._heard = time.monotonic()
         self._deadline = self._heard + port.limits.header_timeout
 
@@ -163,7 +163,8 @@ class Connection(asyncio.BufferedProtocol):
     def _linger(self) -> None:
         """Say that nothing more is written and let the client close: closing at once could reset an answer away."""
         self.ending = True
-        self._deadline = time.monotonic() + LINGER_SECONDS
+        self._ended = time.monotonic()
+        self._deadline = self._ended + LINGER_SECONDS
         if not self._transport.can_write_eof():  # TLS
             self._transport.close()
         elif not self._transport.is_closing():
@@ -195,7 +196,7 @@ class Connection(asyncio.BufferedProtocol):
         if now > self._full_since + longest or now > self._pinged + GONE_SECONDS:
             self.abort()
         elif now > self._deadline:
-            self._overdue()
+            self._overdue(now)
         elif not self.ending:
             self._look(now)
         for stream in list(self.streams.active.values()):
@@ -214,9 +215,11 @@ class Connection(asyncio.BufferedProtocol):
             self._pinged = now
             self._write(STILL_THERE)
 
-    def _overdue(self) -> None:
+    def _overdue(self, now: float) -> None:
         if self.ending:
-            self.abort()
+            slow = self._transport.get_write_buffer_size() and now < self._ended + self._port.limits.body_timeout
+            if not slow:  # else the client still reads its last answers
+                self.abort()
         elif self._incoming.amid or self._greeting:
             self._fail(ConnectionFault(Code.ENHANCE_YOUR_CALM, "the headers took too long to arrive"))
         else:

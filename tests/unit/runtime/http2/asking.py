@@ -26,11 +26,15 @@ class Transport:
     def __init__(self) -> None:
         self.written = b""
         self.reading = True
+        self.unsent = 0
         self.closed = self.aborted = self.eof = False
 
     def write(self, data: bytes) -> None:
         assert not self.eof
         self.written += bytes(data)
+
+    def get_write_buffer_size(self) -> int:
+        return self.unsent
 
     def write_eof(self) -> None:
         self.eof = True

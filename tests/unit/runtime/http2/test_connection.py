@@ -196,6 +196,18 @@ def test_a_client_that_has_asked_nothing_and_is_silent_does_not_hold_the_end_up(
     assert line.transport.eof
 
 
+def test_a_client_that_reads_its_last_answers_slowly_is_not_cut_off_before_its_time() -> None:
+    line = Line()
+    line.ask(1)
+    line.connection.drain()
+    line.receive(frames.frame(PING, frames.ACK, 0, line.transport.frames()[-1][3]))
+    line.transport.unsent = 1
+    line.connection.sweep(after(LINGER_SECONDS + 1))
+    assert not line.transport.aborted
+    line.connection.sweep(after(BODY_SECONDS + 1))
+    assert line.transport.aborted
+
+
 def test_when_the_client_is_gone_its_calls_are_lost() -> None:
     line = Line(now=False)
     stream = line.ask(1)
