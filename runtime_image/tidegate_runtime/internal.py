@@ -10,10 +10,11 @@ import asyncio
 import logging
 import socket
 import threading
+import time
 from collections.abc import Callable
 from typing import Any
 
-from tidegate_runtime import metrics
+from tidegate_runtime import metrics, trace_context
 from tidegate_runtime.access import Guard
 from tidegate_runtime.compare import Comparer
 from tidegate_runtime.counters import Counters
@@ -24,13 +25,18 @@ from tidegate_runtime.low_priority import LowPriority
 from tidegate_runtime.metrics_http import Connection, Reply, Request, Rules, document, text
 from tidegate_runtime.session import OrtModel
 from tidegate_runtime.shadow import ShadowSender
-from tidegate_runtime.shadow_wire import Malformed, unpack
+from tidegate_runtime.shadow_wire import Malformed, Shadowed, unpack
 from tidegate_runtime.synthetic import Synthetic
+from tidegate_runtime.trace_context import TraceContext
 
 LOG = logging.getLogger(__name__)
 MAX_JSON = 64 * 2**10
 MAX_COMPARE = 4 * 2**20  # a body and outputs of one MiB each, with room
 STOP_SECONDS = 2.0
+RESTARTED_FOR = {
+    "RunStuck": "RunStuck: a run goes on long after its deadline",
+    "DeviceLost": "DeviceLost: the GPU failed in a way that only a new process gets over",
+}
 Endpoint = Callable[[Request], Reply]
 
 
@@ -118,27 +124,32 @@ class InternalServer:
         health = self._parts.health
         if health.live:
             return text(200, "ok")
-        return text(503, "RunStuck: a run goes on long after its deadline" if health.stuck else health.phase.value)
+        return text(503, RESTARTED_FOR.get(health.reason, health.phase.value))
 
     def _ready(self, _: Request) -> Reply:
         health = self._parts.health
-        return text(200, "ok") if health.ready else text(503, "RunStuck" if health.stuck else health.phase.value)
+        return text(200, "ok") if health.ready else text(503, health.reason or health.phase.value)
 
     def _started(self, _: Request) -> Reply:
         health = self._parts.health
         return text(200, "ok") if health.started else text(503, health.phase.value)
 
     def _metrics(self, _: Request) -> Reply:
-        gauges, model = self._parts.gauges, self._parts.model
+        gauges, model, tracer = self._parts.gauges, self._parts.model, self._parts.tracer
+        loaded = model if isinstance(model, OrtModel) else None
         now = metrics.Now(
             labels=self._names(),
             ready=self._parts.health.ready,
             in_flight=gauges.in_flight,
             queued=gauges.queued,
             connections=gauges.connections,
-            golden_worst=dict(model.worst) if isinstance(model, OrtModel) else {},
+            golden_worst=dict(loaded.worst) if loaded else {},
             shadow_dropped=self._shadow.dropped,
             batching=self._parts.batching,
+            further=protection.families() if (protection := self._parts.protection) else (),
+            traces=None if tracer is None else (tracer.sent, tracer.dropped),
+            gpu=loaded.gpu if loaded else None,
+            work=loaded.work if loaded else {},
         )
         return Reply(200, metrics.exposition(self._counters, now), metrics.CONTENT_TYPE)
 
@@ -170,9 +181,17 @@ class InternalServer:
         model, shadowed = self._parts.model, unpack(request.body)
         if model is None:
             return text(503, "the model is not loaded yet")
-        if not self._comparing.offer(lambda: self._comparer.compare(model, shadowed), len(request.body)):
+        headers = request.headers
+        trace = trace_context.read(headers.get(trace_context.PARENT, ""), headers.get(trace_context.STATE, ""))
+        if not self._comparing.offer(lambda: self._compare_now(model, shadowed, trace), len(request.body)):
             return text(429, "as many comparisons wait as there is room for")  # the sender counts it as dropped
         return text(202, "queued")
+
+    def _compare_now(self, model: LoadedModel, shadowed: Shadowed, trace: TraceContext | None) -> None:
+        begun = time.monotonic()
+        found = self._comparer.compare(model, shadowed)
+        if self._parts.tracer is not None:
+            self._parts.tracer.compared(trace, begun, time.monotonic(), found)
 
     def _golden(self, request: Request) -> Reply:
         wish, model = read_golden(request.body), self._parts.model

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, Final
 import uvloop
 
 from tidegate.errors import Failed, TidegateError
-from tidegate_runtime import __version__, golden, lifeline, session
+from tidegate_runtime import __version__, golden, lifeline, session, tracing
 from tidegate_runtime.admission import Admission
 from tidegate_runtime.counters import Counters
 from tidegate_runtime.drain import Door, Drain
@@ -31,13 +31,16 @@ from tidegate_runtime.health import Health, Phase
 from tidegate_runtime.inference import Inferring
 from tidegate_runtime.interfaces import LoadedModel, Parts
 from tidegate_runtime.internal import InternalServer
+from tidegate_runtime.logs import keep_to_lines, log
 from tidegate_runtime.oip import OpenInference, server_routes
 from tidegate_runtime.outcome import one_line
 from tidegate_runtime.predict import Predicting, alive_routes
+from tidegate_runtime.protection import Protection
 from tidegate_runtime.routes import Identity
 from tidegate_runtime.server import Server
 from tidegate_runtime.settings import Settings, add_flags, read_settings
 from tidegate_runtime.shadow import ShadowSender
+from tidegate_runtime.tracing import Tracer
 from tidegate_runtime.watchdog import Watchdog
 
 if TYPE_CHECKING:
@@ -61,15 +64,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def execute(arguments: argparse.Namespace) -> int:
     """Serve until SIGTERM; the exit code."""
+    keep_to_lines()
     try:
         settings = read_settings(vars(arguments), os.environ)
+        collector = tracing.endpoint(settings.otlp_endpoint, os.environ)
     except ValueError as error:
         print(f"error: {error}", file=sys.stderr)  # noqa: T201
         log_file = arguments.termination_log or os.environ.get("TIDEGATE_TERMINATION_LOG")
         if log_file:
             write_words(Path(log_file), {"reason": "Usage", "message": one_line(str(error))})
         return 2
-    code = uvloop.run(_Process(settings).live())
+    code = uvloop.run(_Process(settings, collector).live())
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(code)  # a run that never ends, in a thread, must not keep the process
@@ -89,8 +94,10 @@ class _Observed:
 class _Process:
     """One life of the server."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, collector: str | None) -> None:
         self._settings = settings
+        self._collector = collector  # where spans go, if anywhere
+        self._tracer: Tracer | None = None
         watchdog = Watchdog()
         shadow = ShadowSender(settings.identity_token_file)
         self._parts = _Observed(watchdog, Counters(), shadow, Admission(settings.queue), Health(watchdog))
@@ -102,6 +109,7 @@ class _Process:
         base = server_routes(health, __version__) | alive_routes(health)
         self._server = Server(settings, self._parts.admission, base)
         self._grpc: GrpcServer | None = None
+        self._protection: Protection | None = None
 
     async def live(self) -> int:
         """From listening to the last answer; the exit code."""
@@ -110,22 +118,32 @@ class _Process:
         self._parts.watchdog.start()
         internal = InternalServer(self._seen)
         try:
+            protection = self._protection = self._seen.protection = Protection.of(self._settings)
             metrics_port = internal.start()
-            http_port = await self._server.start()
+            http_port = await self._server.start(protection)
             loaded = self._begin_to_load()
-            ports = {"http": http_port, **await self._start_grpc(), "metrics": metrics_port}
+            ports = {"http": http_port, **await self._start_grpc(protection), "metrics": metrics_port}
             self._tell(ports)
+            protection.start()
             if not await self._become_ready(loaded, drain):
-                return 0
+                return self._end(0)
         except TidegateError as error:
             self._parts.health.phase = Phase.FAILED
             return self._fail(error)
         await drain.begun()
         self._server.front.closing = True
         finished = await drain.carry_out(*self._doors)
+        if self._tracer is not None:
+            self._tracer.stop()
         log("info", "stopped", everything_answered=finished)
         internal.stop()
-        return CUT_OFF
+        return self._end(CUT_OFF)
+
+    def _end(self, code: int) -> int:
+        """Write what the logs still hold; the exit code."""
+        if self._protection is not None:
+            self._protection.stop()
+        return code
 
     def _listen_to_signals(self, drain: Drain) -> None:
         loop = asyncio.get_running_loop()
@@ -138,7 +156,7 @@ class _Process:
 
             lifeline.watch(self._settings.lifeline_fd, lost)
 
-    async def _start_grpc(self) -> dict[str, int]:
+    async def _start_grpc(self, protection: Protection) -> dict[str, int]:
         """The port of gRPC, if there is to be one; what it imports takes as long as a small model to load."""
         if self._settings.grpc_port is None:
             return {}
@@ -146,7 +164,7 @@ class _Process:
             os.environ.setdefault(name, value)
         from tidegate_runtime.grpc_server import GrpcServer
 
-        self._grpc = GrpcServer(self._settings, self._settings.grpc_port, self._parts.health)
+        self._grpc = GrpcServer(self._settings, self._settings.grpc_port, self._parts.health, protection)
         return {"grpc": await self._grpc.start()}
 
     @property
@@ -183,19 +201,33 @@ class _Process:
         lane = self._parts.watchdog.lane()
         model = session.load(self._settings, lane)
         golden.prove(model, self._settings, lane)
+        if self._collector is not None:
+            self._tracer = self._tracing(model, self._collector)
         return model
+
+    def _tracing(self, model: LoadedModel, collector: str) -> Tracer:
+        from tidegate_runtime.spans import OtlpExporter
+
+        instance = self._parts.recorder.instance
+        about = {"service.name": model.name, "service.version": model.version, "service.instance.id": instance}
+        return Tracer(model, self._settings.trace_sample, OtlpExporter(collector, about))
 
     def _serve(self, model: LoadedModel) -> None:
         settings, parts = self._settings, self._parts
         around = Surroundings(asyncio.get_running_loop(), settings, parts.watchdog, parts.recorder, parts.admission)
         engine = Engine(model, None, around)
         inferring = Inferring(model, engine, settings, parts.recorder, parts.shadow)
+        if self._tracer is not None:
+            self._tracer.start()
+        inferring.tracer = self._seen.tracer = self._tracer
         self._server.front.head = b"server: tidegate\r\nx-tidegate-revision: %b\r\n" % model.revision.encode()
         versions = tuple(dict.fromkeys((model.version, model.revision)))
         identity = Identity(model.name, versions, str(settings.revision_number))
         routes = OpenInference(inferring, parts.health, settings).routes()
         routes |= Predicting(inferring, parts.health, settings).routes()
         self._server.serve(routes, identity, engine)
+        if self._protection is not None and self._protection.log is not None:
+            self._protection.log.names(model.name, model.revision)
         if self._grpc is not None:
             self._grpc.serve(inferring, identity)
         self._seen.model, self._seen.batching = model, engine.batching
@@ -208,7 +240,7 @@ class _Process:
         words = {"reason": error.reason, "message": one_line(str(error))}
         self._last_words(words)
         print(json.dumps(words), file=sys.stderr, flush=True)  # noqa: T201 - the contract
-        return error.exit_code
+        return self._end(error.exit_code)
 
     def _last_words(self, words: dict[str, str] | None) -> None:
         """What the termination log says when the process ends now."""
@@ -247,8 +279,3 @@ def on_thread(work: Callable[[], LoadedModel]) -> asyncio.Future[LoadedModel]:
 
     threading.Thread(target=run, name="load", daemon=True).start()
     return future
-
-
-def log(level: str, event: str, **more: Any) -> None:
-    """One line of JSON on stderr."""
-    print(json.dumps({"level": level, "event": event, **more}), file=sys.stderr, flush=True)  # noqa: T201

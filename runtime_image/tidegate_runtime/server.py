@@ -14,13 +14,18 @@ from collections.abc import Callable
 from typing import Final
 
 from tidegate_runtime.admission import Admission
+from tidegate_runtime.clients import OPEN, Doorkeeper
 from tidegate_runtime.engine import Engine
+from tidegate_runtime.errors import RequestError
+from tidegate_runtime.handshakes import Handshakes
 from tidegate_runtime.http import Connection
 from tidegate_runtime.listening import cannot_listen
 from tidegate_runtime.oip import not_ready
-from tidegate_runtime.request import Front, Limits
+from tidegate_runtime.protection import Protection
+from tidegate_runtime.request import Front, Limits, Request
 from tidegate_runtime.routes import Identity, Route, Routes, find
 from tidegate_runtime.settings import Settings
+from tidegate_runtime.tls import HTTP, TlsFiles
 
 BACKLOG: Final = 1024
 SWEEP_SECONDS: Final = 0.25
@@ -28,6 +33,10 @@ LOOK_SECONDS: Final = 0.02
 QUIET_SECONDS: Final = 1.0  # while the server stops: how long a client may take to ask its first or next request
 HANDSHAKE_SECONDS: Final = 0.05  # for connections that were being made when the door was shut
 SO_ATTACH_FILTER: Final = 26
+# Asked after a minute of silence, then three times, 20 s apart.
+KEEPALIVE: Final = (
+    ((socket.TCP_KEEPIDLE, 60), (socket.TCP_KEEPINTVL, 20), (socket.TCP_KEEPCNT, 3)) if sys.platform == "linux" else ()
+)
 # Classic BPF on a listening socket: the byte of TCP flags; SYN without ACK is dropped, everything else passes.
 NO_NEW_CONNECTIONS: Final = (
     (0x30, 0, 0, 13),  # load the byte at offset 13
@@ -51,17 +60,30 @@ class Server:
         limits = Limits(settings.max_body, settings.header_timeout, settings.body_timeout, settings.idle_timeout)
         self.front = Front(limits, self._route, self._opened, self._closed)
         self._listening: socket.socket | None = None
-        self._accepting: asyncio.Server | None = None
+        self._accepting: asyncio.Server | Handshakes | None = None
+        self._handshakes: Handshakes | None = None  # of TLS
+        self._doorkeeper: Doorkeeper | None = None
 
-    async def start(self) -> int:
+    async def start(self, protection: Protection) -> int:
         """Listen, and give the port; raises Failed when the port cannot be had."""
+        self._doorkeeper, self.front.log = protection.doorkeeper, protection.log
         self._listening = bind(self._settings.host, self._settings.http_port)
-        loop = asyncio.get_running_loop()
         # A copy for the loop: closing it must not close the queue of connections that nobody has accepted yet.
         copy = self._listening.dup()
-        self._accepting = await loop.create_server(lambda: Connection(self.front), sock=copy, backlog=BACKLOG)
+        if protection.tls is None:
+            loop = asyncio.get_running_loop()
+            self._accepting = await loop.create_server(lambda: Connection(self.front), sock=copy, backlog=BACKLOG)
+        else:
+            self._accepting = self._handshakes = self._shaking_hands(protection.tls)
+            self._handshakes.listen(copy)
         self._sweep()
         return int(self._listening.getsockname()[1])
+
+    def _shaking_hands(self, tls: TlsFiles) -> Handshakes:
+        return Handshakes(
+            lambda: Connection(self.front), tls, HTTP, self.front.limits,
+            room=lambda: self._open_connections() < self._settings.max_connections, changed=self._count,
+        )  # fmt: skip
 
     def serve(self, routes: Routes, identity: Identity, engine: Engine) -> None:
         """The model is ready: its paths exist from now on."""
@@ -72,10 +94,12 @@ class Server:
     async def end(self, in_time: Callable[[], bool]) -> bool:
         """Take nobody new, answer what is asked, cut off the rest when there is no more time; see drain.py."""
         await self._stop_listening()
-        while self._connections and in_time():
+        while self._open_connections() and in_time():
             self._close_idle(time.monotonic())
             await asyncio.sleep(LOOK_SECONDS)
-        finished = not self._connections
+        finished = not self._open_connections()
+        if self._handshakes is not None:
+            self._handshakes.abort()
         for connection in list(self._connections):
             connection.abort()
         return finished
@@ -104,7 +128,10 @@ class Server:
                 client, _ = listening.accept()
             except (BlockingIOError, OSError):
                 return
-            await loop.connect_accepted_socket(lambda: Connection(self.front), client)
+            if self._handshakes is not None:
+                self._handshakes.begin(client)
+            else:
+                await loop.connect_accepted_socket(lambda: Connection(self.front), client)
 
     def _close_idle(self, now: float) -> None:
         """Close connections on which nothing is asked.
@@ -117,7 +144,27 @@ class Server:
             if quiet and not _has_bytes(connection):
                 connection.close()
 
-    def _route(self, path: bytes) -> Route:
+    def _route(self, request: Request) -> Route:
+        if self._doorkeeper is not None:
+            return self._guarded(self._doorkeeper, request)
+        request.route = route = self._find(request.url)
+        return route
+
+    def _guarded(self, doorkeeper: Doorkeeper, request: Request) -> Route:
+        """The route, for whoever may take it; a stranger is not told what else is served here."""
+        authorization = request.headers.get(b"authorization", b"").decode("latin-1")
+        try:
+            request.route = route = self._find(request.url)
+        except RequestError:
+            request.client = doorkeeper.client(authorization).name
+            raise
+        if route.scope != OPEN:
+            client = doorkeeper.client(authorization)
+            request.client = client.name
+            doorkeeper.require(client, route.scope)
+        return route
+
+    def _find(self, path: bytes) -> Route:
         if self._identity is not None:
             return find(self._routes, path, self._identity)
         route = self._routes.get(path)
@@ -127,12 +174,18 @@ class Server:
 
     def _opened(self, connection: Connection) -> bool:
         self._connections.add(connection)
-        self._admission.connections = len(self._connections)
+        self._count()
         return len(self._connections) <= self._settings.max_connections
 
     def _closed(self, connection: Connection) -> None:
         self._connections.discard(connection)
-        self._admission.connections = len(self._connections)
+        self._count()
+
+    def _open_connections(self) -> int:
+        return len(self._connections) + (len(self._handshakes) if self._handshakes is not None else 0)
+
+    def _count(self) -> None:
+        self._admission.connections = self._open_connections()
 
     def _sweep(self) -> None:
         now = time.monotonic()
@@ -149,12 +202,24 @@ def bind(host: str, port: int) -> socket.socket:
     listening = socket.socket(family, socket.SOCK_STREAM)
     try:
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        notice_the_dead(listening)
         listening.bind((host, port))
         listening.listen(BACKLOG)
     except OSError as error:
         listening.close()
         raise cannot_listen(error, host, port, "--host") from None
     return listening
+
+
+def notice_the_dead(listening: socket.socket) -> None:
+    """Connections whose other end is gone without a word are closed after two minutes, not after the idle timeout.
+
+    Every accepted socket inherits it from `listening`.
+    """
+    if sys.platform == "linux":
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        for option, value in KEEPALIVE:
+            listening.setsockopt(socket.IPPROTO_TCP, option, value)
 
 
 def keep_out(listening: socket.socket) -> None:
