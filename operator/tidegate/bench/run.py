@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import math
+import signal
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,8 +16,7 @@ from tidegate.bench.connection import Endpoint, Pool
 from tidegate.bench.loops import ClosedLoop, OpenLoop, arrivals
 from tidegate.bench.record import Record, Verdict, quantile
 
-# Seconds before a request is due from which on no timer is set: those of the event loop count in milliseconds.
-SPIN, EARLY = 0.0025, 0.0015
+SOON = 0.0001  # seconds: less than a timer's own way takes
 LOOK_SECONDS = 0.25
 LATE = 0.25  # of the limit: a load generator that is so late measures itself
 FULL = 0.9  # of a core
@@ -144,19 +144,33 @@ async def open_loop(work: Work, rate: float, window: Window, limit: float, enoug
 
 @contextlib.contextmanager
 def _paced(loop: OpenLoop) -> Iterator[None]:
-    """Have the loop send what is due, within microseconds where the core is free."""
+    """Have the loop send what is due, some 0.1 ms late at most where the core is free; on the main thread only.
+
+    By the process's own timer: those of an event loop count in milliseconds, and whoever never sleeps, to be in time,
+    is let wait by the scheduler as soon as anybody else wants the core.
+    """
     events = asyncio.get_running_loop()
-    following: list[asyncio.Handle] = []
 
     def tick() -> None:
         wait = loop.send_due() - time.perf_counter()
-        following[:] = [events.call_soon(tick) if wait < SPIN else events.call_later(wait - EARLY, tick)]
+        if wait < SOON:
+            events.call_soon(due)
+        else:
+            signal.setitimer(signal.ITIMER_REAL, wait)
 
+    def due() -> None:
+        if going:
+            tick()
+
+    going = True
+    events.add_signal_handler(signal.SIGALRM, due)
     tick()
     try:
         yield
     finally:
-        following[0].cancel()
+        going = False
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        events.remove_signal_handler(signal.SIGALRM)
 
 
 @dataclass(frozen=True, slots=True)

@@ -137,8 +137,8 @@ def conclusions(measured: Measured) -> list[str]:
     elif found.steps and not found.holds:
         lines.append(f"knee    none: even {figures(found.rising[0].rate)}/s are above p99 {_written(found.limit)} ms")
     if found.by_the_client and found.beyond:
-        lag = _written(found.beyond.lag)
-        lines.append(f"note    beyond that the load generator itself was late by {lag} ms: the server may bear more")
+        late = f"late by {_written(found.beyond.lag)} ms at {figures(found.beyond.rate)}/s"
+        lines.append(f"note    the load generator itself was {late}: the server may bear more")
     elif found.peak and full(found.peak):
         lines.append("note    the load generator's core was full in the closed loop: the server may do more")
     if found.target:

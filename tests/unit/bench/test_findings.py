@@ -63,7 +63,7 @@ def test_a_load_generator_that_was_late_itself_is_told() -> None:
 
     assert not document(honest)["loadGeneratorBound"]
     assert document(late)["loadGeneratorBound"]
-    assert any("the load generator itself was late by 20 ms" in line for line in conclusions(late))
+    assert any("the load generator itself was late by 20 ms at 75/s" in line for line in conclusions(late))
     assert not any("late" in line for line in conclusions(honest))
 
 
