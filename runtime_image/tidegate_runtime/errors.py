@@ -9,6 +9,8 @@ RequestError         status and a sentence; never a path, a trace or a value of 
  ├─ Throttled        429   the queue is full or the wait was too long; has Retry-After
  ├─ RunFailed        500   the model failed on this input, or gave what the protocol cannot carry
  ├─ Unavailable      503   not ready, stuck
+ │   ├─ DeviceFull   503   too little memory on the GPU for this run; gRPC: RESOURCE_EXHAUSTED
+ │   └─ DeviceLost   503   the GPU cannot be used any more: the process must end
  └─ TooSlow          504   the run was ended at its deadline
 """
 
@@ -79,6 +81,14 @@ class Unavailable(RequestError):
     """Not now."""
 
     status = 503
+
+
+class DeviceFull(Unavailable):
+    """The GPU has no memory for this run; the server goes on."""
+
+
+class DeviceLost(Unavailable):
+    """Every run from now on fails: liveness fails, and the server is restarted."""
 
 
 class TooSlow(RequestError):

@@ -30,7 +30,7 @@ from tidegate.protocol.open_inference_pb2 import (
 from tidegate_runtime import __version__
 from tidegate_runtime.batcher import Call
 from tidegate_runtime.clients import INFER, METADATA, OPEN
-from tidegate_runtime.errors import BadRequest, NotFound, RequestError, Throttled
+from tidegate_runtime.errors import BadRequest, DeviceFull, NotFound, RequestError, Throttled
 from tidegate_runtime.grpc_codec import GrpcCodec, GrpcInference
 from tidegate_runtime.grpc_source import GrpcSource
 from tidegate_runtime.grpc_wire import MOST_FIELDS, has_too_many_fields
@@ -283,4 +283,5 @@ async def _refuse(context: Context, error: RequestError) -> None:
     trailing = tuple(context.trailing_metadata() or ())
     if isinstance(error, Throttled):
         trailing += ((PUSHBACK, str(1000 * error.retry_after)),)
-    await context.abort(CODES.get(error.status, grpc.StatusCode.INTERNAL), error.message, trailing)
+    code = grpc.StatusCode.RESOURCE_EXHAUSTED if isinstance(error, DeviceFull) else CODES.get(error.status)
+    await context.abort(code or grpc.StatusCode.INTERNAL, error.message, trailing)

@@ -31,12 +31,15 @@ class Health:
 
     @property
     def live(self) -> bool:
-        return self.phase is not Phase.FAILED and not self.stuck
+        return self.phase is not Phase.FAILED and not self.reason
 
     @property
     def ready(self) -> bool:
-        return self.phase is Phase.READY and not self.stuck
+        return self.phase is Phase.READY and not self.reason
 
     @property
-    def stuck(self) -> bool:
-        return self._watchdog is not None and self._watchdog.stuck
+    def reason(self) -> str:
+        """Why only a restart helps, in a code of docs/errors.md; empty while there is hope."""
+        if self._watchdog is None:
+            return ""
+        return "RunStuck" if self._watchdog.stuck else "DeviceLost" if self._watchdog.lost else ""

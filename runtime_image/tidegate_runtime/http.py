@@ -15,45 +15,22 @@ import math
 import time
 from collections import deque
 from collections.abc import Callable
-from http import HTTPStatus
 from typing import Any, Final, cast
 
 import httptools
-import numpy as np
 import orjson
 
-from tidegate_runtime.errors import BadRequest, RequestError, TooLarge
+from tidegate_runtime.errors import BadRequest, RequestError
+from tidegate_runtime.http_terms import CONTINUE, JSON, KEPT, STATUS_LINES, VERSIONS, too_large
 from tidegate_runtime.inflate import encoding_of
-from tidegate_runtime.request import SCRATCH, TRACED, Front, Request
+from tidegate_runtime.request import SCRATCH, Front, Request
 from tidegate_runtime.request_log import LEFT, answered_over_http
 
 MOST_HEADER: Final = 64 * 1024
 MOST_DROPPED: Final = 64 * 1024  # of a body that is refused
 MOST_PIPELINED: Final = 32
-MOST_BEHIND: Final = (
-    64 * 1024
-)  # of their bodies, and one that may be larger: else a connection could hold 32 large ones
-ALIGNMENT: Final = 16
-MOST_DIGITS: Final = 12
+MOST_BEHIND: Final = 64 * 1024  # of their bodies, and one that may be larger: else one could hold 32 large ones
 LINGER_SECONDS: Final = 1.0
-KEPT: Final = frozenset(
-    {
-        b"content-length",
-        b"inference-header-content-length",
-        b"x-tidegate-pinned",
-        b"expect",
-        b"content-encoding",
-        b"transfer-encoding",
-        b"authorization",
-        b"x-request-id",
-        *TRACED,
-    }
-)
-STATUS_LINES: Final = {status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n".encode() for status in HTTPStatus}
-JSON: Final = b"application/json"
-VERSIONS: Final = ("1.1", "1.0")
-CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
-POST: Final = b"POST "
 LOG = logging.getLogger(__name__)
 Where = int  # in a message
 IDLE, HEADER, BODY = 0, 1, 2
@@ -63,8 +40,8 @@ class Connection(asyncio.BufferedProtocol):
     """The protocol object of one client; made by the server, one per accepted socket."""
 
     __slots__ = ("_at", "_began", "_behind", "_bulk", "_continue", "_deadline", "_dropped", "_ending", "_filled",
-                 "_front", "_full", "_header_bytes", "_held", "_parser", "_paused", "_pending", "_received", "_request",
-                 "_skip", "_timed", "_transport", "abandon", "busy", "idle_since", "lingering")  # fmt: skip
+                 "_front", "_full", "_header_bytes", "_parser", "_paused", "_pending", "_received", "_request", "_skip",
+                 "_timed", "_transport", "_unread", "abandon", "busy", "idle_since", "lingering")  # fmt: skip
 
     def __init__(self, front: Front) -> None:
         self._front = front
@@ -75,17 +52,14 @@ class Connection(asyncio.BufferedProtocol):
         self._behind = 0  # bytes of their bodies
         self._at: Where = IDLE  # where in a message the parser is
         self._timed: Where = IDLE  # which part of it `_deadline` belongs to
-        self._received = self._header_bytes = 0
+        self._received = self._header_bytes = self._dropped = self._filled = 0
         self._bulk: memoryview | None = None  # where the large body that arrives goes
-        self._filled = 0
         self._skip = False  # the body that arrives belongs to a refused request
         self._ending = False  # after the answers that are due nothing more is read
-        self._dropped = 0
         self._continue = False  # a client waits for "100 Continue"
-        self._paused = False
-        self._held = b""  # the first bytes of a request that waits unread; see backpressure.py
-        self._began = 0.0  # since when; 0.0: it did not wait
-        self._full = False  # the client reads slower than we write
+        self._unread = False  # a request has begun and waits; see backpressure.py
+        self._began = 0.0  # when one that waited did; else 0.0
+        self._full = self._paused = False  # the client reads slower than we write; nothing is read
         self.abandon: Callable[[], None] | None = None  # what to do when the client leaves before its answer
         self.busy: Request | None = None
         self.lingering = False
@@ -108,9 +82,6 @@ class Connection(asyncio.BufferedProtocol):
             self._front.log.note(answered_over_http(self.busy, LEFT, 0, self._transport))
         self.busy = self.abandon = None
 
-    def eof_received(self) -> bool | None:
-        return None  # the client is gone: close
-
     def pause_writing(self) -> None:
         """The client reads slower than it asks: it gets no further answer and is not listened to until it has read."""
         self._full = True
@@ -127,14 +98,12 @@ class Connection(asyncio.BufferedProtocol):
     def get_buffer(self, sizehint: int) -> memoryview:  # noqa: ARG002 - asyncio's signature
         if self._bulk is not None:
             return self._bulk[self._filled :]
-        if self._at is IDLE and self._front.pressure.on:
-            return self._front.scratch[: len(POST)]  # what is not read stays in the kernel, and costs no memory here
-        return self._front.scratch
+        return self._front.first if self._at is IDLE and self._front.pressure.on else self._front.scratch
 
     def buffer_updated(self, nbytes: int) -> None:
         if self._bulk is None:
             data = self._front.scratch[:nbytes]
-            if not (self._at is IDLE and self._front.pressure.on and self._holds_back(data)):
+            if not (self._at is IDLE and self._front.pressure.on and self._waits(data)):
                 self._read(data)
             return
         self._filled += nbytes
@@ -143,25 +112,21 @@ class Connection(asyncio.BufferedProtocol):
             self._parser = httptools.HttpRequestParser(self)  # the old one never saw the end of this body
             self.on_message_complete()
 
-    def _holds_back(self, data: memoryview) -> bool:
-        """Leave a request unread that begins while too many wait; health and metadata are always answered."""
-        if self.busy is not None or self._pending or self._ending or self._full or POST[: len(data)] != data:
-            return False
-        now = time.monotonic()
-        if not self._front.pressure.holds(now):
-            return False
-        self._held, self._began, self._deadline = bytes(data), now, math.inf
-        self._transport.pause_reading()
-        self._front.pressure.wait(self, now)
-        return True
+    def _waits(self, data: memoryview) -> bool:
+        """Whether the request that begins here is left unread, because too many wait."""
+        resting = self.busy is None and not (self._pending or self._ending or self._full)
+        self._unread = resting and self._front.pressure.holds_back(self, data)
+        if self._unread:
+            self._deadline = math.inf
+            self._transport.pause_reading()
+        return self._unread
 
-    def let_in(self) -> None:
-        """Read the request that was held back."""
-        if self._transport.is_closing():
-            return
-        held, self._held = self._held, b""
-        self._transport.resume_reading()
-        self._read(memoryview(held))
+    def let_in(self, first: bytes, since: float) -> None:
+        """Read on where `first` ends; the request began to wait at `since`."""
+        if not self._transport.is_closing():
+            self._unread, self._began = False, since
+            self._transport.resume_reading()
+            self._read(memoryview(first))
 
     def _read(self, data: memoryview) -> None:
         if self._ending:
@@ -220,7 +185,7 @@ class Connection(asyncio.BufferedProtocol):
         elif request.chunks is None:
             request.body = bytes(request.body) + body if request.body else body
         elif len(request.chunks) + len(body) > self._front.limits.max_body:
-            self._break_off(_too_large(self._front.limits.max_body))
+            self._break_off(too_large(self._front.limits.max_body))
         else:
             request.chunks += body  # a list could hold millions of chunks of one byte
 
@@ -252,13 +217,13 @@ class Connection(asyncio.BufferedProtocol):
             request.encoding = encoding_of(request.headers[b"content-encoding"])
         length = int(request.headers.get(b"content-length", b"0"))
         if length > self._front.limits.max_body:
-            raise _too_large(self._front.limits.max_body)
+            raise too_large(self._front.limits.max_body)
         if route.refusal is not None and (refusal := route.refusal(request, time.monotonic())) is not None:
             raise refusal
         if b"transfer-encoding" in request.headers:
             request.chunks = bytearray()
         elif length > SCRATCH:
-            self._bulk, self._filled = _room_for(request, length), 0
+            self._bulk, self._filled = request.room(length), 0
         if request.headers.get(b"expect", b"").lower() == b"100-continue" and not request.old:
             self._ask_for_body()
 
@@ -410,7 +375,7 @@ class Connection(asyncio.BufferedProtocol):
     @property
     def idle(self) -> bool:
         """Nothing is asked and nothing is half said."""
-        return not (self.busy or self._pending or self._held or self.lingering) and self._at is IDLE
+        return not (self.busy or self._pending or self._unread or self.lingering) and self._at is IDLE
 
     def sweep(self, now: float) -> None:
         """End what is over its time; called by the server a few times a second."""
@@ -433,15 +398,3 @@ class Connection(asyncio.BufferedProtocol):
     @property
     def socket(self) -> Any:
         return self._transport.get_extra_info("socket")
-
-
-def _room_for(request: Request, length: int) -> memoryview:
-    """Room for a body, so that what follows its JSON part is aligned; memory is only taken as bytes arrive."""
-    given = request.headers.get(b"inference-header-content-length", b"0")
-    text = int(given) if given.isdigit() and len(given) < MOST_DIGITS else 0
-    shift = -text % ALIGNMENT
-    return np.empty(shift + length, np.uint8).data[shift:]
-
-
-def _too_large(limit: int) -> TooLarge:
-    return TooLarge(f"the body is larger than {limit} bytes")

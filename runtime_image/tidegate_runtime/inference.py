@@ -50,7 +50,7 @@ class Inferring:
         self, model: LoadedModel, engine: Engine, settings: Settings, recorder: Recorder, shadow: Shadow
     ) -> None:
         self.model = model
-        self.signature = Signature(model, settings.max_batch_request)
+        self.signature = Signature(model, settings.most_rows)
         self.statistics = engine.statistics
         self.tracer: Tracer | None = None  # None: nobody traces
         self._engine, self._recorder, self._shadow = engine, recorder, shadow

@@ -51,6 +51,8 @@ class Lane(Protocol):
     `with lane.under(deadline)` is what a run happens in; `options` are the RunOptions to give to ONNX Runtime then.
     """
 
+    lost: bool  # a run found the GPU lost: the server cannot go on
+
     @property
     def options(self) -> Any:
         """The RunOptions of the run under way; the watchdog sets `terminate` on them at the deadline."""
@@ -68,6 +70,10 @@ class Watchdog(Protocol):
     @property
     def stuck(self) -> bool:
         """A run ignored its end for twice its deadline: liveness fails and new requests get 503."""
+
+    @property
+    def lost(self) -> bool:
+        """The GPU is lost to this process: liveness fails and new requests get 503."""
 
     def lane(self) -> Lane:
         """A new lane; each thread that runs the model has its own."""

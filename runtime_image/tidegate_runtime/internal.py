@@ -33,6 +33,10 @@ LOG = logging.getLogger(__name__)
 MAX_JSON = 64 * 2**10
 MAX_COMPARE = 4 * 2**20  # a body and outputs of one MiB each, with room
 STOP_SECONDS = 2.0
+RESTARTED_FOR = {
+    "RunStuck": "RunStuck: a run goes on long after its deadline",
+    "DeviceLost": "DeviceLost: the GPU failed in a way that only a new process gets over",
+}
 Endpoint = Callable[[Request], Reply]
 
 
@@ -120,11 +124,11 @@ class InternalServer:
         health = self._parts.health
         if health.live:
             return text(200, "ok")
-        return text(503, "RunStuck: a run goes on long after its deadline" if health.stuck else health.phase.value)
+        return text(503, RESTARTED_FOR.get(health.reason, health.phase.value))
 
     def _ready(self, _: Request) -> Reply:
         health = self._parts.health
-        return text(200, "ok") if health.ready else text(503, "RunStuck" if health.stuck else health.phase.value)
+        return text(200, "ok") if health.ready else text(503, health.reason or health.phase.value)
 
     def _started(self, _: Request) -> Reply:
         health = self._parts.health
@@ -132,6 +136,7 @@ class InternalServer:
 
     def _metrics(self, _: Request) -> Reply:
         gauges, model, tracer = self._parts.gauges, self._parts.model, self._parts.tracer
+        loaded = model if isinstance(model, OrtModel) else None
         now = metrics.Now(
             labels=self._names(),
             ready=self._parts.health.ready,
@@ -139,11 +144,13 @@ class InternalServer:
             queued=gauges.queued,
             connections=gauges.connections,
             unread=gauges.unread,
-            golden_worst=dict(model.worst) if isinstance(model, OrtModel) else {},
+            golden_worst=dict(loaded.worst) if loaded else {},
             shadow_dropped=self._shadow.dropped,
             batching=self._parts.batching,
             further=protection.families() if (protection := self._parts.protection) else (),
             traces=None if tracer is None else (tracer.sent, tracer.dropped),
+            gpu=loaded.gpu if loaded else None,
+            work=loaded.work if loaded else {},
         )
         return Reply(200, metrics.exposition(self._counters, now), metrics.CONTENT_TYPE)
 

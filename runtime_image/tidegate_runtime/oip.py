@@ -11,7 +11,8 @@ from tidegate_runtime.batcher import Call
 from tidegate_runtime.clients import OPEN
 from tidegate_runtime.errors import BadRequest, RequestError, Unavailable
 from tidegate_runtime.health import Health
-from tidegate_runtime.http import JSON, Connection
+from tidegate_runtime.http import Connection
+from tidegate_runtime.http_terms import JSON
 from tidegate_runtime.inference import Inferring
 from tidegate_runtime.interfaces import Body, LoadedModel
 from tidegate_runtime.oip_codec import InferCodec, Inference
@@ -118,7 +119,7 @@ def metadata(model: LoadedModel) -> dict[str, Any]:
 
 def config(model: LoadedModel, settings: Settings) -> dict[str, Any]:
     """What `GET /v2/models/NAME/config` answers: the fields public clients look at."""
-    rows = settings.max_batch_request if model.batchable else 0
+    rows = settings.most_rows if model.batchable else 0
     skip = 1 if model.batchable else 0
 
     def port(name: str, element_type: str, shape: tuple[int | str, ...]) -> dict[str, Any]:

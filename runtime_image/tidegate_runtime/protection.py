@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from tidegate.errors import Temporary
 from tidegate_runtime.clients import Doorkeeper
 from tidegate_runtime.metrics import Family, Values
-from tidegate_runtime.reloading import Reloading, Tell, Unusable
+from tidegate_runtime.reloading import Reloading, Unusable
 from tidegate_runtime.request_log import RequestLog
 from tidegate_runtime.settings import Settings
 from tidegate_runtime.tls import TlsFiles
@@ -24,7 +24,7 @@ class Protection:
     reloading: Reloading
 
     @classmethod
-    def of(cls, settings: Settings, tell: Tell) -> Protection:
+    def of(cls, settings: Settings) -> Protection:
         """Read every file, open every log; raises Temporary with what is wrong in one of them."""
         try:
             doorkeeper = Doorkeeper(settings.auth_file) if settings.auth_file else None
@@ -35,7 +35,7 @@ class Protection:
         except Unusable as error:
             raise Temporary(str(error), reason="TlsFilesUnusable", do="give a PEM certificate and its key") from None
         log = RequestLog(settings) if settings.audit_log or settings.access_log else None
-        reloading = Reloading(tuple(part for part in (doorkeeper, tls) if part is not None), tell)
+        reloading = Reloading(tuple(part for part in (doorkeeper, tls) if part is not None))
         return cls(doorkeeper, tls, log, reloading)
 
     def start(self) -> None:
@@ -58,6 +58,8 @@ class Protection:
         if self.tls is not None:
             failed = float(self.tls.failed)
             yield "tls_handshakes_failed_total", "counter", "TLS handshakes without a connection.", [({}, failed)]
+            end: Values = [] if self.tls.expires is None else [({}, self.tls.expires)]
+            yield "tls_expiry_time_seconds", "gauge", "When the server's certificate expires (Unix time).", end
         if failing := self.reloading.failing:
             now: Values = [({"file": flag}, float(bad)) for flag, bad in failing.items()]
             yield "reload_failing", "gauge", "1 while what a file says is not used: the last good one is.", now

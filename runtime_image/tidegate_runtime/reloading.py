@@ -7,11 +7,11 @@ and `tidegate_reload_failing` is 1, until the file is mended.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
 from typing import Final, Protocol
 
+from tidegate_runtime.logs import log
+
 LOOK_SECONDS: Final = 1.0
-Tell = Callable[..., None]  # level, event, and fields of a line of the log
 
 
 class Unusable(Exception):
@@ -30,10 +30,9 @@ class Reloaded(Protocol):
 class Reloading:
     """The thread. `failing` is 1 by flag where what is used is not what its file says."""
 
-    def __init__(self, parts: tuple[Reloaded, ...], tell: Tell) -> None:
+    def __init__(self, parts: tuple[Reloaded, ...]) -> None:
         self.failing: dict[str, int] = {part.flag: 0 for part in parts}
         self._parts = parts
-        self._tell = tell
         self._told: dict[str, str] = {}
         self._over = threading.Event()
 
@@ -53,12 +52,12 @@ class Reloading:
         why = ""
         try:
             if part.look():
-                self._tell("info", "read again", file=part.flag)
+                log("info", "read again", file=part.flag)
         except Unusable as error:
             why = str(error)
         except Exception as error:  # noqa: BLE001 - whatever it is, the thread must look again
             why = type(error).__name__
         self.failing[part.flag] = int(bool(why))
         if why and why != self._told.get(part.flag):
-            self._tell("warning", "cannot be used: the last good one stays", file=part.flag, why=why)
+            log("warning", "cannot be used: the last good one stays", file=part.flag, why=why)
         self._told[part.flag] = why

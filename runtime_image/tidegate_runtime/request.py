@@ -6,7 +6,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
-from tidegate_runtime.backpressure import Backpressure
+import numpy as np
+
+from tidegate_runtime.backpressure import POST, Backpressure
 from tidegate_runtime.errors import RequestError
 from tidegate_runtime.interfaces import Kind
 from tidegate_runtime.parameters import PINNED, kind_of
@@ -22,6 +24,8 @@ TRACED: Final = (PARENT.encode(), STATE.encode())
 SERVER_ERROR: Final = 500
 MOST_PATH: Final = 256  # of a path, in a span
 SCRATCH: Final = 16 * 1024
+ALIGNMENT: Final = 16
+MOST_DIGITS: Final = 12
 
 
 class Request:
@@ -48,6 +52,13 @@ class Request:
     @property
     def kind(self) -> Kind:
         return kind_of(pinned=PINNED_HEADER in self.headers)
+
+    def room(self, length: int) -> memoryview:
+        """Room for its body, so that what follows the JSON part is aligned; memory is only taken as bytes arrive."""
+        given = self.headers.get(b"inference-header-content-length", b"0")
+        text = int(given) if given.isdigit() and len(given) < MOST_DIGITS else 0
+        shift = -text % ALIGNMENT
+        return np.empty(shift + length, np.uint8).data[shift:]
 
     def trace_headers(self) -> tuple[str, str]:
         """See `interfaces.Source`."""
@@ -97,5 +108,9 @@ class Front:
     pressure: Backpressure
     head: bytes = b""  # headers of every answer
     scratch: memoryview = field(default_factory=lambda: memoryview(bytearray(SCRATCH)))
+    first: memoryview = field(init=False)  # the beginning of it: what is not read stays in the kernel
     closing: bool = False  # draining: every answer ends its connection
     log: RequestLog | None = None
+
+    def __post_init__(self) -> None:
+        self.first = self.scratch[: len(POST)]

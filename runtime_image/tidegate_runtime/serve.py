@@ -118,7 +118,7 @@ class _Process:
         self._parts.watchdog.start()
         internal = InternalServer(self._seen)
         try:
-            protection = self._protection = self._seen.protection = Protection.of(self._settings, log)
+            protection = self._protection = self._seen.protection = Protection.of(self._settings)
             metrics_port = internal.start()
             http_port = await self._server.start(protection)
             loaded = self._begin_to_load()

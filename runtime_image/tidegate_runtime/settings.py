@@ -18,6 +18,7 @@ from typing import Any
 SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 BYTES = {"": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30}
 DEVICES = ("cpu", "cuda", "tensorrt")
+RUNS_ON_GPU = 2  # of a session at a time: one computes while the other copies; more would wait, and not in a batch
 LONGEST = 7 * 24 * 3600.0
 
 
@@ -40,6 +41,8 @@ class Settings:
     lifeline_fd: int | None
     termination_log: Path | None
     device: str
+    provider_options: dict[str, str]
+    engine_cache: Path | None
     golden: str
     sessions: int
     intra_op: int
@@ -70,9 +73,17 @@ class Settings:
 
     @property
     def threads(self) -> int:
-        """Runs at the same time: intra-op threads 0 means one thread per run and a run per core."""
+        """Runs at the same time: intra-op threads 0 means one thread per run and a run per core; on a GPU two."""
+        if self.device != "cpu":
+            return RUNS_ON_GPU * self.sessions
         cores = usable_cores()
         return max(1, cores // self.intra_op) if self.intra_op else cores
+
+    @property
+    def most_rows(self) -> int:
+        """The largest first dimension of a request; TensorRT's engines end at the largest batch."""
+        unknown = self.device == "tensorrt" and "trt_profile_max_shapes" not in self.provider_options
+        return min(self.max_batch_request, self.max_batch_size) if unknown else self.max_batch_request
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,6 +166,17 @@ def one_of(*words: str) -> Callable[[str], str]:
     return read
 
 
+def options(text: str) -> dict[str, str]:
+    """Names and values from "use_tf32=0 gpu_mem_limit=4294967296"."""
+    found: dict[str, str] = {}
+    for word in text.split():
+        name, equals, value = word.partition("=")
+        if not equals or not re.fullmatch(r"[a-z][a-z0-9_]*", name) or name in found:
+            raise ValueError(f"{word!r} is not one option such as use_tf32=0")
+        found[name] = value
+    return found
+
+
 def port_or_off(text: str) -> int | None:
     """A port, or None for "off"."""
     return None if text == "off" else PORT(text)
@@ -177,6 +199,8 @@ FLAGS: tuple[Flag, ...] = (
     Flag("lifeline-fd", whole(0, 1 << 20), None, "read end of a pipe: when its other end closes, drain and exit"),
     Flag("termination-log", Path, None, "file that gets one line of JSON when the server fails before it is ready"),
     Flag("device", one_of(*DEVICES), "cpu", "execution provider: cpu, cuda or tensorrt"),
+    Flag("provider-options", options, "", "options of the GPU's execution provider: NAME=VALUE NAME=VALUE"),
+    Flag("engine-cache", Path, None, "folder where TensorRT's engines are kept; none: built at each start"),
     Flag("golden", one_of("Require", "Report", "Skip"), "Require", "what a golden mismatch does before ready"),
     Flag("sessions", whole(1, 64), "1", "ONNX Runtime sessions; each holds its own copy of the weights"),
     Flag("intra-op", whole(0, 1024), "0", "threads inside one run; 0: one, and as many runs at once as cores"),
@@ -226,6 +250,8 @@ def read_settings(given: Mapping[str, str | None], environment: Mapping[str, str
             values[flag.field] = None if text is None else flag.read(text)
         except ValueError as error:
             raise ValueError(f"--{flag.name}: {error}") from None
+    if values["device"] == "cpu" and values["provider_options"]:
+        raise ValueError("--provider-options: they are a GPU's: use --device cuda or tensorrt")
     if values["bundle"] is None:
         raise ValueError("--bundle: the bundle's directory is missing")
     if (values["tls_cert"] is None) is not (values["tls_key"] is None):

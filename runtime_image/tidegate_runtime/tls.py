@@ -6,8 +6,9 @@ the next connection on, and no session of the old ones can be resumed with the n
 
 from __future__ import annotations
 
+import contextlib
 import ssl
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
 
@@ -16,6 +17,7 @@ from tidegate_runtime.watched_file import WatchedFile
 
 HTTP, HTTP2 = "http/1.1", "h2"  # as ALPN calls them
 MAX_FILE: Final = 1 << 20
+NO_CHECK_TIME: Final = 0x200000  # OpenSSL's flag, which the ssl module does not name
 TRIES: Final = 3  # when files are replaced while they are read
 SENTENCES: Final = {
     "KEY_VALUES_MISMATCH": "the key is not the certificate's",
@@ -45,6 +47,7 @@ class TlsFiles:
         self._files = {path: WatchedFile(path, MAX_FILE) for path in paths}
         self.failed = 0  # handshakes
         self.contents: Contents | None = None
+        self.expires: float | None = None  # Unix time; None: the certificate does not say it to who verifies it
         self._contexts: dict[str, ssl.SSLContext] = {}
         self.look()
 
@@ -62,6 +65,7 @@ class TlsFiles:
                 continue
             if contents == self._read():  # the ssl module reads the files itself: now it has read these
                 self.contents, self._contexts = contents, contexts
+                self.expires = self._expiry(contents)
                 return True
         raise Unusable(f"{self._certificate}: it changes all the time")
 
@@ -73,6 +77,28 @@ class TlsFiles:
     def context(self, protocol: str) -> ssl.SSLContext:
         """For the next connection of this protocol."""
         return self._contexts[protocol]
+
+    def _expiry(self, contents: Contents) -> float | None:
+        """When the certificate expires: the ssl module tells that of the other side's only, so one is put there.
+
+        A library that reads certificates would cost 0.15 s and 13 MB.
+        """
+        client = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        client.check_hostname = False
+        client.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN | NO_CHECK_TIME
+        to_server, to_client = ssl.MemoryBIO(), ssl.MemoryBIO()
+        try:
+            client.load_verify_locations(cadata=contents.certificate.decode("ascii"))
+            there = client.wrap_bio(to_client, to_server)
+            here = self._context(replace(contents, client_ca=b""), HTTP).wrap_bio(
+                to_server, to_client, server_side=True
+            )
+            for side in (there, here, there):
+                with contextlib.suppress(ssl.SSLWantReadError):
+                    side.do_handshake()
+            return float(ssl.cert_time_to_seconds(str((there.getpeercert() or {})["notAfter"])))
+        except (Unusable, ssl.SSLError, ValueError, KeyError):
+            return None
 
     def _read(self) -> Contents:
         found = {path: file.content() for path, file in self._files.items()}
@@ -93,7 +119,7 @@ class TlsFiles:
             raise Unusable(f"{self._key}: the key has a password: write it without one") from None
         except (OSError, ValueError) as error:
             raise Unusable(f"{self._certificate} with {self._key}: {_sentence(error)}") from None
-        if self._client_ca is not None:
+        if contents.client_ca:
             context.verify_mode = ssl.CERT_REQUIRED
             try:
                 context.load_verify_locations(cadata=contents.client_ca.decode("ascii"))

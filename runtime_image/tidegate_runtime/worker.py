@@ -10,7 +10,7 @@ from queue import SimpleQueue
 from typing import Final
 
 from tidegate_runtime.batcher import Batch
-from tidegate_runtime.errors import RequestError, RunFailed, TooSlow
+from tidegate_runtime.errors import DeviceLost, RequestError, RunFailed, TooSlow
 from tidegate_runtime.interfaces import Lane, LoadedModel
 from tidegate_runtime.logs import log
 
@@ -32,7 +32,7 @@ def run_batch(model: LoadedModel, lane: Lane, batch: Batch) -> list[Run]:
     The runs that were made: one, or after its failure one more for each call.
     """
     run = _run(model, lane, batch)
-    if run.error is None or len(batch.calls) == 1 or isinstance(run.error, TooSlow):
+    if run.error is None or len(batch.calls) == 1 or isinstance(run.error, TooSlow | DeviceLost):
         for call in batch.calls:
             call.error = run.error
         return [run]
@@ -63,7 +63,10 @@ def _sentence(failure: Exception, terminated: bool) -> RequestError:
     """What the clients of a failed run are told."""
     if terminated:
         return TooSlow("the run was ended at its deadline")
-    log("error", "run failed", error=f"{type(failure).__name__}: {failure}"[:MOST_SHOWN])
+    cause = failure.__cause__ or failure
+    log("error", "run failed", error=f"{type(cause).__name__}: {cause}"[:MOST_SHOWN])
+    if isinstance(failure, RequestError):
+        return failure
     return RunFailed("the model failed on this input: the server's log says why")
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ipaddress
 import ssl
 from dataclasses import dataclass, field
+from datetime import timedelta
 from pathlib import Path
 
 from cryptography import x509
@@ -47,9 +48,9 @@ class Files:
     def mutual(self) -> tuple[str, ...]:
         return (*self.flags, "--tls-client-ca", str(self.ca))
 
-    def renew(self, name: str = "fraud") -> None:
-        """Another certificate for the server, and its key."""
-        certificate, key = self.authority.issue(name, ExtendedKeyUsageOID.SERVER_AUTH, list(LOOPBACK))
+    def renew(self, **times: timedelta) -> None:
+        """Another certificate for the server, and its key; `times` as of `Authority.issue`."""
+        certificate, key = self.authority.issue("fraud", ExtendedKeyUsageOID.SERVER_AUTH, list(LOOPBACK), **times)
         replace(self.certificate, certificate)
         replace(self.key, key)
 

@@ -84,6 +84,7 @@ def over_grpc(server: Running, files: Files, pair: tuple[Path, Path] | None = No
 def test_requests_are_answered_over_tls(server: Running, files: Files) -> None:
     answer = ask(server, files.trusting())
     assert (answer.status, answer.json["outputs"][0]["data"]) == (200, [6, 7, 8])
+    assert (metric(server, "tls_expiry_time_seconds ") or 0) > time.time()
     over_grpc(server, files)
 
 

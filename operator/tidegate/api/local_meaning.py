@@ -32,7 +32,7 @@ LOCAL_MEANING: dict[str, str] = {
     "runtime.batching.*": SAME,
     "runtime.queue.*": SAME,
     "runtime.grace": SAME,
-    "runtime.providerOptions": NOT_HERE + "execution providers keep their defaults.",
+    "runtime.providerOptions": "The same; none with `--device cpu`.",
     "runtime.env": SAME,
     "runtime.env.*": SAME,
     "runtime.pod": NOT_HERE + "there are no pods.",

@@ -15,7 +15,8 @@ from tidegate.api.scalars import NUMBER, Between, ObjectName, Quantity, matches
 # Options of the CUDA and TensorRT execution providers that change speed and memory, never answers, paths or devices.
 PROVIDER_OPTIONS = (
     "arena_extend_strategy", "cudnn_conv1d_pad_to_nc1d", "cudnn_conv_algo_search", "cudnn_conv_use_max_workspace",
-    "do_copy_in_default_stream", "enable_skip_layer_norm_strict_mode", "fuse_conv_bias", "gpu_mem_limit",
+    "do_copy_in_default_stream", "enable_cuda_graph", "enable_skip_layer_norm_strict_mode", "fuse_conv_bias",
+    "gpu_mem_limit",
     "prefer_nhwc", "sdpa_kernel", "trt_auxiliary_streams", "trt_build_heuristics_enable",
     "trt_builder_optimization_level", "trt_context_memory_sharing_enable", "trt_detailed_build_log",
     "trt_fp16_enable", "trt_layer_norm_fp32_fallback", "trt_max_partition_iterations", "trt_max_workspace_size",

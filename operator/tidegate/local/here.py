@@ -18,7 +18,6 @@ WITHOUT_EFFECT: dict[str, str] = {
     "runtime.image": "servers are the installed tidegate-runtime",
     "runtime.accelerator": "servers see the GPUs of this machine",
     "runtime.resources": "servers share this machine",
-    "runtime.provider_options": "execution providers keep their defaults",
     "runtime.pod": "there are no pods",
     "runtime.tls.client_certificates": "the only client of the servers is the proxy in front of them",
     "runtime.cache": "bundles are kept by digest in the cache folder",

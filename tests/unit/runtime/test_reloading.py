@@ -32,7 +32,8 @@ class Part:
 def test_what_changes_is_told_once_and_the_gauge_follows(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(reloading, "LOOK_SECONDS", 0.01)
     part, told = Part(), []
-    watching = Reloading((part,), lambda level, event, **more: told.append((level, event, more)))
+    monkeypatch.setattr(reloading, "log", lambda level, event, **more: told.append((level, event, more)))
+    watching = Reloading((part,))
     watching.start()
     try:
         part.looked()

@@ -55,6 +55,26 @@ def test_a_wrong_value_names_its_flag() -> None:
         parse([*BUNDLE, "--queue-timeout", "x"], {})
 
 
+def test_provider_options_are_names_and_values() -> None:
+    found = parse(
+        [*BUNDLE, "--device", "tensorrt", "--provider-options", "use_tf32=0  trt_profile_min_shapes=x:1x3,y:1"], {}
+    )
+
+    assert found.provider_options == {"use_tf32": "0", "trt_profile_min_shapes": "x:1x3,y:1"}
+    assert parse(BUNDLE, {}).provider_options == {}
+
+
+@pytest.mark.parametrize("text", ["use_tf32", "=1", "A=1", "use_tf32=1 use_tf32=0", "use tf32=1"])
+def test_what_is_no_provider_option_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match=r"--provider-options: .* is not one option such as use_tf32=0"):
+        parse([*BUNDLE, "--device", "cuda", "--provider-options", text], {})
+
+
+def test_a_processor_has_no_provider_options() -> None:
+    with pytest.raises(ValueError, match="--provider-options: they are a GPU's"):
+        parse([*BUNDLE, "--provider-options", "use_tf32=1"], {})
+
+
 def test_every_setting_is_a_flag_and_the_other_way_round() -> None:
     assert [flag.field for flag in FLAGS] == list(Settings.__dataclass_fields__)
 

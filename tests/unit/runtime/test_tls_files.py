@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import ssl
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from tests.runtime.certificates import Files, replace
@@ -76,6 +78,31 @@ def test_a_key_of_another_certificate_is_refused_until_its_own_comes(files: File
     assert tls.contents is not None
     assert tls.contents.certificate == new
     assert tls.look() is False
+
+
+def test_it_is_known_when_the_certificate_expires_even_when_that_was_yesterday(files: Files) -> None:
+    for before, after in ((1, 9), (9, -1)):
+        files.renew(begins=timedelta(days=-before), ends=timedelta(days=after))
+        expires = x509.load_pem_x509_certificate(files.certificate.read_bytes()).not_valid_after_utc
+        assert read(files).expires == read(files, mutual=True).expires == expires.timestamp()
+
+
+def test_folders_that_are_swapped_by_a_link_are_taken_up_as_the_kubelet_does_it(tmp_path: Path) -> None:
+    first, second = Files(tmp_path / "1"), Files(tmp_path / "2")
+    mounted = tmp_path / "mounted"
+    mounted.mkdir()
+    (mounted / "..data").symlink_to(first.folder)
+    for name in ("tls.crt", "tls.key"):
+        (mounted / name).symlink_to(Path("..data") / name)
+    tls = TlsFiles(mounted / "tls.crt", mounted / "tls.key", None)
+    assert tls.look() is False
+
+    (mounted / "..next").symlink_to(second.folder)
+    (mounted / "..next").replace(mounted / "..data")
+
+    assert tls.look() is True
+    assert tls.contents is not None
+    assert tls.contents.certificate == second.certificate.read_bytes()
 
 
 def test_a_key_is_never_shown(files: Files) -> None:

@@ -3,12 +3,11 @@
     fetch    init step: brings the bundle, verified against the digest that was resolved, into a volume
     server   the model server, which finds the bundle there and writes nothing to it
 
-What the fields of `spec.runtime` do: `image`, `device`, `sessions`, `threads`, `batching`, `queue` and `grace` are the
-server's image and flags; `accelerator` and `resources` the containers' resources; `env` both containers' variables;
-`pod` the fields of the pod that carry the same names (a spread counts the revision's own pods); `cache` the volume
-that bundles lie in, by digest: nothing removes them from there yet; `auth` and `tls` the Secrets that the server
-reads its clients and its certificate from, again whenever they change: their rotation restarts nothing.
-`providerOptions` changes nothing in a pod yet; unheeded.py says so to whoever sets it.
+What the fields of `spec.runtime` do: `image`, `device`, `providerOptions`, `sessions`, `threads`, `batching`, `queue`
+and `grace` are the server's image and flags; `accelerator` and `resources` the containers' resources; `env` both
+containers' variables; `pod` the fields of the pod that carry the same names (a spread counts the revision's own pods);
+`cache` the volume that bundles lie in, by digest: nothing removes them from there yet; `auth` and `tls` the Secrets
+that the server reads its clients and its certificate from, again whenever they change: their rotation restarts nothing.
 """
 
 from __future__ import annotations
@@ -34,6 +33,7 @@ from tidegate.plan.wanted import GoldenMode
 FETCH_CONTAINER, SERVER_CONTAINER = "fetch", "server"
 HTTP_PORT, GRPC_PORT, METRICS_PORT = 8080, 9000, 9090
 TERMINATION_LOG = "/dev/termination-log"
+ENGINES = "/engines"
 BUNDLES = "/bundles"
 BUNDLES_SIZE = "64Gi"  # where no limit on the pod's disk says less
 ACCESS, ACCESS_KEY = "/etc/tidegate/access", "access.json"
@@ -53,7 +53,8 @@ def pod_template(
     """The pods of a revision; `credentials` names the Secret of its bundle's store, if there is one."""
     runtime, origin = record.runtime, Origin(record.resolution.uri, credentials)
     image = record.resolution.image or runtime.image or platform.runtime_image
-    bundles, access, identity, guarding = _bundles(runtime), _access(owner), _identity(), _guarding(runtime)
+    bundles, access, identity = _bundles(runtime), _access(owner), _identity()
+    guarding, engines = _guarding(runtime), _engines(runtime)
     fetch = {
         **container(FETCH_CONTAINER, image, _fetch_arguments(record, origin)),
         **origin.environment(runtime.env),
@@ -74,9 +75,10 @@ def pod_template(
             bundles.read_only,
             TMP.writable,
             *(volume.read_only for volume in (access, identity, *guarding)),
+            *(volume.writable for volume in engines),
         ],
     }
-    volumes = (bundles, TMP, access, identity, *guarding, *origin.volumes)
+    volumes = (bundles, TMP, access, identity, *guarding, *engines, *origin.volumes)
     return {
         "metadata": pod_metadata(runtime.pod, {**labels(owner, record.revision), LABEL_COMPONENT: SERVER}),
         "spec": {
@@ -135,8 +137,15 @@ def _bundles(runtime: Runtime) -> Volume:
     return Volume("bundles", {"emptyDir": {"sizeLimit": bundle_size(runtime)}}, BUNDLES)
 
 
+def _engines(runtime: Runtime) -> tuple[Volume, ...]:
+    """TensorRT's engines, for as long as the pod: a container that starts again does not build them again."""
+    if runtime.device != "tensorrt":
+        return ()
+    return (Volume("engines", {"emptyDir": {"sizeLimit": bundle_size(runtime)}}, ENGINES),)
+
+
 def bundle_size(runtime: Runtime) -> str:
-    """How much room a bundle may take on a node's disk."""
+    """How much room a bundle, or what is built from it, may take on a node's disk."""
     return runtime.resources.limits.ephemeral_storage or BUNDLES_SIZE
 
 
@@ -196,6 +205,7 @@ def _serve_arguments(owner: Owner, record: RevisionRecord, golden: GoldenMode) -
         "drain-delay": _milliseconds(DRAIN_DELAY),
         "drain": _milliseconds(DRAIN_DELAY + runtime.grace),  # counts from SIGTERM, the delay included
         **_guarding_flags(runtime),
+        **_gpu_flags(runtime),
     }
     return ["serve", *(text for name, value in flags.items() for text in (f"--{name}", str(value)))]
 
@@ -208,6 +218,12 @@ def _guarding_flags(runtime: Runtime) -> dict[str, str]:
         if runtime.tls.client_certificates == "Require":
             flags["tls-client-ca"] = f"{TLS}/ca.crt"
     return flags
+
+
+def _gpu_flags(runtime: Runtime) -> dict[str, str]:
+    options = " ".join(f"{name}={value}" for name, value in runtime.provider_options.items())
+    engines = ENGINES if runtime.device == "tensorrt" else ""
+    return said({"provider-options": options or None, "engine-cache": engines or None})
 
 
 def _milliseconds(duration: timedelta) -> str:

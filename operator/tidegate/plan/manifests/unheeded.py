@@ -43,11 +43,6 @@ def _scaling(spec: ModelDeploymentSpec) -> str:
     return not_scaled(spec.scaling, spec.runtime)
 
 
-def _provider_options(spec: ModelDeploymentSpec) -> str:
-    given = spec.runtime.provider_options
-    return "runtime.providerOptions has no effect yet: execution providers keep their defaults" if given else ""
-
-
 def _routing(spec: ModelDeploymentSpec) -> str:
     routing = spec.routing
     gateway = routing.parent_refs or routing.existing_route_ref or routing.provider == "GatewayAPI"
@@ -61,4 +56,4 @@ def _decryption(spec: ModelDeploymentSpec) -> str:
 
 
 _REFUSED: tuple[Look, ...] = (_decryption,)
-_TOLD: tuple[Look, ...] = (_provider_options, _routing, _scaling)
+_TOLD: tuple[Look, ...] = (_routing, _scaling)

@@ -218,6 +218,20 @@ def test_a_gpu_is_the_servers_and_not_the_init_steps() -> None:
     assert "nvidia.com/gpu" not in container(made, "fetch")["resources"]["limits"]
 
 
+def test_a_gpus_server_is_told_the_options_and_tensorrts_where_its_engines_outlive_a_container() -> None:
+    def told(device: str, **more: Any) -> dict[str, str]:
+        return flags(server(**GPU | {"device": device}, **more)["args"])
+
+    options = {"use_tf32": "0", "trt_profile_min_shapes": "x:1x3,y:1"}
+    assert (
+        told("tensorrt", providerOptions=options)["provider-options"] == "use_tf32=0 trt_profile_min_shapes=x:1x3,y:1"
+    )
+    assert told("tensorrt")["engine-cache"] == "/engines"
+    mounts = server(**GPU | {"device": "tensorrt"})["volumeMounts"]
+    assert {"name": "engines", "mountPath": "/engines"} in mounts
+    assert told("cuda").keys() & {"provider-options", "engine-cache"} == set()
+
+
 def test_a_request_is_never_above_its_limit() -> None:
     small = {"requests": {"cpu": "2", "memory": "1Gi"}, "limits": {"cpu": "500m", "memory": "1024Mi"}}
 

@@ -92,10 +92,6 @@ def test_a_budget_lets_one_pod_go_at_a_time_and_those_that_are_not_ready_always(
 @pytest.mark.parametrize(
     ("spec", "said"),
     [
-        (
-            {"runtime": {"device": "cuda", "accelerator": {}, "providerOptions": {"use_tf32": "0"}}},
-            "runtime.providerOptions",
-        ),
         ({"routing": {"headers": {"x-model-version": "canary"}}}, "spec.routing"),
         ({"routing": {"parentRefs": [{"name": "public"}]}}, "spec.routing"),
         ({"scaling": {"minReplicas": 0, "maxReplicas": 2, "provider": "KEDA"}}, "scaling.provider"),
