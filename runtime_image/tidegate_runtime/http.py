@@ -98,13 +98,13 @@ class Connection(asyncio.BufferedProtocol):
     def get_buffer(self, sizehint: int) -> memoryview:  # noqa: ARG002 - asyncio's signature
         if self._bulk is not None:
             return self._bulk[self._filled :]
-        return self._front.first if self._at is IDLE and self._front.pressure.on else self._front.scratch
+        front, begins = self._front, self._at is IDLE and not self._ending
+        return front.first if begins and front.pressure.on else front.scratch
 
     def buffer_updated(self, nbytes: int) -> None:
         if self._bulk is None:
-            data = self._front.scratch[:nbytes]
-            if not (self._at is IDLE and self._front.pressure.on and self._waits(data)):
-                self._read(data)
+            if not (self._at is IDLE and self._front.pressure.on and self._waits(self._front.scratch[:nbytes])):
+                self._read(self._front.scratch[:nbytes])
             return
         self._filled += nbytes
         if self._filled == len(self._bulk):
@@ -114,8 +114,8 @@ class Connection(asyncio.BufferedProtocol):
 
     def _waits(self, data: memoryview) -> bool:
         """Whether the request that begins here is left unread, because too many wait."""
-        resting = self.busy is None and not (self._pending or self._ending or self._full)
-        self._unread = resting and self._front.pressure.holds_back(self, data)
+        free = self.busy is None and not (self._pending or self._ending or self._full)
+        self._unread = free and self._front.pressure.holds_back(self, data)
         if self._unread:
             self._deadline = math.inf
             self._transport.pause_reading()
