@@ -5,9 +5,16 @@ from __future__ import annotations
 import asyncio
 import time
 from dataclasses import dataclass, field
+from typing import cast
+
+from tests.unit.runtime.test_parsers import FakeTransport, feed
 
 from tidegate_runtime.admission import Admission
 from tidegate_runtime.backpressure import BURST, POST, REFUSALS_A_SECOND, Backpressure
+from tidegate_runtime.errors import Throttled
+from tidegate_runtime.http import Connection
+from tidegate_runtime.request import SCRATCH, Front, Limits, Request
+from tidegate_runtime.routes import Route
 
 PATIENCE = 0.2
 ENDS = 5.0
@@ -108,3 +115,24 @@ def test_whoever_has_waited_as_long_as_the_queue_allows_is_let_in_to_be_refused(
         return time.monotonic() - began
 
     assert asyncio.run(scenario()) >= PATIENCE
+
+
+def test_of_a_request_that_may_wait_only_its_first_bytes_are_read_and_what_is_refused_is_dropped_in_large_pieces() -> (
+    None
+):
+    def refuse(request: Request) -> Route:
+        raise Throttled("the queue is full", retry_after=1)
+
+    async def scenario() -> tuple[int, int, bytes]:
+        limits = Limits(max_body=1 << 20, header_timeout=1, body_timeout=1, idle_timeout=1)
+        front = Front(limits, refuse, lambda _: True, lambda _: None, Backpressure(full(), PATIENCE))
+        connection, transport = Connection(front), FakeTransport()
+        connection.connection_made(cast("asyncio.BaseTransport", transport))
+        first = len(connection.get_buffer(-1))
+        feed(connection, b"POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 100000\r\n\r\n")
+        return first, len(connection.get_buffer(-1)), transport.written
+
+    first, later, written = asyncio.run(scenario())
+
+    assert written.startswith(b"HTTP/1.1 429")
+    assert (first, later) == (len(POST), SCRATCH)
