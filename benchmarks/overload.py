@@ -6,7 +6,8 @@ are 4,000 clients: what is due while all of them wait for an answer is not sent.
 ask for ten times the peak: there 4,000 connections ask again as soon as they are answered.
 
 Wanted: at least nine tenths of the peak, the rest refused with 429 within `--queue-timeout`, and a bounded wait for who
-is let in.  On a machine that others use, too, answers per second of the server's CPU tell more than those per second.
+is let in.  On a machine that others use, too, answers per second of the server's CPU tell more than those per second;
+three rounds, the one that is in the middle by that.
 """
 
 from __future__ import annotations
@@ -32,7 +33,8 @@ from benchmarks.runtime import served
 
 OUT = Path(__file__).resolve().parents[1] / "build/bench"
 CASES = {"wide": 10.0, "small": 3.0, "medium": 3.0, "tiny": None}
-SECONDS = {"medium": 25.0}
+SECONDS = {"medium": 12.0}
+ROUNDS = 3
 USUAL_SECONDS = 8.0
 CLIENTS = 4000  # below --max-connections
 FORM = "binary"
@@ -70,6 +72,11 @@ class Reading:
     @property
     def kept_by_cpu(self) -> float:
         return self.good.per_cpu_second / self.peak.per_cpu_second
+
+
+def middle(model: BenchModel, multiple: float | None, rounds: int) -> Reading:
+    readings = sorted((overload(model, multiple) for _ in range(rounds)), key=lambda one: one.kept_by_cpu)
+    return readings[rounds // 2]
 
 
 def overload(model: BenchModel, multiple: float | None, system: System = OURS) -> Reading:
@@ -133,9 +140,10 @@ def main() -> int:
     leave_nothing_behind()
     parser = argparse.ArgumentParser(prog="benchmarks.overload", description=__doc__)
     parser.add_argument("--models", default=",".join(CASES))
+    parser.add_argument("--rounds", type=int, default=ROUNDS)
     parser.add_argument("--write-docs", action="store_true", help="put the table into docs/performance.md")
     given = parser.parse_args()
-    readings = [overload(MODELS[name](), CASES[name]) for name in given.models.split(",")]
+    readings = [middle(MODELS[name](), CASES[name], given.rounds) for name in given.models.split(",")]
     text = f"{table(readings)}\n\n{sentence(machine())}"
     OUT.mkdir(parents=True, exist_ok=True)
     rows = [{**asdict(one), "kept": round(one.kept, 3), "keptByCpu": round(one.kept_by_cpu, 3)} for one in readings]

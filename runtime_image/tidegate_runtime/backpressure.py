@@ -19,13 +19,14 @@ from tidegate_runtime.admission import Admission
 REFUSALS_A_SECOND: Final = 500.0  # some 2 % of a core
 BURST: Final = 128.0
 LOOK_SECONDS: Final = 0.001
+POST: Final = b"POST "
 
 
 class Unread(Protocol):
     """A connection on which a request has begun, and is not read further."""
 
-    def let_in(self) -> None:
-        """Read on."""
+    def let_in(self, first: bytes, since: float) -> None:
+        """Read on where `first` ends; it has waited since `since` (time.monotonic)."""
 
 
 class Backpressure:
@@ -36,24 +37,27 @@ class Backpressure:
     def __init__(self, admission: Admission, patience: float) -> None:
         self._admission = admission
         self._patience = patience
-        self._unread: deque[tuple[float, Unread]] = deque()
+        self._unread: deque[tuple[float, Unread, bytes]] = deque()
         self._refusals, self._refilled = BURST, time.monotonic()
         self._looking = False
 
     @property
     def on(self) -> bool:
-        """Whether `holds` must be asked about a request that begins."""
+        """Whether `holds_back` must be asked about a request that begins."""
         return self._admission.full or bool(self._unread)
 
-    def holds(self, now: float) -> bool:
-        """Whether a request that begins must wait unread: not when it can be refused at once."""
-        return not (self._admission.full and self._may_refuse(now))
+    def holds_back(self, connection: Unread, first: memoryview) -> bool:
+        """Whether the request that begins with `first` waits unread, now in the line: not if it is refused at once.
 
-    def wait(self, connection: Unread, now: float) -> None:
-        """Take a place in the line, from time.monotonic `now` on."""
-        self._unread.append((now, connection))
+        Health and metadata, which are no POST, never wait.
+        """
+        now = time.monotonic()
+        if POST[: len(first)] != first or (self._admission.full and self._may_refuse(now)):
+            return False
+        self._unread.append((now, connection, bytes(first)))
         self._admission.unread = len(self._unread)
         self._look_soon()
+        return True
 
     def _may_refuse(self, now: float) -> bool:
         self._refusals = min(BURST, self._refusals + (now - self._refilled) * REFUSALS_A_SECOND)
@@ -73,9 +77,9 @@ class Backpressure:
         self._looking = False
         room, late = self._admission.room, time.monotonic() - self._patience
         while self._unread and (room > 0 or self._unread[0][0] < late):
-            _, connection = self._unread.popleft()
+            since, connection, first = self._unread.popleft()
             room -= 1
-            connection.let_in()
+            connection.let_in(first, since)
         self._admission.unread = len(self._unread)
         if self._unread:
             self._look_soon()

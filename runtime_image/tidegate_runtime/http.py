@@ -30,7 +30,6 @@ MOST_HEADER: Final = 64 * 1024
 MOST_DROPPED: Final = 64 * 1024  # of a body that is refused
 LINGER_SECONDS: Final = 1.0
 VERSIONS: Final = ("1.1", "1.0")
-POST: Final = b"POST "
 LOG = logging.getLogger(__name__)
 Where = int  # in a message
 IDLE, HEADER, BODY = 0, 1, 2
@@ -40,8 +39,8 @@ class Connection(asyncio.BufferedProtocol):
     """The protocol object of one client; made by the server, one per accepted socket."""
 
     __slots__ = ("_at", "_began", "_bulk", "_continue", "_deadline", "_dropped", "_ending", "_filled",
-                 "_front", "_full", "_header_bytes", "_held", "_parser", "_paused", "_pending", "_received", "_request",
-                 "_skip", "_timed", "_transport", "abandon", "busy", "idle_since", "lingering")  # fmt: skip
+                 "_front", "_full", "_header_bytes", "_parser", "_paused", "_pending", "_received", "_request", "_skip",
+                 "_timed", "_transport", "_unread", "abandon", "busy", "idle_since", "lingering")  # fmt: skip
 
     def __init__(self, front: Front) -> None:
         self._front = front
@@ -51,17 +50,14 @@ class Connection(asyncio.BufferedProtocol):
         self._pending = Pipeline()
         self._at: Where = IDLE  # where in a message the parser is
         self._timed: Where = IDLE  # which part of it `_deadline` belongs to
-        self._received = self._header_bytes = 0
+        self._received = self._header_bytes = self._dropped = self._filled = 0
         self._bulk: memoryview | None = None  # where the large body that arrives goes
-        self._filled = 0
         self._skip = False  # the body that arrives belongs to a refused request
         self._ending = False  # after the answers that are due nothing more is read
-        self._dropped = 0
         self._continue = False  # a client waits for "100 Continue"
-        self._paused = False
-        self._held = b""  # the first bytes of a request that waits unread; see backpressure.py
-        self._began = 0.0  # since when; 0.0: it did not wait
-        self._full = False  # the client reads slower than we write
+        self._unread = False  # a request has begun and waits; see backpressure.py
+        self._began = 0.0  # when one that waited did; else 0.0
+        self._full = self._paused = False  # the client reads slower than we write; nothing is read
         self.abandon: Callable[[], None] | None = None  # what to do when the client leaves before its answer
         self.busy: Request | None = None
         self.lingering = False
@@ -84,9 +80,6 @@ class Connection(asyncio.BufferedProtocol):
             self._front.log.note(answered_over_http(self.busy, LEFT, 0, self._transport))
         self.busy = self.abandon = None
 
-    def eof_received(self) -> bool | None:
-        return None  # the client is gone: close
-
     def pause_writing(self) -> None:
         """The client reads slower than it asks: it gets no further answer and is not listened to until it has read."""
         self._full = True
@@ -103,15 +96,13 @@ class Connection(asyncio.BufferedProtocol):
     def get_buffer(self, sizehint: int) -> memoryview:  # noqa: ARG002 - asyncio's signature
         if self._bulk is not None:
             return self._bulk[self._filled :]
-        if self._at is IDLE and self._front.pressure.on:
-            return self._front.scratch[: len(POST)]  # what is not read stays in the kernel, and costs no memory here
-        return self._front.scratch
+        front, begins = self._front, self._at is IDLE and not self._ending
+        return front.first if begins and front.pressure.on else front.scratch
 
     def buffer_updated(self, nbytes: int) -> None:
         if self._bulk is None:
-            data = self._front.scratch[:nbytes]
-            if not (self._at is IDLE and self._front.pressure.on and self._holds_back(data)):
-                self._read(data)
+            if not (self._at is IDLE and self._front.pressure.on and self._waits(self._front.scratch[:nbytes])):
+                self._read(self._front.scratch[:nbytes])
             return
         self._filled += nbytes
         if self._filled == len(self._bulk):
@@ -119,25 +110,21 @@ class Connection(asyncio.BufferedProtocol):
             self._parser = httptools.HttpRequestParser(self)  # the old one never saw the end of this body
             self.on_message_complete()
 
-    def _holds_back(self, data: memoryview) -> bool:
-        """Leave a request unread that begins while too many wait; health and metadata are always answered."""
-        if self.busy is not None or self._pending or self._ending or self._full or POST[: len(data)] != data:
-            return False
-        now = time.monotonic()
-        if not self._front.pressure.holds(now):
-            return False
-        self._held, self._began, self._deadline = bytes(data), now, math.inf
-        self._transport.pause_reading()
-        self._front.pressure.wait(self, now)
-        return True
+    def _waits(self, data: memoryview) -> bool:
+        """Whether the request that begins here is left unread, because too many wait."""
+        free = self.busy is None and not (self._pending or self._ending or self._full)
+        self._unread = free and self._front.pressure.holds_back(self, data)
+        if self._unread:
+            self._deadline = math.inf
+            self._transport.pause_reading()
+        return self._unread
 
-    def let_in(self) -> None:
-        """Read the request that was held back."""
-        if self._transport.is_closing():
-            return
-        held, self._held = self._held, b""
-        self._transport.resume_reading()
-        self._read(memoryview(held))
+    def let_in(self, first: bytes, since: float) -> None:
+        """Read on where `first` ends; the request began to wait at `since`."""
+        if not self._transport.is_closing():
+            self._unread, self._began = False, since
+            self._transport.resume_reading()
+            self._read(memoryview(first))
 
     def _read(self, data: memoryview) -> None:
         if self._ending:
@@ -375,7 +362,7 @@ class Connection(asyncio.BufferedProtocol):
     @property
     def idle(self) -> bool:
         """Nothing is asked and nothing is half said."""
-        return not (self.busy or self._pending or self._held or self.lingering) and self._at is IDLE
+        return not (self.busy or self._pending or self._unread or self.lingering) and self._at is IDLE
 
     def sweep(self, now: float) -> None:
         """End what is over its time; called by the server a few times a second."""

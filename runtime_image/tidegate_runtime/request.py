@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from tidegate_runtime.backpressure import Backpressure
+from tidegate_runtime.backpressure import POST, Backpressure
 from tidegate_runtime.errors import RequestError, TooLarge
 from tidegate_runtime.interfaces import Kind
 from tidegate_runtime.parameters import PINNED, kind_of
@@ -117,5 +117,9 @@ class Front:
     pressure: Backpressure
     head: bytes = b""  # headers of every answer
     scratch: memoryview = field(default_factory=lambda: memoryview(bytearray(SCRATCH)))
+    first: memoryview = field(init=False)  # the beginning of it: what is not read stays in the kernel
     closing: bool = False  # draining: every answer ends its connection
     log: RequestLog | None = None
+
+    def __post_init__(self) -> None:
+        self.first = self.scratch[: len(POST)]

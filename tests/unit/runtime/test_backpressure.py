@@ -5,9 +5,16 @@ from __future__ import annotations
 import asyncio
 import time
 from dataclasses import dataclass, field
+from typing import cast
+
+from tests.unit.runtime.test_parsers import FakeTransport, feed
 
 from tidegate_runtime.admission import Admission
-from tidegate_runtime.backpressure import BURST, REFUSALS_A_SECOND, Backpressure
+from tidegate_runtime.backpressure import BURST, POST, REFUSALS_A_SECOND, Backpressure
+from tidegate_runtime.errors import Throttled
+from tidegate_runtime.http import Connection
+from tidegate_runtime.request import SCRATCH, Front, Limits, Request
+from tidegate_runtime.routes import Route
 
 PATIENCE = 0.2
 ENDS = 5.0
@@ -22,7 +29,8 @@ class Waiting:
     order: list[int]
     let: asyncio.Event = field(default_factory=asyncio.Event)
 
-    def let_in(self) -> None:
+    def let_in(self, first: bytes, since: float) -> None:
+        assert first == POST
         self.order.append(self.name)
         if not self.admission.full:
             self.admission.queued += 1
@@ -35,18 +43,32 @@ def full(limit: int = 2) -> Admission:
     return admission
 
 
+def stand_in_line(pressure: Backpressure, one: Waiting) -> None:
+    """Ask until the refusals are spent."""
+    while not pressure.holds_back(one, memoryview(POST)):
+        pass
+
+
 def test_nobody_is_asked_about_while_there_is_room() -> None:
     assert not Backpressure(Admission(1), PATIENCE).on
 
 
 def test_refusals_are_as_many_a_second_as_they_may_be_and_a_burst_at_first() -> None:
-    pressure, began = Backpressure(full(), PATIENCE), time.monotonic() + 1
+    async def scenario() -> tuple[int, float]:
+        admission, began = full(), time.monotonic()
+        pressure = Backpressure(admission, 60.0)
+        held = [pressure.holds_back(Waiting(0, admission, []), memoryview(POST)) for _ in range(1000)]
+        return held.count(False), time.monotonic() - began
 
-    at_once = sum(not pressure.holds(began) for _ in range(1000))
-    in_the_next_tenth = sum(not pressure.holds(began + 0.1) for _ in range(1000))
+    refused, seconds = asyncio.run(scenario())
 
-    assert at_once == BURST
-    assert in_the_next_tenth in (int(REFUSALS_A_SECOND / 10), int(REFUSALS_A_SECOND / 10) - 1)
+    assert BURST <= refused <= BURST + REFUSALS_A_SECOND * seconds
+
+
+def test_what_is_no_inference_never_waits() -> None:
+    pressure = Backpressure(full(), PATIENCE)
+
+    assert not pressure.holds_back(Waiting(0, full(), []), memoryview(b"GET /"))
 
 
 def test_who_waits_unread_is_let_in_in_order_as_there_is_room() -> None:
@@ -55,7 +77,7 @@ def test_who_waits_unread_is_let_in_in_order_as_there_is_room() -> None:
         pressure = Backpressure(admission, 60.0)
         line = [Waiting(name, admission, order) for name in range(4)]
         for one in line:
-            pressure.wait(one, time.monotonic())
+            stand_in_line(pressure, one)
         admission.queued = 0
         await asyncio.wait_for(line[1].let.wait(), ENDS)
         first, unread = list(order), admission.unread
@@ -74,9 +96,9 @@ def test_a_newcomer_waits_behind_those_who_wait_already() -> None:
     async def scenario() -> bool:
         admission = full(1)
         pressure = Backpressure(admission, 60.0)
-        pressure.wait(Waiting(0, admission, []), time.monotonic())
+        stand_in_line(pressure, Waiting(0, admission, []))
         admission.queued = 0
-        return pressure.on and pressure.holds(time.monotonic())
+        return pressure.on and pressure.holds_back(Waiting(1, admission, []), memoryview(POST))
 
     assert asyncio.run(scenario())
 
@@ -86,10 +108,31 @@ def test_whoever_has_waited_as_long_as_the_queue_allows_is_let_in_to_be_refused(
         admission = full()
         pressure = Backpressure(admission, PATIENCE)
         one, began = Waiting(0, admission, []), time.monotonic()
-        pressure.wait(one, began)
+        stand_in_line(pressure, one)
         await asyncio.wait_for(one.let.wait(), ENDS)
         assert not pressure.on or admission.full
         assert admission.queued == 2
         return time.monotonic() - began
 
     assert asyncio.run(scenario()) >= PATIENCE
+
+
+def test_of_a_request_that_may_wait_only_its_first_bytes_are_read_and_what_is_refused_is_dropped_in_large_pieces() -> (
+    None
+):
+    def refuse(request: Request) -> Route:
+        raise Throttled("the queue is full", retry_after=1)
+
+    async def scenario() -> tuple[int, int, bytes]:
+        limits = Limits(max_body=1 << 20, header_timeout=1, body_timeout=1, idle_timeout=1)
+        front = Front(limits, refuse, lambda _: True, lambda _: None, Backpressure(full(), PATIENCE))
+        connection, transport = Connection(front), FakeTransport()
+        connection.connection_made(cast("asyncio.BaseTransport", transport))
+        first = len(connection.get_buffer(-1))
+        feed(connection, b"POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 100000\r\n\r\n")
+        return first, len(connection.get_buffer(-1)), transport.written
+
+    first, later, written = asyncio.run(scenario())
+
+    assert written.startswith(b"HTTP/1.1 429")
+    assert (first, later) == (len(POST), SCRATCH)
