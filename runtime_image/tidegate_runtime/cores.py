@@ -43,18 +43,17 @@ def _quotas(root: Path) -> Iterator[float]:
 
 def _v2_quota(group: Path) -> float | None:
     """`cpu.max` is "QUOTA PERIOD" in microseconds, or "max PERIOD"."""
-    return _cores(_read(group / "cpu.max").split())
+    return _cores(_read(group / "cpu.max").strip())
 
 
 def _v1_quota(group: Path) -> float | None:
     """The same in two files; -1 is no limit."""
-    return _cores([_read(group / f"cpu.cfs_{name}_us").strip() for name in ("quota", "period")])
+    return _cores(" ".join(_read(group / f"cpu.cfs_{name}_us").strip() for name in ("quota", "period")))
 
 
-def _cores(words: list[str]) -> float | None:
-    if len(words) != 2 or not all(re.fullmatch(r"[0-9]{1,18}", word) for word in words) or "0" in words:
-        return None
-    return int(words[0]) / int(words[1])
+def _cores(quota_and_period: str) -> float | None:
+    found = re.fullmatch(r"([1-9][0-9]{0,17}) ([1-9][0-9]{0,17})", quota_and_period)
+    return int(found[1]) / int(found[2]) if found else None
 
 
 def _groups(root: Path) -> Iterator[tuple[str, Path]]:
@@ -81,11 +80,10 @@ def _mounts(root: Path) -> Iterator[tuple[str, PurePosixPath, PurePosixPath]]:
     """Kind, the group that is mounted, and where; see proc(5) on mountinfo."""
     for line in _read(root / "proc/self/mountinfo").splitlines():
         before, _, after = line.partition(" - ")
-        place, system = before.split(" "), after.split(" ")
-        if len(place) < 5 or not place[4].startswith("/"):
-            continue
-        if system[0] == V2 or (system[0] == V1 and "cpu" in system[-1].split(",")):
-            yield system[0], PurePosixPath(place[3]), PurePosixPath(place[4])
+        group, place = (*before.split(" ")[3:5], "", "")[:2]
+        kind, *_, options = after.split(" ") if " " in after else (after, "")
+        if place.startswith("/") and (kind == V2 or (kind == V1 and "cpu" in options.split(","))):
+            yield kind, PurePosixPath(group), PurePosixPath(place)
 
 
 def _below(group: PurePosixPath, mounted: PurePosixPath) -> PurePosixPath:

@@ -19,10 +19,11 @@ class Phase(Enum):
 class Health:
     """The phase, and what the watchdog adds to it. Written by the main thread only, read by any."""
 
-    __slots__ = ("_watchdog", "phase")
+    __slots__ = ("_watchdog", "phase", "sibling_stuck")
 
     def __init__(self, watchdog: Watchdog | None = None) -> None:
         self.phase = Phase.STARTING
+        self.sibling_stuck = False  # a run of another process of this server
         self._watchdog = watchdog
 
     @property
@@ -39,4 +40,4 @@ class Health:
 
     @property
     def stuck(self) -> bool:
-        return self._watchdog is not None and self._watchdog.stuck
+        return self.sibling_stuck or (self._watchdog is not None and self._watchdog.stuck)

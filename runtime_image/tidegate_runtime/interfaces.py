@@ -34,8 +34,10 @@ from tidegate.bundle.manifest import TensorSpec
 
 if TYPE_CHECKING:
     from tidegate_runtime.batching import Batching
+    from tidegate_runtime.counters import Counters
     from tidegate_runtime.health import Health
     from tidegate_runtime.settings import Settings
+    from tidegate_runtime.shadow import Target
 
 Array = NDArray[np.generic]  # BYTES: object array of str; BF16: uint16 with the raw bits; FP16: float16
 Body = bytes | bytearray | memoryview  # of a request, as it came or unpacked
@@ -134,14 +136,45 @@ class Shadow(Protocol):
 class Gauges(Protocol):
     """What the metrics read from the request path at any time, from another thread: plain integers."""
 
-    in_flight: int  # requests accepted and not yet answered, waiting ones included
-    queued: int  # waiting for a run
-    connections: int
+    @property
+    def in_flight(self) -> int:
+        """Requests accepted and not yet answered, waiting ones included."""
+
+    @property
+    def queued(self) -> int:
+        """Requests that wait for a run."""
+
+    @property
+    def connections(self) -> int:
+        """Open ones."""
+
+
+class Processes(Gauges, Protocol):
+    """All processes of this server, where there are several (siblings/); read from any thread."""
+
+    @property
+    def counters(self) -> Counters:
+        """Of all of them, as one process would have counted."""
+
+    @property
+    def dropped(self) -> int:
+        """Of what was to be shadowed."""
+
+    @property
+    def alive(self) -> int:
+        """How many answer."""
+
+    @property
+    def restarts(self) -> int:
+        """Of those that died."""
+
+    def aim(self, target: Target | None) -> None:
+        """The siblings shadow to `target`, too."""
 
 
 @dataclass(slots=True)
 class Parts:
-    """What the internal endpoints can see; `model` and `batching` are set when it is loaded and proved."""
+    """What the internal endpoints can see; `model`, `batching` and `processes` are set when it is loaded and proved."""
 
     settings: Settings
     health: Health
@@ -151,3 +184,4 @@ class Parts:
     watchdog: Watchdog
     model: LoadedModel | None = None
     batching: Batching | None = None
+    processes: Processes | None = None  # None: this one is alone

@@ -31,6 +31,8 @@ class Now:
     golden_worst: Mapping[str, float]
     shadow_dropped: int
     batching: Batching | None  # None: not decided yet
+    processes: int = 1
+    restarts: int = 0
 
 
 def exposition(counters: Counters, now: Now) -> bytes:
@@ -49,12 +51,15 @@ def _lines(counters: Counters, now: Now) -> Iterator[str]:
         ("requests_in_flight", "Requests accepted and not yet answered.", now.in_flight),
         ("requests_queued", "Requests that wait for a run.", now.queued),
         ("connections", "Open connections.", now.connections),
+        ("processes", "Processes that answer (--workers).", now.processes),
         ("start_time_seconds", "When this process started (Unix time).", counters.clock.start),
     ):
         yield from _family(name, "gauge", help_text, [(now.labels, value)])
     yield from _family(
         "clients_left_total", "counter", "Clients gone before their answer.", [(now.labels, counters.gone)]
     )
+    restarts: list[tuple[Labels, float]] = [(now.labels, now.restarts)]
+    yield from _family("process_restarts_total", "counter", "Processes started again after their death.", restarts)
     worst = [({**now.labels, "output": output}, value) for output, value in now.golden_worst.items()]
     yield from _family("golden_worst_error", "gauge", "Worst difference from the golden samples.", worst)
     yield from _batching(now)

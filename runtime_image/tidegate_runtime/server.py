@@ -21,6 +21,7 @@ from tidegate_runtime.oip import not_ready
 from tidegate_runtime.request import Front, Limits
 from tidegate_runtime.routes import Identity, Route, Routes, find
 from tidegate_runtime.settings import Settings
+from tidegate_runtime.siblings.accepting import Accepting, Spreader
 
 BACKLOG: Final = 1024
 SWEEP_SECONDS: Final = 0.25
@@ -42,6 +43,7 @@ class Server:
     """The model's port. Everything happens on the loop it was started on."""
 
     def __init__(self, settings: Settings, admission: Admission, base: Routes) -> None:
+        self.left = _nothing  # called for each connection that has ended
         self._settings = settings
         self._admission = admission
         self._routes = base
@@ -51,7 +53,9 @@ class Server:
         limits = Limits(settings.max_body, settings.header_timeout, settings.body_timeout, settings.idle_timeout)
         self.front = Front(limits, self._route, self._opened, self._closed)
         self._listening: socket.socket | None = None
-        self._accepting: asyncio.Server | None = None
+        self._accepting: asyncio.Server | Accepting | None = None
+        self._spreader: Spreader | None = None
+        self._coming: set[asyncio.Task[object]] = set()
 
     async def start(self) -> int:
         """Listen, and give the port; raises Failed when the port cannot be had."""
@@ -60,8 +64,27 @@ class Server:
         # A copy for the loop: closing it must not close the queue of connections that nobody has accepted yet.
         copy = self._listening.dup()
         self._accepting = await loop.create_server(lambda: Connection(self.front), sock=copy, backlog=BACKLOG)
-        self._sweep()
+        self.keep_time()
         return int(self._listening.getsockname()[1])
+
+    def share(self, spreader: Spreader) -> None:
+        """From now on other processes get connections, too."""
+        assert self._listening is not None
+        assert self._accepting is not None
+        self._accepting.close()  # the loop's copy: nobody in line is lost
+        self._spreader = spreader
+        self._accepting = Accepting(self._listening, self, spreader)
+
+    def take(self, client: socket.socket) -> None:
+        """Serve a connection that was accepted."""
+        task = asyncio.ensure_future(self._admit(client))
+        self._coming.add(task)
+        task.add_done_callback(self._coming.discard)
+
+    @property
+    def connections(self) -> int:
+        """Open ones, and those that are about to be."""
+        return len(self._connections) + len(self._coming)
 
     def serve(self, routes: Routes, identity: Identity, engine: Engine) -> None:
         """The model is ready: its paths exist from now on."""
@@ -72,6 +95,7 @@ class Server:
     async def end(self, in_time: Callable[[], bool]) -> bool:
         """Take nobody new, answer what is asked, cut off the rest when there is no more time; see drain.py."""
         await self._stop_listening()
+        await asyncio.gather(*self._coming, return_exceptions=True)
         while self._connections and in_time():
             self._close_idle(time.monotonic())
             await asyncio.sleep(LOOK_SECONDS)
@@ -97,14 +121,16 @@ class Server:
         self._listening = None
 
     async def _let_in(self, listening: socket.socket) -> None:
-        loop = asyncio.get_running_loop()
         listening.setblocking(False)
         while True:
             try:
                 client, _ = listening.accept()
             except (BlockingIOError, OSError):
                 return
-            await loop.connect_accepted_socket(lambda: Connection(self.front), client)
+            await self._admit(client)
+
+    async def _admit(self, client: socket.socket) -> None:
+        await asyncio.get_running_loop().connect_accepted_socket(lambda: Connection(self.front), client)
 
     def _close_idle(self, now: float) -> None:
         """Close connections on which nothing is asked.
@@ -128,19 +154,26 @@ class Server:
     def _opened(self, connection: Connection) -> bool:
         self._connections.add(connection)
         self._admission.connections = len(self._connections)
-        return len(self._connections) <= self._settings.max_connections
+        elsewhere = self._spreader.elsewhere if self._spreader is not None else 0
+        return len(self._connections) + elsewhere <= self._settings.max_connections
 
     def _closed(self, connection: Connection) -> None:
         self._connections.discard(connection)
         self._admission.connections = len(self._connections)
+        self.left()
 
-    def _sweep(self) -> None:
+    def keep_time(self) -> None:
+        """Look at what is late, a few times a second, from now on."""
         now = time.monotonic()
         for connection in list(self._connections):
             connection.sweep(now)
         if self._engine is not None:
             self._engine.sweep(now)
-        asyncio.get_running_loop().call_later(SWEEP_SECONDS, self._sweep)
+        asyncio.get_running_loop().call_later(SWEEP_SECONDS, self.keep_time)
+
+
+def _nothing() -> None:
+    """Nobody wants to know."""
 
 
 def bind(host: str, port: int) -> socket.socket:

@@ -48,10 +48,14 @@ def test_threads_share_the_cores_between_runs(monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_one_process_answers_unless_more_are_asked_for() -> None:
-    assert [parse([*BUNDLE, *more], {}).workers for more in ([], ["--workers", "3"], ["--workers", "auto"])] == [1, 3, None]
+    assert [parse([*BUNDLE, *more], {}).workers for more in ([], ["--workers", "3"], ["--workers", "auto"])] == [
+        1,
+        3,
+        None,
+    ]
 
 
 @pytest.mark.parametrize("text", ["0", "65", "many", ""])
 def test_what_is_no_number_of_processes_is_refused(text: str) -> None:
-    with pytest.raises(ValueError, match="--workers: .* is not a whole number from 1 to 64"):
+    with pytest.raises(ValueError, match=r"--workers: .* is not a whole number from 1 to 64"):
         parse([*BUNDLE, "--workers", text], {})
