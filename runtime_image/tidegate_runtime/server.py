@@ -79,7 +79,12 @@ class Server:
         """Serve a connection that was accepted."""
         task = asyncio.ensure_future(self._admit(client))
         self._coming.add(task)
-        task.add_done_callback(self._coming.discard)
+        task.add_done_callback(self._has_come)
+
+    def _has_come(self, task: asyncio.Task[object]) -> None:
+        self._coming.discard(task)
+        if task.cancelled() or task.exception() is not None:
+            self.left()  # its client is gone already: it never became a connection
 
     @property
     def connections(self) -> int:

@@ -196,6 +196,8 @@ def read_settings(given: Mapping[str, str | None], environment: Mapping[str, str
             raise ValueError(f"--{flag.name}: {error}") from None
     if values["bundle"] is None:
         raise ValueError("--bundle: the bundle's directory is missing")
+    if values["workers"] is not None and values["workers"] > values["queue"]:
+        raise ValueError("--workers: each needs a place in the queue, and --queue has fewer")
     return Settings(**values)
 
 

@@ -59,7 +59,7 @@ class Family:
         self._all_ready = self._loop.create_future()
         self._departed = Sums()
         self._target: Target | None = None
-        self._ending = False
+        self._ending = asyncio.Event()
 
     async def start(self, count: int, hello: Callable[[Target | None], wire.Hello],
                     give_up: Callable[[TidegateError], None]) -> None:  # fmt: skip
@@ -122,8 +122,12 @@ class Family:
 
     def drain(self) -> None:
         """Every answer ends its connection from now on, and nothing is started again."""
-        self._ending = True
-        self._say(wire.Drain())
+        self._ending.set()
+        for life in self._lives:
+            if life.ready:
+                life.say(wire.Drain())
+            else:
+                life.kill()  # nobody has asked it anything
 
     async def end(self, in_time: Callable[[], bool]) -> bool:
         """Wait until every sibling has answered what it was asked; whether all did."""
@@ -144,8 +148,8 @@ class Family:
             self._lives.append(life)
             code = await life.live(hello(self._target))
             self._bury(life)
-            if self._ending:
-                return code == 0
+            if self._ending.is_set():
+                return code == 0 or not life.ready
             error = _reason(life, code)
             if not self._all_ready.done():
                 self._all_ready.set_exception(error)
@@ -156,8 +160,16 @@ class Family:
             if seconds is None:
                 give_up(error)
                 return False
-            await asyncio.sleep(seconds)
+            if await self._ends_within(seconds):
+                return True
             self.restarts += 1
+
+    async def _ends_within(self, seconds: float) -> bool:
+        try:
+            await asyncio.wait_for(self._ending.wait(), seconds)
+        except TimeoutError:
+            return False
+        return True
 
     def _is_ready(self, _: Life) -> None:
         if sum(life.ready for life in self._lives) == len(self._places) and not self._all_ready.done():

@@ -38,6 +38,7 @@ class Life:
         line, their_line = socket.socketpair()
         their_lifeline, lifeline = os.pipe()  # closed when this process is gone, however it went
         door.setblocking(False)
+        self._door = door
         theirs = (their_door.fileno(), their_line.fileno(), their_lifeline)
         try:
             self._process = await asyncio.create_subprocess_exec(
@@ -51,7 +52,6 @@ class Life:
             their_door.close()
             their_line.close()
             os.close(their_lifeline)
-        self._door = door
         code = NOT_STARTED if self._process is None else await self._until_its_end(self._process, line, hello)
         self.shut_door()
         os.close(lifeline)

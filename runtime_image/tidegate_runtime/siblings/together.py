@@ -53,7 +53,7 @@ class Together(Counters):
         self.lanes = {**own.lanes, **self._merged}
         self._departed = Plain()
         self._latest: dict[int, Plain] = {}  # by process id
-        self._until = own.until()
+        self._until = int(own.clock.start)
 
     def until(self, now: float | None = None) -> int:  # noqa: ARG002 - what is not told yet is not over
         return self._until

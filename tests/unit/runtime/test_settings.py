@@ -59,3 +59,8 @@ def test_one_process_answers_unless_more_are_asked_for() -> None:
 def test_what_is_no_number_of_processes_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match=r"--workers: .* is not a whole number from 1 to 64"):
         parse([*BUNDLE, "--workers", text], {})
+
+
+def test_each_process_needs_a_place_in_the_queue() -> None:
+    with pytest.raises(ValueError, match="--workers: each needs a place in the queue"):
+        parse([*BUNDLE, "--workers", "4", "--queue", "3"], {})
