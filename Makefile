@@ -4,7 +4,7 @@ BIN := .venv/bin
 READY := .venv/installed
 LOCK := .venv/uv/bin/uv pip compile pyproject.toml --quiet --upgrade --universal --generate-hashes \
     --no-emit-index-url --no-header --no-annotate
-PROTOCOL := runtime_image/tidegate_runtime/protocol
+PROTOCOL := operator/tidegate/protocol
 export PYTHONDONTWRITEBYTECODE := 1
 
 .DEFAULT_GOAL := help

@@ -15,7 +15,7 @@ from typing import Final
 from tidegate_runtime.admission import Admission
 from tidegate_runtime.batcher import Batch, Call, Waiting
 from tidegate_runtime.batching import decide
-from tidegate_runtime.costs import INLINE_SECONDS, Costs
+from tidegate_runtime.costs import INLINE_ON_ONE_CORE, INLINE_SECONDS, Costs
 from tidegate_runtime.errors import Throttled, TooSlow, Unavailable
 from tidegate_runtime.interfaces import LoadedModel, Recorder, Watchdog
 from tidegate_runtime.settings import Settings
@@ -50,9 +50,10 @@ class Engine:
         self._waiting = Waiting()
         self._delay = settings.max_batch_delay
         self._queue_timeout = settings.queue_timeout
-        self._costs = Costs(model.costs, key)
         self._lane = around.watchdog.lane()
         self._most_workers = settings.threads
+        inline = INLINE_ON_ONE_CORE if self._most_workers == 1 else INLINE_SECONDS
+        self._costs = Costs(model.costs, key, inline)
         self._idle: list[Worker] = []
         self._workers: list[Worker] = []
         self._running: set[Batch] = set()
@@ -119,8 +120,7 @@ class Engine:
             if oldest.deadline < now:  # nobody waits for its answer any more
                 self._expire(now)
                 continue
-            seconds = self._costs.predict(oldest.key, oldest.rows) if not oldest.apart else None
-            here = seconds is not None and seconds <= INLINE_SECONDS
+            here = not oldest.apart and self._costs.is_short(oldest.key, oldest.rows)
             if not here and not self._idle and len(self._workers) >= self._most_workers:
                 return  # whichever worker gets free dispatches again
             if self._may_wait(oldest):

@@ -8,33 +8,22 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 
-from tidegate_runtime import classification, parameters
-from tidegate_runtime.errors import BadRequest
-from tidegate_runtime.interfaces import Array, LoadedModel
-from tidegate_runtime.protocol.open_inference_pb2 import (
+from tidegate.protocol import CONTENTS
+from tidegate.protocol.open_inference_pb2 import (
     InferParameter,
     ModelInferRequest,
     ModelInferResponse,
 )
+from tidegate_runtime import classification, parameters
+from tidegate_runtime.errors import BadRequest
+from tidegate_runtime.interfaces import Array, LoadedModel
 from tidegate_runtime.signature import MOST_TENSORS, Port, Signature
 from tidegate_runtime.types import Carrier
 from tidegate_runtime.wanted import Wanted
-
-# Which field of InferTensorContents holds the values of a datatype; FP16 and BF16 have none.
-CONTENTS: Final = {
-    "BOOL": "bool_contents",
-    **dict.fromkeys(("INT8", "INT16", "INT32"), "int_contents"),
-    "INT64": "int64_contents",
-    **dict.fromkeys(("UINT8", "UINT16", "UINT32"), "uint_contents"),
-    "UINT64": "uint64_contents",
-    "FP32": "fp32_contents",
-    "FP64": "fp64_contents",
-    "BYTES": "bytes_contents",
-}
 
 
 @dataclass(slots=True)

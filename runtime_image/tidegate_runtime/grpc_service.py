@@ -14,17 +14,7 @@ from typing import Any, Final
 import grpc
 from google.protobuf.message import DecodeError, Message
 
-from tidegate_runtime import __version__
-from tidegate_runtime.batcher import Call
-from tidegate_runtime.errors import BadRequest, NotFound, RequestError, Throttled
-from tidegate_runtime.grpc_codec import GrpcCodec, GrpcInference
-from tidegate_runtime.grpc_wire import MOST_FIELDS, has_too_many_fields
-from tidegate_runtime.health import Health
-from tidegate_runtime.inference import Inferring
-from tidegate_runtime.interfaces import Kind
-from tidegate_runtime.oip import SERVER, metadata, not_ready
-from tidegate_runtime.parameters import PINNED, kind_of
-from tidegate_runtime.protocol.open_inference_pb2 import (
+from tidegate.protocol.open_inference_pb2 import (
     ModelInferRequest,
     ModelMetadataRequest,
     ModelMetadataResponse,
@@ -37,6 +27,16 @@ from tidegate_runtime.protocol.open_inference_pb2 import (
     ServerReadyRequest,
     ServerReadyResponse,
 )
+from tidegate_runtime import __version__
+from tidegate_runtime.batcher import Call
+from tidegate_runtime.errors import BadRequest, NotFound, RequestError, Throttled
+from tidegate_runtime.grpc_codec import GrpcCodec, GrpcInference
+from tidegate_runtime.grpc_wire import MOST_FIELDS, has_too_many_fields
+from tidegate_runtime.health import Health
+from tidegate_runtime.inference import Inferring
+from tidegate_runtime.interfaces import Kind
+from tidegate_runtime.oip import SERVER, metadata, not_ready
+from tidegate_runtime.parameters import PINNED, kind_of
 from tidegate_runtime.routes import Identity
 
 LOG = logging.getLogger(__name__)

@@ -19,6 +19,7 @@ REMEMBERED: Final = 1024
 SHOWN: Final = 16
 LONGEST_SHOWN: Final = 128
 MOST_NAMES: Final = 32
+WHOLE: Final = frozenset((int,))
 NO_SHAPE: Final = "shape must be a list of whole numbers, none below 0"
 MOST_ELEMENTS: Final = 1 << 40
 MOST_TENSORS: Final = 1024  # of a request or an answer
@@ -44,12 +45,14 @@ class Port:
         """How many elements a tensor of `shape` has; raises ValueError unless the model takes that shape."""
         if len(shape) != len(self.shape):  # and not a look further: it may be as long as a body
             raise ValueError(self._unfit(shape) if all(map(_is_size, shape[:SHOWN])) else NO_SHAPE)
-        if not all(map(_is_size, shape)):
+        if not WHOLE.issuperset(map(type, shape)):  # True == 1 and 1.0 == 1
             raise ValueError(NO_SHAPE)
         key = tuple(shape)
         known = self._known.get(key)
         if known is not None:
             return known
+        if any(size < 0 for size in key):
+            raise ValueError(NO_SHAPE)
         count = self._checked(key)
         if len(self._known) < REMEMBERED:
             self._known[key] = count
@@ -179,7 +182,7 @@ def _shared_dimensions(ports: Sequence[Port]) -> dict[str, list[tuple[str, int]]
 
 
 def _is_size(size: Any) -> bool:
-    return type(size) is int and size >= 0  # True == 1 and 1.0 == 1
+    return type(size) is int and size >= 0
 
 
 def _shown(shape: Sequence[Any]) -> str:

@@ -91,7 +91,7 @@ class _Loaded:
         return self._http.encode(asked, self._model.run(asked.feeds, self._lane))
 
     def grpc(self, request: bytes) -> bytes:
-        from tidegate_runtime.protocol.open_inference_pb2 import ModelInferRequest
+        from tidegate.protocol.open_inference_pb2 import ModelInferRequest
 
         asked = self._grpc.decode(ModelInferRequest.FromString(request))
         answer: bytes = self._grpc.encode(asked, self._model.run(asked.feeds, self._lane)).SerializeToString()

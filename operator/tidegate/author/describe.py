@@ -45,7 +45,8 @@ def _spec(value: onnx.ValueInfoProto, side: str) -> TensorSpec:
 def _size(dim: onnx.TensorShapeProto.Dimension, name: str, axis: int) -> int | str:
     if dim.WhichOneof("value") == "dim_value" and dim.dim_value >= 0:
         return int(dim.dim_value)
-    return dim.dim_param or f"{name}_{axis}"
+    # Dimensions of one name must agree. Paddle's exporter writes "?" for each that is dynamic: that is no name.
+    return dim.dim_param if any(map(str.isalpha, dim.dim_param)) else f"{name}_{axis}"
 
 
 def operators(model: onnx.ModelProto) -> dict[str, int]:

@@ -49,8 +49,9 @@ def predict(target: str | None, output: str, quiet: bool, **given: Any) -> None:
     """Ask a model once.
 
     NAME is a deployment of a `tidegate run` on this machine; URL is the address of a model anywhere, as
-    http://HOST:PORT/v2/models/NAME. An input is NAME=VALUE with JSON or a file (.json, .npy), all of them together a
-    JSON object or a file (.json, .npz); - is JSON on standard input. With --quiet: the outputs as one line of JSON.
+    http://HOST:PORT/v2/models/NAME (https://, grpc:// or grpcs://). An input is NAME=VALUE with JSON or a file (.json,
+    .npy), all of them together a JSON object or a file (.json, .npz); - is JSON on standard input. With --quiet: the
+    outputs as one line of JSON.
 
     \b
     Example: tidegate predict fraud --input x='[[1, 2, 3, 4]]'

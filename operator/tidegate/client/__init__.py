@@ -18,7 +18,7 @@ from tidegate.client.errors import (
     TimedOut,
     Unanswered,
 )
-from tidegate.client.wire import ModelMetadata, Prediction, TensorMetadata
+from tidegate.client.messages import ModelMetadata, Prediction, TensorMetadata
 
 __all__ = [
     "Client",

@@ -6,16 +6,19 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import TracebackType
-from urllib.parse import quote, unquote
+from urllib.parse import unquote
 
 import numpy.typing as npt
 
-from tidegate.client.connection import Connection, Request, no_credentials
+from tidegate.client.connection import Connection, no_credentials
 from tidegate.client.errors import NotConnected, ServerBusy, TimedOut, Unanswered
-from tidegate.client.wire import JSON_LENGTH, ModelMetadata, Prediction, asked, model_metadata, prediction
-from tidegate.errors import Invalid
+from tidegate.client.messages import Asked, ModelMetadata, Prediction, Transport, tensors
+from tidegate.client.over_http import HttpTransport
+from tidegate.client.trying import Trying
+from tidegate.errors import Failed, Invalid
 
-OF_A_MODEL = re.compile(r"(https?://.+?)/v2/models/([^/?#]+)(?:/versions/([^/?#]+))?(?:/infer)?/?")
+OF_A_MODEL = re.compile(r"((?:https?|grpcs?)://.+?)/v2/models/([^/?#]+)(?:/versions/([^/?#]+))?(?:/infer)?/?")
+OVER_GRPC = re.compile(r"(grpcs?)://([\w.-]+:\d+|\[[\da-fA-F:.]+\]:\d+)/?", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +31,10 @@ class ModelAddress:
 
 
 def model_address(url: str) -> ModelAddress:
-    """The parts of `http://HOST[:PORT]/v2/models/NAME[/versions/V][/infer]`; raises Invalid for other addresses."""
+    """The parts of `http://HOST[:PORT]/v2/models/NAME[/versions/V][/infer]`; raises Invalid for other addresses.
+
+    The same after `https://`, `grpc://` and `grpcs://`.
+    """
     no_credentials(url)
     match = OF_A_MODEL.fullmatch(url)
     if match is None:
@@ -38,8 +44,9 @@ def model_address(url: str) -> ModelAddress:
 
 
 class Client:
-    """Asks models behind one address, over HTTP with binary tensors; for any number of threads.
+    """Asks models behind one address, with binary tensors; for any number of threads.
 
+    `url` is `http://HOST[:PORT]`, `https://…`, or for gRPC `grpc://HOST:PORT` and `grpcs://…` (gRPC over TLS).
     `timeout` (seconds) bounds all tries of a request until its answer begins.  A request is made again, up to
     `retries` times, while the server cannot have begun to run it: no connection, or 429 and 503 of the server itself.
     `repeat=True` also repeats what may have been run, for models that may be asked twice.  `headers` go with every
@@ -55,7 +62,8 @@ class Client:
         repeat: bool = False,
         headers: Mapping[str, str] | None = None,
     ) -> None:
-        self._connection = Connection(url, retries=retries, repeat=repeat, headers=headers or {})
+        self._transport = _transport(url, headers or {})
+        self._trying = Trying(retries=retries, repeat=repeat)
         self._timeout = timeout
 
     def infer(
@@ -72,33 +80,25 @@ class Client:
         Arrays are sent as the types they have: a model that takes FP32 needs float32.  `version` is a bundle's version
         or a revision; without one the rollout's weights choose.
         """
-        wanted = asked(inputs, outputs)
-        path = f"{_path(model, version)}/infer"
-
-        def write(left: float) -> Request:
-            body, json_length = wanted.body(left)
-            kind = {"content-type": "application/octet-stream", JSON_LENGTH: str(json_length)}
-            return Request("POST", path, body, kind)
-
-        return prediction(self._connection.send(write, timeout=self._timeout if timeout is None else timeout))
+        asked = Asked(model, version, tensors(inputs), outputs)
+        return self._trying.answer(
+            lambda left: self._transport.infer(asked, left), timeout=self._timeout if timeout is None else timeout
+        )
 
     def metadata(self, model: str, *, version: str = "") -> ModelMetadata:
         """What `model` takes and gives."""
-        request = Request("GET", _path(model, version))
-        return model_metadata(self._connection.send(lambda _: request, timeout=self._timeout))
+        return self._trying.answer(lambda left: self._transport.metadata(model, version, left), timeout=self._timeout)
 
     def ready(self, model: str = "", *, version: str = "") -> bool:
         """Whether the server, or this model on it, can be asked now; raises RequestRefused when it is not there."""
-        request = Request("GET", f"{_path(model, version)}/ready" if model else "/v2/health/ready")
         try:
-            self._connection.once(request, timeout=self._timeout)
+            return self._transport.ready(model, version, self._timeout)
         except (NotConnected, ServerBusy, Unanswered, TimedOut):
             return False
-        return True
 
     def close(self) -> None:
-        """Close the kept connections."""
-        self._connection.close()
+        """Close what is kept open."""
+        self._transport.close()
 
     def __enter__(self) -> Client:
         return self
@@ -109,6 +109,17 @@ class Client:
         self.close()
 
 
-def _path(model: str, version: str) -> str:
-    below = f"/versions/{quote(version, safe='')}" if version else ""
-    return f"/v2/models/{quote(model, safe='')}{below}"
+def _transport(url: str, headers: Mapping[str, str]) -> Transport:
+    """How the server at `url` is asked; raises Invalid for what is no address of one."""
+    if not url.startswith(("grpc://", "grpcs://")):
+        return HttpTransport(Connection(url, headers))
+    no_credentials(url)
+    match = OVER_GRPC.fullmatch(url)
+    if match is None:
+        raise Invalid("not the address of a gRPC server", where=url, do="write grpc://HOST:PORT")
+    try:
+        from tidegate.client.over_grpc import GrpcTransport
+    except ModuleNotFoundError as missing:
+        raise Failed(f"this needs the package {missing.name}, which is not installed", where=url,
+                     do="run: pip install 'tidegate[client-grpc]'") from None  # fmt: skip
+    return GrpcTransport(match[2], secure=match[1] == "grpcs", headers=headers)

@@ -1,17 +1,10 @@
-"""Requests to one server over kept connections, and when one is made again.
-
-A request is repeated only while no run of the model can have begun: no connection came about, or the server says that
-it takes nothing on now.  After that a broken connection may mean that the run was made, or still is.  No redirects,
-no proxies, no cookies.
-"""
+"""Requests to one HTTP server over kept connections. No redirects, no proxies, no cookies."""
 
 from __future__ import annotations
 
 import json
-import random
 import ssl
-import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from http.client import BadStatusLine, RemoteDisconnected
 
@@ -27,6 +20,7 @@ from tidegate.client.errors import (
     TimedOut,
     Unanswered,
 )
+from tidegate.client.messages import LONGEST_SENTENCE, MOST_ANSWER, REVISION
 from tidegate.errors import Invalid
 
 OK = 200
@@ -34,12 +28,7 @@ FAILED = 500  # and above: not the client's fault
 BUSY = 429
 LOST = (502, 503)  # a proxy's words for a server that it lost, before the run or after it
 OUT_OF_TIME = (408, 504)
-REVISION = "x-tidegate-revision"  # only the servers themselves answer with it, so their 503 is not a proxy's
 KEPT = 32  # connections, for as many threads
-FIRST_PAUSE, LONGEST_PAUSE = 0.1, 2.0  # seconds before a connection is tried again
-SHARED_OUT = 0.25  # of a pause, by chance: clients that were sent away together should not come back together
-MOST_ANSWER = 2**30
-LONGEST_SENTENCE = 500
 NOT_TLS = ("WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE")  # OpenSSL's words for bytes of another protocol
 
 
@@ -65,38 +54,16 @@ class Reply:
 class Connection:
     """Kept connections to the server at `url`, for any number of threads."""
 
-    def __init__(self, url: str, *, retries: int, repeat: bool, headers: Mapping[str, str]) -> None:
+    def __init__(self, url: str, headers: Mapping[str, str]) -> None:
         self.url = _server(url)
-        self._retries, self._repeat = retries, repeat
         self._headers = dict(headers)
         self._pool = urllib3.PoolManager(maxsize=KEPT)
 
     def close(self) -> None:
         self._pool.clear()
 
-    def send(self, write: Callable[[float], Request], *, timeout: float) -> Reply:
-        """The answer with status 200 to what `write` gives, for the seconds left; raises ClientError for all others.
-
-        `timeout` is in seconds: all tries together until the answer begins, then each wait for more of it.
-        """
-        deadline = time.monotonic() + timeout
-        tried = 0
-        while True:
-            left = max(0.001, deadline - time.monotonic())
-            try:
-                return self.once(write(left), timeout=left)
-            except ClientError as error:
-                pause = _pause(error, tried)
-                if not self._may_repeat(error) or tried == self._retries or time.monotonic() + pause > deadline:
-                    raise
-            tried += 1
-            time.sleep(pause)
-
-    def _may_repeat(self, error: ClientError) -> bool:
-        return isinstance(error, NotConnected | ServerBusy) or (self._repeat and isinstance(error, Unanswered))
-
     def once(self, request: Request, *, timeout: float) -> Reply:
-        """The answer to one try."""
+        """The answer with status 200 to one try, which begins within `timeout` seconds; raises ClientError."""
         where = f"{self.url}{request.path}"
         try:
             response = self._pool.urlopen(
@@ -134,14 +101,10 @@ def _server(url: str) -> str:
     except urllib3.exceptions.LocationParseError:
         parts = urllib3.util.Url()
     if parts.scheme not in ("http", "https") or not parts.host or parts.query or parts.fragment:
-        raise Invalid("not the address of a server", where=url, do="write http://HOST:PORT or https://HOST")
+        raise Invalid(
+            "not the address of a server", where=url, do="write http://HOST:PORT, https://HOST or grpc://HOST:PORT"
+        )
     return url.rstrip("/")
-
-
-def _pause(error: ClientError, tried: int) -> float:
-    """Seconds until the next try."""
-    pause = error.retry_after if isinstance(error, ServerBusy) else min(LONGEST_PAUSE, FIRST_PAUSE * 2**tried)
-    return pause * random.uniform(1.0, 1.0 + SHARED_OUT)  # noqa: S311 - nothing to guess
 
 
 def _broken(error: urllib3.exceptions.HTTPError, where: str) -> ClientError:

@@ -220,6 +220,19 @@ def test_types_that_no_request_can_carry_are_refused(packed: Any, onnx_file: Any
         packed(source)
 
 
+@pytest.mark.parametrize("written", ["?", "", "-1"])
+def test_dynamic_dimensions_without_a_name_need_not_agree(packed: Any, onnx_file: Any, written: str) -> None:
+    source = onnx_file(
+        [helper.make_node("Relu", ["x"], ["y"])],
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["batch", written, written])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["batch", written, written])],
+    )
+
+    (tensor,) = packed(source).bundle.manifest.interface.inputs
+
+    assert tensor.shape == ("batch", "x_1", "x_2")
+
+
 def test_integer_inputs_that_index_a_small_table_are_found(packed: Any, onnx_file: Any) -> None:
     table = np.random.default_rng(0).standard_normal((5, 3)).astype(np.float32)
     source = onnx_file(

@@ -200,7 +200,7 @@ def test_headers_go_with_every_request() -> None:
     assert server.received[0].headers["authorization"] == "Bearer t"
 
 
-@pytest.mark.parametrize("url", ["localhost:8080", "grpc://localhost:9000", "http://", "http://h/?q", "file:///x"])
+@pytest.mark.parametrize("url", ["localhost:8080", "ws://localhost:9000", "http://", "http://h/?q", "file:///x"])
 def test_an_address_that_is_none_is_refused_before_anything_is_sent(url: str) -> None:
     with pytest.raises(Invalid, match="not the address of a server"):
         Client(url)

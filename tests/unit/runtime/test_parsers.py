@@ -17,7 +17,7 @@ from tests.unit.runtime.fake_model import FakeModel
 from tidegate_runtime.errors import RequestError, TooLarge
 from tidegate_runtime.http import Connection
 from tidegate_runtime.json_reader import JsonReader
-from tidegate_runtime.oip_codec import InferCodec
+from tidegate_runtime.oip_codec import REMEMBERED, InferCodec
 from tidegate_runtime.request import Front, Limits, Request
 from tidegate_runtime.routes import Identity, Route, find
 from tidegate_runtime.signature import Signature
@@ -25,6 +25,19 @@ from tidegate_runtime.signature import Signature
 GOOD: dict[str, Any] = {"inputs": [{"name": "x", "shape": [1, 2], "datatype": "FP32", "data": [1.5, 2]}], "id": "a"}
 MANY = dict.fromkeys(map(str, range(5000)))
 CODEC = InferCodec(FakeModel(), Signature(FakeModel(), most_rows=64), most_numbers=1 << 20)
+X: dict[str, Any] = {"name": "x", "shape": [1, 2], "datatype": "FP32", "parameters": {"binary_data_size": 8}}
+BINARY: list[dict[str, Any]] = [
+    {"inputs": [X]},
+    {"inputs": [X], "id": "a"},
+    {"inputs": [X], "id": "b"},
+    {"inputs": [X], "parameters": {"binary_data_output": True, "timeout": 7}},
+    {"inputs": [X], "outputs": [{"name": "y", "parameters": {"binary_data": True}}]},
+    {"inputs": [{**X, "shape": [2, 2], "parameters": {"binary_data_size": 16}}]},
+    {"inputs": [{**X, "parameters": {"binary_data_size": 9}}]},
+    {"inputs": [{**X, "parameters": {}, "data": [3, 4]}]},
+    {"inputs": [X, X]},
+    {"inputs": [{**X, "name": "z"}]},
+]
 plain = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8)
 values = st.recursive(plain, lambda inner: st.lists(inner, max_size=4), max_leaves=8)
 documents = st.fixed_dictionaries(
@@ -85,6 +98,50 @@ def test_a_request_with_damaged_bytes_is_refused_or_read(data: st.DataObject) ->
     for _ in range(data.draw(st.integers(1, 4))):
         body[data.draw(st.integers(0, len(body) - 1))] = data.draw(st.integers(0, 255))
     decode(bytes(body))
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.lists(st.tuples(st.sampled_from(BINARY), st.integers(0, 20)), min_size=2, max_size=6))
+def test_a_request_is_read_the_same_whatever_was_read_before_it(sent: list[tuple[dict[str, Any], int]]) -> None:
+    codec = fresh()
+    for number, (document, length) in enumerate(sent):
+        text, raw = json.dumps(document).encode(), (np.arange(5, dtype="<f4") + number).tobytes()[:length]
+
+        assert said(codec, text, raw) == said(fresh(), text, raw)
+
+
+def test_the_same_words_with_other_bytes_are_another_request() -> None:
+    codec, text = fresh(), json.dumps(BINARY[0]).encode()
+
+    found = [
+        codec.decode(text + np.array([n, -n], np.float32).tobytes(), len(text)).feeds["x"].tolist() for n in (1, 2, 3)
+    ]
+
+    assert found == [[[1, -1]], [[2, -2]], [[3, -3]]]
+
+
+def test_what_is_remembered_of_requests_is_bounded() -> None:
+    codec = fresh()
+    for timeout in range(1000):
+        text = json.dumps({**BINARY[0], "parameters": {"timeout": timeout}}).encode()
+        assert codec.decode(text + bytes(8), len(text)).timeout == pytest.approx(timeout * 1e-6)
+
+    assert len(codec._layouts) <= REMEMBERED
+
+
+def fresh() -> InferCodec:
+    return InferCodec(FakeModel(), Signature(FakeModel(), most_rows=64), most_numbers=1 << 20)
+
+
+def said(codec: InferCodec, text: bytes, raw: bytes) -> Any:
+    """What the codec makes of a binary request, in values that can be compared."""
+    try:
+        found = codec.decode(text + raw, len(text))
+    except RequestError as error:
+        return error.status, error.message
+    wanted = [(want.port.name, want.binary, want.classes) for want in found.wanted]
+    feeds = {name: array.tolist() for name, array in found.feeds.items()}
+    return found.id, feeds, wanted, found.null_for_nonfinite, found.timeout
 
 
 @pytest.mark.parametrize("filler", [0, 5000])

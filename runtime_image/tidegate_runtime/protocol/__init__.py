@@ -1,1 +1,0 @@
-"""The messages of the gRPC protocol, generated from `open_inference.proto` by `make protos`."""
