@@ -13,6 +13,7 @@ import os
 import signal
 import sys
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -35,7 +36,7 @@ from tidegate_runtime.server import Server
 from tidegate_runtime.serving import Observed, on_thread, serve_model
 from tidegate_runtime.session import OrtModel
 from tidegate_runtime.settings import FLAGS, Settings, add_flags, read_settings
-from tidegate_runtime.shadow import ShadowSender
+from tidegate_runtime.shadow import ShadowSender, Target
 from tidegate_runtime.siblings.choose import how_many
 from tidegate_runtime.watchdog import Watchdog
 
@@ -161,8 +162,9 @@ class _Process:
         count, why = how_many(self._settings, model, usable_cores())
         if self._settings.workers != 1:
             log("info", "processes", count=count, why=why)
+            self._settings = replace(self._settings, workers=count)
         if count > 1:
-            await self._start_siblings(count - 1, model, drain)
+            await self._start_siblings(count, model, drain)
         return model
 
     async def _start_siblings(self, count: int, model: OrtModel, drain: Drain) -> None:
@@ -170,18 +172,19 @@ class _Process:
         from tidegate_runtime.siblings.family import Family
         from tidegate_runtime.siblings.wire import Hello
 
-        queue, clock = self._settings.queue // (count + 1), self._parts.recorder.clock
-        measured = model.measured
+        queue, clock = self._settings.queue // count, self._parts.recorder.clock
+        given, measured = self._given, model.measured
+
+        def hello(target: Target | None) -> Hello:
+            return Hello(given, model.digest, measured, clock, count, queue, target)
 
         def lost(error: TidegateError) -> None:
             self._lost = error
             drain.begin()
 
         self._family = Family(self._parts, self._server, self._settings.max_connections)
-        self._parts.admission.limit = self._settings.queue - count * queue
-        await self._family.start(
-            count, lambda target: Hello(self._given, model.digest, measured, clock, queue, target), lost
-        )
+        self._parts.admission.limit = self._settings.queue - (count - 1) * queue
+        await self._family.start(count - 1, hello, lost)
 
     async def _become_ready(self, loaded: asyncio.Future[OrtModel], drain: Drain) -> bool:
         """Serve what is loaded; false when the end was asked for before that was done."""

@@ -63,8 +63,8 @@ class Settings:
 
     @property
     def threads(self) -> int:
-        """Runs at the same time: intra-op threads 0 means one thread per run and a run per core."""
-        cores = whole_cores(usable_cores())
+        """Runs at the same time in this process: intra-op threads 0 means one thread per run and a run per core."""
+        cores = whole_cores(usable_cores() / (self.workers or 1))
         return max(1, cores // self.intra_op) if self.intra_op else cores
 
 

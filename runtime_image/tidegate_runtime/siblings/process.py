@@ -10,7 +10,7 @@ import os
 import signal
 import socket
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import uvloop
@@ -179,7 +179,7 @@ class _Process:
 
 
 def _parts(hello: wire.Hello) -> _Parts:
-    settings = read_settings(hello.given, os.environ)
+    settings = replace(read_settings(hello.given, os.environ), workers=hello.processes)
     watchdog = Watchdog()
     health = Health(watchdog)
     counters, shadow = Counters(clock=hello.clock), ShadowSender(settings.identity_token_file)

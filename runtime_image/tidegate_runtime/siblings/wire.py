@@ -36,6 +36,7 @@ class Hello:
     digest: str  # of the bundle that was proved
     measured: Measured
     clock: Clock
+    processes: int  # in all, which share the cores
     queue: int  # its share of the requests that may wait
     target: Target | None
 

@@ -31,7 +31,7 @@ class Measured:
         ("--workers auto", 6e-6, 2, 2),
         ("--workers auto", 3e-4, 3.5, 3),
         ("--workers auto", 6e-6, 64, 4),
-        ("--workers auto", 4e-4, 64, 1),
+        ("--workers auto", 6e-4, 64, 1),
         ("--workers auto", None, 64, 1),
         ("--workers auto --queue 2", 6e-6, 64, 2),
         ("--workers auto --device cuda", 6e-6, 64, 1),

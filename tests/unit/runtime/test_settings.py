@@ -45,6 +45,7 @@ def test_threads_share_the_cores_between_runs(monkeypatch: pytest.MonkeyPatch) -
     assert parse(BUNDLE, {}).threads == 8
     assert parse([*BUNDLE, "--intra-op", "4"], {}).threads == 2
     assert parse([*BUNDLE, "--intra-op", "16"], {}).threads == 1
+    assert parse([*BUNDLE, "--workers", "3"], {}).threads == 3
 
 
 def test_one_process_answers_unless_more_are_asked_for() -> None:
