@@ -8,7 +8,7 @@ PROTOCOL := operator/tidegate/protocol
 export PYTHONDONTWRITEBYTECODE := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-unit fuzz control-plane coverage lint format crds docs protos lock bench-runtime bench-fetch bench-decisions bench-plan bench-operator clean
+.PHONY: help demo test test-unit fuzz control-plane coverage lint format crds docs protos lock bench-runtime bench-fetch bench-decisions bench-plan bench-operator bench-cores clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-18s %s\n", $$1, $$2}'
@@ -63,6 +63,9 @@ lock: $(READY)  ## resolve the dependencies of pyproject.toml again
 
 bench-runtime: $(READY)  ## the server beside raw ONNX Runtime (build/bench/runtime.json)
 	@$(BIN)/python -m benchmarks.runtime
+
+bench-cores: $(READY)  ## what a second core and a second process give, three minutes (build/bench/cores.json)
+	@$(BIN)/python -m benchmarks.cores
 
 bench-fetch: $(READY)  ## the verified fetch beside s5cmd (build/bench/fetch.json)
 	@$(BIN)/python -m benchmarks.fetch

@@ -153,7 +153,7 @@ def test_a_sibling_that_dies_again_and_again_ends_the_server_with_its_reason(bun
         wait_until(killed_to_the_end, "the end of the server", 60)
         words = json.loads((tmp_path / "termination-log").read_text())
 
-    assert running.process.returncode == 1
+    assert running.process.returncode == 5
     assert words["reason"] == "SiblingDied"
     assert "was ended by signal 9 (SIGKILL): give the pod memory for that many copies" in words["message"]
 
@@ -164,7 +164,7 @@ def test_a_sibling_that_does_not_get_ready_keeps_the_server_from_it(tmp_path: Pa
         sibling = wait_until(lambda: processes(running)[1:], "a sibling", 60)[0]
         os.kill(sibling, signal.SIGKILL)
 
-        assert running.process.wait(timeout=20) == 1
+        assert running.process.wait(timeout=20) == 5
         words = json.loads((tmp_path / "run" / "termination-log").read_text())
     assert words["reason"] == "SiblingDied"
 

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from functools import reduce
 from typing import Final
 
-from tidegate.errors import Failed, TidegateError
+from tidegate.errors import Temporary, TidegateError
 from tidegate_runtime.log import log
 from tidegate_runtime.server import Server
 from tidegate_runtime.serving import Observed
@@ -33,8 +33,8 @@ MOST_DEATHS: Final = 5  # in a row, over some ten seconds
 LOOK_SECONDS: Final = 0.02
 
 
-class SiblingDied(Failed):
-    """A process of `--workers` cannot be kept alive."""
+class SiblingDied(Temporary):
+    """A process of `--workers` cannot be kept alive; the bundle is not to blame, the main process has proved it."""
 
     reason = "SiblingDied"
 
@@ -216,9 +216,9 @@ class Family:
             life.say(wire.Others(reduce(Sums.plus, elsewhere, self._departed.plus(own))))
 
 
-def _reason(life: Life, code: int) -> TidegateError:
+def _reason(life: Life, code: int) -> SiblingDied:
     """What is known of a death."""
     if life.failed is not None:
-        return Failed(life.failed.message, where="a process of --workers", reason=life.failed.reason)
+        return SiblingDied(f"a process of --workers failed: {life.failed.message}", reason=life.failed.reason)
     how = f"was ended by signal {-code} ({signal.Signals(-code).name})" if code < 0 else f"exited with {code}"
     return SiblingDied(f"a process of --workers {how}", do="give the pod memory for that many copies of the model")

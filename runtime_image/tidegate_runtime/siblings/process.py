@@ -15,7 +15,7 @@ from typing import Final
 
 import uvloop
 
-from tidegate.errors import Failed, TidegateError
+from tidegate.errors import Temporary, TidegateError
 from tidegate_runtime import __version__, golden, lifeline, session
 from tidegate_runtime.admission import Admission
 from tidegate_runtime.counters import Counters
@@ -37,7 +37,7 @@ REPORT_SECONDS: Final = 0.1
 ORPHANED: Final = 3
 
 
-class BundleChanged(Failed):
+class BundleChanged(Temporary):
     """The folder of the bundle has another one in it than the main process has proved."""
 
     reason = "BundleChanged"
