@@ -183,7 +183,7 @@ class _Process:
             drain.begin()
 
         self._family = Family(self._parts, self._server, self._settings.max_connections)
-        self._parts.admission.limit = self._settings.queue - (count - 1) * queue
+        self._parts.admission.limit_to(self._settings.queue - (count - 1) * queue)
         await self._family.start(count - 1, hello, lost)
 
     async def _become_ready(self, loaded: asyncio.Future[OrtModel], drain: Drain) -> bool:
