@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, Final
 import uvloop
 
 from tidegate.errors import TidegateError
-from tidegate_runtime import __version__, golden, lifeline, session
+from tidegate_runtime import __version__, golden, lifeline, memory, session
 from tidegate_runtime.admission import Admission
 from tidegate_runtime.cores import usable_cores
 from tidegate_runtime.counters import Counters
@@ -159,7 +159,7 @@ class _Process:
     async def _with_siblings(self, loading: asyncio.Future[OrtModel], drain: Drain) -> OrtModel:
         """The model, loaded in this process and in others, where there are to be some."""
         model = await loading
-        count, why = how_many(self._settings, model, usable_cores())
+        count, why = how_many(self._settings, model, usable_cores(), memory.copies())
         if self._settings.workers != 1:
             log("info", "processes", count=count, why=why)
             self._settings = replace(self._settings, workers=count)

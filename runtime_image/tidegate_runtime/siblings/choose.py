@@ -15,8 +15,8 @@ from tidegate_runtime.settings import Settings
 MOST: Final = 4  # chosen by itself: each takes the memory of a whole server, and the main one accepts for all
 
 
-def how_many(settings: Settings, model: OrtModel, cores: float) -> tuple[int, str]:
-    """Processes, this one included, and why; `cores` is what may be used."""
+def how_many(settings: Settings, model: OrtModel, cores: float, copies: float) -> tuple[int, str]:
+    """Processes, this one included, and why; `cores` may be used, memory holds `copies` of this process."""
     if settings.workers is not None:
         return settings.workers, "--workers says so"
     if settings.device != "cpu":
@@ -24,5 +24,6 @@ def how_many(settings: Settings, model: OrtModel, cores: float) -> tuple[int, st
     seconds = dict(model.costs).get(1)
     if seconds is None or seconds > INLINE_SECONDS:
         return 1, "runs are long enough for threads to keep every core busy"
-    count = max(1, min(int(cores), MOST, settings.queue))
-    return count, f"runs of {seconds * 1e6:.0f} µs on {cores:g} cores"
+    count = int(max(1, min(cores, copies, MOST, settings.queue)))
+    room = "" if copies >= min(cores, MOST) else f", memory for {int(copies)}"
+    return count, f"runs of {seconds * 1e6:.0f} µs on {cores:g} cores{room}"

@@ -1,7 +1,8 @@
-"""The cores that may be used, read from control groups of every make; each case is a small tree of files."""
+"""The cores and the memory that may be used, read from control groups of every make: each case is a tree of files."""
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from tidegate_runtime.cores import usable_cores, whole_cores
+from tidegate_runtime.memory import copies
 
 V2_MOUNT = "30 23 0:26 / /sys/fs/cgroup rw,nosuid - cgroup2 cgroup2 rw,nsdelegate\n"
 V1_MOUNT = "32 31 0:29 / /sys/fs/cgroup/cpu,cpuacct rw - cgroup cgroup rw,cpu,cpuacct\n"
@@ -98,3 +100,34 @@ def test_this_machine_has_at_most_the_cores_it_may_run_on() -> None:
 @pytest.mark.parametrize(("cores", "threads"), [(0.1, 1), (1.0, 1), (1.4, 1), (1.5, 2), (2.0, 2), (2.5, 3), (8.0, 8)])
 def test_half_a_core_is_worth_a_thread(cores: float, threads: int) -> None:
     assert whole_cores(cores) == threads
+
+
+PAGES = 10_000  # that this process has, in each of the cases below
+GIB = 2**30
+MEMORY: Mapping[str, tuple[str, str, Files, float]] = {
+    "no control groups": ("", "", {}, math.inf),
+    "version 2": ("0::/\n", V2_MOUNT, {"sys/fs/cgroup/memory.max": f"{GIB}\n"}, GIB),
+    "version 2 without a limit": ("0::/\n", V2_MOUNT, {"sys/fs/cgroup/memory.max": "max\n"}, math.inf),
+    "version 2, the group around has less": (
+        f"0::{POD}\n", V2_MOUNT,
+        {f"sys/fs/cgroup{POD}/memory.max": f"{2 * GIB}", "sys/fs/cgroup/kubepods.slice/memory.max": f"{GIB}"}, GIB,
+    ),
+    "version 1": (
+        f"3:memory:{POD}\n", MEMORY_MOUNT, {f"sys/fs/cgroup/memory{POD}/memory.limit_in_bytes": f"{GIB}\n"}, GIB,
+    ),
+    "version 1 without a limit": (
+        "3:memory:/\n", MEMORY_MOUNT, {"sys/fs/cgroup/memory/memory.limit_in_bytes": "9223372036854771712\n"}, math.inf,
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", MEMORY)
+def test_the_smallest_memory_limit_says_how_many_processes_fit(case: str, tmp_path: Path) -> None:
+    cgroup, mounts, files, limit = MEMORY[case]
+    root = machine(tmp_path, cgroup, mounts, {**files, "proc/self/statm": f"50000 {PAGES} 900 1 0 1 0\n"})
+
+    assert copies(root) == pytest.approx(0.8 * limit / (PAGES * os.sysconf("SC_PAGE_SIZE")))
+
+
+def test_this_process_fits_into_its_own_memory() -> None:
+    assert copies() > 1

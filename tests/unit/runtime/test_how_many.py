@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import cast
 
 import pytest
@@ -42,9 +43,22 @@ def test_tiny_runs_on_several_cores_are_worth_several_processes(
 ) -> None:
     settings = parse(["--bundle", "b", *flags.split()], {})
 
-    found, why = how_many(settings, cast("OrtModel", Measured(seconds)), cores)
+    found, why = how_many(settings, cast("OrtModel", Measured(seconds)), cores, math.inf)
 
     assert (found, bool(why)) == (count, True)
+
+
+@pytest.mark.parametrize(
+    ("copies", "count", "why"),
+    [(0.7, 1, ", memory for 0"), (2.9, 2, ", memory for 2"), (3.0, 3, ", memory for 3"), (4.0, 4, " cores")],
+)
+def test_no_more_processes_are_chosen_than_the_memory_limit_holds(copies: float, count: int, why: str) -> None:
+    settings = parse(["--bundle", "b", "--workers", "auto"], {})
+
+    found, sentence = how_many(settings, cast("OrtModel", Measured(6e-6)), 8, copies)
+
+    assert found == count
+    assert sentence.endswith(why)
 
 
 def test_a_process_that_dies_is_started_again_later_each_time_and_in_the_end_not_any_more() -> None:
