@@ -8,7 +8,7 @@ PROTOCOL := operator/tidegate/protocol
 export PYTHONDONTWRITEBYTECODE := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-unit fuzz control-plane coverage lint format crds docs protos lock bench-runtime bench-fetch bench-decisions bench-plan bench-operator bench-cores clean
+.PHONY: help demo test test-unit fuzz control-plane coverage lint format crds docs protos lock bench-runtime bench-fetch bench-decisions bench-plan bench-operator bench-gpu bench-cores clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-18s %s\n", $$1, $$2}'
@@ -72,6 +72,9 @@ bench-fetch: $(READY)  ## the verified fetch beside s5cmd (build/bench/fetch.jso
 
 bench-decisions: $(READY)  ## how often the rollout rule decides rightly (build/bench/decisions.json)
 	@$(BIN)/python -m benchmarks.decisions
+
+bench-gpu: $(READY)  ## the server on a GPU; ends with 2 where there is none (build/bench/gpu.json)
+	@$(BIN)/python -m benchmarks.gpu
 
 bench-plan: $(READY)  ## what one decision costs
 	@$(BIN)/python -m benchmarks.plan

@@ -33,6 +33,8 @@ class Call:
     taken: bool = False  # out of the queue
     answered: bool = False
     cancelled: bool = False
+    rows_together: int = 0  # of the run that it shared
+    requests_together: int = 0
     apart: bool = False  # shares no run, and what runs of its shape took says nothing: long texts, optional inputs
 
 

@@ -60,8 +60,8 @@ class Comparer:
         self._decode = decode
         self._allowed = allowed
 
-    def compare(self, model: LoadedModel, shadowed: Shadowed) -> None:
-        """Run and count. A candidate that cannot answer what the stable version could differs in everything."""
+    def compare(self, model: LoadedModel, shadowed: Shadowed) -> Found:
+        """Run and count; gives what was found. A candidate that cannot answer what the stable version could differs."""
         rules = self.rules
         try:
             actual = self._answer(model, shadowed)
@@ -70,6 +70,7 @@ class Comparer:
         else:
             found = differences(rules, shadowed.outputs, actual, {spec.name: spec for spec in model.outputs})
         self._counter.add(time.monotonic(), found.top1, found.outputs)
+        return found
 
     def _answer(self, model: LoadedModel, shadowed: Shadowed) -> dict[str, Array]:
         feeds = self._decode(shadowed.body, shadowed.header_length, model)

@@ -6,8 +6,10 @@ that pays for a GPU and computes on the CPU must not become ready.
 
 from __future__ import annotations
 
+import json
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from tidegate.errors import Temporary
@@ -43,17 +45,27 @@ def require_residency(device: str, active: Sequence[str], nodes: Mapping[str, in
     """
     if device == "cpu":
         return
-    own = [name for name in PROVIDERS[device] if name != CPU]
-    if own[0] not in active:
+    wanted = PROVIDERS[device][0]
+    if wanted not in active:
         raise DeviceUnavailable(
-            f"{own[0]} did not start and the session fell back to {', '.join(active)}",
+            f"{wanted} did not start and the session fell back to {', '.join(active)}",
             do="check the driver and the device plugin of the node, or use device: cpu",
         )
-    total = sum(nodes.values())
-    there = sum(nodes.get(name, 0) for name in own)
-    if there < ENOUGH * total or there == 0:
+    _require_enough(device, nodes, "are placed on the device", ENOUGH)
+
+
+def require_work(device: str, ran: Mapping[str, int]) -> None:
+    """Raise DeviceUnavailable unless the device's own providers did most of the work of one run; see `work_of`."""
+    # TensorRT runs most of a graph as one operator, however few are left on the CPU.
+    _require_enough(device, ran, "ran on the device", ENOUGH if device == "cuda" else 0.0)
+
+
+def _require_enough(device: str, operators: Mapping[str, int], what: str, share: float) -> None:
+    total = sum(operators.values())
+    there = sum(operators.get(name, 0) for name in PROVIDERS[device] if name != CPU)
+    if there < share * total or there == 0:
         raise DeviceUnavailable(
-            f"only {there} of the model's {total} operators run on the device, the rest on the CPU",
+            f"only {there} of the model's {total} operators {what}, the rest on the CPU",
             do="use device: cpu for this model",
         )
 
@@ -69,3 +81,24 @@ def nodes_by_provider(session: Any) -> dict[str, int]:
 def record_assignment(options: Any) -> None:
     """Have the session remember which provider got which node."""
     options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
+
+
+def record_work(options: Any, folder: Path) -> None:
+    """Have the session profile its runs, into a file in `folder`, until `work_of` ends that."""
+    options.enable_profiling = True
+    options.profile_file_prefix = str(folder / "run")
+
+
+def work_of(session: Any) -> dict[str, int]:
+    """How many operators each provider ran since the session was opened; copies between devices are no work."""
+    return count_operators(json.loads(Path(session.end_profiling()).read_text()))
+
+
+def count_operators(events: Iterable[Mapping[str, Any]]) -> dict[str, int]:
+    """The same from the events of a profile: one per kernel that ran, with the provider it belongs to."""
+    ran: Counter[str] = Counter()
+    for event in events:
+        provider = event.get("args", {}).get("provider")
+        if event.get("cat") == "Node" and provider and not str(event["args"].get("op_name", "")).startswith("Memcpy"):
+            ran[str(provider)] += 1
+    return dict(ran)

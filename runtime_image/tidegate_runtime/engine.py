@@ -65,6 +65,8 @@ class Engine:
             raise self.refuse()
         if self._watchdog.stuck:
             raise Unavailable("a run of the model does not end: this server will be restarted")
+        if self._watchdog.lost:
+            raise Unavailable("the GPU is lost: this server will be restarted")
         self.admission.queued += 1
         self.admission.in_flight += 1
         self._waiting.add(call)

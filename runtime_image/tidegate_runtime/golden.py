@@ -10,6 +10,8 @@ from pathlib import Path
 
 from tidegate.bundle.errors import GoldenMismatch
 from tidegate.bundle.golden import Difference, GoldenSample, compare_outputs
+from tidegate_runtime.errors import DeviceFull, DeviceLost
+from tidegate_runtime.gpu.faults import before_requests
 from tidegate_runtime.interfaces import Array, Lane
 from tidegate_runtime.ort_errors import sentence
 from tidegate_runtime.session import OrtModel
@@ -42,10 +44,15 @@ def named_samples(model: OrtModel) -> list[tuple[str, GoldenSample]]:
 
 
 def run_sample(model: OrtModel, name: str, sample: GoldenSample, lane: Lane, allowed: float) -> list[Difference]:
-    """Run one sample under a deadline and compare each output; a run that fails is a mismatch too."""
+    """Run one sample under a deadline and compare each output; a run that fails is a mismatch too.
+
+    Raises DeviceUnavailable where the GPU failed and not the model.
+    """
     lane.begin(time.monotonic() + allowed)
     try:
         outputs = model.run(dict(sample.inputs), lane)
+    except (DeviceFull, DeviceLost) as found:
+        raise before_requests(found) from None
     except Exception as error:  # noqa: BLE001 - ONNX Runtime's own errors share no base class
         text = sentence(error, model.bundle.path / Path(model.bundle.manifest.model.file))
         raise GoldenMismatch(f"the run failed: {text}", where=name) from None

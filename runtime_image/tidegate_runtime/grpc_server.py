@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterator
-from typing import Final
+from typing import Final, cast
 
 import grpc
 from grpc_reflection.v1alpha import reflection
@@ -19,8 +19,10 @@ from tidegate_runtime.grpc_health import HealthService
 from tidegate_runtime.grpc_service import InferenceService
 from tidegate_runtime.health import Health
 from tidegate_runtime.inference import Inferring
+from tidegate_runtime.protection import Protection
 from tidegate_runtime.routes import Identity
 from tidegate_runtime.settings import Settings
+from tidegate_runtime.tls import TlsFiles
 
 IDENTITY_ONLY: Final = 1  # grpc would unpack a bomb before it looks at the limit
 MOST_STREAMS: Final = 128  # calls of one connection at a time; more wait at the client. grpc has no limit of its own
@@ -32,9 +34,10 @@ LONGEST_MESSAGE: Final = 2**31 - 1  # of protobuf, too
 class GrpcServer:
     """Everything happens on the loop it was made on."""
 
-    def __init__(self, settings: Settings, port: int, health: Health) -> None:
+    def __init__(self, settings: Settings, port: int, health: Health, protection: Protection) -> None:
         self._host, self._port = settings.host, port
-        self._inference = InferenceService(health)
+        self._tls = protection.tls
+        self._inference = InferenceService(health, protection)
         self._health = HealthService(health, (grpc_service.SERVICE,))
         self._server = grpc.aio.server(options=_options(settings))
         handlers = (self._inference.handlers(), self._health.handlers(), *_reflection())
@@ -44,8 +47,12 @@ class GrpcServer:
     async def start(self) -> int:
         """Listen, and give the port; raises Failed when the port cannot be had."""
         host = f"[{self._host}]" if ":" in self._host else self._host
+        address = f"{host}:{self._port}"
         try:
-            port = self._server.add_insecure_port(f"{host}:{self._port}")
+            if self._tls is None:
+                port = self._server.add_insecure_port(address)
+            else:
+                port = self._server.add_secure_port(address, _credentials(self._tls))
         except RuntimeError:
             raise Failed("cannot listen: is the port in use?", where=f"{host}:{self._port}", reason="PortTaken",
                          do="choose another port, 0 for a free one, or off") from None  # fmt: skip
@@ -74,6 +81,31 @@ class GrpcServer:
         return stopping.done()
 
 
+def _credentials(tls: TlsFiles) -> grpc.ServerCredentials:
+    """Of what the files say when a client shakes hands."""
+    used = tls.contents
+
+    def changed() -> grpc.ServerCertificateConfiguration | None:
+        nonlocal used
+        if tls.contents is used:
+            return None
+        used = tls.contents
+        return _certificate(tls)
+
+    return grpc.dynamic_ssl_server_credentials(
+        _certificate(tls),
+        cast("Callable[[], grpc.ServerCertificateConfiguration]", changed),  # None, too: its types forget that
+        tls.asks_clients,
+    )
+
+
+def _certificate(tls: TlsFiles) -> grpc.ServerCertificateConfiguration:
+    contents = tls.contents
+    assert contents is not None
+    pair = (contents.key, contents.certificate)
+    return grpc.ssl_server_certificate_configuration([pair], contents.client_ca or None)
+
+
 def _reflection() -> Iterator[grpc.GenericRpcHandler]:
     """What lets clients ask for the protocol itself; its two versions differ in nothing but their name."""
     names = {version: f"grpc.reflection.{version}.ServerReflection" for version in ("v1alpha", "v1")}
@@ -95,4 +127,5 @@ def _options(settings: Settings) -> tuple[tuple[str, int], ...]:
         ("grpc.max_allowed_incoming_connections", settings.max_connections),
         ("grpc.max_concurrent_streams", MOST_STREAMS),
         ("grpc.max_connection_idle_ms", round(settings.idle_timeout * 1000)),
+        ("grpc.server_handshake_timeout_ms", round(settings.header_timeout * 1000)),
     )

@@ -29,24 +29,27 @@ from tidegate.protocol.open_inference_pb2 import (
 )
 from tidegate_runtime import __version__
 from tidegate_runtime.batcher import Call
-from tidegate_runtime.errors import BadRequest, NotFound, RequestError, Throttled
+from tidegate_runtime.clients import INFER, METADATA, OPEN
+from tidegate_runtime.errors import BadRequest, DeviceFull, NotFound, RequestError, Throttled
 from tidegate_runtime.grpc_codec import GrpcCodec, GrpcInference
+from tidegate_runtime.grpc_source import GrpcSource
 from tidegate_runtime.grpc_wire import MOST_FIELDS, has_too_many_fields
 from tidegate_runtime.health import Health
-from tidegate_runtime.inference import Inferring
-from tidegate_runtime.interfaces import Kind
+from tidegate_runtime.inference import OK, Inferring
 from tidegate_runtime.oip import SERVER, metadata, not_ready
-from tidegate_runtime.parameters import PINNED, kind_of
+from tidegate_runtime.protection import Protection
+from tidegate_runtime.request_log import LEFT, Answered
 from tidegate_runtime.routes import Identity
 
 LOG = logging.getLogger(__name__)
 Context = grpc.aio.ServicerContext[bytes, bytes]
-Method = Callable[[bytes, Context], Awaitable[bytes]]
 SERVICE: Final = "inference.GRPCInferenceService"
 EXTENSIONS: Final = ("classification",)
 PUSHBACK: Final = "grpc-retry-pushback-ms"  # clients with a retry policy wait so long
 CODES: Final = {
     400: grpc.StatusCode.INVALID_ARGUMENT,
+    401: grpc.StatusCode.UNAUTHENTICATED,
+    403: grpc.StatusCode.PERMISSION_DENIED,
     404: grpc.StatusCode.NOT_FOUND,
     408: grpc.StatusCode.DEADLINE_EXCEEDED,
     429: grpc.StatusCode.RESOURCE_EXHAUSTED,
@@ -56,11 +59,31 @@ CODES: Final = {
 }
 
 
+class Asked:
+    """One request: who asks, and what the logs will say of it."""
+
+    __slots__ = ("arrived", "client", "context", "ended", "id", "started")
+
+    def __init__(self, context: Context) -> None:
+        self.context = context
+        self.arrived = time.monotonic()
+        self.started = self.ended = 0.0  # of its run
+        self.client = self.id = ""
+
+    @property
+    def metadata(self) -> dict[str, Any]:
+        return dict(self.context.invocation_metadata() or ())
+
+
+Method = Callable[[bytes, Asked], Awaitable[bytes]]
+
+
 class InferenceService:
     """Answers every method; before `serve` those of a model say that it is not ready."""
 
-    def __init__(self, health: Health) -> None:
+    def __init__(self, health: Health, protection: Protection) -> None:
         self._health = health
+        self._doorkeeper, self._log = protection.doorkeeper, protection.log
         self._model: _Model | None = None
         self._may_answer = asyncio.Event()
         self._may_answer.set()
@@ -79,26 +102,33 @@ class InferenceService:
     def handlers(self) -> grpc.GenericRpcHandler:
         """All methods as grpc wants them."""
         methods = {
-            "ServerLive": self._simple(ServerLiveRequest, self._server_live),
-            "ServerReady": self._simple(ServerReadyRequest, self._server_ready),
-            "ServerMetadata": self._simple(ServerMetadataRequest, self._server_metadata),
-            "ModelReady": self._simple(ModelReadyRequest, self._model_ready),
-            "ModelMetadata": self._simple(ModelMetadataRequest, self._model_metadata),
-            "ModelInfer": self._unary(self._model_infer),
+            "ServerLive": (OPEN, _simple(ServerLiveRequest, self._server_live)),
+            "ServerReady": (OPEN, _simple(ServerReadyRequest, self._server_ready)),
+            "ServerMetadata": (METADATA, _simple(ServerMetadataRequest, self._server_metadata)),
+            "ModelReady": (OPEN, _simple(ModelReadyRequest, self._model_ready)),
+            "ModelMetadata": (METADATA, _simple(ModelMetadataRequest, self._model_metadata)),
+            "ModelInfer": (INFER, self._model_infer),
         }
-        return grpc.method_handlers_generic_handler(SERVICE, methods)
+        handlers = {name: self._unary(name, scope, method) for name, (scope, method) in methods.items()}
+        return grpc.method_handlers_generic_handler(SERVICE, handlers)
 
-    def _simple(self, kind: type[Message], answer: Callable[[Any], Message]) -> grpc.RpcMethodHandler[bytes, bytes]:
-        async def method(raw: bytes, _: Context) -> bytes:
-            said: bytes = answer(_parsed(kind, raw)).SerializeToString()
-            return said
+    def _unary(self, name: str, scope: str, method: Method) -> grpc.RpcMethodHandler[bytes, bytes]:
+        async def admitted(raw: bytes, asked: Asked) -> bytes:
+            if self._doorkeeper is not None and scope != OPEN:
+                client = self._doorkeeper.client(str(asked.metadata.get("authorization", "")))
+                asked.client = client.name
+                self._doorkeeper.require(client, scope)
+            return await method(raw, asked)
 
-        return self._unary(method)
-
-    def _unary(self, method: Method) -> grpc.RpcMethodHandler[bytes, bytes]:
         async def handle(raw: bytes, context: Context) -> bytes:
-            answer, refusal = await _outcome(method, raw, context)
-            await self._may_answer.wait()
+            asked, answer, code = Asked(context), b"", LEFT
+            try:
+                answer, refusal = await _outcome(admitted, raw, asked)
+                await self._may_answer.wait()
+                code = OK if refusal is None else refusal.status
+            finally:
+                if self._log is not None:
+                    self._log.note(_answered(asked, name, scope, code, len(raw), len(answer)))
             if refusal is not None:
                 await _refuse(context, refusal)
             return answer
@@ -125,28 +155,29 @@ class InferenceService:
         self._model.identity.require(request.name, request.version)
         return ModelMetadataResponse(**metadata(self._model.inferring.model))
 
-    async def _model_infer(self, raw: bytes, context: Context) -> bytes:
-        arrived, kind = time.monotonic(), _kind_of(context)
+    async def _model_infer(self, raw: bytes, asked: Asked) -> bytes:
+        arrived, context, source = asked.arrived, asked.context, GrpcSource(asked.metadata)
         if self._model is None:
             raise not_ready()
         model, inferring = self._model, self._model.inferring
         context.set_trailing_metadata(model.revision)
-        if (full := inferring.refusal(kind, arrived)) is not None:
+        if (full := inferring.refusal(source, arrived)) is not None:
             raise full  # before anything is spent on it
         try:
             if has_too_many_fields(raw):
                 raise BadRequest(f"the message has more than {MOST_FIELDS} fields")
             request = _parsed(ModelInferRequest, raw)
+            asked.id = request.id
             model.identity.require(request.model_name, request.model_version)
             inference = model.codec.decode(request)
             reply = _Reply(model.codec, inference)
             seconds = _seconds(context.time_remaining(), inference.timeout)
             short = inferring.is_short(len(raw))
-            call = inferring.start(inference.feeds, reply, arrived=arrived, seconds=seconds, short=short, kind=kind)
+            call = inferring.start(inference.feeds, reply, arrived=arrived, seconds=seconds, short=short, source=source)
         except NotFound:
             raise  # meant for another server: nothing to count here
         except RequestError as error:
-            inferring.refused(error, arrived=arrived, kind=kind)
+            inferring.refused(error, arrived=arrived, source=source)
             raise
         try:
             return await reply.written
@@ -154,6 +185,8 @@ class InferenceService:
             if not call.answered:
                 inferring.left(call)
             raise
+        finally:
+            asked.started, asked.ended = call.started, call.ended
 
 
 class _Model:
@@ -189,10 +222,40 @@ class _Reply:
         """A candidate is asked over HTTP only."""
 
 
-async def _outcome(method: Method, raw: bytes, context: Context) -> tuple[bytes, RequestError | None]:
+def _simple(kind: type[Message], answer: Callable[[Any], Message]) -> Method:
+    """A method whose answer is known at once."""
+
+    async def method(raw: bytes, _: Asked) -> bytes:
+        said: bytes = answer(_parsed(kind, raw)).SerializeToString()
+        return said
+
+    return method
+
+
+def _answered(asked: Asked, name: str, scope: str, code: int, received: int, sent: int) -> Answered:
+    """A request as the logs have it."""
+    metadata, certified = asked.metadata, list(asked.context.auth_context().get("x509_common_name", ()))
+    return Answered(
+        protocol="grpc",
+        path=f"/{SERVICE}/{name}",
+        scope=scope,
+        client=asked.client or b"".join(certified[:1]).decode("utf-8", "replace"),
+        code=code,
+        bytes_in=received,
+        bytes_out=sent,
+        arrived=asked.arrived,
+        answered=time.monotonic(),
+        started=asked.started,
+        ended=asked.ended,
+        request_id=asked.id or str(metadata.get("x-request-id", "")),
+        traceparent=str(metadata.get("traceparent", "")),
+    )
+
+
+async def _outcome(method: Method, raw: bytes, asked: Asked) -> tuple[bytes, RequestError | None]:
     """The bytes of an answer, or why there is none."""
     try:
-        return await method(raw, context), None
+        return await method(raw, asked), None
     except RequestError as error:
         return b"", error
     except Exception:  # a fault of ours: the client gets an answer, the log the reason
@@ -205,11 +268,6 @@ def _parsed(kind: type[Any], raw: bytes) -> Any:
         return kind.FromString(raw)
     except DecodeError:
         raise BadRequest(f"the message is not a {kind.DESCRIPTOR.name}") from None
-
-
-def _kind_of(context: Context) -> Kind:
-    """Whether the request's version was chosen by the split or pinned by the client."""
-    return kind_of(pinned=PINNED in dict(context.invocation_metadata() or ()))
 
 
 def _seconds(remaining: float | None, timeout: float) -> float:
@@ -225,4 +283,5 @@ async def _refuse(context: Context, error: RequestError) -> None:
     trailing = tuple(context.trailing_metadata() or ())
     if isinstance(error, Throttled):
         trailing += ((PUSHBACK, str(1000 * error.retry_after)),)
-    await context.abort(CODES.get(error.status, grpc.StatusCode.INTERNAL), error.message, trailing)
+    code = grpc.StatusCode.RESOURCE_EXHAUSTED if isinstance(error, DeviceFull) else CODES.get(error.status)
+    await context.abort(code or grpc.StatusCode.INTERNAL, error.message, trailing)

@@ -19,11 +19,11 @@ class Phase(Enum):
 class Health:
     """The phase, and what the watchdog adds to it. Written by the main thread only, read by any."""
 
-    __slots__ = ("_watchdog", "phase", "sibling_stuck")
+    __slots__ = ("_watchdog", "phase", "sibling_reason")
 
     def __init__(self, watchdog: Watchdog | None = None) -> None:
         self.phase = Phase.STARTING
-        self.sibling_stuck = False  # a run of another process of this server
+        self.sibling_reason = ""  # of another process of this server
         self._watchdog = watchdog
 
     @property
@@ -32,12 +32,16 @@ class Health:
 
     @property
     def live(self) -> bool:
-        return self.phase is not Phase.FAILED and not self.stuck
+        return self.phase is not Phase.FAILED and not self.reason
 
     @property
     def ready(self) -> bool:
-        return self.phase is Phase.READY and not self.stuck
+        return self.phase is Phase.READY and not self.reason
 
     @property
-    def stuck(self) -> bool:
-        return self.sibling_stuck or (self._watchdog is not None and self._watchdog.stuck)
+    def reason(self) -> str:
+        """Why only a restart helps, in a code of docs/errors.md; empty while there is hope."""
+        if self._watchdog is None:
+            return self.sibling_reason
+        own = "RunStuck" if self._watchdog.stuck else "DeviceLost" if self._watchdog.lost else ""
+        return own or self.sibling_reason

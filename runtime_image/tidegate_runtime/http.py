@@ -19,29 +19,22 @@ from http import HTTPStatus
 from typing import Any, Final, cast
 
 import httptools
-import numpy as np
 import orjson
 
-from tidegate_runtime.errors import BadRequest, RequestError, Throttled, TooLarge
+from tidegate_runtime.errors import BadRequest, RequestError, TooLarge
 from tidegate_runtime.inflate import encoding_of
-from tidegate_runtime.request import SCRATCH, Front, Request
+from tidegate_runtime.request import SCRATCH, TRACED, Front, Request
+from tidegate_runtime.request_log import LEFT, answered_over_http
 
 MOST_HEADER: Final = 64 * 1024
 MOST_DROPPED: Final = 64 * 1024  # of a body that is refused
 MOST_PIPELINED: Final = 32
-ALIGNMENT: Final = 16
-MOST_DIGITS: Final = 12
+MOST_BEHIND: Final = 64 * 1024  # of their bodies, and one that may be larger: else one could hold 32 large ones
 LINGER_SECONDS: Final = 1.0
 KEPT: Final = frozenset(
-    {
-        b"content-length",
-        b"inference-header-content-length",
-        b"x-tidegate-pinned",
-        b"expect",
-        b"content-encoding",
-        b"transfer-encoding",
-    }
-)
+    (b"content-length", b"inference-header-content-length", b"x-tidegate-pinned", b"expect", b"content-encoding",
+     b"transfer-encoding", b"authorization", b"x-request-id", *TRACED)
+)  # fmt: skip
 STATUS_LINES: Final = {status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n".encode() for status in HTTPStatus}
 JSON: Final = b"application/json"
 VERSIONS: Final = ("1.1", "1.0")
@@ -54,8 +47,8 @@ IDLE, HEADER, BODY = 0, 1, 2
 class Connection(asyncio.BufferedProtocol):
     """The protocol object of one client; made by the server, one per accepted socket."""
 
-    __slots__ = ("_at", "_bulk", "_continue", "_deadline", "_dropped", "_ending", "_filled", "_front", "_full",
-                 "_header_bytes", "_parser", "_paused", "_pending", "_received", "_request", "_skip", "_timed",
+    __slots__ = ("_at", "_behind", "_bulk", "_continue", "_deadline", "_dropped", "_ending", "_filled", "_front",
+                 "_full", "_header_bytes", "_parser", "_paused", "_pending", "_received", "_request", "_skip", "_timed",
                  "_transport", "abandon", "busy", "idle_since", "lingering")  # fmt: skip
 
     def __init__(self, front: Front) -> None:
@@ -64,6 +57,7 @@ class Connection(asyncio.BufferedProtocol):
         self._transport: asyncio.Transport = cast("asyncio.Transport", None)
         self._request = Request()
         self._pending: deque[Request] = deque()
+        self._behind = 0  # bytes of their bodies
         self._at: Where = IDLE  # where in a message the parser is
         self._timed: Where = IDLE  # which part of it `_deadline` belongs to
         self._received = self._header_bytes = 0
@@ -93,18 +87,25 @@ class Connection(asyncio.BufferedProtocol):
         self._pending.clear()
         if self.abandon is not None:
             self.abandon()
+        if self._front.log is not None and self.busy is not None:
+            self._front.log.note(answered_over_http(self.busy, LEFT, 0, self._transport))
         self.busy = self.abandon = None
 
     def eof_received(self) -> bool | None:
         return None  # the client is gone: close
 
     def pause_writing(self) -> None:
+        """The client reads slower than it asks: it gets no further answer and is not listened to until it has read."""
         self._full = True
+        self._stop_reading()
 
     def resume_writing(self) -> None:
         self._full = False
-        if self.busy is None and not self.lingering:
+        if self.lingering:
+            self._deadline = time.monotonic() + LINGER_SECONDS
+        elif self.busy is None:
             self._rest()
+            self._advance()
 
     def get_buffer(self, sizehint: int) -> memoryview:  # noqa: ARG002 - asyncio's signature
         return self._front.scratch if self._bulk is None else self._bulk[self._filled :]
@@ -143,7 +144,8 @@ class Connection(asyncio.BufferedProtocol):
         self._header_bytes += len(name) + len(value)
         key = name.lower()
         if key in KEPT and self._at is HEADER:  # and not in a trailer, which no proxy has looked at
-            self._request.headers[key] = value
+            headers = self._request.headers
+            headers[key] = headers[key] + b", " + value if key in headers else value  # as if they had been one
 
     def on_headers_complete(self) -> None:
         if self._ending:
@@ -189,7 +191,7 @@ class Connection(asyncio.BufferedProtocol):
         self._received = self._header_bytes = 0
         self._skip = False
         request.arrived = time.monotonic()
-        if self.busy is None and not self._pending:
+        if self.busy is None and not self._pending and not self._full:
             self._handle(request)
         else:
             self._queue(request)
@@ -198,7 +200,7 @@ class Connection(asyncio.BufferedProtocol):
 
     def _accept(self, request: Request) -> None:
         """Look at the header before any of the body is read."""
-        route = request.route = self._front.route(request.url)
+        route = self._front.route(request)
         if request.method not in route.methods:
             allowed = ", ".join(sorted(method.decode() for method in route.methods))
             raise RequestError(f"method {request.method.decode('latin-1')} is not offered here: use {allowed}", 405)
@@ -207,12 +209,12 @@ class Connection(asyncio.BufferedProtocol):
         length = int(request.headers.get(b"content-length", b"0"))
         if length > self._front.limits.max_body:
             raise _too_large(self._front.limits.max_body)
-        if route.refusal is not None and (refusal := route.refusal(request.kind, time.monotonic())) is not None:
+        if route.refusal is not None and (refusal := route.refusal(request, time.monotonic())) is not None:
             raise refusal
         if b"transfer-encoding" in request.headers:
             request.chunks = bytearray()
         elif length > SCRATCH:
-            self._bulk, self._filled = _room_for(request, length), 0
+            self._bulk, self._filled = request.room(length), 0
         if request.headers.get(b"expect", b"").lower() == b"100-continue" and not request.old:
             self._ask_for_body()
 
@@ -245,19 +247,31 @@ class Connection(asyncio.BufferedProtocol):
 
     def _queue(self, request: Request) -> None:
         self._pending.append(request)
-        if len(self._pending) >= MOST_PIPELINED and not self._paused:
+        self._behind += len(request.body)
+        if self._holds_enough:
+            self._stop_reading()
+
+    @property
+    def _holds_enough(self) -> bool:
+        return len(self._pending) >= MOST_PIPELINED or self._behind > MOST_BEHIND
+
+    def _stop_reading(self) -> None:
+        if not self._paused:
             self._paused = True
             self._transport.pause_reading()
 
     def _advance(self) -> None:
-        while self._pending and self.busy is None and not self.lingering:
-            self._handle(self._pending.popleft())
-        if self._paused and len(self._pending) < MOST_PIPELINED and not self._ending:
+        while self._pending and self.busy is None and not self.lingering and not self._full:
+            request = self._pending.popleft()
+            self._behind -= len(request.body)
+            self._handle(request)
+        if self._paused and not self._holds_enough and not self._ending and not self._full:
             self._paused = False
             self._transport.resume_reading()
         if self._continue and self.busy is None and not self._pending:
             self._continue = False
             self._transport.write(CONTINUE)
+            self._rest()  # its body must come within its time
 
     def _handle(self, request: Request) -> None:
         self.busy = request
@@ -277,8 +291,7 @@ class Connection(asyncio.BufferedProtocol):
 
     def refuse(self, error: RequestError) -> None:
         """Answer with the protocol's error."""
-        more = b"retry-after: %d\r\n" % error.retry_after if isinstance(error, Throttled) else b""
-        self.answer(error.status, orjson.dumps({"error": error.message}), more=more)
+        self.answer(error.status, orjson.dumps({"error": error.message}), more=error.headers)
 
     def answer(self, status: int, body: bytes, *, kind: bytes = JSON, more: bytes = b"") -> None:
         """Write the answer of the request being handled, and go on with the next one."""
@@ -294,9 +307,11 @@ class Connection(asyncio.BufferedProtocol):
         if request is not None and request.method == b"HEAD":
             body = b""
         self._transport.write(head + body)
+        if self._front.log is not None and request is not None:
+            self._front.log.note(answered_over_http(request, status, len(body), self._transport))
         if last:
-            self._linger()
-        elif self._pending or self._continue:
+            self._linger(len(body))
+        elif (self._pending or self._continue) and not self._full:
             asyncio.get_running_loop().call_soon(self._advance)  # not deeper and deeper down the stack
         else:
             self._rest()
@@ -308,20 +323,23 @@ class Connection(asyncio.BufferedProtocol):
             return False
         return self._front.closing or self._ending
 
-    def _linger(self) -> None:
+    def _linger(self, sent: int) -> None:
         """Say that nothing more is written and let the client close: closing at once could reset its answer away."""
         self.lingering = self._ending = True
         self._pending.clear()
-        self._deadline = time.monotonic() + LINGER_SECONDS
-        if not self._transport.is_closing():
+        plain = self._transport.can_write_eof()
+        slow = self._full or (not plain and sent > SCRATCH)  # TLS does not tell how much of an answer is still here
+        self._deadline = time.monotonic() + (self._front.limits.body_timeout if slow else LINGER_SECONDS)
+        if not plain:
+            self._transport.close()  # sends all, says so in its own words, and drops what comes until the client does
+        elif not self._transport.is_closing():
             self._transport.write_eof()
 
     def _drop(self, size: int) -> None:
         """Count what nobody wants; beyond the limit it is no longer read, and the linger time ends the connection."""
         self._dropped += size
-        if self._dropped > MOST_DROPPED and self._ending and not self._paused:
-            self._paused = True
-            self._transport.pause_reading()
+        if self._dropped > MOST_DROPPED and self._ending:
+            self._stop_reading()
 
     # -- time
 
@@ -362,6 +380,7 @@ class Connection(asyncio.BufferedProtocol):
             self._break_off(RequestError("the request took too long to arrive", 408))
 
     def close(self) -> None:
+        self.lingering, self._deadline = True, time.monotonic() + LINGER_SECONDS  # with TLS the client is waited for
         self._transport.close()
 
     def abort(self) -> None:
@@ -370,14 +389,6 @@ class Connection(asyncio.BufferedProtocol):
     @property
     def socket(self) -> Any:
         return self._transport.get_extra_info("socket")
-
-
-def _room_for(request: Request, length: int) -> memoryview:
-    """Room for a body, so that what follows its JSON part is aligned; memory is only taken as bytes arrive."""
-    given = request.headers.get(b"inference-header-content-length", b"0")
-    text = int(given) if given.isdigit() and len(given) < MOST_DIGITS else 0
-    shift = -text % ALIGNMENT
-    return np.empty(shift + length, np.uint8).data[shift:]
 
 
 def _too_large(limit: int) -> TooLarge:

@@ -10,14 +10,17 @@ from __future__ import annotations
 import logging
 import time
 from functools import partial
-from typing import Final, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
 from tidegate_runtime.batcher import Call
 from tidegate_runtime.engine import Engine
 from tidegate_runtime.errors import RequestError, RunFailed, TooSlow
-from tidegate_runtime.interfaces import Array, Body, Kind, LoadedModel, Recorder, Shadow
+from tidegate_runtime.interfaces import Array, Body, LoadedModel, Recorder, Shadow, Source
 from tidegate_runtime.settings import Settings
 from tidegate_runtime.signature import Signature
+
+if TYPE_CHECKING:
+    from tidegate_runtime.tracing import Tracer
 
 LOG = logging.getLogger(__name__)
 LONG_TEXTS: Final = 16384  # bytes of a request with texts above which its run is not made on the loop
@@ -41,25 +44,26 @@ class Inferring:
     """Inference for one model, for all protocols; statuses are those of HTTP."""
 
     __slots__ = ("_engine", "_has_texts", "_longest", "_names", "_recorder", "_shadow", "model", "signature",
-                 "statistics")  # fmt: skip
+                 "statistics", "tracer")  # fmt: skip
 
     def __init__(
         self, model: LoadedModel, engine: Engine, settings: Settings, recorder: Recorder, shadow: Shadow
     ) -> None:
         self.model = model
-        self.signature = Signature(model, settings.max_batch_request)
+        self.signature = Signature(model, settings.most_rows)
         self.statistics = engine.statistics
+        self.tracer: Tracer | None = None  # None: nobody traces
         self._engine, self._recorder, self._shadow = engine, recorder, shadow
         self._longest = settings.request_timeout
         self._has_texts = any(spec.element_type == "BYTES" for spec in model.inputs)
         self._names = [spec.name for spec in model.outputs]
 
-    def refusal(self, kind: Kind, arrived: float) -> RequestError | None:
+    def refusal(self, source: Source, arrived: float) -> RequestError | None:
         """Asked before anything is spent on a request: why it is refused, already counted; None while there is room."""
         if not self._engine.admission.full:
             return None
         error = self._engine.refuse()
-        self.refused(error, arrived=arrived, kind=kind)
+        self.refused(error, arrived=arrived, source=source)
         return error
 
     def is_short(self, size: int) -> bool:
@@ -67,7 +71,7 @@ class Inferring:
         return not (self._has_texts and size > LONG_TEXTS)
 
     def start(
-        self, feeds: dict[str, Array], reply: Reply, *, arrived: float, seconds: float, short: bool, kind: Kind
+        self, feeds: dict[str, Array], reply: Reply, *, arrived: float, seconds: float, short: bool, source: Source
     ) -> Call:
         """Send checked feeds on their way; `reply` gets the end of it, later, unless the client has `left`.
 
@@ -80,7 +84,7 @@ class Inferring:
             feeds=feeds,
             rows=self.signature.rows(feeds),
             key=self.signature.key(feeds),
-            done=partial(self._finish, reply, kind, own, submitted),
+            done=partial(self._finish, reply, source, own, submitted),
             arrived=arrived,
             deadline=arrived + (seconds if own else self._longest),
             apart=not short or self.signature.is_apart(feeds),
@@ -93,26 +97,29 @@ class Inferring:
         self._engine.cancel(call)
         self._recorder.left()
 
-    def refused(self, error: RequestError, *, arrived: float, kind: Kind) -> None:
+    def refused(self, error: RequestError, *, arrived: float, source: Source) -> None:
         """Count a request that was answered with `error` without becoming a call."""
         now = time.monotonic()
-        self._recorder.answered(kind, error.status, 0.0, 0.0, now - arrived)
+        self._recorder.answered(source.kind, error.status, 0.0, 0.0, now - arrived)
         self.statistics.failed(arrived, now)
+        if self.tracer is not None:
+            self.tracer.refused(source, arrived, now, error.status)
 
-    def _finish(self, reply: Reply, kind: Kind, own: bool, submitted: float, call: Call) -> None:
+    def _finish(self, reply: Reply, source: Source, own: bool, submitted: float, call: Call) -> None:
         """Answer a call that was run, or that failed; then count and show it."""
         answering = time.monotonic()
         status = self._answer(reply, own, call)
         now = time.monotonic()
         queue, compute = max(0.0, call.started - call.arrived), call.ended - call.started
-        self._recorder.answered(kind, status, queue, compute, now - call.arrived)
+        self._recorder.answered(source.kind, status, queue, compute, now - call.arrived)
+        trace = None if self.tracer is None else self.tracer.answered(source, call, submitted, now, status)
         if status != OK:
             self.statistics.failed(call.arrived, now)
             return
         self.statistics.served(call, submitted, answering, now)
         if self._shadow.wants and (asked := reply.as_it_came()) is not None:
             body, json_length = asked
-            self._shadow.offer(body, json_length, dict(zip(self._names, call.outputs, strict=True)))
+            self._shadow.offer(body, json_length, dict(zip(self._names, call.outputs, strict=True)), trace)
 
     def _answer(self, reply: Reply, own: bool, call: Call) -> int:
         try:

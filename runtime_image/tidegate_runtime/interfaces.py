@@ -24,6 +24,7 @@ Only types live here, so that every part can be tested without the others.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
@@ -36,8 +37,11 @@ if TYPE_CHECKING:
     from tidegate_runtime.batching import Batching
     from tidegate_runtime.counters import Counters
     from tidegate_runtime.health import Health
+    from tidegate_runtime.protection import Protection
     from tidegate_runtime.settings import Settings
     from tidegate_runtime.shadow import Target
+    from tidegate_runtime.trace_context import TraceContext
+    from tidegate_runtime.tracing import Tracer
 
 Array = NDArray[np.generic]  # BYTES: object array of str; BF16: uint16 with the raw bits; FP16: float16
 Body = bytes | bytearray | memoryview  # of a request, as it came or unpacked
@@ -49,6 +53,8 @@ class Lane(Protocol):
 
     `with lane.under(deadline)` is what a run happens in; `options` are the RunOptions to give to ONNX Runtime then.
     """
+
+    lost: bool  # a run found the GPU lost: the server cannot go on
 
     @property
     def options(self) -> Any:
@@ -67,6 +73,10 @@ class Watchdog(Protocol):
     @property
     def stuck(self) -> bool:
         """A run ignored its end for twice its deadline: liveness fails and new requests get 503."""
+
+    @property
+    def lost(self) -> bool:
+        """The GPU is lost to this process: liveness fails and new requests get 503."""
 
     def lane(self) -> Lane:
         """A new lane; each thread that runs the model has its own."""
@@ -119,6 +129,20 @@ class Recorder(Protocol):
         """A client went away before its answer."""
 
 
+class Source(Protocol):
+    """A request as its transport knows it, for who counts it and, where requests are traced, tells of it."""
+
+    @property
+    def kind(self) -> Kind:
+        """Who chose the version that it came to."""
+
+    def trace_headers(self) -> tuple[str, str]:
+        """Its `traceparent` and `tracestate`, empty where it has none."""
+
+    def described(self, status: int) -> tuple[str, dict[str, str | int | bool]]:
+        """The name of its span and the attributes of OpenTelemetry's conventions, answered with HTTP's `status`."""
+
+
 class Shadow(Protocol):
     """The sender that shows sampled requests and their answers to the candidate."""
 
@@ -126,10 +150,12 @@ class Shadow(Protocol):
     def wants(self) -> bool:
         """Whether anything is to be shadowed now; read for every request, so it is a plain attribute."""
 
-    def offer(self, body: Body, header_length: int | None, outputs: dict[str, Array]) -> None:
+    def offer(
+        self, body: Body, header_length: int | None, outputs: dict[str, Array], trace: TraceContext | None
+    ) -> None:
         """An answered request as it came (`header_length`: the JSON part of a binary body) and the answer's tensors.
 
-        Samples, copies and queues; never blocks, drops when full.
+        `trace` goes with it where it is traced. Samples, copies and queues; never blocks, drops when full.
         """
 
 
@@ -161,6 +187,10 @@ class Processes(Gauges, Protocol):
         """Of what was to be shadowed."""
 
     @property
+    def further(self) -> Mapping[str, int]:
+        """Counts of the parts that are not always there, see siblings/counts.py."""
+
+    @property
     def alive(self) -> int:
         """How many answer."""
 
@@ -174,7 +204,7 @@ class Processes(Gauges, Protocol):
 
 @dataclass(slots=True)
 class Parts:
-    """What the internal endpoints can see; `model`, `batching` and `processes` are set when it is loaded and proved."""
+    """What the internal endpoints can see; the last ones are set when it is loaded and proved."""
 
     settings: Settings
     health: Health
@@ -184,4 +214,6 @@ class Parts:
     watchdog: Watchdog
     model: LoadedModel | None = None
     batching: Batching | None = None
+    protection: Protection | None = None
+    tracer: Tracer | None = None
     processes: Processes | None = None  # None: this one is alone

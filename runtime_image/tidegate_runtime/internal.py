@@ -10,13 +10,15 @@ import asyncio
 import logging
 import socket
 import threading
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Mapping
 from typing import Any
 
-from tidegate_runtime import metrics
+from tidegate_runtime import metrics, trace_context
 from tidegate_runtime.access import Guard
 from tidegate_runtime.compare import Comparer
 from tidegate_runtime.counters import Counters
+from tidegate_runtime.further import further, traces
 from tidegate_runtime.interfaces import Array, Gauges, LoadedModel, Parts
 from tidegate_runtime.internal_documents import BadDocument, read_golden, read_rules, read_target
 from tidegate_runtime.listening import cannot_listen
@@ -24,13 +26,18 @@ from tidegate_runtime.low_priority import LowPriority
 from tidegate_runtime.metrics_http import Connection, Reply, Request, Rules, document, text
 from tidegate_runtime.session import OrtModel
 from tidegate_runtime.shadow import ShadowSender
-from tidegate_runtime.shadow_wire import Malformed, unpack
+from tidegate_runtime.shadow_wire import Malformed, Shadowed, unpack
 from tidegate_runtime.synthetic import Synthetic
+from tidegate_runtime.trace_context import TraceContext
 
 LOG = logging.getLogger(__name__)
 MAX_JSON = 64 * 2**10
 MAX_COMPARE = 4 * 2**20  # a body and outputs of one MiB each, with room
 STOP_SECONDS = 2.0
+RESTARTED_FOR = {
+    "RunStuck": "RunStuck: a run goes on long after its deadline",
+    "DeviceLost": "DeviceLost: the GPU failed in a way that only a new process gets over",
+}
 Endpoint = Callable[[Request], Reply]
 
 
@@ -118,30 +125,34 @@ class InternalServer:
         health = self._parts.health
         if health.live:
             return text(200, "ok")
-        return text(503, "RunStuck: a run goes on long after its deadline" if health.stuck else health.phase.value)
+        return text(503, RESTARTED_FOR.get(health.reason, health.phase.value))
 
     def _ready(self, _: Request) -> Reply:
         health = self._parts.health
-        return text(200, "ok") if health.ready else text(503, "RunStuck" if health.stuck else health.phase.value)
+        return text(200, "ok") if health.ready else text(503, health.reason or health.phase.value)
 
     def _started(self, _: Request) -> Reply:
         health = self._parts.health
         return text(200, "ok") if health.started else text(503, health.phase.value)
 
     def _metrics(self, _: Request) -> Reply:
-        gauges, model = self._gauges, self._parts.model
-        processes = self._parts.processes
+        gauges, model, processes = self._gauges, self._parts.model, self._parts.processes
+        loaded = model if isinstance(model, OrtModel) else None
         now = metrics.Now(
             labels=self._names(),
             ready=self._parts.health.ready,
             in_flight=gauges.in_flight,
             queued=gauges.queued,
             connections=gauges.connections,
-            golden_worst=dict(model.worst) if isinstance(model, OrtModel) else {},
+            golden_worst=dict(loaded.worst) if loaded else {},
             shadow_dropped=self._dropped,
             batching=self._parts.batching,
             processes=processes.alive if processes is not None else 1,
             restarts=processes.restarts if processes is not None else 0,
+            further=protection.families(self._further) if (protection := self._parts.protection) else (),
+            traces=traces(self._further),
+            gpu=loaded.gpu if loaded else None,
+            work=loaded.work if loaded else {},
         )
         return Reply(200, metrics.exposition(self._counted, now), metrics.CONTENT_TYPE)
 
@@ -158,6 +169,12 @@ class InternalServer:
     @property
     def _dropped(self) -> int:
         return self._shadow.dropped if self._parts.processes is None else self._parts.processes.dropped
+
+    @property
+    def _further(self) -> Mapping[str, int]:
+        if self._parts.processes is not None:
+            return self._parts.processes.further
+        return further(self._parts.protection, self._parts.tracer)
 
     def _names(self) -> dict[str, str]:
         model, settings = self._parts.model, self._parts.settings
@@ -190,9 +207,17 @@ class InternalServer:
         model, shadowed = self._parts.model, unpack(request.body)
         if model is None:
             return text(503, "the model is not loaded yet")
-        if not self._comparing.offer(lambda: self._comparer.compare(model, shadowed), len(request.body)):
+        headers = request.headers
+        trace = trace_context.read(headers.get(trace_context.PARENT, ""), headers.get(trace_context.STATE, ""))
+        if not self._comparing.offer(lambda: self._compare_now(model, shadowed, trace), len(request.body)):
             return text(429, "as many comparisons wait as there is room for")  # the sender counts it as dropped
         return text(202, "queued")
+
+    def _compare_now(self, model: LoadedModel, shadowed: Shadowed, trace: TraceContext | None) -> None:
+        begun = time.monotonic()
+        found = self._comparer.compare(model, shadowed)
+        if self._parts.tracer is not None:
+            self._parts.tracer.compared(trace, begun, time.monotonic(), found)
 
     def _golden(self, request: Request) -> Reply:
         wish, model = read_golden(request.body), self._parts.model

@@ -7,16 +7,22 @@ Prometheus (`analysis.source: Prometheus`): of one process, all of the same whol
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from tidegate_runtime.batching import Batching
 from tidegate_runtime.counters import EDGES, Counters, Scale, Spread, Totals
 from tidegate_runtime.divergence import TOP1, Divergence
 
+if TYPE_CHECKING:
+    from tidegate_runtime.gpu.nvml import Gpu
+
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 COARSE = 14  # every 14th edge of the fine histogram: buckets that double
 LENGTHS = ("1", "10")  # of the evidence's bins, in seconds
 Labels = Mapping[str, str]
+Values = list[tuple[Labels, float]]
+Family = tuple[str, str, str, Values]  # name, type, help
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +37,10 @@ class Now:
     golden_worst: Mapping[str, float]
     shadow_dropped: int
     batching: Batching | None  # None: not decided yet
+    further: Iterable[Family] = ()  # of parts that are not always there
+    traces: tuple[int, int] | None = None  # sent and dropped; None: nobody traces
+    gpu: Gpu | None = None  # None: no GPU, or its driver does not tell
+    work: Mapping[str, int] = field(default_factory=dict)  # on a GPU: operators by execution provider
     processes: int = 1
     restarts: int = 0
 
@@ -63,6 +73,10 @@ def _lines(counters: Counters, now: Now) -> Iterator[str]:
     worst = [({**now.labels, "output": output}, value) for output, value in now.golden_worst.items()]
     yield from _family("golden_worst_error", "gauge", "Worst difference from the golden samples.", worst)
     yield from _batching(now)
+    for name, kind, help_text, samples in now.further:
+        yield from _family(name, kind, help_text, [({**now.labels, **own}, value) for own, value in samples])
+    yield from _traces(now)
+    yield from _gpu(now)
     yield from _divergence(counters, now)
     yield from _evidence(counters, now)
 
@@ -71,6 +85,33 @@ def _batching(now: Now) -> Iterator[str]:
     found = now.batching
     decided = [({**now.labels, "reason": found.code}, int(found.rows > 1))] if found else []
     yield from _family("batching", "gauge", "1 when requests share runs; the reason says why, or why not.", decided)
+
+
+def _traces(now: Now) -> Iterator[str]:
+    if now.traces is None:
+        return
+    sent, dropped = now.traces
+    yield from _family("traces_sent_total", "counter", "Traced requests whose spans were sent.", [(now.labels, sent)])
+    lost = "Traced requests whose spans were lost: too many, or the collector did not take them."
+    yield from _family("traces_dropped_total", "counter", lost, [(now.labels, dropped)])
+
+
+def _gpu(now: Now) -> Iterator[str]:
+    """Only on a GPU, and of it only what it tells."""
+    work = [({**now.labels, "provider": name}, count) for name, count in now.work.items()]
+    if work:
+        yield from _family("device_operators", "gauge", "Operators of one run, by execution provider.", work)
+    if now.gpu is None or (seen := now.gpu.read()) is None:
+        return
+    labels = {**now.labels, "gpu": now.gpu.uuid, "name": now.gpu.name}
+    for name, kind, help_text, value in (
+        ("gpu_memory_used_bytes", "gauge", "Memory of the GPU in use, by all its processes.", seen.memory_used),
+        ("gpu_memory_bytes", "gauge", "Memory of the GPU.", seen.memory_total),
+        ("gpu_utilization", "gauge", "Share of the time that a kernel ran.", seen.utilization),
+        ("gpu_ecc_errors_total", "counter", "Memory checks failed beyond repair.", seen.ecc_errors),
+    ):
+        if value is not None:
+            yield from _family(name, kind, help_text, [(labels, value)])
 
 
 def _requests(counters: Counters, labels: Labels) -> Iterator[str]:

@@ -112,6 +112,12 @@ class Connection(asyncio.Protocol):
             else:
                 self._refuse(HTTPStatus.BAD_REQUEST, "not an HTTP request, or a second one before the first's answer")
 
+    def pause_writing(self) -> None:
+        self._transport.pause_reading()  # who does not read its answers asks no more of them
+
+    def resume_writing(self) -> None:
+        self._transport.resume_reading()
+
     # httptools
 
     def on_message_begin(self) -> None:

@@ -8,6 +8,7 @@ from typing import Any, Final
 import orjson
 
 from tidegate_runtime.batcher import Call
+from tidegate_runtime.clients import OPEN
 from tidegate_runtime.errors import BadRequest, RequestError, Unavailable
 from tidegate_runtime.health import Health
 from tidegate_runtime.http import JSON, Connection
@@ -46,7 +47,7 @@ class OpenInference:
             routes |= {
                 prefix.encode(): Route.get(partial(_answer, self._metadata)),
                 f"{prefix}/config".encode(): Route.get(partial(_answer, self._config)),
-                f"{prefix}/ready".encode(): Route.get(self._ready),
+                f"{prefix}/ready".encode(): Route.get(self._ready, OPEN),
                 f"{prefix}/stats".encode(): Route.get(self._stats),
                 f"{prefix}/infer".encode(): inference_route(self._inferring, self._read, self._max_body),
             }
@@ -62,6 +63,7 @@ class OpenInference:
 
     def _read(self, connection: Connection, request: Request) -> Asked:
         inference = self._codec.decode(request.body, _json_length(request))
+        request.id = inference.id
         return inference.feeds, inference.timeout, _Reply(self._codec, inference, connection, request)
 
 
@@ -75,6 +77,7 @@ class _Reply:
         self._connection, self._request = connection, request
 
     def answer(self, call: Call) -> None:
+        self._request.started, self._request.ended = call.started, call.ended
         body, json_length = self._codec.encode(self._inference, call.outputs)
         if json_length is None:
             self._connection.answer(200, body)
@@ -92,8 +95,8 @@ class _Reply:
 def server_routes(health: Health, version: str) -> Routes:
     """The paths that are there before any model is."""
     about = orjson.dumps({"name": SERVER, "version": version, "extensions": EXTENSIONS})
-    live = Route.get(lambda connection, _: _live(health, connection))
-    ready = Route.get(lambda connection, _: _ready(health, connection))
+    live = Route.get(lambda connection, _: _live(health, connection), OPEN)
+    ready = Route.get(lambda connection, _: _ready(health, connection), OPEN)
     return {b"/v2": Route.get(partial(_answer, about)), b"/v2/health/live": live, b"/v2/health/ready": ready}
 
 
@@ -115,7 +118,7 @@ def metadata(model: LoadedModel) -> dict[str, Any]:
 
 def config(model: LoadedModel, settings: Settings) -> dict[str, Any]:
     """What `GET /v2/models/NAME/config` answers: the fields public clients look at."""
-    rows = settings.max_batch_request if model.batchable else 0
+    rows = settings.most_rows if model.batchable else 0
     skip = 1 if model.batchable else 0
 
     def port(name: str, element_type: str, shape: tuple[int | str, ...]) -> dict[str, Any]:

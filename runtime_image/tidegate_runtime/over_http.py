@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 
+from tidegate_runtime.clients import INFER
 from tidegate_runtime.errors import RequestError
 from tidegate_runtime.http import Connection
 from tidegate_runtime.inference import Inferring, Reply
@@ -22,19 +23,18 @@ def inference_route(inferring: Inferring, read: Read, max_body: int) -> Route:
 
     `read` raises RequestError for all others.
     """
-    return Route({b"POST": partial(_infer, inferring, read, max_body)}, inferring.refusal)
+    return Route({b"POST": partial(_infer, inferring, read, max_body)}, inferring.refusal, INFER)
 
 
 def _infer(inferring: Inferring, read: Read, max_body: int, connection: Connection, request: Request) -> None:
-    kind = request.kind
     try:
         if request.encoding is not None:  # now and not while it arrives: a minute's wait must not cost memory
             request.body = inflate(request.body, request.encoding, max_body)
         feeds, seconds, reply = read(connection, request)
         short = inferring.is_short(len(request.body))
-        call = inferring.start(feeds, reply, arrived=request.arrived, seconds=seconds, short=short, kind=kind)
+        call = inferring.start(feeds, reply, arrived=request.arrived, seconds=seconds, short=short, source=request)
     except RequestError as error:
-        inferring.refused(error, arrived=request.arrived, kind=kind)
+        inferring.refused(error, arrived=request.arrived, source=request)
         connection.refuse(error)
         return
     connection.abandon = partial(inferring.left, call)

@@ -15,11 +15,12 @@ import orjson
 
 from tidegate.bundle.manifest import TensorSpec
 from tidegate_runtime.batcher import Call
+from tidegate_runtime.clients import EXPLAIN, INFER, OPEN
 from tidegate_runtime.errors import RequestError
 from tidegate_runtime.health import Health
 from tidegate_runtime.http import Connection
 from tidegate_runtime.inference import Inferring
-from tidegate_runtime.interfaces import Kind, LoadedModel
+from tidegate_runtime.interfaces import LoadedModel, Source
 from tidegate_runtime.over_http import Asked, inference_route
 from tidegate_runtime.predict_codec import SIGNATURE, PredictCodec, Prediction
 from tidegate_runtime.request import Request
@@ -50,14 +51,17 @@ class Predicting:
         routes = {b"/v1/models": _always(orjson.dumps({"models": [model.name]}))}
         for prefix in (base, f"{base}/versions/{self._version}"):
             routes |= {
-                prefix.encode(): Route.get(self._status),
+                prefix.encode(): Route.get(self._status, OPEN),  # KServe's clients ask it whether the model is ready
                 f"{prefix}/metadata".encode(): _always(about),
                 f"{prefix}:predict".encode(): predict,
             }
             for verb in NOT_OFFERED:
                 # Before the body is read, and counted by nobody: it is no evidence against the model.
                 sentence = f":{verb} is not offered: send tensors to {base}:predict"
-                routes[f"{prefix}:{verb}".encode()] = replace(predict, refusal=partial(_not_offered, sentence))
+                scope = EXPLAIN if verb == "explain" else INFER
+                routes[f"{prefix}:{verb}".encode()] = replace(
+                    predict, refusal=partial(_not_offered, sentence), scope=scope
+                )
         return routes
 
     def _status(self, connection: Connection, request: Request) -> None:  # noqa: ARG002 - a handler
@@ -67,18 +71,20 @@ class Predicting:
 
     def _read(self, connection: Connection, request: Request) -> Asked:
         prediction = self._codec.decode(request.body)
-        return prediction.feeds, 0.0, _Reply(self._codec, prediction, connection)
+        return prediction.feeds, 0.0, _Reply(self._codec, prediction, connection, request)
 
 
 class _Reply:
     """See `inference.Reply`."""
 
-    __slots__ = ("_codec", "_connection", "_prediction")
+    __slots__ = ("_codec", "_connection", "_prediction", "_request")
 
-    def __init__(self, codec: PredictCodec, prediction: Prediction, connection: Connection) -> None:
-        self._codec, self._prediction, self._connection = codec, prediction, connection
+    def __init__(self, codec: PredictCodec, prediction: Prediction, connection: Connection, request: Request) -> None:
+        self._codec, self._prediction = codec, prediction
+        self._connection, self._request = connection, request
 
     def answer(self, call: Call) -> None:
+        self._request.started, self._request.ended = call.started, call.ended
         self._connection.answer(200, self._codec.encode(self._prediction, call.outputs))
 
     def refuse(self, error: RequestError) -> None:
@@ -88,13 +94,13 @@ class _Reply:
         """A candidate is asked in the Open Inference Protocol only."""
 
 
-def _not_offered(sentence: str, kind: Kind, arrived: float) -> RequestError:  # noqa: ARG001 - see Route.refusal
+def _not_offered(sentence: str, source: Source, arrived: float) -> RequestError:  # noqa: ARG001 - see Route.refusal
     return RequestError(sentence, 501)
 
 
 def alive_routes(health: Health) -> Routes:
     """Whether the server lives, as KServe's clients ask; there before any model is."""
-    return {b"/": Route.get(lambda connection, _: _alive(health, connection))}
+    return {b"/": Route.get(lambda connection, _: _alive(health, connection), OPEN)}
 
 
 def _alive(health: Health, connection: Connection) -> None:

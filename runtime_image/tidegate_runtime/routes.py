@@ -11,11 +11,12 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import unquote
 
+from tidegate_runtime.clients import METADATA
 from tidegate_runtime.errors import BadRequest, NotFound, RequestError
-from tidegate_runtime.interfaces import Kind
+from tidegate_runtime.interfaces import Source
 
 Handler = Callable[[Any, Any], None]  # (Connection, Request) of http.py
-Refusal = Callable[[Kind, float], RequestError | None]  # who chose the version; when it arrived (time.monotonic)
+Refusal = Callable[[Source, float], RequestError | None]  # the request; when it arrived (time.monotonic)
 MOST_SHOWN = 128
 SETTINGS = "settings cannot be changed over the network: flags of the server set them"
 # What other servers of the protocol offer below /v2, or below a model, and this one for a reason does not.
@@ -34,10 +35,11 @@ class Route:
 
     methods: Mapping[bytes, Handler]
     refusal: Refusal | None = None
+    scope: str = METADATA  # what a client's token must allow; OPEN: nothing is asked for
 
     @classmethod
-    def get(cls, handler: Handler) -> Route:
-        return cls({b"GET": handler, b"HEAD": handler})
+    def get(cls, handler: Handler, scope: str = METADATA) -> Route:
+        return cls({b"GET": handler, b"HEAD": handler}, scope=scope)
 
 
 Routes = dict[bytes, Route]

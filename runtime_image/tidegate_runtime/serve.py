@@ -14,30 +14,34 @@ import signal
 import sys
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import uvloop
 
 from tidegate.errors import TidegateError
-from tidegate_runtime import __version__, golden, lifeline, memory, session
+from tidegate_runtime import __version__, golden, lifeline, memory, session, tracing
 from tidegate_runtime.admission import Admission
 from tidegate_runtime.cores import usable_cores
 from tidegate_runtime.counters import Counters
 from tidegate_runtime.drain import Door, Drain
+from tidegate_runtime.further import further
 from tidegate_runtime.health import Health, Phase
 from tidegate_runtime.interfaces import Parts
 from tidegate_runtime.internal import InternalServer
-from tidegate_runtime.log import log
+from tidegate_runtime.logs import keep_to_lines, log
 from tidegate_runtime.oip import server_routes
 from tidegate_runtime.outcome import one_line
 from tidegate_runtime.predict import alive_routes
+from tidegate_runtime.protection import Protection
 from tidegate_runtime.server import Server
-from tidegate_runtime.serving import Observed, on_thread, serve_model
+from tidegate_runtime.serving import Observed, on_thread, serve_model, tracer_of
 from tidegate_runtime.session import OrtModel
 from tidegate_runtime.settings import FLAGS, Settings, add_flags, read_settings
 from tidegate_runtime.shadow import ShadowSender, Target
 from tidegate_runtime.siblings.choose import how_many
+from tidegate_runtime.tracing import Tracer
 from tidegate_runtime.watchdog import Watchdog
 
 if TYPE_CHECKING:
@@ -61,8 +65,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def execute(arguments: argparse.Namespace) -> int:
     """Serve until SIGTERM; the exit code."""
+    keep_to_lines()
     try:
         settings = read_settings(vars(arguments), os.environ)
+        collector = tracing.endpoint(settings.otlp_endpoint, os.environ)
     except ValueError as error:
         print(f"error: {error}", file=sys.stderr)  # noqa: T201
         log_file = arguments.termination_log or os.environ.get("TIDEGATE_TERMINATION_LOG")
@@ -70,7 +76,7 @@ def execute(arguments: argparse.Namespace) -> int:
             write_words(Path(log_file), {"reason": "Usage", "message": one_line(str(error))})
         return 2
     given = {flag.field: getattr(arguments, flag.field) for flag in FLAGS}
-    code = uvloop.run(_Process(settings, given).live())
+    code = uvloop.run(_Process(settings, given, collector).live())
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(code)  # a run that never ends, in a thread, must not keep the process
@@ -79,8 +85,10 @@ def execute(arguments: argparse.Namespace) -> int:
 class _Process:
     """One life of the server."""
 
-    def __init__(self, settings: Settings, given: Mapping[str, str | None]) -> None:
+    def __init__(self, settings: Settings, given: Mapping[str, str | None], collector: str | None) -> None:
         self._settings, self._given = settings, given
+        self._collector = collector  # where spans go, if anywhere
+        self._tracer: Tracer | None = None
         watchdog = Watchdog()
         shadow = ShadowSender(settings.identity_token_file)
         self._parts = Observed(watchdog, Counters(), shadow, Admission(settings.queue), Health(watchdog))
@@ -92,6 +100,7 @@ class _Process:
         base = server_routes(health, __version__) | alive_routes(health)
         self._server = Server(settings, self._parts.admission, base)
         self._grpc: GrpcServer | None = None
+        self._protection: Protection | None = None
         self._family: Family | None = None
         self._lost: TidegateError | None = None
 
@@ -102,13 +111,15 @@ class _Process:
         self._parts.watchdog.start()
         internal = InternalServer(self._seen)
         try:
+            protection = self._protection = self._seen.protection = Protection.of(self._settings)
             metrics_port = internal.start()
-            http_port = await self._server.start()
+            http_port = await self._server.start(protection)
             loaded = asyncio.ensure_future(self._with_siblings(self._begin_to_load(), drain))
-            ports = {"http": http_port, **await self._start_grpc(), "metrics": metrics_port}
+            ports = {"http": http_port, **await self._start_grpc(protection), "metrics": metrics_port}
             self._tell(ports)
+            protection.start()
             if not await self._become_ready(loaded, drain):
-                return 0
+                return self._end(0)
         except TidegateError as error:
             self._parts.health.phase = Phase.FAILED
             return self._fail(error)
@@ -117,9 +128,17 @@ class _Process:
         if self._family is not None:
             self._family.drain()
         finished = await drain.carry_out(*self._doors)
+        if self._tracer is not None:
+            self._tracer.stop()
         log("info", "stopped", everything_answered=finished)
         internal.stop()
-        return CUT_OFF if self._lost is None else self._fail(self._lost)
+        return self._end(CUT_OFF) if self._lost is None else self._fail(self._lost)
+
+    def _end(self, code: int) -> int:
+        """Write what the logs still hold; the exit code."""
+        if self._protection is not None:
+            self._protection.stop()
+        return code
 
     def _listen_to_signals(self, drain: Drain) -> None:
         loop = asyncio.get_running_loop()
@@ -132,7 +151,7 @@ class _Process:
 
             lifeline.watch(self._settings.lifeline_fd, lost)
 
-    async def _start_grpc(self) -> dict[str, int]:
+    async def _start_grpc(self, protection: Protection) -> dict[str, int]:
         """The port of gRPC, if there is to be one; what it imports takes as long as a small model to load."""
         if self._settings.grpc_port is None:
             return {}
@@ -140,7 +159,7 @@ class _Process:
             os.environ.setdefault(name, value)
         from tidegate_runtime.grpc_server import GrpcServer
 
-        self._grpc = GrpcServer(self._settings, self._settings.grpc_port, self._parts.health)
+        self._grpc = GrpcServer(self._settings, self._settings.grpc_port, self._parts.health, protection)
         return {"grpc": await self._grpc.start()}
 
     @property
@@ -172,17 +191,18 @@ class _Process:
         from tidegate_runtime.siblings.family import Family
         from tidegate_runtime.siblings.wire import Hello
 
-        queue, clock = self._settings.queue // count, self._parts.recorder.clock
+        queue, recorder = self._settings.queue // count, self._parts.recorder
         given, measured = self._given, model.measured
 
         def hello(target: Target | None) -> Hello:
-            return Hello(given, model.digest, measured, clock, count, queue, target)
+            return Hello(given, model.digest, measured, recorder.clock, recorder.instance, count, queue, target)
 
         def lost(error: TidegateError) -> None:
             self._lost = error
             drain.begin()
 
-        self._family = Family(self._parts, self._server, self._settings.max_connections)
+        counts = partial(further, self._protection, self._tracer)
+        self._family = Family(self._parts, self._server, counts, self._settings.max_connections)
         self._parts.admission.limit_to(self._settings.queue - (count - 1) * queue)
         await self._family.start(count - 1, hello, lost)
 
@@ -207,10 +227,16 @@ class _Process:
         lane = self._parts.watchdog.lane()
         model = session.load(self._settings, lane)
         golden.prove(model, self._settings, lane)
+        if self._collector is not None:
+            instance = self._parts.recorder.instance
+            self._tracer = tracer_of(model, self._settings, self._collector, instance)
         return model
 
     def _serve(self, model: OrtModel) -> None:
-        serving = serve_model(model, self._settings, self._parts, self._server)
+        if self._tracer is not None:
+            self._tracer.start()
+        self._seen.tracer = self._tracer
+        serving = serve_model(model, self._settings, self._parts, self._server, self._tracer)
         if self._grpc is not None:
             self._grpc.serve(serving.inferring, serving.identity)
         batching = serving.engine.batching
@@ -224,7 +250,7 @@ class _Process:
         words = {"reason": error.reason, "message": one_line(str(error))}
         self._last_words(words)
         print(json.dumps(words), file=sys.stderr, flush=True)  # noqa: T201 - the contract
-        return error.exit_code
+        return self._end(error.exit_code)
 
     def _last_words(self, words: dict[str, str] | None) -> None:
         """What the termination log says when the process ends now."""

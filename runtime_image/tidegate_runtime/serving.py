@@ -23,6 +23,7 @@ from tidegate_runtime.server import Server
 from tidegate_runtime.session import OrtModel
 from tidegate_runtime.settings import Settings
 from tidegate_runtime.shadow import ShadowSender
+from tidegate_runtime.tracing import Tracer
 from tidegate_runtime.watchdog import Watchdog
 
 GC_THRESHOLD: Final = 50_000  # a pass over the heap costs as much as a hundred small requests
@@ -48,21 +49,34 @@ class Serving:
     identity: Identity
 
 
-def serve_model(model: LoadedModel, settings: Settings, parts: Observed, server: Server) -> Serving:
+def serve_model(
+    model: LoadedModel, settings: Settings, parts: Observed, server: Server, tracer: Tracer | None
+) -> Serving:
     """Put `model` behind `server`, whose paths of inference exist from now on. Called on the loop."""
     around = Surroundings(asyncio.get_running_loop(), settings, parts.watchdog, parts.recorder, parts.admission)
     engine = Engine(model, None, around)
     inferring = Inferring(model, engine, settings, parts.recorder, parts.shadow)
+    inferring.tracer = tracer
     server.front.head = b"server: tidegate\r\nx-tidegate-revision: %b\r\n" % model.revision.encode()
     versions = tuple(dict.fromkeys((model.version, model.revision)))
     identity = Identity(model.name, versions, str(settings.revision_number))
     routes = OpenInference(inferring, parts.health, settings).routes()
     routes |= Predicting(inferring, parts.health, settings).routes()
     server.serve(routes, identity, engine)
+    if server.front.log is not None:
+        server.front.log.names(model.name, model.revision)
     gc.collect()
     gc.freeze()
     gc.set_threshold(GC_THRESHOLD)
     return Serving(engine, inferring, identity)
+
+
+def tracer_of(model: LoadedModel, settings: Settings, collector: str, instance: str) -> Tracer:
+    """Sends spans to `collector`, as those of the server `instance`; imports OpenTelemetry."""
+    from tidegate_runtime.spans import OtlpExporter
+
+    about = {"service.name": model.name, "service.version": model.version, "service.instance.id": instance}
+    return Tracer(model, settings.trace_sample, OtlpExporter(collector, about))
 
 
 def on_thread(work: Callable[[], OrtModel]) -> asyncio.Future[OrtModel]:

@@ -6,14 +6,13 @@ out as one sentence: garbage, missing weights, an endless loop, or a wish for mo
 
 from __future__ import annotations
 
-import contextlib
-import itertools
 import re
-import sys
+import tempfile
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from tidegate.bundle.element_types import ELEMENT_TYPES
 from tidegate.bundle.errors import ModelInvalid
@@ -21,11 +20,18 @@ from tidegate.bundle.golden import GoldenSample, read_samples
 from tidegate.bundle.manifest import BundleDir, TensorSpec, read_bundle_dir
 from tidegate.bundle.paths import read_plain_file
 from tidegate.bundle.verify import check_listing
-from tidegate_runtime import bfloat, devices, warmup
+from tidegate_runtime import devices, warmup
+from tidegate_runtime.errors import DeviceLost
+from tidegate_runtime.gpu.faults import fault, not_loaded
 from tidegate_runtime.interfaces import Array, Lane, Objection
 from tidegate_runtime.ort import onnxruntime
 from tidegate_runtime.ort_errors import sentence
+from tidegate_runtime.runners import Run, runner
 from tidegate_runtime.settings import Settings
+
+if TYPE_CHECKING:
+    from tidegate_runtime.gpu.nvml import Gpu
+    from tidegate_runtime.gpu.placement import Placement
 
 LOAD_SECONDS = 600.0
 LEAST_FOLDED = 64 * 2**20
@@ -40,7 +46,6 @@ ORT_TYPES = {
     "bool": "BOOL",
     **{f"{sign}int{bits}": f"{sign.upper()}INT{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64)},
 }
-Run = Callable[[list[str], dict[str, Array], Any], list[Array]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +68,7 @@ class OrtModel:
         "costs",
         "device",
         "digest",
+        "gpu",
         "inputs",
         "labels",
         "most_together",
@@ -73,6 +79,7 @@ class OrtModel:
         "row_bytes",
         "samples",
         "version",
+        "work",
         "worst",
     )
 
@@ -84,6 +91,8 @@ class OrtModel:
         self.revision = settings.revision or manifest.version
         self.digest = bundle.digest
         self.device = settings.device
+        self.gpu: Gpu | None = None  # where the model runs, if a GPU is told by its driver
+        self.work: dict[str, int] = {}  # on a GPU: operators that each execution provider ran in the proof
         self.inputs = manifest.interface.inputs
         self.outputs = manifest.interface.outputs
         self.labels = _labels(bundle)
@@ -110,8 +119,18 @@ class OrtModel:
         self.most_together, self.row_bytes = found.most_together, found.row_bytes
 
     def run(self, feeds: dict[str, Array], lane: Lane) -> list[Array]:
-        """All outputs in the order of `outputs`, under `lane.options`."""
-        return self._run(self._names, feeds, lane.options)
+        """All outputs in the order of `outputs`, under `lane.options`.
+
+        Raises DeviceFull and DeviceLost for what a GPU fails in, else whatever ONNX Runtime raises.
+        """
+        try:
+            return self._run(self._names, feeds, lane.options)
+        except Exception as error:
+            found = fault(error) if self.device != "cpu" else None
+            if found is None:
+                raise
+            lane.lost = lane.lost or isinstance(found, DeviceLost)
+            raise found from error
 
 
 def load(settings: Settings, lane: Lane, known: Measured | None = None) -> OrtModel:
@@ -119,10 +138,40 @@ def load(settings: Settings, lane: Lane, known: Measured | None = None) -> OrtMo
     bundle = read_bundle_dir(settings.bundle)
     check_listing(bundle)  # sizes and names; the digests were checked when it was fetched
     samples = read_samples(bundle)
+    if settings.device != "cpu":
+        return _load_on_gpu(bundle, samples, settings, lane)  # each process measures: no two GPUs need be alike
     sessions = [_open(bundle, settings) for _ in range(settings.sessions)]
     require_interface(bundle, sessions[0])
-    model = OrtModel(bundle, settings, _runner(sessions, bundle), samples)
+    model = OrtModel(bundle, settings, runner(sessions, bundle), samples)
     warmup.warm_up(model, settings, lane, known)
+    return model
+
+
+def _load_on_gpu(bundle: BundleDir, samples: Sequence[GoldenSample], settings: Settings, lane: Lane) -> OrtModel:
+    from tidegate_runtime.gpu.placement import Placement
+
+    with tempfile.TemporaryDirectory(prefix="tidegate-profile-") as folder:
+        placement = Placement(bundle, samples, settings, Path(folder))
+        while True:
+            try:
+                model = _place(bundle, samples, settings, lane, placement)
+            except ModelInvalid as error:
+                if not placement.give_up_something(str(error)):
+                    raise
+            else:
+                model.gpu, model.work = placement.gpu, placement.work
+                return model
+
+
+def _place(
+    bundle: BundleDir, samples: Sequence[GoldenSample], settings: Settings, lane: Lane, placement: Placement
+) -> OrtModel:
+    sessions = [_open(bundle, settings, placement) for _ in range(settings.sessions)]
+    require_interface(bundle, sessions[0])
+    model = OrtModel(bundle, settings, placement.runner(sessions), samples)
+    placement.prove(warmup.first_feeds(model)[0], lane, warmup.first_allowance(settings))
+    warmup.warm_up(model, settings, lane)
+    placement.keep()
     return model
 
 
@@ -137,13 +186,12 @@ def _labels(bundle: BundleDir) -> tuple[str, ...]:
         return ()
 
 
-def _open(bundle: BundleDir, settings: Settings) -> Any:
+def _open(bundle: BundleDir, settings: Settings, placement: Placement | None = None) -> Any:
     path = bundle.path / bundle.manifest.model.file
-    providers = devices.providers_for(settings.device, onnxruntime.get_available_providers())
-    if settings.device != "cpu":
-        with contextlib.redirect_stdout(sys.stderr):  # it prints what it misses
-            onnxruntime.preload_dlls()  # CUDA's wheels are in site-packages, where no linker looks
     options = _options(bundle, settings)
+    if placement is not None:
+        placement.prepare(options)
+    providers = placement.providers() if placement is not None else [devices.CPU]
     late = threading.Timer(LOAD_SECONDS, options.set_load_cancellation_flag, (True,))
     late.daemon = True
     late.start()
@@ -152,11 +200,13 @@ def _open(bundle: BundleDir, settings: Settings) -> Any:
     except Exception as error:  # noqa: BLE001 - ONNX Runtime's own errors share no base class
         canceled = type(error).__name__ == "ModelLoadCanceled"
         what = f"it did not load within {LOAD_SECONDS:g} s" if canceled else sentence(error, path)
+        if placement is not None and (other := not_loaded(error, what)) is not None:
+            raise other from None
         raise ModelInvalid(f"ONNX Runtime cannot load it: {what}", where=path.name) from None
     finally:
         late.cancel()
-    if settings.device != "cpu":
-        devices.require_residency(settings.device, session.get_providers(), devices.nodes_by_provider(session))
+    if placement is not None:
+        placement.opened(session)
     return session
 
 
@@ -170,34 +220,7 @@ def _options(bundle: BundleDir, settings: Settings) -> Any:
     options.inter_op_num_threads = settings.inter_op or 1
     if settings.inter_op > 1:
         options.execution_mode = onnxruntime.ExecutionMode.ORT_PARALLEL
-    if settings.device != "cpu":
-        devices.record_assignment(options)
     return options
-
-
-def _runner(sessions: Sequence[Any], bundle: BundleDir) -> Run:
-    """How to call the sessions: in turn when there are several, and without the public wrapper's checks."""
-    interface = bundle.manifest.interface
-    if any(spec.element_type == "BF16" for spec in (*interface.inputs, *interface.outputs)):
-        if any(spec.element_type == "BYTES" for spec in interface.inputs):
-            raise ModelInvalid(
-                "ONNX Runtime cannot be given BF16 and texts in one run: convert the BF16 tensors in the graph",
-                where=bundle.manifest.model.file,
-            )
-        calls = [bfloat.runner(session, interface) for session in sessions]
-    else:
-        # The inner session's `run` saves 3 µs of a tiny model's 8; it is private, so the public one stands in.
-        calls = [getattr(getattr(session, "_sess", None), "run", session.run) for session in sessions]
-    if len(calls) == 1:
-        run_alone: Run = calls[0]
-        return run_alone
-    turns = itertools.cycle(calls)
-
-    def in_turn(names: list[str], feeds: dict[str, Array], options: Any) -> list[Array]:
-        run: Run = next(turns)
-        return run(names, feeds, options)
-
-    return in_turn
 
 
 def require_interface(bundle: BundleDir, session: Any) -> None:

@@ -19,6 +19,7 @@ from tidegate_runtime.cores import usable_cores, whole_cores
 SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 BYTES = {"": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30}
 DEVICES = ("cpu", "cuda", "tensorrt")
+RUNS_ON_GPU = 2  # of a session at a time: one computes while the other copies; more would wait, and not in a batch
 LONGEST = 7 * 24 * 3600.0
 
 
@@ -41,6 +42,8 @@ class Settings:
     lifeline_fd: int | None
     termination_log: Path | None
     device: str
+    provider_options: dict[str, str]
+    engine_cache: Path | None
     golden: str
     sessions: int
     intra_op: int
@@ -60,12 +63,29 @@ class Settings:
     idle_timeout: float
     drain_delay: float
     drain: float
+    auth_file: Path | None
+    tls_cert: Path | None
+    tls_key: Path | None
+    tls_client_ca: Path | None
+    audit_log: str | None  # a file, or "-" for stdout
+    access_log: str | None
+    access_log_sample: float  # a share of 1
+    otlp_endpoint: str | None
+    trace_sample: float
 
     @property
     def threads(self) -> int:
-        """Runs at the same time in this process: intra-op threads 0 means one thread per run and a run per core."""
+        """Runs at the same time in this process: on a GPU two; else with intra-op 0 one thread each, one per core."""
+        if self.device != "cpu":
+            return RUNS_ON_GPU * self.sessions
         cores = whole_cores(usable_cores() / (self.workers or 1))
         return max(1, cores // self.intra_op) if self.intra_op else cores
+
+    @property
+    def most_rows(self) -> int:
+        """The largest first dimension of a request; TensorRT's engines end at the largest batch."""
+        unknown = self.device == "tensorrt" and "trt_profile_max_shapes" not in self.provider_options
+        return min(self.max_batch_request, self.max_batch_size) if unknown else self.max_batch_request
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +136,13 @@ def whole(low: int, high: int) -> Callable[[str], int]:
     return read
 
 
+def share(text: str) -> float:
+    """A number from 0 to 1."""
+    if not re.fullmatch(r"0(\.\d{1,9})?|1(\.0{1,9})?", text):
+        raise ValueError(f"{text!r} is not a number from 0 to 1, such as 0.01")
+    return float(text)
+
+
 def one_of(*words: str) -> Callable[[str], str]:
     """A reader of one word out of a few."""
 
@@ -125,6 +152,17 @@ def one_of(*words: str) -> Callable[[str], str]:
         return text
 
     return read
+
+
+def options(text: str) -> dict[str, str]:
+    """Names and values from "use_tf32=0 gpu_mem_limit=4294967296"."""
+    found: dict[str, str] = {}
+    for word in text.split():
+        name, equals, value = word.partition("=")
+        if not equals or not re.fullmatch(r"[a-z][a-z0-9_]*", name) or name in found:
+            raise ValueError(f"{word!r} is not one option such as use_tf32=0")
+        found[name] = value
+    return found
 
 
 def port_or_off(text: str) -> int | None:
@@ -155,6 +193,8 @@ FLAGS: tuple[Flag, ...] = (
     Flag("lifeline-fd", whole(0, 1 << 20), None, "read end of a pipe: when its other end closes, drain and exit"),
     Flag("termination-log", Path, None, "file that gets one line of JSON when the server fails before it is ready"),
     Flag("device", one_of(*DEVICES), "cpu", "execution provider: cpu, cuda or tensorrt"),
+    Flag("provider-options", options, "", "options of the GPU's execution provider: NAME=VALUE NAME=VALUE"),
+    Flag("engine-cache", Path, None, "folder where TensorRT's engines are kept; none: built at each start"),
     Flag("golden", one_of("Require", "Report", "Skip"), "Require", "what a golden mismatch does before ready"),
     Flag("sessions", whole(1, 64), "1", "ONNX Runtime sessions; each holds its own copy of the weights"),
     Flag("intra-op", whole(0, 1024), "0", "threads inside one run; 0: one, and as many runs at once as cores"),
@@ -174,6 +214,17 @@ FLAGS: tuple[Flag, ...] = (
     Flag("idle-timeout", duration, "65m", "how long a quiet connection is kept (above Envoy's hour)"),
     Flag("drain-delay", duration, "5s", "after SIGTERM: how long new requests are still served"),
     Flag("drain", duration, "30s", "after SIGTERM: when the last request must be answered, all in all"),
+    Flag("auth-file", Path, None, "file with a line per client: name, sha256 of its bearer token, scopes; none: open"),
+    Flag("tls-cert", Path, None, "the server's certificate and those above it, PEM; none: plain HTTP and gRPC"),
+    Flag("tls-key", Path, None, "the certificate's key, PEM"),
+    Flag("tls-client-ca", Path, None, "authorities of clients' certificates, PEM: clients must have one"),
+    Flag("audit-log", str, None, "file that gets a line of JSON for each request of the model; -: stdout"),
+    Flag("access-log", str, None, "file that gets a line of JSON with path and times for each request; -: stdout"),
+    Flag("access-log-sample", share, "1.0", "share of the requests that the access log has"),
+    Flag(
+        "otlp-endpoint", str, None, "collector that takes spans as OTLP over HTTP, such as http://HOST:4318; none: off"
+    ),
+    Flag("trace-sample", share, "1", "share of the requests traced, of those whose client has not decided (0 to 1)"),
 )
 
 
@@ -194,8 +245,14 @@ def read_settings(given: Mapping[str, str | None], environment: Mapping[str, str
             values[flag.field] = None if text is None else flag.read(text)
         except ValueError as error:
             raise ValueError(f"--{flag.name}: {error}") from None
+    if values["device"] == "cpu" and values["provider_options"]:
+        raise ValueError("--provider-options: they are a GPU's: use --device cuda or tensorrt")
     if values["bundle"] is None:
         raise ValueError("--bundle: the bundle's directory is missing")
+    if (values["tls_cert"] is None) is not (values["tls_key"] is None):
+        raise ValueError("--tls-cert and --tls-key: give both or neither")
+    if values["tls_client_ca"] is not None and values["tls_cert"] is None:
+        raise ValueError("--tls-client-ca: it needs --tls-cert and --tls-key")
     if values["workers"] is not None and values["workers"] > values["queue"]:
         raise ValueError("--workers: each needs a place in the queue, and --queue has fewer")
     return Settings(**values)

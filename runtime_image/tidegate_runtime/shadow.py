@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 from tidegate_runtime.interfaces import Array, Body
 from tidegate_runtime.low_priority import be_nice
 from tidegate_runtime.shadow_wire import Shadowed, pack
+from tidegate_runtime.trace_context import TraceContext
 from tidegate_runtime.watched_file import TokenFile
 
 if TYPE_CHECKING:
@@ -41,6 +42,15 @@ class Target:
     token: str = field(repr=False)
 
 
+@dataclass(frozen=True, slots=True)
+class _Waiting:
+    """One request to be shown: how many bytes it holds, and the place of its span where it is traced."""
+
+    shadowed: Shadowed
+    size: int
+    trace: TraceContext | None
+
+
 class ShadowSender:
     """See `interfaces.Shadow`. `aim` and `offer` may be called from any thread."""
 
@@ -49,7 +59,7 @@ class ShadowSender:
         self.dropped = 0
         self._target: Target | None = None
         self._identity = TokenFile(identity)
-        self._queue: queue.Queue[tuple[Shadowed, int] | None] = queue.Queue(PLACES)
+        self._queue: queue.Queue[_Waiting | None] = queue.Queue(PLACES)
         self._came = self._went = 0  # bytes; the loop writes the one, the sender the other
         self._thread: threading.Thread | None = None
 
@@ -61,7 +71,9 @@ class ShadowSender:
             self._thread = threading.Thread(target=self._send_all, name="shadow", daemon=True)
             self._thread.start()
 
-    def offer(self, body: Body, header_length: int | None, outputs: dict[str, Array]) -> None:
+    def offer(
+        self, body: Body, header_length: int | None, outputs: dict[str, Array], trace: TraceContext | None = None
+    ) -> None:
         """Perhaps queue this answered request; never blocks."""
         target = self._target
         if target is None or random.random() >= target.share:  # noqa: S311 - a sample, not a secret
@@ -75,7 +87,7 @@ class ShadowSender:
             self.dropped += 1
             return
         try:
-            self._queue.put_nowait((Shadowed(bytes(body), header_length, outputs), size))
+            self._queue.put_nowait(_Waiting(Shadowed(bytes(body), header_length, outputs), size, trace))
         except queue.Full:
             self.dropped += 1
         else:
@@ -95,13 +107,13 @@ class ShadowSender:
         be_nice()
         connection = _Connection()
         while (waiting := self._queue.get()) is not None:
-            shadowed, size = waiting
-            self._went += size
+            self._went += waiting.size
             target = self._target
             if target is None or monotonic() > target.until:
                 continue  # its time is over: what still waits is neither sent nor missed
-            token = target.token or self._identity.token()
-            if not connection.send(target, pack(shadowed), token):
+            headers = {} if waiting.trace is None else waiting.trace.headers()
+            headers["Authorization"] = f"Bearer {target.token or self._identity.token()}"
+            if not connection.send(target, pack(waiting.shadowed), headers):
                 self.dropped += 1
         connection.close()
 
@@ -113,7 +125,7 @@ class _Connection:
         self._connection: HTTPConnection | None = None
         self._to = ("", 0)
 
-    def send(self, target: Target, content: bytes, token: str) -> bool:
+    def send(self, target: Target, content: bytes, headers: dict[str, str]) -> bool:
         """Post one comparison; false when it was not taken."""
         from http.client import HTTPConnection, HTTPException  # 3 MB that a server without a rollout never needs
 
@@ -122,7 +134,7 @@ class _Connection:
             self._to = (target.host, target.port)
             self._connection = HTTPConnection(target.host, target.port, timeout=SEND_SECONDS)
         try:
-            self._connection.request("POST", "/internal/compare", content, {"Authorization": f"Bearer {token}"})
+            self._connection.request("POST", "/internal/compare", content, headers)
             response = self._connection.getresponse()
             response.read()
         except (OSError, HTTPException, ValueError):  # ValueError: a token that fits into no header

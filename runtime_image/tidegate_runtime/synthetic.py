@@ -10,6 +10,7 @@ import time
 
 from tidegate.bundle.errors import GoldenMismatch
 from tidegate_runtime.counters import Lane as CountLane
+from tidegate_runtime.devices import DeviceUnavailable
 from tidegate_runtime.golden import named_samples, require_match, run_sample
 from tidegate_runtime.interfaces import Lane
 from tidegate_runtime.low_priority import be_nice
@@ -72,6 +73,6 @@ class Synthetic:
         failed = False
         try:
             require_match(name, run_sample(model, name, sample, self._lane, self._allowed))
-        except GoldenMismatch:
+        except (GoldenMismatch, DeviceUnavailable):
             failed = True
         self._counts.add(time.monotonic(), time.perf_counter() - begin, failed)

@@ -18,6 +18,7 @@ from tidegate.bundle.element_types import ELEMENT_TYPES, FLOATS
 from tidegate.bundle.errors import ModelInvalid
 from tidegate.bundle.manifest import TensorSpec
 from tidegate_runtime import neighbours
+from tidegate_runtime.gpu.faults import before_requests
 from tidegate_runtime.interfaces import Array, Lane, Objection
 from tidegate_runtime.settings import Settings
 from tidegate_runtime.trials import TrialFailed, Trials
@@ -35,12 +36,17 @@ OUT_OF_MEMORY = ("Failed to allocate", "bad_alloc", "bad allocation", "out of me
 
 
 def warm_up(model: OrtModel, settings: Settings, lane: Lane, known: Measured | None = None) -> None:
-    """Run, measure, and enter what was `measured`; with what is `known`, one run is all. Raises ModelInvalid."""
+    """Run, measure, and enter what was `measured`; with what is `known`, one run is all.
+
+    Raises ModelInvalid, and DeviceUnavailable where the GPU failed and not the model.
+    """
     feeds, sure = first_feeds(model)
-    first = Trials(model, lane, settings.request_timeout + ALLOWANCE[settings.device])
+    first = Trials(model, lane, first_allowance(settings))
     try:
         first.run(feeds)
     except TrialFailed as error:
+        if error.full is not None:
+            raise before_requests(error.full) from None
         if sure or _is_hopeless(error):
             raise ModelInvalid(f"the first run failed: {error}", where=model.bundle.manifest.model.file) from None
         return  # sizes of named dimensions were guessed: the model may only run with others
@@ -65,6 +71,11 @@ def warm_up(model: OrtModel, settings: Settings, lane: Lane, known: Measured | N
     model.costs = tuple(sorted(costs.items()))
     _give_memory_back(lane, settings.device)
     _run_again(trials, row)
+
+
+def first_allowance(settings: Settings) -> float:
+    """Seconds for a first run."""
+    return settings.request_timeout + ALLOWANCE[settings.device]
 
 
 def _how_many(costs: Mapping[int, float]) -> int:

@@ -20,11 +20,12 @@ PATIENCE = 10.0  # a run is not called stuck before it is this late, however sho
 class RunLane:
     """One thing that runs one model call at a time; `begin` and `end` cost 0.3 µs together."""
 
-    __slots__ = ("_started", "deadline", "options")
+    __slots__ = ("_started", "deadline", "lost", "options")
 
     def __init__(self) -> None:
         self.options: Any = _quiet_options()
         self.deadline = math.inf
+        self.lost = False
         self._started = 0.0
 
     def begin(self, deadline: float) -> None:
@@ -57,6 +58,7 @@ class Watchdog:
 
     def __init__(self, patience: float = PATIENCE) -> None:
         self.stuck = False
+        self.lost = False
         self._patience = patience
         self._lanes: list[RunLane] = []
         self._over = threading.Event()
@@ -84,6 +86,7 @@ class Watchdog:
         """One look at every lane; `stuck` is false again when the run came back after all."""
         stuck = [lane.watch(now, self._patience) for lane in list(self._lanes)]  # all of them: `watch` also acts
         self.stuck = any(stuck)
+        self.lost = any(lane.lost for lane in list(self._lanes))
 
 
 def _quiet_options() -> Any:

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-import json
-import sys
 import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from queue import SimpleQueue
+from typing import Final
 
 from tidegate_runtime.batcher import Batch
-from tidegate_runtime.errors import RequestError, RunFailed, TooSlow
+from tidegate_runtime.errors import DeviceLost, RequestError, RunFailed, TooSlow
 from tidegate_runtime.interfaces import Lane, LoadedModel
+from tidegate_runtime.logs import log
+
+MOST_SHOWN: Final = 2000  # characters of an error of ONNX Runtime
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +32,7 @@ def run_batch(model: LoadedModel, lane: Lane, batch: Batch) -> list[Run]:
     The runs that were made: one, or after its failure one more for each call.
     """
     run = _run(model, lane, batch)
-    if run.error is None or len(batch.calls) == 1 or isinstance(run.error, TooSlow):
+    if run.error is None or len(batch.calls) == 1 or isinstance(run.error, TooSlow | DeviceLost):
         for call in batch.calls:
             call.error = run.error
         return [run]
@@ -53,6 +55,7 @@ def _run(model: LoadedModel, lane: Lane, batch: Batch) -> Run:
     ended = time.monotonic()
     for call in batch.calls:
         call.started, call.ended = started, ended
+        call.rows_together, call.requests_together = batch.rows, len(batch.calls)
     return Run(batch, ended - started, _sentence(failure, terminated) if failure is not None else None)
 
 
@@ -60,13 +63,11 @@ def _sentence(failure: Exception, terminated: bool) -> RequestError:
     """What the clients of a failed run are told."""
     if terminated:
         return TooSlow("the run was ended at its deadline")
-    _tell(failure)
+    cause = failure.__cause__ or failure
+    log("error", "run failed", error=f"{type(cause).__name__}: {cause}"[:MOST_SHOWN])
+    if isinstance(failure, RequestError):
+        return failure
     return RunFailed("the model failed on this input: the server's log says why")
-
-
-def _tell(error: Exception) -> None:
-    line = {"level": "error", "event": "run failed", "error": f"{type(error).__name__}: {error}"[:2000]}
-    print(json.dumps(line), file=sys.stderr, flush=True)  # noqa: T201 - the log
 
 
 Finished = Callable[["Worker", Batch, list[Run]], None]

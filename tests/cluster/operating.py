@@ -178,7 +178,8 @@ class Site:
 
     def simulate(self, version: str = "v1", **spec: Any) -> Object:
         """The same with a bundle that nobody reads and servers that are simulated; see `resolves`."""
-        return self.apply(version, real=False, bundle={"uri": f"s3://models/{version}"}, **spec)
+        bundle = {"uri": f"s3://models/{version}", **spec.pop("bundle", {})}
+        return self.apply(version, real=False, bundle=bundle, **spec)
 
     def mount(self, store: Path) -> None:
         """A claim `models` whose volume is a folder of this machine."""

@@ -63,8 +63,9 @@ CASES: dict[str, Case] = {
     "a metric under the bar": Case("MetricBelowBound", "at least 0.9", True, BAR, {"metrics": {"accuracy": 0.5}}),
     "a metric that is not there": Case("MetricMissing", "accuracy", True, BAR),
     "no golden samples": Case("GoldenMissing", "Require", True, {"acceptance": {"golden": "Require"}}, {"golden": 0}),
-    "tokens that nobody would check": Case(
-        "SpecUnsupported", "leave it out", spec={"runtime": {"auth": {"secretRef": {"name": "clients"}}}}
+    "a bundle that nobody can decrypt": Case(
+        "SpecUnsupported", "leave bundle.decryption out",
+        spec={"bundle": {"decryption": {"keySecretRef": {"name": "model-key", "key": "age.key"}}}},
     ),
     "no quota for Jobs": Case("QuotaExceeded", "raise the quota", prepare=partial(no_more, plural="jobs", group="batch")),
     "Jobs are not admitted": Case("AdmissionDenied", "correct what the rule names", prepare=partial(faults.deny, kind="jobs")),

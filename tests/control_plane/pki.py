@@ -76,12 +76,20 @@ class Authority:
         )
         return cls(key, begun.sign(key, hashes.SHA256()))
 
-    def issue(self, name: str, use: x509.ObjectIdentifier, alternatives: list[x509.GeneralName]) -> tuple[bytes, bytes]:
-        """A certificate and its key, as PEM."""
+    def issue(
+        self,
+        name: str,
+        use: x509.ObjectIdentifier,
+        alternatives: list[x509.GeneralName],
+        *,
+        begins: datetime.timedelta = -EARLIER,
+        ends: datetime.timedelta = LIFE,
+    ) -> tuple[bytes, bytes]:
+        """A certificate and its key, as PEM; good from and until these times from now."""
         key = ec.generate_private_key(ec.SECP256R1())
         issuer = x509.AuthorityKeyIdentifier.from_issuer_public_key(self.key.public_key())
         begun = (
-            begin(named(name), self.certificate.subject, key)
+            begin(named(name), self.certificate.subject, key, begins, ends)
             .add_extension(x509.ExtendedKeyUsage([use]), critical=False)
             .add_extension(issuer, critical=False)
         )
@@ -112,7 +120,13 @@ def make_pki(folder: Path, addresses: Iterable[str]) -> Pki:
     return pki
 
 
-def begin(subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePrivateKey) -> x509.CertificateBuilder:
+def begin(
+    subject: x509.Name,
+    issuer: x509.Name,
+    key: ec.EllipticCurvePrivateKey,
+    begins: datetime.timedelta = -EARLIER,
+    ends: datetime.timedelta = LIFE,
+) -> x509.CertificateBuilder:
     now = datetime.datetime.now(datetime.UTC)
     return (
         x509.CertificateBuilder()
@@ -120,8 +134,8 @@ def begin(subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePrivateKey
         .issuer_name(issuer)
         .public_key(key.public_key())
         .serial_number(x509.random_serial_number())
-        .not_valid_before(now - EARLIER)
-        .not_valid_after(now + LIFE)
+        .not_valid_before(now + begins)
+        .not_valid_after(now + ends)
     )
 
 

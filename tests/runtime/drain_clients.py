@@ -12,6 +12,7 @@ import contextlib
 import json
 import os
 import signal
+import ssl
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -62,9 +63,9 @@ async def drain_under_load(server: Running, clients: Clients) -> Tally:
     return tally
 
 
-def no_request_is_lost(folder: Path, clients: Clients, *flags: str) -> None:
+def no_request_is_lost(folder: Path, clients: Clients, *flags: str, drains: int = DRAINS) -> None:
     """As often as the environment says, with a new server each time."""
-    for drain in range(DRAINS):
+    for drain in range(drains):
         server = start(folder, *flags, "--drain-delay", DELAY)
         try:
             server.wait_ready()
@@ -81,6 +82,14 @@ class Gone(Exception):
     """The server takes no connections any more."""
 
 
+@dataclass(frozen=True)
+class At:
+    """Where the server is, and with TLS whom to trust."""
+
+    port: int
+    tls: ssl.SSLContext | None
+
+
 class Line:
     """One connection."""
 
@@ -89,9 +98,10 @@ class Line:
         self.last = False
 
     @classmethod
-    async def open(cls, port: int) -> Line:
+    async def open(cls, at: At) -> Line:
+        opening = asyncio.open_connection("127.0.0.1", at.port, ssl=at.tls)
         try:
-            return cls(*await asyncio.wait_for(asyncio.open_connection("127.0.0.1", port), PATIENCE))
+            return cls(*await asyncio.wait_for(opening, PATIENCE))
         except ConnectionRefusedError:
             raise Gone from None
 
@@ -115,32 +125,32 @@ class Line:
             await self._writer.wait_closed()
 
 
-async def one_per_connection(port: int, tally: Tally) -> None:
+async def one_per_connection(at: At, tally: Tally) -> None:
     while True:
-        line = await Line.open(port)
+        line = await Line.open(at)
         await ask(line, "new connection", tally)
         await line.close()
 
 
-async def kept(port: int, tally: Tally) -> None:
+async def kept(at: At, tally: Tally) -> None:
     while True:
-        line = await Line.open(port)
+        line = await Line.open(at)
         while not line.last and await ask(line, "kept connection", tally):
             pass
         await line.close()
 
 
-async def pipelined(port: int, tally: Tally) -> None:
+async def pipelined(at: At, tally: Tally) -> None:
     while True:
-        line = await Line.open(port)
+        line = await Line.open(at)
         while not line.last and await ask(line, "pipelined", tally, BURST):
             pass
         await line.close()
 
 
-async def idle(port: int, tally: Tally) -> None:
+async def idle(at: At, tally: Tally) -> None:
     """One request, then nothing: it must see a clean end."""
-    line = await Line.open(port)
+    line = await Line.open(at)
     await ask(line, "idle", tally)
     try:
         if not line.last and not await line.ended_cleanly():
@@ -163,10 +173,10 @@ async def ask(line: Line, kind: str, tally: Tally, count: int = 1) -> bool:
     return True
 
 
-async def all_clients(server: Running, tally: Tally) -> None:
+async def all_clients(server: Running, tally: Tally, tls: ssl.SSLContext | None = None) -> None:
     """Every kind of client a few times, until the server is gone."""
     kinds = (one_per_connection, kept, pipelined, idle)
-    clients = [client(server.http, tally) for client in kinds for _ in range(EACH)]
+    clients = [client(At(server.http, tls), tally) for client in kinds for _ in range(EACH)]
     for outcome in await asyncio.gather(*clients, return_exceptions=True):
         if outcome is not None and not isinstance(outcome, Gone):
             tally.lost.append(repr(outcome))

@@ -46,10 +46,12 @@ class RunningServer:
     def log(self) -> str:
         return (self.folder / "stderr").read_text()
 
-    def ask(self, method: str, path: str, body: bytes | None = None, *, port: int = 0, token: str = TOKEN) -> Answer:
-        """One request to the metrics port, or to `port`."""
+    def ask(
+        self, method: str, path: str, body: bytes | None = None, *, port: int = 0, token: str = TOKEN, **more: str
+    ) -> Answer:
+        """One request to the metrics port, or to `port`, with `more` headers."""
         url = f"http://127.0.0.1:{port or self.metrics}{path}"
-        headers = {"Authorization": f"Bearer {token}"} if token else {}
+        headers = more | ({"Authorization": f"Bearer {token}"} if token else {})
         request = urllib.request.Request(url, data=body, method=method, headers=headers)
         try:
             with urllib.request.urlopen(request, timeout=10) as answer:
@@ -57,9 +59,9 @@ class RunningServer:
         except urllib.error.HTTPError as refused:
             return Answer(refused.code, refused.read(), dict(refused.headers))
 
-    def infer(self, document: Any, model: str = "fraud") -> Answer:
+    def infer(self, document: Any, model: str = "fraud", **more: str) -> Answer:
         """One inference request as JSON."""
-        return self.ask("POST", f"/v2/models/{model}/infer", json.dumps(document).encode(), port=self.http)
+        return self.ask("POST", f"/v2/models/{model}/infer", json.dumps(document).encode(), port=self.http, **more)
 
     def evidence(self) -> Any:
         return self.ask("GET", "/internal/evidence").json

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import http.client
 import json
+import select
 import socket
 import time
 from collections.abc import Callable
@@ -13,7 +14,11 @@ from typing import Any
 
 import pytest
 from tests.runtime import small_bundles as small
+from tests.runtime.certificates import Files
 from tests.runtime.conftest import DEADLINE, Running
+from tests.waiting import wait_until
+
+from tidegate_runtime.http import LINGER_SECONDS
 
 PATH = "/v2/models/fraud/infer"
 BODY = json.dumps({"inputs": [{"name": "x", "shape": [1, 4], "datatype": "FP32", "data": [1, 2, 3, 4]}]}).encode()
@@ -145,6 +150,29 @@ def test_connection_close_is_honoured(fraud: Running) -> None:
         client.sendall(post(BODY, "connection: close"))
         assert read_answers(client, 1)[0][1]["connection"] == "close"
         assert closed(client)
+
+
+@pytest.mark.parametrize("secured", [False, True])
+def test_who_reads_slowly_gets_the_whole_of_a_last_answer(
+    tmp_path: Path, bundles: Callable[..., Path], serve: Callable[..., Running], secured: bool
+) -> None:
+    """It is larger than what the kernel holds, and nothing of it is read for longer than the server lingers."""
+    files = Files(tmp_path)
+    server = serve(bundles(small.linear()), "--max-batch-request", "1000000", *(files.flags if secured else ()))
+    rows = 400_000
+    text = json.dumps({
+        "inputs": [{"name": "x", "shape": [rows, 4], "datatype": "FP32", "parameters": {"binary_data_size": 16 * rows}}],
+        "parameters": {"binary_data_output": True},
+    }).encode()  # fmt: skip
+    sent = post(text + bytes(16 * rows), "connection: close", f"inference-header-content-length: {len(text)}")
+    plain = server.socket()
+    with files.trusting().wrap_socket(plain, server_hostname="localhost") if secured else plain as client:
+        client.sendall(sent)
+        wait_until(lambda: select.select([client], [], [], 0)[0], "the answer begins")
+        end = time.monotonic() + 2 * LINGER_SECONDS
+        wait_until(lambda: time.monotonic() > end, "a slow reader has had its nap")
+        ((status, _, content),) = read_answers(client, 1)
+    assert (status, len(content) > 20 * rows) == (200, True)
 
 
 def test_an_upgrade_is_ignored(fraud: Running) -> None:

@@ -122,6 +122,40 @@ def test_an_input_the_model_fails_on_gives_a_sentence_without_a_path(
     assert ask(2).json["outputs"][0]["data"] == [2.0]
 
 
+def test_a_request_that_makes_the_model_ask_for_more_memory_than_there_is_fails_alone(
+    bundles: Callable[..., Path], serve: Callable[..., Running]
+) -> None:
+    nodes = [
+        helper.make_node("ConstantOfShape", ["size"], ["zeros"]),
+        helper.make_node("ReduceSum", ["zeros"], ["y"], keepdims=0),
+    ]
+    sizes, out = [small.value("size", TensorProto.INT64, [1])], [small.value("y", TensorProto.FLOAT, [])]
+    server = serve(bundles(small.model(nodes, sizes, out, {})))
+
+    def ask(size: int) -> Answer:
+        return server.infer({"inputs": [{"name": "size", "shape": [1], "datatype": "INT64", "data": [size]}]})
+
+    before = server.peak_memory
+    for size in (2**45, 2**62, -1):
+        assert (ask(size).status, ask(size).error) == (500, "the model failed on this input: the server's log says why")
+    assert server.peak_memory - before < 64 * 2**20
+    assert ask(1000).json["outputs"][0]["data"] == [0.0]
+
+
+def test_a_body_of_more_numbers_than_allowed_is_refused_before_it_is_read(
+    bundles: Callable[..., Path], serve: Callable[..., Running]
+) -> None:
+    server = serve(bundles(small.linear()), "--max-json-numbers", "1024")
+    before = server.peak_memory
+
+    answer = server.infer(b'{"inputs":[{"name":"x","shape":[1,4],"datatype":"FP32","data":[' + b"1," * 2**22 + b"1]}]}")
+
+    assert (answer.status, answer.error) == (
+        413, "the JSON body holds more than 1024 values: send it as binary tensors",
+    )  # fmt: skip
+    assert server.peak_memory - before < 48 * 2**20  # the 8 MiB of the body, twice; 24 bytes for each number are 100 MB
+
+
 def test_inputs_that_share_a_named_dimension_must_agree_in_it(
     bundles: Callable[..., Path], serve: Callable[..., Running]
 ) -> None:

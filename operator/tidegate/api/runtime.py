@@ -15,19 +15,23 @@ from tidegate.api.scalars import NUMBER, Between, ObjectName, Quantity, matches
 # Options of the CUDA and TensorRT execution providers that change speed and memory, never answers, paths or devices.
 PROVIDER_OPTIONS = (
     "arena_extend_strategy", "cudnn_conv1d_pad_to_nc1d", "cudnn_conv_algo_search", "cudnn_conv_use_max_workspace",
-    "do_copy_in_default_stream", "enable_skip_layer_norm_strict_mode", "fuse_conv_bias", "gpu_mem_limit",
+    "do_copy_in_default_stream", "enable_cuda_graph", "enable_skip_layer_norm_strict_mode", "fuse_conv_bias",
+    "gpu_mem_limit",
     "prefer_nhwc", "sdpa_kernel", "trt_auxiliary_streams", "trt_build_heuristics_enable",
     "trt_builder_optimization_level", "trt_context_memory_sharing_enable", "trt_detailed_build_log",
     "trt_fp16_enable", "trt_layer_norm_fp32_fallback", "trt_max_partition_iterations", "trt_max_workspace_size",
     "trt_min_subgraph_size", "trt_profile_max_shapes", "trt_profile_min_shapes", "trt_profile_opt_shapes",
     "trt_sparsity_enable", "tunable_op_enable", "tunable_op_tuning_enable", "use_tf32",
 )  # fmt: skip
-# Environment that tunes libraries or names a region; none of it can load code or redirect a path of ours.
+# Environment that tunes libraries, names a region or a collector of traces; none of it can load code or redirect a path
+# of ours.  Headers for a collector are missing: they would hold credentials.
 ENV_NAMES = (
     "AWS_DEFAULT_REGION", "AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3", "AWS_REGION", "CUDA_CACHE_MAXSIZE",
     "CUDA_MODULE_LOADING", "KMP_AFFINITY", "KMP_BLOCKTIME", "LANG", "LC_ALL", "MALLOC_ARENA_MAX",
-    "MALLOC_TRIM_THRESHOLD_", "NVIDIA_DRIVER_CAPABILITIES", "OMP_WAIT_POLICY", "TF32_OVERRIDE",
-    "TIDEGATE_WORKERS", "TZ",
+    "MALLOC_TRIM_THRESHOLD_", "NVIDIA_DRIVER_CAPABILITIES", "OMP_WAIT_POLICY",
+    "OTEL_EXPORTER_OTLP_COMPRESSION", "OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TIMEOUT",
+    "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_RESOURCE_ATTRIBUTES", "OTEL_SERVICE_NAME", "TF32_OVERRIDE",
+    "TIDEGATE_TRACE_SAMPLE", "TIDEGATE_WORKERS", "TZ",
 )  # fmt: skip
 
 
@@ -137,13 +141,18 @@ class EnvVar(ApiModel):
 class Auth(ApiModel):
     """Who may call the model."""
 
-    secret_ref: SecretRef = Field(description="Secret with one line per client: name, token digest, scopes.")
+    secret_ref: SecretRef = Field(
+        description="Secret whose key `clients` has a line per client: its name, the SHA-256 of its token, its scopes."
+    )
 
 
 class Tls(ApiModel):
     """The server's certificate."""
 
-    secret_ref: SecretRef = Field(description="Secret with tls.crt and tls.key; ca.crt asks clients for theirs.")
+    secret_ref: SecretRef = Field(description="Secret with tls.crt and tls.key, as cert-manager writes it.")
+    client_certificates: Literal["Ignore", "Require"] = Field(
+        "Ignore", description="Whether clients must have a certificate by the authority in the Secret's key ca.crt."
+    )
 
 
 class ClaimRef(ApiModel):

@@ -46,9 +46,12 @@ def read_plain_file(path: Path, *, limit: int, absent: str = "check the path") -
     except OSError as error:
         raise UnsafeFile(f"cannot be opened as a plain file: {error.strerror}", where=str(path)) from None
     with os.fdopen(descriptor, "rb") as file:
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        about = os.fstat(descriptor)
+        if not stat.S_ISREG(about.st_mode):
             raise UnsafeFile("not a regular file", where=str(path))
-        content = file.read(limit + 1)
-    if len(content) > limit:
+        content = (
+            b"" if about.st_size > limit else file.read(limit + 1)
+        )  # nothing is read in vain; it may grow meanwhile
+    if max(about.st_size, len(content)) > limit:
         raise TooLarge(f"more than the {limit} bytes allowed", where=str(path))
     return content

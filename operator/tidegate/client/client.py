@@ -5,11 +5,13 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from types import TracebackType
 from urllib.parse import unquote
 
 import numpy.typing as npt
 
+from tidegate.client.certificate import Certificate
 from tidegate.client.connection import Connection, no_credentials
 from tidegate.client.errors import NotConnected, ServerBusy, TimedOut, Unanswered
 from tidegate.client.messages import Asked, ModelMetadata, Prediction, Transport, tensors
@@ -50,7 +52,8 @@ class Client:
     `timeout` (seconds) bounds all tries of a request until its answer begins.  A request is made again, up to
     `retries` times, while the server cannot have begun to run it: no connection, or 429 and 503 of the server itself.
     `repeat=True` also repeats what may have been run, for models that may be asked twice.  `headers` go with every
-    request.  Every failure is a ClientError that says which (tidegate.client.errors).
+    request.  `client_cert` names the PEM files of a certificate and its key, for servers that ask for one; raises
+    Invalid when they cannot be used.  Every failure is a ClientError that says which (tidegate.client.errors).
     """
 
     def __init__(
@@ -61,8 +64,10 @@ class Client:
         retries: int = 3,
         repeat: bool = False,
         headers: Mapping[str, str] | None = None,
+        client_cert: tuple[str | Path, str | Path] | None = None,
     ) -> None:
-        self._transport = _transport(url, headers or {})
+        certificate = Certificate(*map(Path, client_cert)) if client_cert else None
+        self._transport = _transport(url, headers or {}, certificate)
         self._trying = Trying(retries=retries, repeat=repeat)
         self._timeout = timeout
 
@@ -109,10 +114,10 @@ class Client:
         self.close()
 
 
-def _transport(url: str, headers: Mapping[str, str]) -> Transport:
+def _transport(url: str, headers: Mapping[str, str], certificate: Certificate | None) -> Transport:
     """How the server at `url` is asked; raises Invalid for what is no address of one."""
     if not url.startswith(("grpc://", "grpcs://")):
-        return HttpTransport(Connection(url, headers))
+        return HttpTransport(Connection(url, headers, certificate))
     no_credentials(url)
     match = OVER_GRPC.fullmatch(url)
     if match is None:
@@ -122,4 +127,4 @@ def _transport(url: str, headers: Mapping[str, str]) -> Transport:
     except ModuleNotFoundError as missing:
         raise Failed(f"this needs the package {missing.name}, which is not installed", where=url,
                      do="run: pip install 'tidegate[client-grpc]'") from None  # fmt: skip
-    return GrpcTransport(match[2], secure=match[1] == "grpcs", headers=headers)
+    return GrpcTransport(match[2], secure=match[1] == "grpcs", headers=headers, certificate=certificate)

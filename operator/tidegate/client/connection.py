@@ -10,6 +10,7 @@ from http.client import BadStatusLine, RemoteDisconnected
 
 import urllib3
 
+from tidegate.client.certificate import Certificate
 from tidegate.client.errors import (
     ClientError,
     NotConnected,
@@ -30,6 +31,8 @@ LOST = (502, 503)  # a proxy's words for a server that it lost, before the run o
 OUT_OF_TIME = (408, 504)
 KEPT = 32  # connections, for as many threads
 NOT_TLS = ("WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE")  # OpenSSL's words for bytes of another protocol
+# And for a server that wants a certificate, or another one; TLS 1.2 tells the first case like any other failure.
+NOT_LET_IN = ("TLSV13_ALERT_CERTIFICATE_REQUIRED", "TLSV1_ALERT_UNKNOWN_CA", "SSLV3_ALERT_BAD_CERTIFICATE")
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,10 +57,10 @@ class Reply:
 class Connection:
     """Kept connections to the server at `url`, for any number of threads."""
 
-    def __init__(self, url: str, headers: Mapping[str, str]) -> None:
+    def __init__(self, url: str, headers: Mapping[str, str], certificate: Certificate | None = None) -> None:
         self.url = _server(url)
         self._headers = dict(headers)
-        self._pool = urllib3.PoolManager(maxsize=KEPT)
+        self._pool = urllib3.PoolManager(maxsize=KEPT, ssl_context=certificate.context() if certificate else None)
 
     def close(self) -> None:
         self._pool.clear()
@@ -116,6 +119,9 @@ def _broken(error: urllib3.exceptions.HTTPError, where: str) -> ClientError:
     cause = _cause(error)
     if isinstance(cause, ssl.SSLCertVerificationError):
         return NotTrusted(cause.verify_message, where=where, do="SSL_CERT_FILE may name an authority of yours")
+    if isinstance(cause, ssl.SSLError) and cause.reason in NOT_LET_IN:
+        return NotTrusted("the server does not take the client's certificate", where=where,
+                          do="give one that it knows with client_cert")  # fmt: skip
     if isinstance(cause, ssl.SSLError) and cause.reason in NOT_TLS:
         return ServerFailed("the answer is not TLS", where=where, do="the server there speaks http://")
     if isinstance(cause, BadStatusLine) and not isinstance(cause, RemoteDisconnected):

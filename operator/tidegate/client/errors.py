@@ -5,7 +5,7 @@ ClientError          `status` is HTTP's, 0 where there was no answer
  ├─ ServerBusy       the server says "later" and has run nothing                   asked again by the client
  ├─ Unanswered       it was sent, and no answer came: it may have been run         asked again where that was allowed
  ├─ TimedOut         the time for it is over, here or at the server
- ├─ NotTrusted       the server's certificate cannot be verified
+ ├─ NotTrusted       the server's certificate cannot be verified, or the server does not take the client's
  ├─ RequestRefused   the request says something impossible: the same again will be refused again
  └─ ServerFailed     the model or the server failed on it, or the answer is none of the protocol
 """
@@ -56,7 +56,7 @@ class TimedOut(ClientError):
 
 
 class NotTrusted(ClientError):
-    """Whoever answers cannot prove to be the host that was asked for."""
+    """Whoever answers cannot prove to be the host that was asked for, or wants a better proof of who asks."""
 
     reason = "CertificateInvalid"
 

@@ -16,6 +16,7 @@ import numpy as np
 from google.protobuf.message import Message
 
 from tidegate.bundle.element_types import ELEMENT_TYPES
+from tidegate.client.certificate import Certificate
 from tidegate.client.errors import (
     ClientError,
     NotConnected,
@@ -82,11 +83,14 @@ Answer = TypeVar("Answer", bound=Message)
 class GrpcTransport:
     """See `messages.Transport`. `address` is HOST:PORT."""
 
-    def __init__(self, address: str, *, secure: bool, headers: Mapping[str, str]) -> None:
+    def __init__(
+        self, address: str, *, secure: bool, headers: Mapping[str, str], certificate: Certificate | None = None
+    ) -> None:
         self._where = f"{'grpcs' if secure else 'grpc'}://{address}"
         self._metadata = tuple((name.lower(), value) for name, value in headers.items())
         if secure:
-            self._channel = grpc.secure_channel(address, grpc.ssl_channel_credentials(_authorities()), OPTIONS)
+            shown = certificate.contents() if certificate else (None, None)
+            self._channel = grpc.secure_channel(address, grpc.ssl_channel_credentials(_authorities(), *shown), OPTIONS)
         else:
             self._channel = grpc.insecure_channel(address, OPTIONS)
         self._infer = self._method("ModelInfer", ModelInferResponse)

@@ -102,10 +102,10 @@ def connection_manager(folder: Path) -> Document:
 
 
 def clusters(models: Iterable[ModelRoute], folder: Path, version: str) -> Document:
-    return discovery(version, [cluster(m.cluster(b.revision), folder) for m in models for b in m.backends])
+    return discovery(version, [cluster(m.cluster(b.revision), folder, b.tls) for m in models for b in m.backends])
 
 
-def cluster(name: str, folder: Path) -> Document:
+def cluster(name: str, folder: Path, tls: bool = False) -> Document:
     options = f"{ENVOY}.extensions.upstreams.http.v3.HttpProtocolOptions"
     return {
         "@type": f"{ENVOY}.config.cluster.v3.Cluster",
@@ -113,6 +113,7 @@ def cluster(name: str, folder: Path) -> Document:
         "type": "EDS",
         "eds_cluster_config": {"eds_config": watched(endpoints_file(folder, name))},
         "connect_timeout": CONNECT_TIMEOUT,
+        **({"transport_socket": over_tls()} if tls else {}),
         "lb_policy": "LEAST_REQUEST",
         "circuit_breakers": {
             "thresholds": [
@@ -126,6 +127,16 @@ def cluster(name: str, folder: Path) -> Document:
                 "explicit_http_config": {"http_protocol_options": {}},
             }
         },
+    }
+
+
+def over_tls() -> Document:
+    """No certificate is verified: the runner itself started the server, on a port of the loopback interface."""
+    context = f"{ENVOY}.extensions.transport_sockets.tls.v3.UpstreamTlsContext"
+    common = {"tls_params": {"tls_minimum_protocol_version": "TLSv1_2"}, "alpn_protocols": ["http/1.1"]}
+    return {
+        "name": "envoy.transport_sockets.tls",
+        "typed_config": {"@type": context, "common_tls_context": common},
     }
 
 

@@ -63,7 +63,13 @@ def wanted_route(
     """The route of a plan with the servers that are there now."""
     records = {wanted.record.revision: wanted.record for wanted in plan.revisions}
     backends = tuple(
-        Backend(revision, record.number, record.resolution.version, ports(fleet, revision, known_ports(before)))
+        Backend(
+            revision,
+            record.number,
+            record.resolution.version,
+            ports(fleet, revision, known_ports(before)),
+            tls=record.runtime.tls is not None,
+        )
         for revision, record in sorted(records.items())
     )
     return ModelRoute(

@@ -16,6 +16,7 @@ from tidegate.api.load import Checked, ManifestInvalid, check_text
 from tidegate.api.spec import KIND, ModelDeployment
 from tidegate.errors import Invalid, TidegateError, UsageError
 
+LOOPBACK = ("127.0.0.1", "::1", "localhost")
 LIMIT = 256 * 1024  # a second or two of parsing; a hundred deployments
 
 
@@ -33,6 +34,7 @@ class ManifestFile:
     """The file, what it last said, and why its present content is not used, if so."""
 
     path: Path
+    host: str = LOOPBACK[0]  # where clients connect
     deployments: tuple[ModelDeployment, ...] = ()
     problem: str = ""
     digest: str = ""  # of the content that was read last, good or not
@@ -66,7 +68,20 @@ class ManifestFile:
         self.digest = ""
         content = plain_content(self.path)
         self.digest = hashlib.sha256(content).hexdigest()
-        self.deployments = distinct(parsed(content, self.path))
+        deployments = distinct(parsed(content, self.path))
+        refuse_open_doors(deployments, self.host)
+        self.deployments = deployments
+
+
+def refuse_open_doors(deployments: tuple[ModelDeployment, ...], host: str) -> None:
+    """What is to be encrypted is not offered to a network in plain text, as the proxy in front would."""
+    secured = [one.metadata.name for one in deployments if one.spec.runtime.tls]
+    if secured and host not in LOOPBACK:
+        raise UsageError(
+            f"{secured[0]} asks for runtime.tls, and on one machine clients are answered in plain HTTP",
+            where=f"--host {host}",
+            do="leave --host out, or take runtime.tls out of the manifest",
+        )
 
 
 def stamp(path: Path) -> Stamp:

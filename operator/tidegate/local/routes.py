@@ -17,6 +17,7 @@ class Backend:
     number: int  # the revision's own, which is what the TensorFlow Serving API calls a version
     version: str
     ports: tuple[int, ...]
+    tls: bool = False
 
 
 @dataclass(frozen=True, slots=True)

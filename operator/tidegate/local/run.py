@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from tidegate.api.spec import ModelDeployment
-from tidegate.errors import TidegateError, UsageError
+from tidegate.errors import TidegateError
 from tidegate.local.bundles import Bundles
 from tidegate.local.children import Lifeline
 from tidegate.local.deployment import Deployment, Surroundings
@@ -35,7 +35,6 @@ from tidegate.local.state import DeploymentState, State
 POLL_SECONDS = 0.2
 PORT_PATIENCE_SECONDS = 5.0  # a run that was killed leaves its Envoy for a moment
 DRAIN_SECONDS = 30.0
-LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +60,7 @@ class Run:
     def __init__(self, options: Options) -> None:
         self.options = options
         self.state = State(options.state)
-        self.manifest = ManifestFile(options.manifest)
+        self.manifest = ManifestFile(options.manifest, options.listen.host)
         self.deployments: dict[str, Deployment] = {}
         self.narrator = Narrator(self._shown)
         self._lifeline = Lifeline.open()
@@ -80,7 +79,6 @@ class Run:
     async def main(self) -> int:
         """Serve until a signal or, with `--once`, a decision; the exit code."""
         self.manifest.read()
-        self._refuse_open_doors()
         binary = envoy_binary()
         self.state.open()
         proxy = Proxy(binary, await self._port(), self.state.folder / "envoy.log", self._lifeline)
@@ -106,16 +104,6 @@ class Run:
     @property
     def _token_file(self) -> Path:
         return self.state.folder / "token"
-
-    def _refuse_open_doors(self) -> None:
-        """A manifest that asks for credentials is not served to a network without them."""
-        guarded = [one.metadata.name for one in self.manifest.deployments if one.spec.runtime.auth]
-        if guarded and self.options.listen.host not in LOOPBACK:
-            raise UsageError(
-                f"{guarded[0]} asks for runtime.auth, which is not enforced on one machine",
-                where=f"--host {self.options.listen.host}",
-                do="leave --host out, or take runtime.auth out of the manifest",
-            )
 
     async def _port(self) -> Listen:
         """A port that is free, or becomes it when what a killed run left behind has ended."""
@@ -161,7 +149,7 @@ class Run:
         changed = self._changed[name] = asyncio.Event()
         place = Workplace(
             name, state.servers, self._lifeline, self._token, self._token_file, self.options.device, changed.set,
-            self.narrator.event,
+            self.narrator.event, self.options.secrets,
         )  # fmt: skip
         assert self._front
         around = Surroundings(state, place, self._front, self._bundles, self.narrator.event, changed)

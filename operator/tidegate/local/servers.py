@@ -11,15 +11,16 @@ import contextlib
 import json
 import sys
 import time
-from collections.abc import Awaitable, Callable, Container, Iterable
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Container, Iterable, Mapping
+from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
 
 from tidegate.errors import TidegateError
-from tidegate.internal.calls import Address, NoAnswer, call
+from tidegate.internal.calls import Address, Answer, NoAnswer, call
 from tidegate.local.children import Lifeline, Start, child_environment, last_lines, start_child, stop_child
 from tidegate.local.failures import ended, failure_of, not_ready
+from tidegate.local.guarding import guarding_flags
 from tidegate.plan.observed import Failure, FailureClass, RevisionRecord
 from tidegate.plan.wanted import Event, RevisionWanted
 
@@ -41,13 +42,14 @@ class Workplace:
     """What all servers of a deployment share."""
 
     model: str
-    folder: Path  # logs and last words
+    folder: Path  # logs, last words, TensorRT's engines
     lifeline: Lifeline
     token: str
     token_file: Path
     device: str | None  # overrides the manifest's
     changed: Callable[[], None]  # something that a plan should know
     tell: Callable[[str, Event], None]  # something that a person should know
+    secrets: Mapping[str, Path] = field(default_factory=dict)  # what --secret gave
 
 
 Bundle = Callable[[RevisionRecord], Awaitable[Path]]  # the folder of a revision's own bytes
@@ -58,9 +60,13 @@ def milliseconds(duration: timedelta) -> str:
 
 
 def serve_command(place: Workplace, wanted: RevisionWanted, bundle: Path, last_words: Path) -> list[str]:
-    """The command line of a server; `-P`: nothing in the current folder can take the place of its modules."""
+    """The command line of a server; raises SecretMissing where the manifest names one that was not given.
+
+    `-P`: nothing in the current folder can take the place of its modules.
+    """
     runtime = wanted.record.runtime
-    flags = {
+    device = place.device or runtime.device
+    flags: dict[str, object] = {
         "bundle": bundle,
         "name": place.model,
         "revision": wanted.record.revision,
@@ -73,7 +79,7 @@ def serve_command(place: Workplace, wanted: RevisionWanted, bundle: Path, last_w
         "internal-token-file": place.token_file,
         "lifeline-fd": place.lifeline.reading,
         "termination-log": last_words,
-        "device": place.device or runtime.device,
+        "device": device,
         "golden": wanted.golden,
         "sessions": runtime.sessions,
         "intra-op": runtime.threads.intra_op,
@@ -84,7 +90,12 @@ def serve_command(place: Workplace, wanted: RevisionWanted, bundle: Path, last_w
         "queue-timeout": milliseconds(runtime.queue.timeout),
         "drain-delay": "0ms",
         "drain": milliseconds(runtime.grace),
+        **guarding_flags(runtime, place.secrets),
     }
+    if device == "tensorrt":
+        flags["engine-cache"] = place.folder / "engines"
+    if device != "cpu" and runtime.provider_options:
+        flags["provider-options"] = " ".join(f"{name}={value}" for name, value in runtime.provider_options.items())
     options = [text for name, value in flags.items() for text in (f"--{name}", str(value))]
     return [sys.executable, "-P", "-m", "tidegate_runtime", "serve", *options]
 
@@ -238,7 +249,7 @@ class Server:
             misses = 0 if self.ready or await self._answers("/livez") else misses + 1
             if self.ready and time.monotonic() - began > STEADY_SECONDS:
                 self.deaths = 0
-        return Failure(FailureClass.ENVIRONMENT, "RunStuck", "the server no longer answers its liveness probe")
+        return not_alive(await self._asked("/livez"))
 
     def _is_ready(self, *, now: bool) -> None:
         if now:
@@ -248,10 +259,23 @@ class Server:
             self._place.changed()
 
     async def _answers(self, path: str) -> bool:
+        answer = await self._asked(path)
+        return answer is not None and answer.status == 200  # noqa: PLR2004
+
+    async def _asked(self, path: str) -> Answer | None:
         try:
-            return (await call(self.internal, "GET", path)).status == 200  # noqa: PLR2004
+            return await call(self.internal, "GET", path)
         except NoAnswer:
-            return False
+            return None
+
+
+def not_alive(said: Answer | None) -> Failure:
+    """Why a server that fails its liveness probe is ended, by what it says there of itself."""
+    if said is not None and said.body.startswith(b"DeviceLost"):
+        return Failure(
+            FailureClass.ENVIRONMENT, "DeviceLost", "the GPU failed in a way that only a new process gets over"
+        )
+    return Failure(FailureClass.ENVIRONMENT, "RunStuck", "the server no longer answers its liveness probe")
 
 
 def backoff(failure: Failure, deaths: int) -> float:

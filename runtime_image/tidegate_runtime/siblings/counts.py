@@ -9,12 +9,13 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, TypeVar
 
 from tidegate_runtime.counters import Counters, Second, Spread
 from tidegate_runtime.interfaces import Kind
 
 KINDS: Final[tuple[Kind, ...]] = ("requests", "pinned")  # golden samples on demand are run by the main process alone
+K = TypeVar("K")
 Bars = tuple[tuple[int, ...], float]  # a spread's counts and sum
 
 
@@ -31,26 +32,25 @@ class Plain:
     client_errors: int = 0
     gone: int = 0
     dropped: int = 0  # of what was to be shadowed
+    further: Mapping[str, int] = field(default_factory=dict)  # see further.py
 
     @classmethod
-    def of(cls, counters: Counters, dropped: int) -> Plain:
+    def of(cls, counters: Counters, dropped: int, further: Mapping[str, int]) -> Plain:
         """As they stand now."""
         return cls(
             dict(counters.codes), _bars(counters.queue_seconds), _bars(counters.compute_seconds),
             _bars(counters.batch_rows), _bars(counters.batch_requests),
-            counters.throttled, counters.client_errors, counters.gone, dropped,
+            counters.throttled, counters.client_errors, counters.gone, dropped, further,
         )  # fmt: skip
 
     def plus(self, other: Plain) -> Plain:
         """Of both."""
-        codes = dict(self.codes)
-        for code, count in other.codes.items():
-            codes[code] = codes.get(code, 0) + count
         return Plain(
-            codes, _sum(self.queue_seconds, other.queue_seconds), _sum(self.compute_seconds, other.compute_seconds),
-            _sum(self.batch_rows, other.batch_rows), _sum(self.batch_requests, other.batch_requests),
+            _added(self.codes, other.codes), _sum(self.queue_seconds, other.queue_seconds),
+            _sum(self.compute_seconds, other.compute_seconds), _sum(self.batch_rows, other.batch_rows),
+            _sum(self.batch_requests, other.batch_requests),
             self.throttled + other.throttled, self.client_errors + other.client_errors, self.gone + other.gone,
-            self.dropped + other.dropped,
+            self.dropped + other.dropped, _added(self.further, other.further),
         )  # fmt: skip
 
 
@@ -76,6 +76,10 @@ class Seconds:
         if over:
             self._told[kind] = over[-1].at
         return over
+
+
+def _added(one: Mapping[K, int], other: Mapping[K, int]) -> dict[K, int]:
+    return {key: one.get(key, 0) + other.get(key, 0) for key in (*one, *other)}
 
 
 def _bars(spread: Spread) -> Bars:

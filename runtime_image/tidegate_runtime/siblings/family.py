@@ -9,12 +9,12 @@ import asyncio
 import signal
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import reduce
 from typing import Final
 
 from tidegate.errors import Temporary, TidegateError
-from tidegate_runtime.log import log
+from tidegate_runtime.logs import log
 from tidegate_runtime.server import Server
 from tidegate_runtime.serving import Observed
 from tidegate_runtime.shadow import Target
@@ -47,11 +47,13 @@ def pause(deaths: int) -> float | None:
 class Family:
     """`interfaces.Processes` for the metrics port, `Spreader` for whoever accepts, `Door` for the end."""
 
-    def __init__(self, parts: Observed, server: Server, most_connections: int) -> None:
-        self.counters = Together(parts.recorder)
+    def __init__(
+        self, parts: Observed, server: Server, further: Callable[[], Mapping[str, int]], most_connections: int
+    ) -> None:
+        self.counters = Together(parts.recorder, further())
         self.restarts = 0
         self.statistics: Statistics | None = None  # of this process
-        self._parts, self._server, self._most = parts, server, most_connections
+        self._parts, self._server, self._further, self._most = parts, server, further, most_connections
         self._seconds = Seconds(parts.recorder)
         self._loop = asyncio.get_running_loop()
         self._lives: list[Life] = []
@@ -80,6 +82,10 @@ class Family:
     @property
     def dropped(self) -> int:
         return self.counters.dropped
+
+    @property
+    def further(self) -> Mapping[str, int]:
+        return self.counters.further
 
     @property
     def queued(self) -> int:
@@ -195,10 +201,12 @@ class Family:
         ready = [life for life in self._lives if life.ready]
         recorder = self._parts.recorder
         until = recorder.until()
-        plain = Plain.of(recorder, self._parts.shadow.dropped)
+        plain = Plain.of(recorder, self._parts.shadow.dropped, self._further())
         self.counters.absorb(OWN, plain, self._seconds.before(until))
         self.counters.close(min([until, *(life.until for life in ready)]))
-        self._parts.health.sibling_stuck = any(life.report is not None and life.report.stuck for life in ready)
+        self._parts.health.sibling_reason = next(
+            (life.report.hopeless for life in ready if life.report and life.report.hopeless), ""
+        )
         self._tell_statistics(ready)
         now = time.monotonic()
         for life in ready:

@@ -43,7 +43,7 @@ class Life:
         try:
             self._process = await asyncio.create_subprocess_exec(
                 sys.executable, *PROGRAM, *map(str, theirs), pass_fds=theirs, start_new_session=True,
-                stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.DEVNULL,
+                stdin=asyncio.subprocess.DEVNULL,
             )  # fmt: skip
         except OSError as error:
             self.failed = wire.Failed("SiblingDied", f"a process cannot be started: {error.strerror}")

@@ -16,21 +16,25 @@ from typing import Final
 import uvloop
 
 from tidegate.errors import Temporary, TidegateError
-from tidegate_runtime import __version__, golden, lifeline, session
+from tidegate_runtime import __version__, golden, lifeline, session, tracing
 from tidegate_runtime.admission import Admission
 from tidegate_runtime.counters import Counters
+from tidegate_runtime.further import further
 from tidegate_runtime.health import Health, Phase
+from tidegate_runtime.logs import keep_to_lines
 from tidegate_runtime.oip import server_routes
 from tidegate_runtime.outcome import one_line
 from tidegate_runtime.predict import alive_routes
+from tidegate_runtime.protection import Protection
 from tidegate_runtime.server import Server
-from tidegate_runtime.serving import Observed, on_thread, serve_model
+from tidegate_runtime.serving import Observed, on_thread, serve_model, tracer_of
 from tidegate_runtime.session import OrtModel
 from tidegate_runtime.settings import Settings, read_settings
 from tidegate_runtime.shadow import ShadowSender
 from tidegate_runtime.siblings import wire
 from tidegate_runtime.siblings.counts import Plain, Seconds
 from tidegate_runtime.statistics import Statistics, Sums
+from tidegate_runtime.tracing import Tracer
 from tidegate_runtime.watchdog import Watchdog
 
 REPORT_SECONDS: Final = 0.1
@@ -47,6 +51,7 @@ def main() -> int:
     """Serve until the main process says that it is over; the exit code."""
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    keep_to_lines()
     door, line, life = (int(word) for word in sys.argv[1:4])
     lifeline.watch(life, lambda: os._exit(ORPHANED))
     return uvloop.run(_live(socket.socket(fileno=door), socket.socket(fileno=line)))
@@ -79,6 +84,8 @@ class _Parts:
     observed: Observed
     server: Server
     seconds: Seconds
+    protection: Protection | None = None
+    tracer: Tracer | None = None
     statistics: Statistics | None = None
 
 
@@ -91,7 +98,7 @@ class _Process:
     def __init__(self) -> None:
         self.greeted = asyncio.Event()
         self._no_more = asyncio.Event()
-        self._ended = 0  # connections, not yet told
+        self._taken = self._ended = 0  # connections: that came, and of whose end the main process knows
 
     def receive(self, message: object) -> None:
         """What the main process says."""
@@ -112,10 +119,15 @@ class _Process:
         """Load, prove, and put the model behind the server; raises TidegateError."""
         parts = self._parts
         parts.observed.watchdog.start()
+        parts.protection = Protection.of(parts.settings)
+        parts.server.guard(parts.protection)
         model = await on_thread(self._load)
-        serving = serve_model(model, parts.settings, parts.observed, parts.server)
+        parts.protection.start()
+        if parts.tracer is not None:
+            parts.tracer.start()
+        serving = serve_model(model, parts.settings, parts.observed, parts.server, parts.tracer)
         parts.statistics = serving.engine.statistics
-        parts.server.left = self._one_left
+        parts.server.changed = self._look_who_left
         if parts.observed.health.phase is Phase.STARTING:
             parts.observed.health.phase = Phase.READY
 
@@ -126,6 +138,9 @@ class _Process:
         if model.digest != hello.digest:
             raise BundleChanged("the bundle is another one than when this server started", where=str(settings.bundle))
         golden.prove(model, settings, lane)
+        collector = tracing.endpoint(settings.otlp_endpoint, os.environ)
+        if collector is not None:
+            self._parts.tracer = tracer_of(model, settings, collector, hello.instance)
         return model
 
     async def serve(self, door: socket.socket) -> None:
@@ -140,26 +155,28 @@ class _Process:
         loop.remove_reader(door)
         parts.observed.health.phase = Phase.DRAINING
         await parts.server.end(lambda: True)  # the main process ends it when there is no more time
+        if parts.tracer is not None:
+            parts.tracer.stop()
+        if parts.protection is not None:
+            parts.protection.stop()
         self._report()
 
     def _let_in(self, door: socket.socket) -> None:
         try:
             for client in wire.taken(door):
-                if client is None:
-                    self._one_left()
-                else:
+                self._taken += 1
+                if client is not None:
                     self._parts.server.take(client)
         except (EOFError, OSError):
             self._no_more.set()
+        self._look_who_left()
 
-    def _one_left(self) -> None:
-        if not self._ended:
-            asyncio.get_running_loop().call_soon(self._tell_ended)
-        self._ended += 1
-
-    def _tell_ended(self) -> None:
-        self.line.send(wire.Closed(self._ended))
-        self._ended = 0
+    def _look_who_left(self) -> None:
+        """Tell how many of those that came are gone, whether they ever were connections or not."""
+        ended = self._taken - self._parts.server.connections
+        if ended > self._ended:
+            self.line.send(wire.Closed(ended - self._ended))
+            self._ended = ended
 
     def _report(self) -> None:
         parts, observed = self._parts, self._parts.observed
@@ -167,12 +184,12 @@ class _Process:
         self.line.send(
             wire.Report(
                 until=until,
-                plain=Plain.of(observed.recorder, observed.shadow.dropped),
+                plain=Plain.of(observed.recorder, observed.shadow.dropped, further(parts.protection, parts.tracer)),
                 seconds=parts.seconds.before(until),
                 sums=parts.statistics.sums() if parts.statistics is not None else Sums(),
                 queued=observed.admission.queued,
                 in_flight=observed.admission.in_flight,
-                stuck=observed.watchdog.stuck,
+                hopeless=observed.health.reason,
             )
         )
         asyncio.get_running_loop().call_later(REPORT_SECONDS, self._report)

@@ -7,6 +7,7 @@ process dies: what it had told stays, what it had not (a fifth of a second) is l
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Mapping
 from functools import reduce
 
 from tidegate_runtime.counters import Counters, Lane, Second, Spread
@@ -44,11 +45,12 @@ class MergedLane(Lane):
 class Together(Counters):
     """Read like the counters of one process; `own` are the main process's, which alone compares and runs samples."""
 
-    def __init__(self, own: Counters) -> None:
+    def __init__(self, own: Counters, further: Mapping[str, int]) -> None:
         super().__init__(clock=own.clock)
         self.instance = own.instance
         self.divergence = own.divergence
         self.dropped = 0
+        self.further: Mapping[str, int] = further
         self._merged = {kind: MergedLane(own.clock) for kind in KINDS}
         self.lanes = {**own.lanes, **self._merged}
         self._departed = Plain()
@@ -81,7 +83,7 @@ class Together(Counters):
         self.batch_rows = _spread(self.batch_rows, total.batch_rows)
         self.batch_requests = _spread(self.batch_requests, total.batch_requests)
         self.throttled, self.client_errors = total.throttled, total.client_errors
-        self.gone, self.dropped = total.gone, total.dropped
+        self.gone, self.dropped, self.further = total.gone, total.dropped, total.further
 
 
 def _spread(before: Spread, bars: Bars) -> Spread:

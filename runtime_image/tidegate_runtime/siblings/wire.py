@@ -36,6 +36,7 @@ class Hello:
     digest: str  # of the bundle that was proved
     measured: Measured
     clock: Clock
+    instance: str
     processes: int  # in all, which share the cores
     queue: int  # its share of the requests that may wait
     target: Target | None
@@ -73,7 +74,7 @@ class Report:
     sums: Sums
     queued: int
     in_flight: int
-    stuck: bool
+    hopeless: str  # why only a restart helps, as its health says
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,9 +14,9 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 
-from tidegate.bundle.errors import ModelInvalid, Refused, UnsafeFile
+from tidegate.bundle.errors import ModelInvalid, Refused, TooLarge, UnsafeFile
 from tidegate.bundle.manifest import Model, read_bundle_dir
-from tidegate.bundle.preflight import preflight_manifest, preflight_model, supported
+from tidegate.bundle.preflight import load_graph, preflight_manifest, preflight_model, supported
 
 BundleMaker = Callable[..., Path]
 
@@ -61,6 +61,15 @@ def test_a_truncated_model_is_refused_wherever_it_was_cut(bundle: BundleMaker, i
     for length in range(0, len(whole), 7):
         with pytest.raises(Refused):
             preflight_model(read_bundle_dir(bundle(f"cut-{length}", {"model.onnx": whole[:length]})))
+
+
+def test_a_model_that_protobuf_cannot_hold_is_refused_before_it_is_read(tmp_path: Path) -> None:
+    model = tmp_path / "model.onnx"
+    with model.open("wb") as file:
+        file.truncate(2**31)  # a hole: no disk and, unread, no memory
+
+    with pytest.raises(TooLarge, match="put the weights into weights/"):
+        load_graph(model)
 
 
 def external(identity: onnx.ModelProto, location: str, **about: str) -> bytes:

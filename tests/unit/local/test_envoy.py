@@ -57,6 +57,15 @@ def test_a_version_in_the_path_comes_before_the_pin_and_the_pin_before_the_weigh
     assert {one["name"]: one["weight"] for one in shares} == {"fraud/aaa": 90, "fraud/bbb": 10}
 
 
+def test_servers_that_speak_tls_are_asked_so() -> None:
+    secured = Backend("ccc", 3, "3.0", (7004,), tls=True)
+    document = envoy.clusters((fraud(backends=(STABLE, secured)),), Path("/run"), "1")
+    plain, over_tls = document["resources"]
+
+    assert "transport_socket" not in plain
+    assert over_tls["transport_socket"]["typed_config"]["@type"].endswith("v3.UpstreamTlsContext")
+
+
 def test_the_mark_of_pinned_requests_is_set_by_us_and_taken_from_clients() -> None:
     *pins, split = rules(fraud())
 

@@ -25,7 +25,7 @@ def test_every_listed_field_exists(path: str) -> None:
     kind: type = ModelDeploymentSpec
     for name in path.split("."):
         field = kind.model_fields[name]  # type: ignore[attr-defined]
-        kind = next((one for one in (field.annotation, *getattr(field.annotation, "__args__", ())) if one), object)
+        kind = next(one for one in (*getattr(field.annotation, "__args__", ()), field.annotation) if one)
 
 
 def test_servers_are_as_many_as_min_replicas_within_the_cap(spec: Make) -> None:

@@ -99,6 +99,15 @@ def test_two_deployments_of_one_host_name_are_refused(tmp_path: Path) -> None:
         ManifestFile(path).read()
 
 
+def test_what_is_to_be_encrypted_is_not_offered_to_a_network_in_plain_http(tmp_path: Path) -> None:
+    path = tmp_path / "m.yaml"
+    path.write_text(GOOD.replace("spec: {", "spec: {runtime: {tls: {secretRef: {name: fraud-tls}}}, "))
+
+    ManifestFile(path, "localhost").read()
+    with pytest.raises(UsageError, match=r"--host 0\.0\.0\.0: fraud asks for runtime\.tls"):
+        ManifestFile(path, "0.0.0.0").read()
+
+
 def test_a_pipe_or_a_folder_is_no_manifest_that_could_be_read_again(tmp_path: Path) -> None:
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)

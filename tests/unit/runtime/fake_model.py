@@ -21,6 +21,7 @@ class FakeLane:
 
     options: Any = None
     terminated: bool = False
+    lost: bool = False
 
     def begin(self, deadline: float) -> None:
         pass
@@ -32,6 +33,7 @@ class FakeLane:
 @dataclass
 class FakeWatchdog:
     stuck: bool = False
+    lost: bool = False
 
     def lane(self) -> Lane:
         return FakeLane()

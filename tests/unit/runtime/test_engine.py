@@ -88,6 +88,7 @@ def test_short_runs_of_one_pass_of_the_loop_are_made_together_on_the_loop() -> N
         assert bench.model.runs == [3]
         assert bench.model.threads == {threading.current_thread().name}
         assert [call.outputs[0][0, 0] for call in calls] == [2.0, 4.0, 6.0]
+        assert {(call.rows_together, call.requests_together) for call in calls} == {(3, 3)}
 
     on_loop(story)
 
@@ -200,6 +201,7 @@ def test_one_bad_request_in_a_batch_fails_alone_and_tells_no_path(capsys: pytest
         assert other.error is None
         assert other.outputs[0][0, 0] == 6.0
         assert isinstance(bad.error, RunFailed)
+        assert (good.rows_together, good.requests_together) == (1, 1)
         assert "secret" not in bad.error.message
 
     on_loop(story)

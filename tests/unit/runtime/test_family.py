@@ -82,7 +82,7 @@ def play(monkeypatch: pytest.MonkeyPatch, health: Health) -> Callable[[Scene], N
     async def scene_with_family(scene: Scene) -> None:
         settings = parse(["--bundle", str(Path())], {})
         parts = Observed(Watchdog(), Counters(), ShadowSender(), Admission(8), health)
-        ours = family.Family(parts, Server(settings, parts.admission, {}), 100)
+        ours = family.Family(parts, Server(settings, parts.admission, {}), dict, 100)
         given_up: list[TidegateError] = []
         await ours.start(2, lambda target: target, given_up.append)  # type: ignore[arg-type,return-value]
         await scene(ours, given_up)
@@ -95,8 +95,8 @@ async def until(look: Callable[[], object]) -> None:
         await asyncio.sleep(0)
 
 
-def report(*, stuck: bool = False, queued: int = 0) -> wire.Report:
-    return wire.Report(0, Plain(), [], Sums(), queued, 2 * queued, stuck)
+def report(*, hopeless: str = "", queued: int = 0) -> wire.Report:
+    return wire.Report(0, Plain(), [], Sums(), queued, 2 * queued, hopeless)
 
 
 def test_a_sibling_that_says_nothing_is_killed_and_replaced(play: Callable[[Scene], None]) -> None:
@@ -114,7 +114,7 @@ def test_a_sibling_that_says_nothing_is_killed_and_replaced(play: Callable[[Scen
 def test_a_run_that_does_not_end_in_a_sibling_fails_liveness(play: Callable[[Scene], None], health: Health) -> None:
     async def scene(_: family.Family, __: list[TidegateError]) -> None:
         assert health.live
-        PlayedLife.born[1].report = report(stuck=True)
+        PlayedLife.born[1].report = report(hopeless="RunStuck")
         await until(lambda: not health.live and not health.ready)
 
         PlayedLife.born[1].report = report()

@@ -15,6 +15,7 @@ from tidegate_runtime.counters import Counters
 from tidegate_runtime.engine import Engine, Surroundings
 from tidegate_runtime.inference import Inferring
 from tidegate_runtime.interfaces import Kind
+from tidegate_runtime.request import Request
 from tidegate_runtime.settings import parse
 from tidegate_runtime.shadow import ShadowSender
 
@@ -49,11 +50,12 @@ def test_a_request_refused_before_it_is_read_is_counted_as_the_traffic_it_is() -
     async def story() -> None:
         recorder, admission = Noting(), Admission(1)
         found = inferring(recorder, admission)
-        assert found.refusal("requests", time.monotonic()) is None
+        assert found.refusal(Request(), time.monotonic()) is None
         admission.queued = 1
-        kinds: tuple[Kind, ...] = ("requests", "pinned")
-        for kind in kinds:
-            refusal = found.refusal(kind, time.monotonic())
+        pinned = Request()
+        pinned.headers[b"x-tidegate-pinned"] = b"1"
+        for request in (Request(), pinned):
+            refusal = found.refusal(request, time.monotonic())
             assert refusal is not None
             assert refusal.status == 429
         assert recorder.counted == [("requests", 429), ("pinned", 429)]
@@ -79,7 +81,7 @@ def counted_unwritable() -> tuple[str, list[tuple[Kind, int]], int]:
     async def story() -> tuple[str, list[tuple[Kind, int]], int]:
         recorder, codec = Noting(), cast("Any", Unwritable())
         found, reply = inferring(recorder, Admission(8)), _Reply(codec, codec)
-        found.start(rows(1), reply, arrived=time.monotonic(), seconds=0.0, short=True, kind="requests")
+        found.start(rows(1), reply, arrived=time.monotonic(), seconds=0.0, short=True, source=Request())
         await asyncio.wait((reply.written,), timeout=DEADLINE)
         return str(reply.written.exception()), recorder.counted, failures(found)
 

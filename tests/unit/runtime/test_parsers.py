@@ -190,6 +190,9 @@ class FakeTransport:
     def write_eof(self) -> None:
         pass
 
+    def can_write_eof(self) -> bool:
+        return True
+
     def close(self) -> None:
         self.closed = True
 
@@ -225,7 +228,12 @@ async def exchange(pieces: list[bytes]) -> FakeTransport:
     """Feed the pieces to a connection one after another."""
     limits = Limits(max_body=100_000, header_timeout=1, body_timeout=1, idle_timeout=1)
     identity = Identity("m", ("v1",), "1")
-    front = Front(limits, lambda path: find(ROUTES, path, identity), lambda _: True, lambda _: None)
+
+    def route(request: Request) -> Route:
+        request.route = found = find(ROUTES, request.url, identity)
+        return found
+
+    front = Front(limits, route, lambda _: True, lambda _: None)
     connection, transport = Connection(front), FakeTransport()
     connection.connection_made(cast("asyncio.BaseTransport", transport))
     for piece in pieces:

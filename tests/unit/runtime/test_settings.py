@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tidegate_runtime.settings import FLAGS, Settings, duration, parse, size
+from tidegate_runtime.settings import FLAGS, Settings, duration, parse, share, size
 
 BUNDLE = ["--bundle", "b"]
 
@@ -31,9 +31,48 @@ def test_what_is_no_size_is_refused(text: str) -> None:
         size(text)
 
 
+@pytest.mark.parametrize("text", ["", "1.1", "2", "-1", "1e-3", "nan", "50%"])
+def test_what_is_no_share_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match="is not a number from 0 to 1"):
+        share(text)
+
+
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        (["--tls-cert", "c"], "give both or neither"),
+        (["--tls-key", "k"], "give both or neither"),
+        (["--tls-client-ca", "a"], "--tls-client-ca: it needs --tls-cert"),
+    ],
+)
+def test_half_of_what_tls_needs_is_refused(flags: list[str], said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        parse([*BUNDLE, *flags], {})
+
+
 def test_a_wrong_value_names_its_flag() -> None:
     with pytest.raises(ValueError, match="--queue-timeout: 'x' is not a duration"):
         parse([*BUNDLE, "--queue-timeout", "x"], {})
+
+
+def test_provider_options_are_names_and_values() -> None:
+    found = parse(
+        [*BUNDLE, "--device", "tensorrt", "--provider-options", "use_tf32=0  trt_profile_min_shapes=x:1x3,y:1"], {}
+    )
+
+    assert found.provider_options == {"use_tf32": "0", "trt_profile_min_shapes": "x:1x3,y:1"}
+    assert parse(BUNDLE, {}).provider_options == {}
+
+
+@pytest.mark.parametrize("text", ["use_tf32", "=1", "A=1", "use_tf32=1 use_tf32=0", "use tf32=1"])
+def test_what_is_no_provider_option_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match=r"--provider-options: .* is not one option such as use_tf32=0"):
+        parse([*BUNDLE, "--device", "cuda", "--provider-options", text], {})
+
+
+def test_a_processor_has_no_provider_options() -> None:
+    with pytest.raises(ValueError, match="--provider-options: they are a GPU's"):
+        parse([*BUNDLE, "--provider-options", "use_tf32=1"], {})
 
 
 def test_every_setting_is_a_flag_and_the_other_way_round() -> None:

@@ -36,7 +36,9 @@ class Process:
     def tell(self, now: float, to: Together) -> int:
         """Report through a pickle, as a sibling does; the seconds before what it gives are told."""
         until = self.counters.until(now)
-        plain, seconds = pickle.loads(pickle.dumps((Plain.of(self.counters, self.number), self._seconds.before(until))))
+        plain, seconds = pickle.loads(
+            pickle.dumps((Plain.of(self.counters, self.number, {"401": 1}), self._seconds.before(until)))
+        )
         to.absorb(self.number, plain, seconds)
         return until
 
@@ -73,7 +75,7 @@ def test_the_evidence_is_that_of_one_process_whenever_each_of_them_tells(
     events: list[tuple[float, int, Traffic, float, bool]], reports: list[tuple[float, int]]
 ) -> None:
     processes = [Process(number) for number in range(PROCESSES)]
-    together = Together(Counters(clock=Clock(0.0, NOON)))
+    together = Together(Counters(clock=Clock(0.0, NOON)), {})
     told = [NOON] * PROCESSES
     happenings = sorted([(event[0], 1, event[1:]) for event in events] + [(now, 0, (which,)) for now, which in reports])
     for now, is_event, what in happenings:
@@ -102,7 +104,7 @@ def replayed(events: list[tuple[float, int, Traffic, float, bool]], until: int) 
 
 @pytest.fixture
 def pair() -> tuple[Process, Process, Together]:
-    return Process(0), Process(1), Together(Counters(clock=Clock(0.0, NOON)))
+    return Process(0), Process(1), Together(Counters(clock=Clock(0.0, NOON)), {})
 
 
 def test_a_second_that_one_process_has_not_told_is_not_over(pair: tuple[Process, Process, Together]) -> None:
@@ -167,6 +169,7 @@ def test_every_plain_count_is_the_sum(
     assert (together.codes, together.throttled, together.client_errors, together.gone, together.dropped) == (
         one.codes, one.throttled, one.client_errors, one.gone, 1,
     )  # fmt: skip
+    assert together.further == {"401": 2}
     for name in ("queue_seconds", "compute_seconds", "batch_rows", "batch_requests"):
         assert (getattr(together, name).counts, getattr(together, name).sum) == (
             getattr(one, name).counts, getattr(one, name).sum,
@@ -177,7 +180,7 @@ def test_golden_samples_and_comparisons_are_those_of_the_main_process() -> None:
     own = Counters(clock=Clock(0.0, NOON))
     own.lanes["synthetic"].add(0.5, 0.01, False)
     own.divergence.add(0.5, True, {})
-    together = Together(own)
+    together = Together(own, {})
 
     together.close(NOON + 2)
 

@@ -161,8 +161,8 @@ class _Turn:
 
     def around(self) -> Iterator[Effect]:
         for wanted in self.running:
-            revision = wanted.record.revision
-            yield from _kept(revision_service(self.owner, revision), self.seen.services.get(revision))
+            revision, tls = wanted.record.revision, wanted.record.runtime.tls is not None
+            yield from _kept(revision_service(self.owner, revision, tls=tls), self.seen.services.get(revision))
         for wanted in self.running:
             revision = wanted.record.revision
             if self.protected(wanted):

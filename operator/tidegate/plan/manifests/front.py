@@ -43,10 +43,16 @@ def wanted_front(owner: Owner, plan: Plan, live: Object | None) -> dict[str, Any
     """
     known = _annotation(live, ANNOTATION_STABLE)
     if plan.weights:
-        return front_service(owner, plan.weights, plan.stable or known or next(iter(plan.weights)))
+        stable = plan.stable or known or next(iter(plan.weights))
+        return front_service(owner, plan.weights, stable, tls=_speaks_tls(plan))
     if live is None or (known and not _has_failed(plan, known)):
         return None
     return front_service(owner, {}, "")
+
+
+def _speaks_tls(plan: Plan) -> bool:
+    """Whether servers that get requests do. Where only some do, during a rollout, no one word is right for all."""
+    return any(one.record.runtime.tls and plan.weights.get(one.record.revision) for one in plan.revisions)
 
 
 def _has_failed(plan: Plan, first: str) -> bool:
@@ -57,18 +63,18 @@ def _has_failed(plan: Plan, first: str) -> bool:
     return status.stable is None and first in tried
 
 
-def front_service(owner: Owner, weights: Mapping[str, int], stable: str) -> dict[str, Any]:
+def front_service(owner: Owner, weights: Mapping[str, int], stable: str, *, tls: bool = False) -> dict[str, Any]:
     routed = sorted(revision for revision, weight in weights.items() if weight)
     # Both always, if only empty: what another way of writing has set, an apply that leaves it out does not take away.
     annotations = {ANNOTATION_ROUTED: ",".join(routed), ANNOTATION_STABLE: stable}
     meta = {**metadata(owner, owner.name), "annotations": annotations}
-    return {**head(SERVICE, meta), "spec": _spec(_selector(owner, routed))}
+    return {**head(SERVICE, meta), "spec": _spec(_selector(owner, routed), tls=tls)}
 
 
-def revision_service(owner: Owner, revision: str) -> dict[str, Any]:
+def revision_service(owner: Owner, revision: str, *, tls: bool = False) -> dict[str, Any]:
     """Leads to one revision whatever the weights are."""
     meta = metadata(owner, child_name(owner, revision), revision)
-    return {**head(SERVICE, meta), "spec": _spec(pods_of(owner, revision))}
+    return {**head(SERVICE, meta), "spec": _spec(pods_of(owner, revision), tls=tls)}
 
 
 def routed_by(front: Object | None) -> frozenset[str]:
@@ -90,8 +96,9 @@ def _selector(owner: Owner, revisions: list[str]) -> dict[str, str]:
     return {LABEL_DEPLOYMENT: owner.name, LABEL_COMPONENT: SERVER if revisions else NOBODY}
 
 
-def _spec(selector: dict[str, str]) -> dict[str, Any]:
-    ports = [_port("http", HTTP_PORT, "http"), _port("grpc", GRPC_PORT, "kubernetes.io/h2c")]
+def _spec(selector: dict[str, str], *, tls: bool) -> dict[str, Any]:
+    http, grpc = ("https", "https") if tls else ("http", "kubernetes.io/h2c")  # gRPC over TLS has no name of its own
+    ports = [_port("http", HTTP_PORT, http), _port("grpc", GRPC_PORT, grpc)]
     return {"type": "ClusterIP", "selector": selector, "ports": ports}
 
 

@@ -3,11 +3,11 @@
     fetch    init step: brings the bundle, verified against the digest that was resolved, into a volume
     server   the model server, which finds the bundle there and writes nothing to it
 
-What the fields of `spec.runtime` do: `image`, `device`, `sessions`, `threads`, `batching`, `queue` and `grace` are the
-server's image and flags; `accelerator` and `resources` the containers' resources; `env` both containers' variables;
-`pod` the fields of the pod that carry the same names (a spread counts the revision's own pods); `cache` the volume
-that bundles lie in, by digest: nothing removes them from there yet.  `providerOptions`, `auth` and `tls` change
-nothing in a pod yet; unheeded.py says so to whoever sets them.
+What the fields of `spec.runtime` do: `image`, `device`, `providerOptions`, `sessions`, `threads`, `batching`, `queue`
+and `grace` are the server's image and flags; `accelerator` and `resources` the containers' resources; `env` both
+containers' variables; `pod` the fields of the pod that carry the same names (a spread counts the revision's own pods);
+`cache` the volume that bundles lie in, by digest: nothing removes them from there yet; `auth` and `tls` the Secrets
+that the server reads its clients and its certificate from, again whenever they change: their rotation restarts nothing.
 """
 
 from __future__ import annotations
@@ -26,17 +26,20 @@ from tidegate.plan.manifests.identity import LABEL_COMPONENT, SERVER, Owner, acc
 from tidegate.plan.manifests.origins import Origin, environment
 from tidegate.plan.manifests.platform import Platform
 from tidegate.plan.manifests.restricted import CACHE_GROUP, container_security, no_privileges, pod_security
-from tidegate.plan.manifests.volumes import TMP, Volume, claim
+from tidegate.plan.manifests.volumes import TMP, Volume, claim, secret
 from tidegate.plan.observed import RevisionRecord
 from tidegate.plan.wanted import GoldenMode
 
 FETCH_CONTAINER, SERVER_CONTAINER = "fetch", "server"
 HTTP_PORT, GRPC_PORT, METRICS_PORT = 8080, 9000, 9090
 TERMINATION_LOG = "/dev/termination-log"
+ENGINES = "/engines"
 BUNDLES = "/bundles"
 BUNDLES_SIZE = "64Gi"  # where no limit on the pod's disk says less
 ACCESS, ACCESS_KEY = "/etc/tidegate/access", "access.json"
 IDENTITY, IDENTITY_KEY = "/var/run/tidegate/token", "token"
+CLIENTS, CLIENTS_KEY = "/etc/tidegate/clients", "clients"
+TLS = "/etc/tidegate/tls"
 AUDIENCE = "tidegate"
 TOKEN_SECONDS = 3600
 DRAIN_DELAY = timedelta(seconds=5)  # after SIGTERM: until every proxy has stopped sending new requests
@@ -45,12 +48,13 @@ START_SECONDS = 15 * 60  # loading, warming up and proving a model
 
 
 def pod_template(
-    owner: Owner, record: RevisionRecord, golden: GoldenMode, secret: str, platform: Platform
+    owner: Owner, record: RevisionRecord, golden: GoldenMode, credentials: str, platform: Platform
 ) -> dict[str, Any]:
-    """The pods of a revision; `secret` names the credentials of its bundle's store, if there are any."""
-    runtime, origin = record.runtime, Origin(record.resolution.uri, secret)
+    """The pods of a revision; `credentials` names the Secret of its bundle's store, if there is one."""
+    runtime, origin = record.runtime, Origin(record.resolution.uri, credentials)
     image = record.resolution.image or runtime.image or platform.runtime_image
     bundles, access, identity = _bundles(runtime), _access(owner), _identity()
+    guarding, engines = _guarding(runtime), _engines(runtime)
     fetch = {
         **container(FETCH_CONTAINER, image, _fetch_arguments(record, origin)),
         **origin.environment(runtime.env),
@@ -67,9 +71,14 @@ def pod_template(
             {"name": "metrics", "containerPort": METRICS_PORT},
         ],
         "resources": resources(runtime, accelerator=True),
-        "volumeMounts": [bundles.read_only, TMP.writable, access.read_only, identity.read_only],
+        "volumeMounts": [
+            bundles.read_only,
+            TMP.writable,
+            *(volume.read_only for volume in (access, identity, *guarding)),
+            *(volume.writable for volume in engines),
+        ],
     }
-    volumes = (bundles, TMP, access, identity, *origin.volumes)
+    volumes = (bundles, TMP, access, identity, *guarding, *engines, *origin.volumes)
     return {
         "metadata": pod_metadata(runtime.pod, {**labels(owner, record.revision), LABEL_COMPONENT: SERVER}),
         "spec": {
@@ -128,8 +137,15 @@ def _bundles(runtime: Runtime) -> Volume:
     return Volume("bundles", {"emptyDir": {"sizeLimit": bundle_size(runtime)}}, BUNDLES)
 
 
+def _engines(runtime: Runtime) -> tuple[Volume, ...]:
+    """TensorRT's engines, for as long as the pod: a container that starts again does not build them again."""
+    if runtime.device != "tensorrt":
+        return ()
+    return (Volume("engines", {"emptyDir": {"sizeLimit": bundle_size(runtime)}}, ENGINES),)
+
+
 def bundle_size(runtime: Runtime) -> str:
-    """How much room a bundle may take on a node's disk."""
+    """How much room a bundle, or what is built from it, may take on a node's disk."""
     return runtime.resources.limits.ephemeral_storage or BUNDLES_SIZE
 
 
@@ -142,6 +158,12 @@ def _bundle(record: RevisionRecord) -> str:
 def _access(owner: Owner) -> Volume:
     # Optional: pods start without it and admit nobody, and take it up when it comes.
     return Volume("access", {"configMap": {"name": access_name(owner), "optional": True}}, ACCESS)
+
+
+def _guarding(runtime: Runtime) -> tuple[Volume, ...]:
+    """Whole folders, never single keys: only those follow a Secret that changes."""
+    clients = [secret("clients", runtime.auth.secret_ref.name, CLIENTS)] if runtime.auth else []
+    return (*clients, *([secret("tls", runtime.tls.secret_ref.name, TLS)] if runtime.tls else []))
 
 
 def _identity() -> Volume:
@@ -182,8 +204,26 @@ def _serve_arguments(owner: Owner, record: RevisionRecord, golden: GoldenMode) -
         "queue-timeout": _milliseconds(runtime.queue.timeout),
         "drain-delay": _milliseconds(DRAIN_DELAY),
         "drain": _milliseconds(DRAIN_DELAY + runtime.grace),  # counts from SIGTERM, the delay included
+        **_guarding_flags(runtime),
+        **_gpu_flags(runtime),
     }
     return ["serve", *(text for name, value in flags.items() for text in (f"--{name}", str(value)))]
+
+
+def _guarding_flags(runtime: Runtime) -> dict[str, str]:
+    """Named even where a Secret may lack the file: a server without what its spec asks for does not start."""
+    flags = {"auth-file": f"{CLIENTS}/{CLIENTS_KEY}"} if runtime.auth else {}
+    if runtime.tls:
+        flags |= {"tls-cert": f"{TLS}/tls.crt", "tls-key": f"{TLS}/tls.key"}
+        if runtime.tls.client_certificates == "Require":
+            flags["tls-client-ca"] = f"{TLS}/ca.crt"
+    return flags
+
+
+def _gpu_flags(runtime: Runtime) -> dict[str, str]:
+    options = " ".join(f"{name}={value}" for name, value in runtime.provider_options.items())
+    engines = ENGINES if runtime.device == "tensorrt" else ""
+    return said({"provider-options": options or None, "engine-cache": engines or None})
 
 
 def _milliseconds(duration: timedelta) -> str:

@@ -1,7 +1,7 @@
 """Fields of a spec that a cluster does not act on yet, so that nobody who sets them believes that it does.
 
-What only costs speed is told in an event.  What somebody relies on (who may call, what travels in plain text, what can
-be read at all) refuses the version: an open door is worse than a shut one.
+What only costs speed is told in an event.  What somebody relies on (what can be read at all) refuses the version: an
+open door is worse than a shut one.
 """
 
 from __future__ import annotations
@@ -43,26 +43,6 @@ def _scaling(spec: ModelDeploymentSpec) -> str:
     return not_scaled(spec.scaling, spec.runtime)
 
 
-def _auth(spec: ModelDeploymentSpec) -> str:
-    given = spec.runtime.auth is not None
-    return (
-        "runtime.auth is not enforced in a cluster yet: leave it out, and guard the pods by a policy" if given else ""
-    )
-
-
-def _tls(spec: ModelDeploymentSpec) -> str:
-    return (
-        "runtime.tls is not served in a cluster yet: leave it out, and encrypt at the gateway"
-        if spec.runtime.tls
-        else ""
-    )
-
-
-def _provider_options(spec: ModelDeploymentSpec) -> str:
-    given = spec.runtime.provider_options
-    return "runtime.providerOptions has no effect yet: execution providers keep their defaults" if given else ""
-
-
 def _routing(spec: ModelDeploymentSpec) -> str:
     routing = spec.routing
     gateway = routing.parent_refs or routing.existing_route_ref or routing.provider == "GatewayAPI"
@@ -75,5 +55,5 @@ def _decryption(spec: ModelDeploymentSpec) -> str:
     return "encrypted bundles are not read yet: leave bundle.decryption out" if spec.bundle.decryption else ""
 
 
-_REFUSED: tuple[Look, ...] = (_auth, _tls, _decryption)
-_TOLD: tuple[Look, ...] = (_provider_options, _routing, _scaling)
+_REFUSED: tuple[Look, ...] = (_decryption,)
+_TOLD: tuple[Look, ...] = (_routing, _scaling)

@@ -9,11 +9,11 @@ import pytest
 
 from tidegate.api.status import HistoryEntry, ModelDeploymentStatus, RevisionStatus
 from tidegate.plan.manifests.front import front_service, revision_service, routed_by, wanted_front
-from tidegate.plan.manifests.identity import DEPLOYMENT, JOB
+from tidegate.plan.manifests.identity import DEPLOYMENT, JOB, SERVICE
 from tidegate.plan.manifests.pods import GRPC_PORT, HTTP_PORT
 
 from .cluster import Cluster
-from .parts import NEW, OLD, OWNER, asked, flags, plan_of, serving, wanted
+from .parts import NEW, OLD, OWNER, asked, flags, plan_of, record, runtime_of, serving, wanted
 
 STABLE, ROUTED = "serving.tidegate.io/stable", "serving.tidegate.io/routed"
 ONE = {"serving.tidegate.io/deployment": "fraud", "serving.tidegate.io/revision": OLD}
@@ -47,6 +47,17 @@ def test_a_service_offers_http_and_grpc_and_never_pods_that_are_not_ready() -> N
             },
         ]
         assert "publishNotReadyAddresses" not in service["spec"]
+
+
+def test_services_of_servers_that_speak_tls_say_so() -> None:
+    secured = wanted(record(runtime=runtime_of(tls={"secretRef": {"name": "fraud-tls"}})))
+    cluster = Cluster().settle(plan_of(secured, wanted(NEW), weights={OLD: 100}, stable=OLD))
+
+    def spoken(name: str) -> set[str]:
+        return {port["appProtocol"] for port in cluster.live(SERVICE, name)["spec"]["ports"]}
+
+    assert spoken("fraud") == spoken(f"fraud-{OLD}") == {"https"}
+    assert spoken(f"fraud-{NEW}") == {"http", "kubernetes.io/h2c"}
 
 
 def test_the_service_of_a_revision_leads_to_it_whatever_the_weights_are() -> None:

@@ -218,6 +218,20 @@ def test_a_gpu_is_the_servers_and_not_the_init_steps() -> None:
     assert "nvidia.com/gpu" not in container(made, "fetch")["resources"]["limits"]
 
 
+def test_a_gpus_server_is_told_the_options_and_tensorrts_where_its_engines_outlive_a_container() -> None:
+    def told(device: str, **more: Any) -> dict[str, str]:
+        return flags(server(**GPU | {"device": device}, **more)["args"])
+
+    options = {"use_tf32": "0", "trt_profile_min_shapes": "x:1x3,y:1"}
+    assert (
+        told("tensorrt", providerOptions=options)["provider-options"] == "use_tf32=0 trt_profile_min_shapes=x:1x3,y:1"
+    )
+    assert told("tensorrt")["engine-cache"] == "/engines"
+    mounts = server(**GPU | {"device": "tensorrt"})["volumeMounts"]
+    assert {"name": "engines", "mountPath": "/engines"} in mounts
+    assert told("cuda").keys() & {"provider-options", "engine-cache"} == set()
+
+
 def test_a_request_is_never_above_its_limit() -> None:
     small = {"requests": {"cpu": "2", "memory": "1Gi"}, "limits": {"cpu": "500m", "memory": "1024Mi"}}
 
@@ -298,3 +312,45 @@ def test_a_template_is_plain_json() -> None:
     made = template(secret="s3", env=[{"name": "TZ", "value": "UTC"}], **GPU)
 
     assert json.loads(json.dumps(made)) == made
+
+
+# -- clients and certificates
+
+GUARDED: dict[str, Any] = {
+    "auth": {"secretRef": {"name": "fraud-clients"}},
+    "tls": {"secretRef": {"name": "fraud-tls"}},
+}
+
+
+def test_without_auth_and_tls_a_server_is_told_of_neither() -> None:
+    settings = parse(server()["args"][1:], {})
+
+    assert (settings.auth_file, settings.tls_cert, settings.tls_key, settings.tls_client_ca) == (None,) * 4
+
+
+def test_clients_and_certificate_are_read_from_their_secrets_where_these_are_mounted() -> None:
+    made = template(**GUARDED)
+    settings = parse(container(made, "server")["args"][1:], {})
+
+    assert volumes(made)["clients"]["secret"] == {"secretName": "fraud-clients", "optional": True}
+    assert volumes(made)["tls"]["secret"] == {"secretName": "fraud-tls", "optional": True}
+    found = mounts(made, "server")
+    assert str(settings.auth_file) == found["clients"]["mountPath"] + "/clients"
+    assert str(settings.tls_cert) == found["tls"]["mountPath"] + "/tls.crt"
+    assert str(settings.tls_key) == found["tls"]["mountPath"] + "/tls.key"
+    assert settings.tls_client_ca is None  # cert-manager writes a ca.crt whether clients have certificates or not
+
+
+def test_they_follow_the_secret_are_not_written_to_and_not_given_to_who_fetches() -> None:
+    made = template(**GUARDED)
+    for name in ("clients", "tls"):
+        mount = mounts(made, "server")[name]
+        assert mount["readOnly"] is True
+        assert "subPath" not in mount
+        assert name not in mounts(made, "fetch")
+
+
+def test_certificates_of_clients_are_asked_for_where_the_spec_says_so() -> None:
+    settings = parse(server(tls={**GUARDED["tls"], "clientCertificates": "Require"})["args"][1:], {})
+
+    assert str(settings.tls_client_ca) == "/etc/tidegate/tls/ca.crt"

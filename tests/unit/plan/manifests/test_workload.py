@@ -92,10 +92,6 @@ def test_a_budget_lets_one_pod_go_at_a_time_and_those_that_are_not_ready_always(
 @pytest.mark.parametrize(
     ("spec", "said"),
     [
-        (
-            {"runtime": {"device": "cuda", "accelerator": {}, "providerOptions": {"use_tf32": "0"}}},
-            "runtime.providerOptions",
-        ),
         ({"routing": {"headers": {"x-model-version": "canary"}}}, "spec.routing"),
         ({"routing": {"parentRefs": [{"name": "public"}]}}, "spec.routing"),
         ({"scaling": {"minReplicas": 0, "maxReplicas": 2, "provider": "KEDA"}}, "scaling.provider"),
@@ -116,8 +112,6 @@ def test_what_has_no_effect_yet_is_said_to_whoever_sets_it(spec: dict[str, Any],
 @pytest.mark.parametrize(
     ("spec", "said"),
     [
-        ({"runtime": {"auth": {"secretRef": {"name": "clients"}}}}, "runtime.auth"),
-        ({"runtime": {"tls": {"secretRef": {"name": "tls"}}}}, "runtime.tls"),
         (
             {"bundle": {"uri": "s3://models/fraud/1", "decryption": {"keySecretRef": {"name": "k", "key": "age"}}}},
             "bundle.decryption",

@@ -1,0 +1,222 @@
+"""A GPU under the server: `make bench-gpu` writes build/bench/gpu.json and prints the tables of docs/gpu.md.
+
+Each way to run a model (a bare session, bound buffers in ordinary and in page-locked memory, a CUDA graph, TensorRT)
+at several numbers of rows, each answer compared with the processor's; the server over HTTP beside a bare session; and
+the seconds from the start of a server to ready, with and without kept engines.  Without a GPU it says so and ends
+with 2.  What a machine lacks (TensorRT, mostly) is told in the table.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import orjson
+import uvloop
+from benchmarks.gpu_runs import WAYS, Subject, Timed, Way, half, timed
+from benchmarks.load import load, post
+from benchmarks.models import MODELS
+from tests.runtime import small_bundles as small
+
+from tidegate_runtime.devices import CUDA
+from tidegate_runtime.gpu import nvml
+from tidegate_runtime.ort import onnxruntime
+
+ROOT: Final = Path(__file__).resolve().parents[1]
+OUT: Final = ROOT / "build/bench"
+ROWS: Final = (1, 8, 32)
+CONNECTIONS: Final = (1, 16, 64)
+LOAD_SECONDS: Final = 3.0
+READY_SECONDS: Final = 1200.0  # TensorRT builds engines
+SERVER: Final = (sys.executable, "-m", "tidegate_runtime")
+FLAGS: Final = {"cuda": ("--device", "cuda"), "tensorrt": ("--device", "tensorrt")}
+
+
+@dataclass(frozen=True, slots=True)
+class Served:
+    """The server under load: requests per second, of a row each, and how long they took."""
+
+    model: str
+    device: str
+    connections: int
+    rps: float
+    p50: float  # seconds
+    p99: float
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """From the start of a process to ready; `failed` says why it never was."""
+
+    model: str
+    what: str
+    seconds: float = 0.0
+    failed: str = ""
+
+
+def missing() -> str:
+    """Why there is nothing to measure; empty: a GPU is here."""
+    if CUDA not in onnxruntime.get_available_providers():
+        return "this ONNX Runtime is the processors': install the extra `runtime-cuda` in place of `runtime`"
+    if nvml.find_gpu(os.environ) is None:
+        return "there is no GPU here, or no driver for it"
+    return ""
+
+
+def subjects(names: Sequence[str]) -> Iterator[Callable[[int], Subject]]:
+    """For each model a maker of it with so many rows."""
+    for name in names:
+        base = MODELS[name.removesuffix("-fp16")]()
+        narrow = name.endswith("-fp16")
+        graph = half(base.graph) if narrow else base.graph
+
+        def make(rows: int, name: str = name, graph: Any = graph, base: Any = base, narrow: bool = narrow) -> Subject:
+            x = np.random.default_rng(rows).standard_normal((rows, *base.shape[1:]))
+            return Subject(name, graph, base.input, x.astype(np.float16 if narrow else np.float32))
+
+        yield make
+
+
+def runs(names: Sequence[str], rows: Sequence[int], ways: Sequence[Way], folder: Path) -> list[Timed]:
+    """Every model, number of rows and way."""
+    found = []
+    for make in subjects(names):
+        for count in rows:
+            for way in ways:
+                found.append(timed(make(count), way, folder))
+                print(f"  {found[-1].model} x{count} {way.name}: {cell(found[-1])}", file=sys.stderr, flush=True)
+    return found
+
+
+@contextlib.contextmanager
+def serving(bundle: Path, flags: Sequence[str], server: Sequence[str] = SERVER) -> Iterator[tuple[int, float]]:
+    """A server that is ready: its port, and the seconds that took; raises RuntimeError with its last words."""
+    began = time.perf_counter()
+    command = [
+        *server, "serve", "--bundle", str(bundle), "--host", "127.0.0.1", "--http-port", "0", "--grpc-port", "off",
+        "--metrics-host", "127.0.0.1", "--metrics-port", "0", "--drain-delay", "0s", *flags,
+    ]  # fmt: skip
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT)
+    try:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        port = int(json.loads(process.stdout.readline() or '{"http": 0}')["http"])
+        last = ""
+        for line in process.stderr:
+            if '"ready"' in line:
+                yield port, time.perf_counter() - began
+                return
+            last = line
+            if time.perf_counter() - began > READY_SECONDS:
+                break
+        raise RuntimeError(last.strip())
+    finally:
+        process.send_signal(signal.SIGTERM)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.communicate(timeout=30)
+        process.kill()
+        process.wait()
+
+
+def request_of(subject: Subject) -> bytes:
+    """One row as a binary tensor."""
+    raw = subject.x[:1].tobytes()
+    kind = "FP16" if subject.x.dtype == np.float16 else "FP32"
+    shape = [1, *subject.x.shape[1:]]
+    tensor = {"name": subject.input, "shape": shape, "datatype": kind, "parameters": {"binary_data_size": len(raw)}}
+    text = orjson.dumps({"inputs": [tensor], "parameters": {"binary_data_output": True}})
+    return post("/v2/models/bench/infer", text + raw, f"inference-header-content-length: {len(text)}\r\n")
+
+
+def served(
+    subject: Subject, device: str, connections: Sequence[int], folder: Path, server: Sequence[str] = SERVER
+) -> list[Served]:
+    """The server over HTTP with binary tensors, at several numbers of connections."""
+    bundle = small.write_bundle(folder / f"served-{subject.name}-{device}", subject.graph, name="bench")
+    found = []
+    with serving(bundle, FLAGS[device], server) as (port, _):
+        for count in connections:
+            result = uvloop.run(load("127.0.0.1", port, request_of(subject), count, LOAD_SECONDS))
+            if result.errors:
+                raise RuntimeError(f"{result.errors} requests failed")
+            found.append(Served(subject.name, device, count, result.rps, result.quantile(0.5), result.quantile(0.99)))
+    return found
+
+
+def starts(subject: Subject, folder: Path, server: Sequence[str] = SERVER) -> list[Start]:
+    """Cold starts: CUDA, TensorRT that builds its engines, and TensorRT that finds them."""
+    bundle = small.write_bundle(folder / f"started-{subject.name}", subject.graph, name="bench")
+    kept = (*FLAGS["tensorrt"], "--engine-cache", str(folder / "engines"))
+    found = []
+    for what, flags in (("CUDA", FLAGS["cuda"]), ("TensorRT, builds", kept), ("TensorRT, finds", kept)):
+        try:
+            with serving(bundle, flags, server) as (_, seconds):
+                found.append(Start(subject.name, what, seconds))
+        except RuntimeError as error:
+            found.append(Start(subject.name, what, failed=str(error)))
+    return found
+
+
+def cell(one: Timed) -> str:
+    return f"{one.seconds * 1e3:.3g}" if not one.failed else "–"
+
+
+def table(found: Sequence[Timed]) -> str:
+    """Milliseconds of a run: a line for each model and number of rows, a column for each way."""
+    names = list(dict.fromkeys(one.way for one in found))
+    lines = [f"| model | rows | {' | '.join(names)} |", "|---|---|" + "---|" * len(names)]
+    for model, rows in dict.fromkeys((one.model, one.rows) for one in found):
+        cells = {one.way: cell(one) for one in found if (one.model, one.rows) == (model, rows)}
+        lines.append(f"| {model} | {rows} | {' | '.join(cells[name] for name in names)} |")
+    why = dict.fromkeys(f"{one.way}: {one.failed}" for one in found if one.failed)
+    return "\n".join([*lines, *(f"\n– {sentence}" for sentence in why)])
+
+
+def table_served(found: Sequence[Served]) -> str:
+    lines = ["| model | device | connections | requests/s | p50 ms | p99 ms |", "|---|---|---|---|---|---|"]
+    for one in found:
+        times = f"{one.p50 * 1e3:.3g} | {one.p99 * 1e3:.3g}"
+        lines.append(f"| {one.model} | {one.device} | {one.connections} | {one.rps:.0f} | {times} |")
+    return "\n".join(lines)
+
+
+def table_starts(found: Sequence[Start]) -> str:
+    lines = ["| model | start | seconds to ready |", "|---|---|---|"]
+    lines += [f"| {one.model} | {one.what} | {one.failed or f'{one.seconds:.1f}'} |" for one in found]
+    return "\n".join(lines)
+
+
+def main() -> int:
+    if why := missing():
+        print(f"error: {why}", file=sys.stderr)
+        return 2
+    gpu = nvml.find_gpu(os.environ)
+    assert gpu is not None
+    names = ("tiny", "small", "medium", "medium-fp16")
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch)
+        timings = runs(names, ROWS, WAYS, folder)
+        requests = [row for make in subjects(names) for row in served(make(1), "cuda", CONNECTIONS, folder)]
+        cold = [row for make in subjects(("small", "medium")) for row in starts(make(1), folder)]
+    machine = {"gpu": gpu.name, "driver": gpu.driver, "onnxruntime": onnxruntime.__version__}
+    document = {"machine": machine, "runs": timings, "served": requests, "starts": cold}
+    OUT.mkdir(parents=True, exist_ok=True)
+    (OUT / "gpu.json").write_text(json.dumps(document, indent=1, default=asdict) + "\n")
+    print(f"{gpu.name}, driver {gpu.driver}, ONNX Runtime {onnxruntime.__version__}; milliseconds of a run:\n")
+    print(table(timings), table_served(requests), table_starts(cold), sep="\n\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,110 @@
+"""The benchmark of GPUs measures what it says, on a pretended one; without any it says so; wheels travel in parts."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from benchmarks import gpu, gpu_runs
+from benchmarks.gpu_runs import WAYS, Timed
+from benchmarks.gpu_wheels import join, split
+from tests.runtime.gpu.pretended import PretendedGpu, install
+
+PRETENDED = (sys.executable, "-m", "tests.runtime.gpu.pretended", "{}")
+
+
+def test_without_a_gpu_it_says_so_and_ends_with_2() -> None:
+    command = [sys.executable, "-m", "benchmarks.gpu"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+
+    assert done.returncode == 2
+    assert done.stderr == (
+        "error: this ONNX Runtime is the processors': install the extra `runtime-cuda` in place of `runtime`\n"
+    )
+
+
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch) -> PretendedGpu:
+    pretended = PretendedGpu()
+    install(pretended, monkeypatch.setattr)
+    monkeypatch.setattr(gpu_runs, "SECONDS", 0.0)
+    monkeypatch.setattr(gpu, "LOAD_SECONDS", 0.1)
+    return pretended
+
+
+def test_every_way_is_timed_and_its_answers_compared(quick: PretendedGpu, tmp_path: Path) -> None:
+    ways = [way for way in WAYS if way.device == "cuda"]
+
+    found = gpu.runs(["tiny", "tiny-fp16"], [1, 4], ways, tmp_path)
+
+    assert [(one.model, one.rows, one.way) for one in found] == [
+        (model, rows, way.name) for model in ("tiny", "tiny-fp16") for rows in (1, 4) for way in ways
+    ]
+    assert [one.failed for one in found] == [""] * len(found)
+    assert all(one.seconds > 0 and one.worst < 1e-3 for one in found)
+    assert gpu.table(found).splitlines()[0] == (
+        "| model | rows | session.run | bound, pageable | bound, pinned | CUDA graph |"
+    )
+
+
+def test_what_a_machine_lacks_is_told_in_the_table(quick: PretendedGpu, tmp_path: Path) -> None:
+    quick.starts = False
+
+    [one] = gpu.runs(["tiny"], [1], [WAYS[2]], tmp_path)
+
+    assert "fell back to CPUExecutionProvider" in one.failed
+    assert "| tiny | 1 | – |\n\n– bound, pinned: CUDAExecutionProvider did not start" in gpu.table([one])
+
+
+def test_answers_of_another_model_are_no_figures() -> None:
+    same, other, broken = np.array([1.0, 2.0]), np.array([1.0, 2.2]), np.array([1.0, np.nan])
+
+    assert gpu_runs.difference([same], [same]) == 0
+    assert gpu_runs.difference([other], [same]) == pytest.approx(0.1)
+    assert gpu_runs.difference([broken], [same]) == np.inf
+
+
+def test_the_server_is_measured_under_load_and_at_its_start(quick: PretendedGpu, tmp_path: Path) -> None:
+    [make] = gpu.subjects(["tiny"])
+
+    found = gpu.served(make(1), "cuda", [1, 2], tmp_path, PRETENDED)
+    cold = gpu.starts(make(1), tmp_path, PRETENDED)
+
+    assert [one.connections for one in found] == [1, 2]
+    assert all(one.rps > 0 and 0 < one.p50 <= one.p99 for one in found)
+    assert [one.what for one in cold] == ["CUDA", "TensorRT, builds", "TensorRT, finds"]
+    assert all(one.seconds > 0 for one in cold)
+    assert "| tiny | CUDA |" in gpu.table_starts(cold)
+
+
+def test_a_figure_is_shown_in_milliseconds() -> None:
+    assert gpu.cell(Timed("m", 1, "w", 0.001234)) == "1.23"
+
+
+def test_wheels_come_out_of_their_parts_as_they_went_in(tmp_path: Path) -> None:
+    wheels: dict[str, Any] = {
+        "a-1.0-py3-none-any.whl": b"a" * 1000,
+        "b-2.0-cp312-cp312-linux_x86_64.whl": bytes(range(256)),
+    }
+    (tmp_path / "wheels").mkdir()
+    for name, content in wheels.items():
+        (tmp_path / "wheels" / name).write_bytes(content)
+
+    parts = split(tmp_path / "wheels", tmp_path / "parts", 300)
+    joined = join(reversed(parts), tmp_path / "joined")
+
+    assert len(parts) == 5
+    assert {path.name: path.read_bytes() for path in joined} == wheels
+
+
+def test_a_missing_part_is_noticed(tmp_path: Path) -> None:
+    (tmp_path / "wheels").mkdir()
+    (tmp_path / "wheels" / "a.whl").write_bytes(bytes(1000))
+    parts = split(tmp_path / "wheels", tmp_path / "parts", 300)
+
+    with pytest.raises(ValueError, match=r"a\.whl is not whole"):
+        join(parts[:-1], tmp_path / "joined")
