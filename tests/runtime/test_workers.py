@@ -7,12 +7,15 @@ import json
 import os
 import signal
 import socket
+import ssl
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.runtime import known_clients
 from tests.runtime import small_bundles as small
+from tests.runtime.certificates import Files
 from tests.runtime.drain_clients import REQUEST
 from tests.runtime.running_server import TOKEN, RunningServer, numbers, serve
 from tests.waiting import wait_until
@@ -250,6 +253,47 @@ def test_what_every_process_answers_is_shown_to_the_candidate(bundle: Path, tmp_
 
 def shown(candidate: RunningServer) -> int:
     return int(candidate.evidence()["divergence"]["n"])
+
+
+def test_every_process_knows_the_clients_and_writes_the_audit_log(bundle: Path, tmp_path: Path) -> None:
+    (tmp_path / "clients").write_bytes(known_clients.lines("ana"))
+    flags = ("--auth-file", str(tmp_path / "clients"), "--audit-log", str(tmp_path / "audit"))
+    header = f"authorization: {known_clients.bearer('ana')['authorization']}\r\n\r\n".encode()
+    known = REQUEST.replace(b"\r\n\r\n", b"\r\n" + header, 1)
+    with serve(bundle, tmp_path / "run", "--workers", "2", *flags) as running, contextlib.ExitStack() as held:
+        running.until_ready()
+        opened = [held.enter_context(socket.create_connection(("127.0.0.1", running.http), timeout=20)) for _ in "1234"]
+
+        assert [ask(client, known)[0] for client in opened] == [200] * 4
+        assert [ask(client)[0] for client in opened] == [401] * 4
+
+        assert [connections_of(process, running.http) for process in processes(running)] == [2, 2]
+        wait_until(lambda: metric(running, "tidegate_access_refused_total") == 4, "four refusals in the metrics")
+        lines = wait_until(lambda: audited(tmp_path / "audit", 8), "eight lines of the audit log")
+    assert sorted(line["client"] for line in lines if line["code"] == 200) == ["ana"] * 4
+
+
+def audited(file: Path, count: int) -> list[Any] | None:
+    lines = file.read_text().splitlines()
+    return [json.loads(line) for line in lines] if len(lines) == count else None
+
+
+def test_handshakes_that_fail_in_a_sibling_are_counted_and_leave_nothing_behind(bundle: Path, tmp_path: Path) -> None:
+    files = Files(tmp_path / "tls")
+    trusting = ssl.create_default_context(cafile=str(files.ca))
+    with serve(bundle, tmp_path / "run", "--workers", "2", *files.flags) as running, contextlib.ExitStack() as held:
+        running.until_ready()
+        for _ in range(4):
+            plain = held.enter_context(socket.create_connection(("127.0.0.1", running.http), timeout=20))
+            plain.sendall(b"GET / HTTP/1.1\r\n\r\n")
+        wait_until(lambda: metric(running, "tidegate_tls_handshakes_failed_total") == 4, "four failed handshakes")
+        wait_until(lambda: metric(running, "tidegate_connections{") == 0, "no connections")
+
+        for _ in range(4):
+            client = socket.create_connection(("127.0.0.1", running.http), timeout=20)
+            assert ask(held.enter_context(trusting.wrap_socket(client, server_hostname="localhost")))[0] == 200
+
+        assert [connections_of(process, running.http) for process in processes(running)] == [2, 2]
 
 
 def test_one_process_is_enough_where_nobody_asks_for_more(bundle: Path, tmp_path: Path) -> None:
