@@ -9,7 +9,7 @@ PROTOCOL := operator/tidegate/protocol
 export PYTHONDONTWRITEBYTECODE := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-unit fuzz control-plane coverage lint format crds docs protos lock bench-runtime bench-fetch bench-decisions bench-plan bench-operator bench-gpu bench-traces peers-lock bench-peers bench-overload bench-soak clean
+.PHONY: help demo test test-unit fuzz control-plane coverage lint format crds docs protos lock bench-runtime bench-fetch bench-decisions bench-plan bench-operator bench-gpu bench-traces peers-lock bench-peers bench-overload bench-soak bench-cores clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-18s %s\n", $$1, $$2}'
@@ -80,6 +80,9 @@ peers-lock: $(READY)  ## resolve the packages of the benchmarked peers again
 
 bench-traces: $(READY)  ## what tracing costs a request
 	@$(BIN)/python -m benchmarks.traces
+
+bench-cores: $(READY)  ## what a second core and a second process give, three minutes (build/bench/cores.json)
+	@$(BIN)/python -m benchmarks.cores
 
 bench-fetch: $(READY)  ## the verified fetch beside s5cmd (build/bench/fetch.json)
 	@$(BIN)/python -m benchmarks.fetch

@@ -30,6 +30,10 @@ class Admission:
         """How many more may wait."""
         return self._limit - self.queued
 
+    def limit_to(self, most: int) -> None:
+        """So many may wait from now on: this process's share, where there are several."""
+        self._limit = most
+
     def refuse(self, seconds_per_run: float) -> Throttled:
         """The answer to a request that finds the queue full, with the time the queue needs to empty."""
         wait = min(LONGEST_RETRY, max(1, round(self.queued * seconds_per_run)))

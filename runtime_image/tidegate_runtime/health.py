@@ -19,10 +19,11 @@ class Phase(Enum):
 class Health:
     """The phase, and what the watchdog adds to it. Written by the main thread only, read by any."""
 
-    __slots__ = ("_watchdog", "phase")
+    __slots__ = ("_watchdog", "phase", "sibling_reason")
 
     def __init__(self, watchdog: Watchdog | None = None) -> None:
         self.phase = Phase.STARTING
+        self.sibling_reason = ""  # of another process of this server
         self._watchdog = watchdog
 
     @property
@@ -41,5 +42,6 @@ class Health:
     def reason(self) -> str:
         """Why only a restart helps, in a code of docs/errors.md; empty while there is hope."""
         if self._watchdog is None:
-            return ""
-        return "RunStuck" if self._watchdog.stuck else "DeviceLost" if self._watchdog.lost else ""
+            return self.sibling_reason
+        own = "RunStuck" if self._watchdog.stuck else "DeviceLost" if self._watchdog.lost else ""
+        return own or self.sibling_reason

@@ -24,6 +24,7 @@ Only types live here, so that every part can be tested without the others.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
@@ -34,9 +35,11 @@ from tidegate.bundle.manifest import TensorSpec
 
 if TYPE_CHECKING:
     from tidegate_runtime.batching import Batching
+    from tidegate_runtime.counters import Counters
     from tidegate_runtime.health import Health
     from tidegate_runtime.protection import Protection
     from tidegate_runtime.settings import Settings
+    from tidegate_runtime.shadow import Target
     from tidegate_runtime.trace_context import TraceContext
     from tidegate_runtime.tracing import Tracer
 
@@ -162,15 +165,53 @@ class Shadow(Protocol):
 class Gauges(Protocol):
     """What the metrics read from the request path at any time, from another thread: plain integers."""
 
-    in_flight: int  # requests accepted and not yet answered, waiting ones included
-    queued: int  # waiting for a run
-    connections: int
-    unread: int  # connections whose request waits for room in the queue
+    @property
+    def in_flight(self) -> int:
+        """Requests accepted and not yet answered, waiting ones included."""
+
+    @property
+    def queued(self) -> int:
+        """Requests that wait for a run."""
+
+    @property
+    def connections(self) -> int:
+        """Open ones."""
+
+    @property
+    def unread(self) -> int:
+        """Connections whose request waits for room in the queue."""
+
+
+class Processes(Gauges, Protocol):
+    """All processes of this server, where there are several (siblings/); read from any thread."""
+
+    @property
+    def counters(self) -> Counters:
+        """Of all of them, as one process would have counted."""
+
+    @property
+    def dropped(self) -> int:
+        """Of what was to be shadowed."""
+
+    @property
+    def further(self) -> Mapping[str, int]:
+        """Counts of the parts that are not always there, see siblings/counts.py."""
+
+    @property
+    def alive(self) -> int:
+        """How many answer."""
+
+    @property
+    def restarts(self) -> int:
+        """Of those that died."""
+
+    def aim(self, target: Target | None) -> None:
+        """The siblings shadow to `target`, too."""
 
 
 @dataclass(slots=True)
 class Parts:
-    """What the internal endpoints can see; `model`, `batching` and `tracer` are set when it is loaded and proved."""
+    """What the internal endpoints can see; the last ones are set when it is loaded and proved."""
 
     settings: Settings
     health: Health
@@ -182,3 +223,4 @@ class Parts:
     batching: Batching | None = None
     protection: Protection | None = None
     tracer: Tracer | None = None
+    processes: Processes | None = None  # None: this one is alone

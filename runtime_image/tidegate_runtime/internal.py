@@ -11,14 +11,15 @@ import logging
 import socket
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from tidegate_runtime import metrics, trace_context
 from tidegate_runtime.access import Guard
 from tidegate_runtime.compare import Comparer
 from tidegate_runtime.counters import Counters
-from tidegate_runtime.interfaces import Array, LoadedModel, Parts
+from tidegate_runtime.further import further, traces
+from tidegate_runtime.interfaces import Array, Gauges, LoadedModel, Parts
 from tidegate_runtime.internal_documents import BadDocument, read_golden, read_rules, read_target
 from tidegate_runtime.listening import cannot_listen
 from tidegate_runtime.low_priority import LowPriority
@@ -135,7 +136,7 @@ class InternalServer:
         return text(200, "ok") if health.started else text(503, health.phase.value)
 
     def _metrics(self, _: Request) -> Reply:
-        gauges, model, tracer = self._parts.gauges, self._parts.model, self._parts.tracer
+        gauges, model, processes = self._gauges, self._parts.model, self._parts.processes
         loaded = model if isinstance(model, OrtModel) else None
         now = metrics.Now(
             labels=self._names(),
@@ -145,14 +146,36 @@ class InternalServer:
             connections=gauges.connections,
             unread=gauges.unread,
             golden_worst=dict(loaded.worst) if loaded else {},
-            shadow_dropped=self._shadow.dropped,
+            shadow_dropped=self._dropped,
             batching=self._parts.batching,
-            further=protection.families() if (protection := self._parts.protection) else (),
-            traces=None if tracer is None else (tracer.sent, tracer.dropped),
+            processes=processes.alive if processes is not None else 1,
+            restarts=processes.restarts if processes is not None else 0,
+            further=protection.families(self._further) if (protection := self._parts.protection) else (),
+            traces=traces(self._further),
             gpu=loaded.gpu if loaded else None,
             work=loaded.work if loaded else {},
         )
-        return Reply(200, metrics.exposition(self._counters, now), metrics.CONTENT_TYPE)
+        return Reply(200, metrics.exposition(self._counted, now), metrics.CONTENT_TYPE)
+
+    # of all processes, where there are several
+
+    @property
+    def _counted(self) -> Counters:
+        return self._counters if self._parts.processes is None else self._parts.processes.counters
+
+    @property
+    def _gauges(self) -> Gauges:
+        return self._parts.gauges if self._parts.processes is None else self._parts.processes
+
+    @property
+    def _dropped(self) -> int:
+        return self._shadow.dropped if self._parts.processes is None else self._parts.processes.dropped
+
+    @property
+    def _further(self) -> Mapping[str, int]:
+        if self._parts.processes is not None:
+            return self._parts.processes.further
+        return further(self._parts.protection, self._parts.tracer)
 
     def _names(self) -> dict[str, str]:
         model, settings = self._parts.model, self._parts.settings
@@ -163,15 +186,18 @@ class InternalServer:
     # internal endpoints
 
     def _evidence(self, _: Request) -> Reply:
-        found: dict[str, Any] = self._counters.evidence()
-        names, gauges = self._names(), self._parts.gauges
+        found: dict[str, Any] = self._counted.evidence()
+        names, gauges = self._names(), self._gauges
         found |= {"model": names["model"], "revision": names["revision"]}
         found |= {"inFlight": gauges.in_flight, "queued": gauges.queued}
-        found["divergence"]["dropped"] = self._shadow.dropped
+        found["divergence"]["dropped"] = self._dropped
         return document(found)
 
     def _aim_shadow(self, request: Request) -> Reply:
-        self._shadow.aim(read_target(request.body))
+        target = read_target(request.body)
+        self._shadow.aim(target)
+        if self._parts.processes is not None:
+            self._parts.processes.aim(target)
         return Reply(204)
 
     def _set_rules(self, request: Request) -> Reply:

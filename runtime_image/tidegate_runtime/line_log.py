@@ -21,7 +21,7 @@ LOG = logging.getLogger(__name__)
 MOST_WAITING: Final = 8192  # lines: half a second's at 16,000 requests per second
 WRITE_SECONDS: Final = 0.2
 LAST_SECONDS: Final = 2.0  # for what waits when the server ends
-AT_A_TIME: Final = 512  # lines in one write
+AT_A_TIME: Final = 512  # lines in one write; to stdout one, since a pipe that several processes share cuts longer ones
 MODE: Final = 0o640
 STDOUT: Final = "-"
 
@@ -81,7 +81,7 @@ class LineLog(Generic[Item]):
 
     def _write_all(self) -> None:
         while self._waiting:
-            count = min(len(self._waiting), AT_A_TIME)
+            count = min(len(self._waiting), AT_A_TIME if self._path else 1)
             content = b"".join(self._line(self._waiting.popleft()) for _ in range(count))
             try:
                 self._follow()

@@ -14,6 +14,7 @@ from typing import Final
 
 from tidegate.errors import Failed
 from tidegate_runtime.handshakes import Handshakes
+from tidegate_runtime.siblings.accepting import Accepting, Spreader
 
 # A gaierror has the codes that begin with EAI; socket.create_server makes a plain OSError of it.
 NOT_OUR_HOST: Final = frozenset(
@@ -37,12 +38,26 @@ NO_NEW_CONNECTIONS: Final = (
 
 
 class Listener:
-    """Makes a protocol object for every connection to a port, with `handshakes` once they have shaken hands."""
+    """Makes a protocol object for every connection to a port, with `handshakes` once they have shaken hands.
 
-    def __init__(self, make: Callable[[], asyncio.BaseProtocol], handshakes: Handshakes | None) -> None:
-        self._make, self._handshakes = make, handshakes
+    One that is never started has the connections that another process gives it.  `changed` is called when a connection
+    that was on its way has come, or will not.
+    """
+
+    def __init__(
+        self,
+        make: Callable[[], asyncio.BaseProtocol],
+        handshakes: Handshakes | None,
+        changed: Callable[[], None] | None = None,
+    ) -> None:
+        self._make, self._handshakes, self._changed = make, handshakes, changed
         self._socket: socket.socket | None = None
-        self._accepting: asyncio.Server | Handshakes | None = None
+        self._accepting: asyncio.Server | Handshakes | Accepting | None = None
+        self._coming: set[asyncio.Task[None]] = set()
+
+    def __len__(self) -> int:
+        """How many connections are on their way, handshakes apart."""
+        return len(self._coming)
 
     async def start(self, host: str, port: int) -> int:
         """Listen, and give the port; raises Failed when it cannot be had."""
@@ -57,34 +72,56 @@ class Listener:
             self._handshakes.listen(copy)
         return int(self._socket.getsockname()[1])
 
+    def share(self, spreader: Spreader) -> None:
+        """From now on other processes get connections, too."""
+        assert self._socket is not None
+        assert self._accepting is not None
+        self._accepting.close()  # the loop's copy: nobody in line is lost
+        self._accepting = Accepting(self._socket, self, spreader)
+
+    def take(self, client: socket.socket) -> None:
+        """Serve a connection that was accepted."""
+        if self._handshakes is not None:
+            self._handshakes.begin(client)
+            return
+        task = asyncio.ensure_future(self._connect(client))
+        self._coming.add(task)
+        task.add_done_callback(self._has_come)
+
+    def _has_come(self, task: asyncio.Task[None]) -> None:
+        self._coming.discard(task)
+        if not task.cancelled():
+            task.exception()  # its client is gone already: it never became a connection
+        if self._changed is not None:
+            self._changed()
+
+    async def _connect(self, client: socket.socket) -> None:
+        await asyncio.get_running_loop().connect_accepted_socket(self._make, client)
+
     async def stop(self) -> None:
         """Shut the door behind everybody who is already in line.
 
         Closing a listener resets the connections that wait in its queue, and more arrive while it is emptied: so
         first new ones are kept out (they are refused as soon as it is closed), then the line is let in.
         """
-        if self._socket is None or self._accepting is None:
-            return
-        self._accepting.close()
-        keep_out(self._socket)
-        await self._let_in(self._socket)
-        await asyncio.sleep(MADE_SECONDS)
-        await self._let_in(self._socket)
-        self._socket.close()
-        self._socket = None
+        if self._socket is not None and self._accepting is not None:
+            self._accepting.close()
+            keep_out(self._socket)
+            self._let_in(self._socket)
+            await asyncio.sleep(MADE_SECONDS)
+            self._let_in(self._socket)
+            self._socket.close()
+            self._socket = None
+        await asyncio.gather(*self._coming, return_exceptions=True)
 
-    async def _let_in(self, listening: socket.socket) -> None:
-        loop = asyncio.get_running_loop()
+    def _let_in(self, listening: socket.socket) -> None:
         listening.setblocking(False)
         while True:
             try:
                 client, _ = listening.accept()
             except (BlockingIOError, OSError):
                 return
-            if self._handshakes is not None:
-                self._handshakes.begin(client)
-            else:
-                await loop.connect_accepted_socket(self._make, client)
+            self.take(client)
 
 
 def bind(host: str, port: int) -> socket.socket:

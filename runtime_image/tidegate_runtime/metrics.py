@@ -42,6 +42,8 @@ class Now:
     traces: tuple[int, int] | None = None  # sent and dropped; None: nobody traces
     gpu: Gpu | None = None  # None: no GPU, or its driver does not tell
     work: Mapping[str, int] = field(default_factory=dict)  # on a GPU: operators by execution provider
+    processes: int = 1
+    restarts: int = 0
 
 
 def exposition(counters: Counters, now: Now) -> bytes:
@@ -61,12 +63,15 @@ def _lines(counters: Counters, now: Now) -> Iterator[str]:
         ("requests_queued", "Requests that wait for a run.", now.queued),
         ("connections", "Open connections.", now.connections),
         ("connections_unread", "Connections whose request waits unread for room in the queue.", now.unread),
+        ("processes", "Processes that answer (--workers).", now.processes),
         ("start_time_seconds", "When this process started (Unix time).", counters.clock.start),
     ):
         yield from _family(name, "gauge", help_text, [(now.labels, value)])
     yield from _family(
         "clients_left_total", "counter", "Clients gone before their answer.", [(now.labels, counters.gone)]
     )
+    restarts: list[tuple[Labels, float]] = [(now.labels, now.restarts)]
+    yield from _family("process_restarts_total", "counter", "Processes started again after their death.", restarts)
     worst = [({**now.labels, "output": output}, value) for output, value in now.golden_worst.items()]
     yield from _family("golden_worst_error", "gauge", "Worst difference from the golden samples.", worst)
     yield from _batching(now)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import Final
 
 from tidegate.errors import Temporary
 from tidegate_runtime.clients import Doorkeeper
@@ -12,6 +13,9 @@ from tidegate_runtime.reloading import Reloading, Unusable
 from tidegate_runtime.request_log import RequestLog
 from tidegate_runtime.settings import Settings
 from tidegate_runtime.tls import TlsFiles
+
+REFUSALS: Final = (401, 403)
+HANDSHAKES: Final = "handshakes"
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,14 +53,24 @@ class Protection:
         for log in self.log.logs if self.log else ():
             log.stop()
 
-    def families(self) -> Iterator[Family]:
-        """The metrics of the parts that are there."""
+    def counts(self) -> dict[str, int]:
+        """What the parts have counted, by names that `families` knows."""
+        found: dict[str, int] = {}
         if self.doorkeeper is not None:
-            counts = self.doorkeeper.refused
-            refused: Values = [({"code": str(code)}, float(counts[code])) for code in (401, 403)]
+            found |= {str(code): self.doorkeeper.refused[code] for code in REFUSALS}
+        if self.tls is not None:
+            found[HANDSHAKES] = self.tls.failed
+        if self.log is not None:
+            found |= {log.name: log.lost for log in self.log.logs}
+        return found
+
+    def families(self, counts: Mapping[str, int]) -> Iterator[Family]:
+        """The metrics of the parts that are there; `counts` are those of all processes."""
+        if self.doorkeeper is not None:
+            refused: Values = [({"code": str(code)}, float(counts[str(code)])) for code in REFUSALS]
             yield "access_refused_total", "counter", "Requests refused for want of a token or a scope.", refused
         if self.tls is not None:
-            failed = float(self.tls.failed)
+            failed = float(counts[HANDSHAKES])
             yield "tls_handshakes_failed_total", "counter", "TLS handshakes without a connection.", [({}, failed)]
             end: Values = [] if self.tls.expires is None else [({}, self.tls.expires)]
             yield "tls_expiry_time_seconds", "gauge", "When the server's certificate expires (Unix time).", end
@@ -64,7 +78,7 @@ class Protection:
             now: Values = [({"file": flag}, float(bad)) for flag, bad in failing.items()]
             yield "reload_failing", "gauge", "1 while what a file says is not used: the last good one is.", now
         if self.log is not None:
-            lost: Values = [({"log": log.name}, float(log.lost)) for log in self.log.logs]
+            lost: Values = [({"log": log.name}, float(counts[log.name])) for log in self.log.logs]
             yield "log_lines_dropped_total", "counter", "Lines of a log that were too many or did not fit.", lost
 
 

@@ -8,44 +8,46 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import gc
 import json
 import os
 import signal
 import sys
-import threading
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import uvloop
 
-from tidegate.errors import Failed, TidegateError
-from tidegate_runtime import __version__, golden, lifeline, session, tracing
+from tidegate.errors import TidegateError
+from tidegate_runtime import __version__, golden, lifeline, memory, session, tracing
 from tidegate_runtime.admission import Admission
+from tidegate_runtime.cores import usable_cores
 from tidegate_runtime.counters import Counters
 from tidegate_runtime.drain import Door, Drain
-from tidegate_runtime.engine import Engine, Surroundings
+from tidegate_runtime.further import further
 from tidegate_runtime.health import Health, Phase
-from tidegate_runtime.inference import Inferring
-from tidegate_runtime.interfaces import LoadedModel, Parts
+from tidegate_runtime.interfaces import Parts
 from tidegate_runtime.internal import InternalServer
 from tidegate_runtime.logs import keep_to_lines, log
-from tidegate_runtime.oip import OpenInference, server_routes
+from tidegate_runtime.oip import server_routes
 from tidegate_runtime.outcome import one_line
-from tidegate_runtime.predict import Predicting, alive_routes
+from tidegate_runtime.predict import alive_routes
 from tidegate_runtime.protection import Protection
-from tidegate_runtime.routes import Identity
 from tidegate_runtime.server import Server
-from tidegate_runtime.settings import Settings, add_flags, read_settings
-from tidegate_runtime.shadow import ShadowSender
+from tidegate_runtime.serving import Observed, on_thread, serve_model, tracer_of
+from tidegate_runtime.session import OrtModel
+from tidegate_runtime.settings import FLAGS, Settings, add_flags, read_settings
+from tidegate_runtime.shadow import ShadowSender, Target
+from tidegate_runtime.siblings.choose import how_many
 from tidegate_runtime.tracing import Tracer
 from tidegate_runtime.watchdog import Watchdog
 
 if TYPE_CHECKING:
     from tidegate_runtime.grpc_grpcio import GrpcioServer
     from tidegate_runtime.grpc_native import NativeServer
+    from tidegate_runtime.siblings.family import Family
 
 CUT_OFF: Final = 0  # what was left at the end of the drain is the clients' loss, not a failure of the process
 DIED_LOADING: Final = {
@@ -56,7 +58,6 @@ GRPC_ENVIRONMENT: Final = {
     "GRPC_VERBOSITY": "NONE",  # it writes to stderr what it then says by an exception
     "GRPC_EXPERIMENTS": "-event_engine_listener",  # no threads between socket and loop: R 0.51 -> 0.54 (110 KB)
 }
-GC_THRESHOLD: Final = 50_000  # a pass over the heap costs as much as a hundred small requests
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -75,33 +76,23 @@ def execute(arguments: argparse.Namespace) -> int:
         if log_file:
             write_words(Path(log_file), {"reason": "Usage", "message": one_line(str(error))})
         return 2
-    code = uvloop.run(_Process(settings, collector).live())
+    given = {flag.field: getattr(arguments, flag.field) for flag in FLAGS}
+    code = uvloop.run(_Process(settings, given, collector).live())
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(code)  # a run that never ends, in a thread, must not keep the process
 
 
-@dataclass(frozen=True, slots=True)
-class _Observed:
-    """The parts that count and watch; there before any model is."""
-
-    watchdog: Watchdog
-    recorder: Counters
-    shadow: ShadowSender
-    admission: Admission
-    health: Health
-
-
 class _Process:
     """One life of the server."""
 
-    def __init__(self, settings: Settings, collector: str | None) -> None:
-        self._settings = settings
+    def __init__(self, settings: Settings, given: Mapping[str, str | None], collector: str | None) -> None:
+        self._settings, self._given = settings, given
         self._collector = collector  # where spans go, if anywhere
         self._tracer: Tracer | None = None
         watchdog = Watchdog()
         shadow = ShadowSender(settings.identity_token_file)
-        self._parts = _Observed(watchdog, Counters(), shadow, Admission(settings.queue), Health(watchdog))
+        self._parts = Observed(watchdog, Counters(), shadow, Admission(settings.queue), Health(watchdog))
         self._seen = Parts(
             settings=settings, health=self._parts.health, recorder=self._parts.recorder, shadow=self._parts.shadow,
             gauges=self._parts.admission, watchdog=watchdog,
@@ -111,6 +102,8 @@ class _Process:
         self._server = Server(settings, self._parts.admission, base)
         self._grpc: NativeServer | GrpcioServer | None = None
         self._protection: Protection | None = None
+        self._family: Family | None = None
+        self._lost: TidegateError | None = None
 
     async def live(self) -> int:
         """From listening to the last answer; the exit code."""
@@ -122,7 +115,7 @@ class _Process:
             protection = self._protection = self._seen.protection = Protection.of(self._settings)
             metrics_port = internal.start()
             http_port = await self._server.start(protection)
-            loaded = self._begin_to_load()
+            loaded = asyncio.ensure_future(self._with_siblings(self._begin_to_load(), drain))
             ports = {"http": http_port, **await self._start_grpc(protection), "metrics": metrics_port}
             self._tell(ports)
             protection.start()
@@ -133,12 +126,14 @@ class _Process:
             return self._fail(error)
         await drain.begun()
         self._server.front.closing = True
+        if self._family is not None:
+            self._family.drain()
         finished = await drain.carry_out(*self._doors)
         if self._tracer is not None:
             self._tracer.stop()
         log("info", "stopped", everything_answered=finished)
         internal.stop()
-        return self._end(CUT_OFF)
+        return self._end(CUT_OFF) if self._lost is None else self._fail(self._lost)
 
     def _end(self, code: int) -> int:
         """Write what the logs still hold; the exit code."""
@@ -177,18 +172,49 @@ class _Process:
 
     @property
     def _doors(self) -> tuple[Door, ...]:
-        return (self._server,) if self._grpc is None else (self._server, self._grpc)
+        return tuple(door for door in (self._server, self._family, self._grpc) if door is not None)
 
     def _tell(self, ports: dict[str, int]) -> None:
         line = {"event": "listening", **ports, "pid": os.getpid(), "instance": self._parts.recorder.instance}
         print(json.dumps(line), flush=True)  # noqa: T201 - the contract with whoever started us
 
-    def _begin_to_load(self) -> asyncio.Future[LoadedModel]:
+    def _begin_to_load(self) -> asyncio.Future[OrtModel]:
         """Load and prove the model on a thread."""
         self._last_words(DIED_LOADING)
         return on_thread(self._load)
 
-    async def _become_ready(self, loaded: asyncio.Future[LoadedModel], drain: Drain) -> bool:
+    async def _with_siblings(self, loading: asyncio.Future[OrtModel], drain: Drain) -> OrtModel:
+        """The model, loaded in this process and in others, where there are to be some."""
+        model = await loading
+        count, why = how_many(self._settings, model, usable_cores(), memory.copies())
+        if self._settings.workers != 1:
+            log("info", "processes", count=count, why=why)
+            self._settings = replace(self._settings, workers=count)
+        if count > 1:
+            await self._start_siblings(count, model, drain)
+        return model
+
+    async def _start_siblings(self, count: int, model: OrtModel, drain: Drain) -> None:
+        """Each with its share of the requests that may wait; what is left over is this process's."""
+        from tidegate_runtime.siblings.family import Family
+        from tidegate_runtime.siblings.wire import Hello
+
+        queue, recorder = self._settings.queue // count, self._parts.recorder
+        given, measured = self._given, model.measured
+
+        def hello(target: Target | None) -> Hello:
+            return Hello(given, model.digest, measured, recorder.clock, recorder.instance, count, queue, target)
+
+        def lost(error: TidegateError) -> None:
+            self._lost = error
+            drain.begin()
+
+        counts = partial(further, self._protection, self._tracer)
+        self._family = Family(self._parts, self._server, counts, self._settings.max_connections)
+        self._parts.admission.limit_to(self._settings.queue - (count - 1) * queue)
+        await self._family.start(count - 1, hello, lost)
+
+    async def _become_ready(self, loaded: asyncio.Future[OrtModel], drain: Drain) -> bool:
         """Serve what is loaded; false when the end was asked for before that was done."""
         asked_to_end = asyncio.ensure_future(drain.begun())
         either: set[asyncio.Future[Any]] = {loaded, asked_to_end}
@@ -204,46 +230,29 @@ class _Process:
         log("info", "ready", model=self._seen.model.name if self._seen.model else "")
         return True
 
-    def _load(self) -> LoadedModel:
+    def _load(self) -> OrtModel:
         """Load, warm up, prove; also compile every path a request takes once, so that the first one is not slow."""
         lane = self._parts.watchdog.lane()
         model = session.load(self._settings, lane)
         golden.prove(model, self._settings, lane)
         if self._collector is not None:
-            self._tracer = self._tracing(model, self._collector)
+            instance = self._parts.recorder.instance
+            self._tracer = tracer_of(model, self._settings, self._collector, instance)
         return model
 
-    def _tracing(self, model: LoadedModel, collector: str) -> Tracer:
-        from tidegate_runtime.spans import OtlpExporter
-
-        instance = self._parts.recorder.instance
-        about = {"service.name": model.name, "service.version": model.version, "service.instance.id": instance}
-        exporter, tls = OtlpExporter(collector, about), self._settings.tls_cert is not None
-        return Tracer(model, self._settings.trace_sample, exporter, tls=tls)
-
-    def _serve(self, model: LoadedModel) -> None:
-        settings, parts = self._settings, self._parts
-        around = Surroundings(asyncio.get_running_loop(), settings, parts.watchdog, parts.recorder, parts.admission)
-        engine = Engine(model, None, around)
-        inferring = Inferring(model, engine, settings, parts.recorder, parts.shadow)
+    def _serve(self, model: OrtModel) -> None:
         if self._tracer is not None:
             self._tracer.start()
-        inferring.tracer = self._seen.tracer = self._tracer
-        self._server.front.head = b"server: tidegate\r\nx-tidegate-revision: %b\r\n" % model.revision.encode()
-        versions = tuple(dict.fromkeys((model.version, model.revision)))
-        identity = Identity(model.name, versions, str(settings.revision_number))
-        routes = OpenInference(inferring, parts.health, settings).routes()
-        routes |= Predicting(inferring, parts.health, settings).routes()
-        self._server.serve(routes, identity, engine)
-        if self._protection is not None and self._protection.log is not None:
-            self._protection.log.names(model.name, model.revision)
+        self._seen.tracer = self._tracer
+        serving = serve_model(model, self._settings, self._parts, self._server, self._tracer)
         if self._grpc is not None:
-            self._grpc.serve(inferring, identity)
-        self._seen.model, self._seen.batching = model, engine.batching
-        log("info", "batching", rows=engine.batching.rows, reason=engine.batching.code, why=engine.batching.sentence)
-        gc.collect()
-        gc.freeze()
-        gc.set_threshold(GC_THRESHOLD)
+            self._grpc.serve(serving.inferring, serving.identity)
+        batching = serving.engine.batching
+        self._seen.model, self._seen.batching = model, batching
+        log("info", "batching", rows=batching.rows, reason=batching.code, why=batching.sentence)
+        if self._family is not None:
+            self._seen.processes, self._family.statistics = self._family, serving.engine.statistics
+            self._server.share(self._family)
 
     def _fail(self, error: TidegateError) -> int:
         words = {"reason": error.reason, "message": one_line(str(error))}
@@ -264,27 +273,3 @@ def write_words(path: Path, words: dict[str, str] | None) -> None:
         path.write_text("" if words is None else json.dumps(words) + "\n")
     except OSError as error:
         log("warning", "termination log cannot be written", error=error.strerror or "")
-
-
-def on_thread(work: Callable[[], LoadedModel]) -> asyncio.Future[LoadedModel]:
-    """`work` on a daemon thread of its own: it cannot be interrupted, and must not hold the process up."""
-    loop = asyncio.get_running_loop()
-    future: asyncio.Future[LoadedModel] = loop.create_future()
-
-    def finish(result: LoadedModel | None, error: Exception | None) -> None:
-        if error is not None:
-            future.set_exception(error)
-        elif result is not None:
-            future.set_result(result)
-
-    def run() -> None:
-        try:
-            result, error = work(), None
-        except TidegateError as known:
-            result, error = None, known
-        except Exception as unknown:  # noqa: BLE001 - whatever it is, the process ends with a sentence
-            result, error = None, Failed(f"{type(unknown).__name__} while loading the model: {unknown}")
-        loop.call_soon_threadsafe(finish, result, error)
-
-    threading.Thread(target=run, name="load", daemon=True).start()
-    return future

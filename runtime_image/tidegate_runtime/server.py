@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import select
+import socket
 import time
 from collections.abc import Callable
 from typing import Final
@@ -21,6 +22,7 @@ from tidegate_runtime.protection import Protection
 from tidegate_runtime.request import Front, Limits, Request
 from tidegate_runtime.routes import Identity, Route, Routes, find
 from tidegate_runtime.settings import Settings
+from tidegate_runtime.siblings.accepting import Spreader
 from tidegate_runtime.tls import HTTP, TlsFiles
 
 SWEEP_SECONDS: Final = 0.25
@@ -32,6 +34,7 @@ class Server:
     """The model's port. Everything happens on the loop it was started on."""
 
     def __init__(self, settings: Settings, admission: Admission, base: Routes) -> None:
+        self.changed: Callable[[], None] = _nothing  # called when a connection has come or gone
         self._settings = settings
         self._admission = admission
         self._routes = base
@@ -42,23 +45,46 @@ class Server:
         pressure = Backpressure(admission, settings.queue_timeout)
         self.front = Front(limits, self._route, self._opened, self._closed, pressure)
         self._listener: Listener | None = None
+        self._spreader: Spreader | None = None
         self._handshakes: Handshakes | None = None  # of TLS
         self._doorkeeper: Doorkeeper | None = None
 
     async def start(self, protection: Protection) -> int:
         """Listen, and give the port; raises Failed when the port cannot be had."""
+        self.guard(protection)
+        assert self._listener is not None
+        port = await self._listener.start(self._settings.host, self._settings.http_port)
+        self.keep_time()
+        return port
+
+    def guard(self, protection: Protection) -> None:
+        """Before the first connection: who may come in, and how it is told."""
         self._doorkeeper, self.front.log = protection.doorkeeper, protection.log
         if protection.tls is not None:
             self._handshakes = self._shaking_hands(protection.tls)
-        self._listener = Listener(lambda: Connection(self.front), self._handshakes)
-        port = await self._listener.start(self._settings.host, self._settings.http_port)
-        self._sweep()
-        return port
+        self._listener = Listener(lambda: Connection(self.front), self._handshakes, self._count)
+
+    def share(self, spreader: Spreader) -> None:
+        """From now on other processes get connections, too."""
+        assert self._listener is not None
+        self._spreader = spreader
+        self._listener.share(spreader)
+
+    def take(self, client: socket.socket) -> None:
+        """Serve a connection that another process has accepted."""
+        assert self._listener is not None
+        self._listener.take(client)
+
+    @property
+    def connections(self) -> int:
+        """Open ones, and those that are about to be."""
+        return self._open_connections() + (len(self._listener) if self._listener is not None else 0)
 
     def _shaking_hands(self, tls: TlsFiles) -> Handshakes:
         return Handshakes(
             lambda: Connection(self.front), tls, HTTP, self.front.limits,
-            room=lambda: self._open_connections() < self._settings.max_connections, changed=self._count,
+            room=lambda: self._open_connections() + self._elsewhere < self._settings.max_connections,
+            changed=self._count,
         )  # fmt: skip
 
     def serve(self, routes: Routes, identity: Identity, engine: Engine) -> None:
@@ -123,7 +149,7 @@ class Server:
     def _opened(self, connection: Connection) -> bool:
         self._connections.add(connection)
         self._count()
-        return len(self._connections) <= self._settings.max_connections
+        return len(self._connections) + self._elsewhere <= self._settings.max_connections
 
     def _closed(self, connection: Connection) -> None:
         self._connections.discard(connection)
@@ -134,14 +160,24 @@ class Server:
 
     def _count(self) -> None:
         self._admission.connections = self._open_connections()
+        self.changed()
 
-    def _sweep(self) -> None:
+    @property
+    def _elsewhere(self) -> int:
+        return self._spreader.elsewhere if self._spreader is not None else 0
+
+    def keep_time(self) -> None:
+        """Look at what is late, a few times a second, from now on."""
         now = time.monotonic()
         for connection in list(self._connections):
             connection.sweep(now)
         if self._engine is not None:
             self._engine.sweep(now)
-        asyncio.get_running_loop().call_later(SWEEP_SECONDS, self._sweep)
+        asyncio.get_running_loop().call_later(SWEEP_SECONDS, self.keep_time)
+
+
+def _nothing() -> None:
+    """Nobody wants to know."""
 
 
 def _has_bytes(connection: Connection) -> bool:

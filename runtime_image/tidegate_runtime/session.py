@@ -10,6 +10,7 @@ import re
 import tempfile
 import threading
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -45,6 +46,16 @@ ORT_TYPES = {
     "bool": "BOOL",
     **{f"{sign}int{bits}": f"{sign.upper()}INT{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64)},
 }
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """What the warm-up found, for processes that serve the same model beside this one: all decide alike."""
+
+    costs: tuple[tuple[int, float], ...]
+    objection: Objection | None
+    most_together: int
+    row_bytes: int
 
 
 class OrtModel:
@@ -98,6 +109,15 @@ class OrtModel:
     def batchable(self) -> bool:
         return self.objection is None
 
+    @property
+    def measured(self) -> Measured:
+        return Measured(self.costs, self.objection, self.most_together, self.row_bytes)
+
+    @measured.setter
+    def measured(self, found: Measured) -> None:
+        self.costs, self.objection = found.costs, found.objection
+        self.most_together, self.row_bytes = found.most_together, found.row_bytes
+
     def run(self, feeds: dict[str, Array], lane: Lane) -> list[Array]:
         """All outputs in the order of `outputs`, under `lane.options`.
 
@@ -113,17 +133,17 @@ class OrtModel:
             raise found from error
 
 
-def load(settings: Settings, lane: Lane) -> OrtModel:
-    """Load, prove residency, warm up; raises TidegateError with one sentence."""
+def load(settings: Settings, lane: Lane, known: Measured | None = None) -> OrtModel:
+    """Load, prove residency, warm up (what is `known` is not measured); raises TidegateError with one sentence."""
     bundle = read_bundle_dir(settings.bundle)
     check_listing(bundle)  # sizes and names; the digests were checked when it was fetched
     samples = read_samples(bundle)
     if settings.device != "cpu":
-        return _load_on_gpu(bundle, samples, settings, lane)
+        return _load_on_gpu(bundle, samples, settings, lane)  # each process measures: no two GPUs need be alike
     sessions = [_open(bundle, settings) for _ in range(settings.sessions)]
     require_interface(bundle, sessions[0])
     model = OrtModel(bundle, settings, runner(sessions, bundle), samples)
-    warmup.warm_up(model, settings, lane)
+    warmup.warm_up(model, settings, lane, known)
     return model
 
 

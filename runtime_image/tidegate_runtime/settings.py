@@ -8,12 +8,13 @@ time to import than the model takes to load.
 from __future__ import annotations
 
 import argparse
-import os
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from tidegate_runtime.cores import usable_cores, whole_cores
 
 SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 BYTES = {"": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30}
@@ -49,6 +50,7 @@ class Settings:
     sessions: int
     intra_op: int
     inter_op: int
+    workers: int | None  # processes; None: as many as are worth it
     max_batch_size: int
     max_batch_delay: float
     max_batch_request: int
@@ -75,10 +77,10 @@ class Settings:
 
     @property
     def threads(self) -> int:
-        """Runs at the same time: intra-op threads 0 means one thread per run and a run per core; on a GPU two."""
+        """Runs at the same time in this process: on a GPU two; else with intra-op 0 one thread each, one per core."""
         if self.device != "cpu":
             return RUNS_ON_GPU * self.sessions
-        cores = usable_cores()
+        cores = whole_cores(usable_cores() / (self.workers or 1))
         return max(1, cores // self.intra_op) if self.intra_op else cores
 
     @property
@@ -104,20 +106,6 @@ class Flag:
     @property
     def variable(self) -> str:
         return "TIDEGATE_" + self.field.upper()
-
-
-def usable_cores() -> int:
-    """Cores this process may use: the smaller of its affinity and the CPU limit of its control group."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, min(cores, _cgroup_cores(Path("/sys/fs/cgroup/cpu.max")) or cores))
-
-
-def _cgroup_cores(limit: Path) -> int | None:
-    try:
-        quota, period = limit.read_text().split()[:2]
-        return None if quota == "max" else max(1, round(int(quota) / int(period)))
-    except (OSError, ValueError):
-        return None
 
 
 def duration(text: str) -> float:
@@ -184,7 +172,13 @@ def port_or_off(text: str) -> int | None:
     return None if text == "off" else PORT(text)
 
 
+def count_or_auto(text: str) -> int | None:
+    """A number of processes, or None for "auto"."""
+    return None if text == "auto" else PROCESSES(text)
+
+
 PORT = whole(0, 65535)
+PROCESSES = whole(1, 64)
 FLAGS: tuple[Flag, ...] = (
     Flag("bundle", Path, None, "the bundle's directory (required)"),
     Flag("name", str, "", "the model's name in every URL; the bundle's own when empty"),
@@ -208,6 +202,7 @@ FLAGS: tuple[Flag, ...] = (
     Flag("sessions", whole(1, 64), "1", "ONNX Runtime sessions; each holds its own copy of the weights"),
     Flag("intra-op", whole(0, 1024), "0", "threads inside one run; 0: one, and as many runs at once as cores"),
     Flag("inter-op", whole(0, 1024), "0", "threads across a graph's branches; 0: none"),
+    Flag("workers", count_or_auto, "1", "processes that answer, each with the model; auto: more where a run is tiny"),
     Flag("max-batch-size", whole(1, 65536), "32", "rows run together; 1 switches batching off"),
     Flag("max-batch-delay", duration, "0ms", "how long a free worker waits for more rows"),
     Flag("max-batch-request", whole(1, 1 << 24), "1024", "largest first dimension one request may have"),
@@ -261,6 +256,8 @@ def read_settings(given: Mapping[str, str | None], environment: Mapping[str, str
         raise ValueError("--tls-cert and --tls-key: give both or neither")
     if values["tls_client_ca"] is not None and values["tls_cert"] is None:
         raise ValueError("--tls-client-ca: it needs --tls-cert and --tls-key")
+    if values["workers"] is not None and values["workers"] > values["queue"]:
+        raise ValueError("--workers: each needs a place in the queue, and --queue has fewer")
     return Settings(**values)
 
 

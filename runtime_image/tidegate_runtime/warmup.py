@@ -24,7 +24,7 @@ from tidegate_runtime.settings import Settings
 from tidegate_runtime.trials import TrialFailed, Trials
 
 if TYPE_CHECKING:
-    from tidegate_runtime.session import OrtModel
+    from tidegate_runtime.session import Measured, OrtModel
 
 ALLOWANCE = {"cpu": 0.0, "cuda": 60.0, "tensorrt": 900.0}  # seconds more for the first run: kernels, engines
 # Seconds for measuring: a small model is ready 0.7 s after its process started. A GPU's first runs prepare kernels.
@@ -35,8 +35,8 @@ ENOUGH = 4  # rows to try together: three that differ, and the first once more
 OUT_OF_MEMORY = ("Failed to allocate", "bad_alloc", "bad allocation", "out of memory")
 
 
-def warm_up(model: OrtModel, settings: Settings, lane: Lane) -> None:
-    """Run, measure, and enter `costs`, `objection`, `most_together` and `row_bytes`.
+def warm_up(model: OrtModel, settings: Settings, lane: Lane, known: Measured | None = None) -> None:
+    """Run, measure, and enter what was `measured`; with what is `known`, one run is all.
 
     Raises ModelInvalid, and DeviceUnavailable where the GPU failed and not the model.
     """
@@ -50,6 +50,9 @@ def warm_up(model: OrtModel, settings: Settings, lane: Lane) -> None:
         if sure or _is_hopeless(error):
             raise ModelInvalid(f"the first run failed: {error}", where=model.bundle.manifest.model.file) from None
         return  # sizes of named dimensions were guessed: the model may only run with others
+    if known is not None:
+        model.measured = known
+        return
     trials = Trials(model, lane, settings.request_timeout)
     row = _one_row(model, feeds)
     if row is None:

@@ -21,8 +21,9 @@ from tests.runtime.drain_clients import REQUEST, all_clients, no_request_is_lost
 
 
 @pytest.mark.slow
-def test_no_request_is_lost_when_a_server_ends_under_load(bundles: Callable[..., Path]) -> None:
-    no_request_is_lost(bundles(small.linear(), small.linear_samples()), all_clients)
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_no_request_is_lost_when_a_server_ends_under_load(bundles: Callable[..., Path], workers: str) -> None:
+    no_request_is_lost(bundles(small.linear(), small.linear_samples()), all_clients, "--workers", workers)
 
 
 @pytest.fixture

@@ -135,4 +135,4 @@ def test_the_flags_and_variables_of_the_page_exist() -> None:
     variables = set(re.findall(r"`((?:OTEL|TIDEGATE)_[A-Z_]+)`", PAGE.split("Allowed there are")[1].split("\n")[0]))
 
     assert set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", PAGE)) <= flags
-    assert variables == {name for name in ENV_NAMES if name.startswith(("OTEL_", "TIDEGATE_"))}
+    assert variables == {name for name in ENV_NAMES if name.startswith(("OTEL_", "TIDEGATE_TRACE"))}

@@ -80,7 +80,27 @@ def test_every_setting_is_a_flag_and_the_other_way_round() -> None:
 
 
 def test_threads_share_the_cores_between_runs(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tidegate_runtime.settings.usable_cores", lambda: 8)
+    monkeypatch.setattr("tidegate_runtime.settings.usable_cores", lambda: 7.6)
     assert parse(BUNDLE, {}).threads == 8
     assert parse([*BUNDLE, "--intra-op", "4"], {}).threads == 2
     assert parse([*BUNDLE, "--intra-op", "16"], {}).threads == 1
+    assert parse([*BUNDLE, "--workers", "3"], {}).threads == 3
+
+
+def test_one_process_answers_unless_more_are_asked_for() -> None:
+    assert [parse([*BUNDLE, *more], {}).workers for more in ([], ["--workers", "3"], ["--workers", "auto"])] == [
+        1,
+        3,
+        None,
+    ]
+
+
+@pytest.mark.parametrize("text", ["0", "65", "many", ""])
+def test_what_is_no_number_of_processes_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match=r"--workers: .* is not a whole number from 1 to 64"):
+        parse([*BUNDLE, "--workers", text], {})
+
+
+def test_each_process_needs_a_place_in_the_queue() -> None:
+    with pytest.raises(ValueError, match="--workers: each needs a place in the queue"):
+        parse([*BUNDLE, "--workers", "4", "--queue", "3"], {})

@@ -1,0 +1,31 @@
+"""How many processes like this one the memory limit holds."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+from tidegate_runtime.control_groups import ROOT, V2, groups, read
+
+USABLE: Final = 0.8  # of the limit: runs need memory, too, and connections
+UNLIMITED: Final = 2**60  # version 1 writes the largest number of pages
+
+
+def copies(root: Path = ROOT) -> float:
+    """Processes as large as this one is now that fit, this one included; infinite where nothing limits them."""
+    limit = min(_limits(root), default=None)
+    if limit is None:
+        return math.inf
+    resident = int(read(root / "proc/self/statm").split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    return USABLE * limit / resident
+
+
+def _limits(root: Path) -> Iterator[int]:
+    """Bytes that each group from our own outwards allows."""
+    for kind, folder in groups(root, "memory"):
+        text = read(folder / ("memory.max" if kind == V2 else "memory.limit_in_bytes")).strip()
+        if text.isdigit() and int(text) < UNLIMITED:
+            yield int(text)

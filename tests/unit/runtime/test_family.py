@@ -1,0 +1,196 @@
+"""What the main process does with siblings that hang, are stuck, or die while the server ends; lives are played."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tidegate.errors import TidegateError
+from tidegate_runtime.admission import Admission
+from tidegate_runtime.counters import Counters
+from tidegate_runtime.health import Health, Phase
+from tidegate_runtime.server import Server
+from tidegate_runtime.serving import Observed
+from tidegate_runtime.settings import parse
+from tidegate_runtime.shadow import ShadowSender
+from tidegate_runtime.siblings import family, wire
+from tidegate_runtime.siblings.counts import Plain
+from tidegate_runtime.statistics import Sums
+from tidegate_runtime.watchdog import Watchdog
+
+
+class PlayedLife:
+    """Gets ready at once, and dies when it is told to; what `Family` uses of `Life`."""
+
+    born: list[PlayedLife]
+
+    def __init__(self, told: Callable[[Any, wire.Report], None], ready: Callable[[Any], None]) -> None:
+        self._told, self._when_ready = told, ready
+        self.began = self.heard = time.monotonic()
+        self.ready, self.until, self.connections = False, 0, 0
+        self.failed: wire.Failed | None = None
+        self.report: wire.Report | None = None
+        self.said: list[object] = []
+        self.death: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+        self.pid = len(PlayedLife.born) + 1
+        self.sums = Sums()
+        PlayedLife.born.append(self)
+
+    async def live(self, hello: object) -> int:
+        self.said.append(hello)
+        asyncio.get_running_loop().call_soon(self._become_ready)
+        return await self.death
+
+    def _become_ready(self) -> None:
+        self.ready = True
+        self._when_ready(self)
+
+    def say(self, message: object) -> None:
+        self.said.append(message)
+
+    def kill(self) -> None:
+        if not self.death.done():
+            self.death.set_result(-9)
+
+    def shut_door(self) -> None:
+        """There is none."""
+
+
+@pytest.fixture
+def health() -> Health:
+    found = Health()
+    found.phase = Phase.READY
+    return found
+
+
+Scene = Callable[[family.Family, list[TidegateError]], Awaitable[None]]
+
+
+@pytest.fixture
+def play(monkeypatch: pytest.MonkeyPatch, health: Health) -> Callable[[Scene], None]:
+    """Plays a scene with a family of three processes."""
+    monkeypatch.setattr(family, "Life", PlayedLife)
+    monkeypatch.setattr(family, "TICK_SECONDS", 0.005)
+    monkeypatch.setattr(family, "FIRST_PAUSE", 0.001)
+    PlayedLife.born = []
+
+    async def scene_with_family(scene: Scene) -> None:
+        settings = parse(["--bundle", str(Path())], {})
+        parts = Observed(Watchdog(), Counters(), ShadowSender(), Admission(8), health)
+        ours = family.Family(parts, Server(settings, parts.admission, {}), dict, 100)
+        given_up: list[TidegateError] = []
+        await ours.start(2, lambda target: target, given_up.append)  # type: ignore[arg-type,return-value]
+        await scene(ours, given_up)
+
+    return lambda scene: asyncio.run(asyncio.wait_for(scene_with_family(scene), 20))
+
+
+async def until(look: Callable[[], object]) -> None:
+    while not look():  # noqa: ASYNC110 - the scene's own deadline ends it
+        await asyncio.sleep(0)
+
+
+def report(*, hopeless: str = "", queued: int = 0) -> wire.Report:
+    return wire.Report(0, Plain(), [], Sums(), queued, 3 * queued, 2 * queued, hopeless)
+
+
+def test_a_sibling_that_says_nothing_is_killed_and_replaced(play: Callable[[Scene], None]) -> None:
+    async def scene(ours: family.Family, _: list[TidegateError]) -> None:
+        PlayedLife.born[0].heard -= family.SILENT_SECONDS + 1
+
+        await until(lambda: ours.restarts == 1 and ours.alive == 3)
+
+        assert PlayedLife.born[0].death.result() == -9
+        assert not PlayedLife.born[1].death.done()
+
+    play(scene)
+
+
+def test_a_run_that_does_not_end_in_a_sibling_fails_liveness(play: Callable[[Scene], None], health: Health) -> None:
+    async def scene(_: family.Family, __: list[TidegateError]) -> None:
+        assert health.live
+        PlayedLife.born[1].report = report(hopeless="RunStuck")
+        await until(lambda: not health.live and not health.ready)
+
+        PlayedLife.born[1].report = report()
+        await until(lambda: health.live and health.ready)
+
+    play(scene)
+
+
+def test_what_waits_and_runs_is_told_of_all_processes(play: Callable[[Scene], None]) -> None:
+    async def scene(ours: family.Family, _: list[TidegateError]) -> None:
+        for life in PlayedLife.born:
+            life.report, life.connections = report(queued=3), 5
+
+        assert (ours.queued, ours.in_flight, ours.connections, ours.alive) == (6, 12, 10, 3)
+
+    play(scene)
+
+
+def test_deaths_in_a_row_end_the_server_and_a_long_life_between_them_does_not(play: Callable[[Scene], None]) -> None:
+    async def dies_and_is_replaced(ours: family.Family, lived: float) -> None:
+        victim, born = PlayedLife.born[-1], len(PlayedLife.born)
+        victim.began -= lived
+        victim.kill()
+        await until(lambda: len(PlayedLife.born) > born and ours.alive == 3)
+
+    async def scene(ours: family.Family, given_up: list[TidegateError]) -> None:
+        for lived in (0.0, 0.0, family.LIVED_SECONDS + 1, 0.0, 0.0, 0.0):
+            await dies_and_is_replaced(ours, lived)
+        assert given_up == []
+
+        PlayedLife.born[-1].kill()
+
+        await until(lambda: given_up)
+        assert given_up[0].reason == "SiblingDied"
+        assert ours.alive == 2
+
+    play(scene)
+
+
+def test_nothing_is_started_again_while_the_server_ends(
+    play: Callable[[Scene], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def scene(ours: family.Family, _: list[TidegateError]) -> None:
+        monkeypatch.setattr(family, "FIRST_PAUSE", 1000.0)
+        PlayedLife.born[0].kill()
+        await until(lambda: ours.alive == 2)
+
+        ours.drain()
+        PlayedLife.born[1].death.set_result(0)
+
+        assert await ours.end(lambda: True)
+        assert len(PlayedLife.born) == 2
+        assert isinstance(PlayedLife.born[1].said[-1], wire.Drain)
+
+    play(scene)
+
+
+def test_a_sibling_that_does_not_finish_in_time_is_killed(play: Callable[[Scene], None]) -> None:
+    async def scene(ours: family.Family, _: list[TidegateError]) -> None:
+        ours.drain()
+        assert not await ours.end(lambda: False)
+
+        assert [life.death.result() for life in PlayedLife.born] == [-9, -9]
+
+    play(scene)
+
+
+def test_a_sibling_that_is_born_later_hears_where_to_shadow_to(play: Callable[[Scene], None]) -> None:
+    async def scene(ours: family.Family, _: list[TidegateError]) -> None:
+        target = object()
+        ours.aim(target)  # type: ignore[arg-type]
+        await until(lambda: all(wire.Aim(target) in life.said for life in PlayedLife.born))  # type: ignore[arg-type]
+
+        PlayedLife.born[0].kill()
+        await until(lambda: ours.alive == 3 and len(PlayedLife.born) == 3)
+
+        assert PlayedLife.born[2].said[0] is target
+
+    play(scene)
