@@ -11,7 +11,7 @@ from typing import Final
 
 from tidegate_runtime.errors import BadRequest
 
-SMALL: Final = 8 << 10  # a message up to here is all protobuf's: cheaper (docs/performance.md)
+SMALL: Final = 8 << 10  # a message up to here is all protobuf's, which is quicker than to walk it
 LARGE: Final = 1 << 20  # what a smaller message can become does not matter
 MOST_FIELDS: Final = 4096  # 1,024 inputs, their values and as many outputs are 3,072
 VARINT, BYTES = 0, 2
