@@ -111,7 +111,7 @@ def _line(name: str, spots: Sequence[tuple[float, float]], number: int) -> Itera
 
 
 def _spread(step: Step, rates: _Rates, values: Values) -> str:
-    """Between which latencies the p99 is."""
+    """Between which latencies the p99 is; upwards no further than what was seen, where that is not known."""
     x = rates(step.rate)
-    low, high = (_y(values, value) for value in step.p99_interval)
+    low, high = (_y(values, value if math.isfinite(value) else step.p99) for value in step.p99_interval)
     return f'<line class="spread p99" x1="{x:.1f}" x2="{x:.1f}" y1="{low:.1f}" y2="{high:.1f}"/>'

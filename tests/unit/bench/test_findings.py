@@ -125,6 +125,21 @@ def test_the_plot_is_one_svg_with_every_level(worst: float) -> None:
     assert "inf" not in drawn.replace("line", "")
 
 
+def test_where_the_p99_may_be_anywhere_above_nothing_is_drawn_above_it() -> None:
+    found = findings()
+    step = level(50.0, 0.02, Verdict.UNDECIDED)
+    found.steps.append(replace(step, p99_interval=(0.02, math.inf)))
+
+    lengths = [
+        abs(float(line.attrib["y1"]) - float(line.attrib["y2"]))
+        for line in ElementTree.fromstring(plot(found, "x")).iter("{http://www.w3.org/2000/svg}line")
+        if line.attrib["class"] == "spread p99"
+    ]
+
+    assert sorted(lengths)[0] == 0
+    assert all(length < 100 for length in lengths)
+
+
 def test_the_page_holds_plot_and_figures_and_fetches_nothing() -> None:
     text = page(measured(findings()))
 
