@@ -36,7 +36,7 @@ class Form:
 
 def write_json(model: BenchModel) -> bytes:
     tensor = {**_described(model), "data": model.sample().ravel()}
-    return post(PATH, orjson.dumps({"id": "1", "inputs": [tensor]}, option=orjson.OPT_SERIALIZE_NUMPY), JSON_TYPE)
+    return post(PATH, orjson.dumps({"inputs": [tensor]}, option=orjson.OPT_SERIALIZE_NUMPY), JSON_TYPE)
 
 
 def read_json(body: bytes, _: int) -> Array:
@@ -46,7 +46,7 @@ def read_json(body: bytes, _: int) -> Array:
 def write_binary(model: BenchModel) -> bytes:
     raw = model.sample().tobytes()
     tensor = {**_described(model), "parameters": {"binary_data_size": len(raw)}}
-    text = orjson.dumps({"id": "1", "inputs": [tensor], "parameters": {"binary_data_output": True}})
+    text = orjson.dumps({"inputs": [tensor], "parameters": {"binary_data_output": True}})
     more = f"content-type: application/octet-stream\r\ninference-header-content-length: {len(text)}\r\n"
     return post(PATH, text + raw, more)
 
