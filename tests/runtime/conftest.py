@@ -11,7 +11,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
@@ -44,8 +44,8 @@ class Running:
     """A server process that listens."""
 
     process: subprocess.Popen[str]
-    http: int
-    metrics: int
+    http: int = 0
+    metrics: int = 0
     grpc: int = 0
     lines: list[str] = field(default_factory=list)
 
@@ -114,6 +114,14 @@ class Running:
         self.process.send_signal(signal.SIGTERM)
         return self.process.wait(timeout=DEADLINE)
 
+    def kill(self) -> None:
+        """Whether it still runs or not."""
+        self.process.kill()
+        self.process.wait(timeout=DEADLINE)
+        for stream in (self.process.stdout, self.process.stderr):
+            assert stream is not None
+            stream.close()
+
 
 def read_line(stream: IO[str]) -> str:
     """The next line, byte by byte: for a line that a buffer took in with the one before, `select` waits in vain."""
@@ -128,18 +136,25 @@ def read_line(stream: IO[str]) -> str:
     return line.decode()
 
 
-def start(folder: Path, *flags: str, pass_fds: tuple[int, ...] = ()) -> Running:
-    """Start a server on free ports and wait until it listens."""
+def start(
+    folder: Path, *flags: str, pass_fds: tuple[int, ...] = (), program: Sequence[str] = ("tidegate_runtime",)
+) -> Running:
+    """Start a server, `program` with its own arguments, on free ports and wait until it listens."""
     process = subprocess.Popen(
-        [sys.executable, "-m", "tidegate_runtime", "serve", "--bundle", str(folder), "--host", "127.0.0.1",
+        [sys.executable, "-m", *program, "serve", "--bundle", str(folder), "--host", "127.0.0.1",
          "--http-port", "0", "--grpc-port", "off", "--metrics-host", "127.0.0.1", "--metrics-port", "0",
          "--drain-delay", "0s", *flags],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, bufsize=1, pass_fds=pass_fds,
     )  # fmt: skip
+    running = Running(process)
     assert process.stdout is not None
-    line = read_line(process.stdout)
-    told = json.loads(line or "{}")
-    return Running(process, told.get("http", 0), told.get("metrics", 0), told.get("grpc", 0))
+    try:
+        told = json.loads(read_line(process.stdout) or "{}")
+    except BaseException:
+        running.kill()
+        raise
+    running.http, running.metrics, running.grpc = (told.get(port, 0) for port in ("http", "metrics", "grpc"))
+    return running
 
 
 @pytest.fixture(scope="module")
@@ -166,11 +181,7 @@ def serve() -> Iterator[Callable[..., Running]]:
 
     yield run
     for running in started:
-        running.process.kill()
-        running.process.wait(timeout=DEADLINE)
-        for stream in (running.process.stdout, running.process.stderr):
-            assert stream is not None
-            stream.close()
+        running.kill()
 
 
 @pytest.fixture(scope="module", params=["native", "grpcio"])
