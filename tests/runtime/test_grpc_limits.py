@@ -93,7 +93,7 @@ def test_a_timeout_in_the_parameters_is_kept_too(client: Client) -> None:
 
 
 def test_a_full_queue_refuses_and_a_cancelled_call_frees_its_place(narrow: Running, client: Client) -> None:
-    running = client.begin(steps(slow.ENDLESS))
+    running = client.begin(steps(slow.ENDLESS), timeout=5)  # and not as long as those behind it
     wait_for_gauge(narrow, IN_FLIGHT, 1)
     waiting = client.begin(steps(slow.SHORT))
     wait_for_gauge(narrow, QUEUED, 1)

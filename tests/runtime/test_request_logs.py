@@ -123,7 +123,9 @@ def test_neither_what_was_asked_nor_what_was_answered_nor_a_token_is_written(log
     logged.server.infer(document, headers={"authorization": "Bearer hunter2"})
     logged.access(2)
     written = (logged.folder / "access").read_text() + (logged.folder / "audit").read_text()
-    for secret in ("1234567", str(answer.json["outputs"][0]["data"][0]), TOKENS["ana"], "hunter2"):
+    largest = max(answer.json["outputs"][0]["data"])
+    assert largest > 1_000_000  # "6.0" is in many a time
+    for secret in ("1234567", str(largest), TOKENS["ana"], "hunter2"):
         assert secret not in written
 
 

@@ -281,14 +281,18 @@ class Reconciler:
         return None
 
     async def _meet(self, owner: Owner, wanted: dict[str, Any]) -> Failure | None:
-        """Ours is applied: the watch has not shown it yet, or cannot, because somebody has taken its labels."""
+        """Ours is applied: the watch has not shown it yet, or cannot, because somebody has taken its labels.
+
+        The answer is not held: this turn was planned without the object, and the watch, which shows it now, wakes the
+        next one.
+        """
         kind, name = kind_of(wanted), str(wanted["metadata"]["name"])
         there = await self._around.api.get(kind, owner.namespace, name)
         if there is None:
             return None
         if not owns(owner, there):
             return taken(owner, there)
-        self._around.cache.put(kind, await self._around.api.apply(applied(wanted, there)))
+        await self._around.api.apply(applied(wanted, there))
         return None
 
 
