@@ -124,7 +124,7 @@ def test_neither_what_was_asked_nor_what_was_answered_nor_a_token_is_written(log
     logged.access(2)
     written = (logged.folder / "access").read_text() + (logged.folder / "audit").read_text()
     largest = max(answer.json["outputs"][0]["data"])
-    assert largest > 1_000_000  # "6.0" is in many a time
+    assert largest > 100_000  # "6.0" is in many a time
     for secret in ("1234567", str(largest), TOKENS["ana"], "hunter2"):
         assert secret not in written
 
