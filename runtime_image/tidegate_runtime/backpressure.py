@@ -16,7 +16,7 @@ from typing import Final, Protocol
 
 from tidegate_runtime.admission import Admission
 
-REFUSALS_A_SECOND: Final = 500.0  # some 2 % of a core
+REFUSALS_A_SECOND: Final = 100.0  # some 1 % of a core
 BURST: Final = 128.0
 LOOK_SECONDS: Final = 0.001
 POST: Final = b"POST "
