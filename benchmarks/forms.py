@@ -1,7 +1,7 @@
 """One inference request in each protocol's bytes, and the numbers of its answer.
 
 `json` and `binary` are the Open Inference Protocol over HTTP, `grpc` its messages; LitServe and BentoML have a form of
-their own.
+their own, and KServe wants an id in JSON.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import http.client
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import grpc
@@ -34,9 +35,9 @@ class Form:
     read: Callable[[bytes, int], Array]
 
 
-def write_json(model: BenchModel) -> bytes:
+def write_json(model: BenchModel, **more: str) -> bytes:
     tensor = {**_described(model), "data": model.sample().ravel()}
-    return post(PATH, orjson.dumps({"inputs": [tensor]}, option=orjson.OPT_SERIALIZE_NUMPY), JSON_TYPE)
+    return post(PATH, orjson.dumps({**more, "inputs": [tensor]}, option=orjson.OPT_SERIALIZE_NUMPY), JSON_TYPE)
 
 
 def read_json(body: bytes, _: int) -> Array:
@@ -94,6 +95,7 @@ FORMS = {
     "json": Form(write_json, read_json),
     "binary": Form(write_binary, read_binary),
     "grpc": Form(write_grpc, read_grpc),
+    "kserve": Form(partial(write_json, id="1"), read_json),  # without one it fails on its own answer
     "litserve": Form(write_litserve, read_litserve),
     "bentoml": Form(write_bentoml, read_bentoml),
 }

@@ -24,7 +24,7 @@ TRITON_EARLIER = {
     ("small", "json"): "0.26", ("small", "binary"): "0.82", ("small", "grpc"): "0.60 to 0.82",
     ("medium", "json"): "0.85", ("medium", "binary"): "1.00", ("medium", "grpc"): "1.00",
 }  # fmt: skip
-OWN_FORMS = {"litserve": "json", "bentoml": "json"}
+OWN_FORMS = {"kserve": "json", "litserve": "json", "bentoml": "json"}
 LIMITS = (
     ("process start to the first answer, small model, HTTP", "httpSeconds", "s", "0.70"),
     ("the same with the gRPC port", "grpcSeconds", "s", ""),

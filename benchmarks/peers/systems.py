@@ -140,7 +140,7 @@ def onnx_file(model: BenchModel, folder: Path) -> Path:
 
 OURS = System("tidegate", ("json", "binary", "grpc"), tidegate)
 ALL = {
-    "kserve": System("KServe", ("json", "binary", "grpc"), kserve),
+    "kserve": System("KServe", ("kserve", "binary", "grpc"), kserve),
     "mlserver": System("MLServer", ("json", "grpc"), mlserver),
     "litserve": System("LitServe", ("litserve",), litserve),
     "bentoml": System("BentoML", ("bentoml",), bentoml),
