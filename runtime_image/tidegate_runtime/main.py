@@ -17,8 +17,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
 
+from tidegate.interrupts import INTERRUPTED, ends_at_once
 from tidegate_runtime import __version__
-from tidegate_runtime.interrupts import INTERRUPTED, ends_at_once
 
 COMMANDS: dict[str, tuple[str, str]] = {
     "serve": ("tidegate_runtime.serve", "serve the model of a bundle directory"),

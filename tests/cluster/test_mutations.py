@@ -8,7 +8,7 @@ from contextlib import contextmanager
 import pytest
 from tests.cluster.faults import writes_of_a_turn
 from tests.cluster.operating import GROUP, Operator, Site, ready
-from tests.control_plane.client import STRATEGIC, ApiError
+from tests.control_plane.client import STRATEGIC
 from tests.control_plane.plane import Plane
 from tests.control_plane.resources import Object
 from tests.waiting import wait_until
@@ -16,7 +16,6 @@ from tests.waiting import wait_until
 pytestmark = pytest.mark.slow
 ADMISSION = "admissionregistration.k8s.io"
 ROOT = f"/apis/{ADMISSION}/v1"
-NOT_THERE = 404
 PROXY: Object = {"name": "proxy", "image": "registry.example.com/proxy:1"}
 TEMPLATE = "Object.spec.template"
 ADDS_PROXY = f"""Object{{spec: Object.spec{{template: {TEMPLATE}{{spec: {TEMPLATE}.spec{{containers: [
@@ -77,12 +76,6 @@ def writes_to_servers(operator: Operator, site: Site, looks: int) -> list[str]:
 def test_a_container_that_a_rule_of_the_cluster_injects_stays_and_costs_no_write(
     operator: Operator, site: Site, control_plane: Plane
 ) -> None:
-    try:
-        control_plane.client.request("GET", f"{ROOT}/mutatingadmissionpolicies")
-    except ApiError as error:
-        if error.status != NOT_THERE:
-            raise
-        pytest.skip("this API server has no such rules yet")
     with proxies_are_injected(control_plane, site.namespace):
         site.simulate("v1")
         site.until_serving("v1")

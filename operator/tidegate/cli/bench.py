@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from tidegate.cli.asking import header, model_to_ask
-from tidegate.cli.interrupts import INTERRUPTED
 from tidegate.cli.local import Duration
 from tidegate.cli.output import emit, output_option, quiet_option
 from tidegate.errors import UsageError
+from tidegate.interrupts import INTERRUPTED
 
 if TYPE_CHECKING:
     from tidegate.bench.requests import Asked

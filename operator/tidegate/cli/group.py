@@ -11,9 +11,9 @@ from pathlib import PurePath
 
 import click
 
-from tidegate.cli.interrupts import INTERRUPTED, ends_at_once
 from tidegate.cli.output import fail, wants_json
 from tidegate.errors import Failed, TidegateError, UsageError
+from tidegate.interrupts import INTERRUPTED, ends_at_once
 
 # name -> (module, attribute, the line shown by `tidegate --help`); in the order of that page.
 COMMANDS: dict[str, tuple[str, str, str]] = {

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from tidegate.cli.interrupts import ends_at_once
+from tidegate.interrupts import ends_at_once
 
 
 def main() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from collections import deque
 from typing import TYPE_CHECKING, Final
 
@@ -12,7 +13,7 @@ if TYPE_CHECKING:
 STREAM_WINDOW: Final = 256 * 1024  # bytes that may come unasked; a longer body is let in when its length is known
 
 
-class Stream:
+class Stream(ABC):
     """What a request means is said by the classes below this one; all is called on the loop, by the connection.
 
     `over` means that nothing more is read or written: it was answered, or reset by one side.
@@ -36,22 +37,22 @@ class Stream:
         self.end: bytes | None = None  # trailers to follow what is queued
         self.stalled_since = math.inf
 
+    @abstractmethod
     def begin(self) -> None:
         """The head has come, and nothing else yet."""
-        raise NotImplementedError
 
+    @abstractmethod
     def data(self, payload: memoryview) -> None:
         """A piece of the body, in memory that is somebody else's as soon as this returns. May raise StreamFault."""
-        raise NotImplementedError
 
+    @abstractmethod
     def complete(self) -> None:
         """The body has ended; the stream is not over."""
-        raise NotImplementedError
 
+    @abstractmethod
     def lost(self) -> None:
         """The client reset the stream, or is gone; it is over already."""
-        raise NotImplementedError
 
+    @abstractmethod
     def overdue(self) -> None:
         """The deadline has passed."""
-        raise NotImplementedError

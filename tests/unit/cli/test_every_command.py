@@ -109,7 +109,7 @@ def test_ctrl_c_while_a_command_is_loaded_ends_without_a_word() -> None:
     code = (
         "import os, signal\n"
         "signal.signal(signal.SIGINT, signal.default_int_handler)\n"  # a shell's background job has it ignored
-        "from tidegate.cli.interrupts import ends_at_once\n"
+        "from tidegate.interrupts import ends_at_once\n"
         "with ends_at_once():\n"
         "    os.kill(os.getpid(), signal.SIGINT)\n"
         "    for _ in range(10**9): pass\n"

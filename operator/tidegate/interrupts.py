@@ -1,4 +1,4 @@
-"""Ctrl-C before there is anything to end: the process ends without a word, where Python would print a traceback."""
+"""Ctrl-C while modules are being loaded: nothing is begun, nothing has to be undone, and a traceback helps nobody."""
 
 from __future__ import annotations
 
@@ -7,14 +7,13 @@ import os
 import signal
 from collections.abc import Iterator
 from types import FrameType
-from typing import Final
 
-INTERRUPTED: Final = 130
+INTERRUPTED = 130
 
 
 @contextlib.contextmanager
 def ends_at_once() -> Iterator[None]:
-    """While modules are loaded; where Ctrl-C is ignored, or handled otherwise, that stays."""
+    """Ctrl-C ends the process without a word; where it is ignored or handled otherwise that stays."""
     if signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
         yield
         return
