@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import datetime
 import re
 import ssl
 import threading
@@ -14,9 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
+from cryptography.hazmat.primitives.serialization import Encoding
+from cryptography.x509.oid import ExtendedKeyUsageOID
+from tests.control_plane.pki import Authority
 
 
 @dataclass(slots=True)
@@ -37,25 +36,10 @@ class Web:
 
 def authority(folder: Path) -> tuple[str, Path]:
     """A CA as PEM text, and a file with a certificate by it for localhost and its key."""
-    now = datetime.datetime.now(datetime.UTC)
-    root, leaf = ec.generate_private_key(ec.SECP256R1()), ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "Tidegate test CA")])
-
-    def builder(subject: x509.Name, key: ec.EllipticCurvePublicKey) -> x509.CertificateBuilder:
-        made = x509.CertificateBuilder().subject_name(subject).issuer_name(name).public_key(key)
-        made = made.serial_number(x509.random_serial_number())
-        return made.not_valid_before(now - datetime.timedelta(1)).not_valid_after(now + datetime.timedelta(1))
-
-    ca = builder(name, root.public_key()).add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
-    signed_ca = ca.sign(root, hashes.SHA256())
-    hosts = x509.SubjectAlternativeName([x509.DNSName("localhost")])
-    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
-    signed = builder(subject, leaf.public_key()).add_extension(hosts, critical=False).sign(root, hashes.SHA256())
-    pem = serialization.Encoding.PEM
-    key = leaf.private_bytes(pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
-    chain = folder / "server.pem"
-    chain.write_bytes(key + signed.public_bytes(pem))
-    return signed_ca.public_bytes(pem).decode(), chain
+    trusted, chain = Authority.new(), folder / "server.pem"
+    certificate, key = trusted.issue("localhost", ExtendedKeyUsageOID.SERVER_AUTH, [x509.DNSName("localhost")])
+    chain.write_bytes(key + certificate)
+    return trusted.certificate.public_bytes(Encoding.PEM).decode(), chain
 
 
 @contextlib.contextmanager

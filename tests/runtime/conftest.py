@@ -18,6 +18,7 @@ from typing import IO, Any
 
 import pytest
 from tests.runtime import small_bundles as small
+from tests.runtime.collector import Collector, collecting
 
 DEADLINE = 20.0
 
@@ -182,6 +183,12 @@ def serve() -> Iterator[Callable[..., Running]]:
     yield run
     for running in started:
         running.kill()
+
+
+@pytest.fixture(scope="module")
+def collector() -> Iterator[Collector]:
+    with collecting() as found:
+        yield found
 
 
 @pytest.fixture(scope="module", params=["native", "grpcio"])

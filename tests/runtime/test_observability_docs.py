@@ -6,14 +6,14 @@ import json
 import re
 import signal
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 from tests.runtime import small_bundles as small
 from tests.runtime.certificates import Files
-from tests.runtime.collector import Collector, collecting
+from tests.runtime.collector import Collector
 from tests.runtime.conftest import DEADLINE, Running
 from tests.runtime.known_clients import lines
 from tests.runtime.running_server import numbers
@@ -36,12 +36,6 @@ def rows(text: str) -> list[str]:
     """The names in the first column of every table."""
     cells = [line.split("|")[1] for line in text.splitlines() if line.startswith("| ")]
     return [name for cell in cells for name in re.findall(r"`([^`]+)`", cell)]
-
-
-@pytest.fixture(scope="module")
-def collector() -> Iterator[Collector]:
-    with collecting() as found:
-        yield found
 
 
 @pytest.fixture(scope="module")

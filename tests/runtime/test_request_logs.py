@@ -6,6 +6,7 @@ import gzip
 import json
 import os
 import re
+import socket
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -179,11 +180,7 @@ def test_a_sample_is_a_share(tmp_path: Path, bundles: Callable[..., Path], serve
     path = tmp_path / "access"
     server = serve(bundles(small.linear()), "--access-log", str(path), "--access-log-sample", "0.3")
     with server.socket() as client:
-        for _ in range(50):
-            client.sendall(b"GET /v2 HTTP/1.1\r\n\r\n" * 20)
-            got = b""
-            while got.count(b"HTTP/1.1 200") < 20:
-                got += client.recv(65536)
+        ask_in_a_row(client, 20, times=50)
     assert server.end() == 0
     assert 200 < len(path.read_text().splitlines()) < 400  # 1,000 requests: seven standard deviations
 
@@ -211,11 +208,7 @@ def test_a_log_that_nobody_reads_costs_lines_and_no_request(
     reader = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
     server = serve(bundles(small.linear()), "--audit-log", str(path))
     with server.socket() as client:
-        for _ in range(150):
-            client.sendall(b"GET /v2 HTTP/1.1\r\n\r\n" * 100)
-            got = b""
-            while got.count(b"HTTP/1.1 200") < 100:
-                got += client.recv(65536)
+        ask_in_a_row(client, 100, times=150)
     assert (metric(server, 'log_lines_dropped_total log="audit"') or 0) > 0
     assert server.end() == 0
     os.close(reader)
@@ -224,3 +217,12 @@ def test_a_log_that_nobody_reads_costs_lines_and_no_request(
 def test_a_log_that_cannot_be_opened_ends_it_with_a_reason(tmp_path: Path, bundles: Callable[..., Path]) -> None:
     code, words = failed(bundles(small.linear()), "--audit-log", str(tmp_path / "none" / "audit"))
     assert (code, words["reason"]) == (5, "LogUnwritable")
+
+
+def ask_in_a_row(client: socket.socket, count: int, *, times: int) -> None:
+    """So many requests at once, and again when they are answered."""
+    for _ in range(times):
+        client.sendall(b"GET /v2 HTTP/1.1\r\n\r\n" * count)
+        got = b""
+        while got.count(b"HTTP/1.1 200") < count:
+            got += client.recv(65536)
