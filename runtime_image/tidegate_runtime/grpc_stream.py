@@ -98,16 +98,16 @@ class GrpcStream(Stream):
             carry_out(self, self._method.admit)
 
     def data(self, payload: memoryview) -> None:
-        if self._method is None:
+        if self._method is None or self.ended:
             return
         if self._room is None and not self._prefix and len(payload) >= PREFIX.size:
             packed, size = PREFIX.unpack_from(payload)
             if len(payload) == size + PREFIX.size and size <= self._limits.max_body:  # nearly always
                 self._whole(packed, bytes(payload[PREFIX.size :]))
                 return
-        while payload and not self.over:
+        while payload and not self.ended:
             payload = self._piece(payload)
-        if self._many and not self.over and self.window < STREAM_WINDOW // 2:
+        if self._many and not self.ended and self.window < STREAM_WINDOW // 2:
             self.connection.streams.open_window(self, STREAM_WINDOW - self.window)
 
     def _piece(self, payload: memoryview) -> memoryview:
@@ -156,6 +156,8 @@ class GrpcStream(Stream):
 
     def complete(self) -> None:
         method, message = self._method, self._message
+        if self.ended:
+            return
         if method is None:
             self._answer_http(self._asked.bad)
         elif self._room is not None or self._prefix:
@@ -171,7 +173,7 @@ class GrpcStream(Stream):
             if self.noted is not None:
                 self.noted.received = len(message)
             carry_out(self, method.handle, message)
-            if self._started and not self.over and self._asked.timeout is not None:
+            if self._started and not self.ended and self._asked.timeout is not None:
                 self.deadline = self.arrived + self._asked.timeout
 
     def lost(self) -> None:
@@ -182,6 +184,8 @@ class GrpcStream(Stream):
             self.noted.end(LEFT, 0)
 
     def overdue(self) -> None:
+        if self.ended:
+            return  # `stalled_since` has its end
         if self._asked.bad:
             self._answer_http(self._asked.bad)
         elif self._many and not self._room and not self._prefix and self._asked.timeout is None:
@@ -207,18 +211,18 @@ class GrpcStream(Stream):
         return None if timeout is None else timeout - (time.monotonic() - self.arrived)
 
     def send(self, message: bytes) -> None:
-        if not self.over:
+        if not self.ended:
             self._start()
             self.connection.out.body(self, PREFIX.pack(0, len(message)) + message)
 
     def finish(self) -> None:
-        if not self.over:
+        if not self.ended:
             self.abandon = None
             self._start()
             self.connection.out.trailers(self, ended(grpc_calls.OK, "", self.trailing))
 
     def answer(self, message: bytes) -> None:
-        if not self.over:
+        if not self.ended:
             self.abandon = None
             body = PREFIX.pack(0, len(message)) + message
             self.connection.out.whole(self, STARTED, body, ended(grpc_calls.OK, "", self.trailing))
@@ -226,7 +230,7 @@ class GrpcStream(Stream):
                 self.noted.end(HTTP_OK, len(message))
 
     def refuse(self, error: RequestError) -> None:
-        if self.over:
+        if self.ended:
             return
         self.abandon = self._room = None
         if self.noted is not None:

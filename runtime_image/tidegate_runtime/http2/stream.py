@@ -37,6 +37,11 @@ class Stream(ABC):
         self.end: bytes | None = None  # trailers to follow what is queued
         self.stalled_since = math.inf
 
+    @property
+    def ended(self) -> bool:
+        """Whether the answer has its end, which may still wait for the client's windows: it gets no other."""
+        return self.over or self.end is not None
+
     @abstractmethod
     def begin(self) -> None:
         """The head has come, and nothing else yet."""

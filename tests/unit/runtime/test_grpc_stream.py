@@ -1,0 +1,112 @@
+"""Calls of gRPC on a connection whose client plays with its windows, its messages and its time."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+from hpack import Decoder
+from tests.unit.runtime.http2.asking import BODY_SECONDS, Line
+
+from tidegate_runtime.errors import BadRequest
+from tidegate_runtime.grpc_calls import Call, Method
+from tidegate_runtime.grpc_stream import PREFIX, GrpcStream, asked
+from tidegate_runtime.http2 import frames
+from tidegate_runtime.http2.connection import Connection
+from tidegate_runtime.http2.frames import HEADERS, INITIAL_WINDOW_SIZE, RST_STREAM
+from tidegate_runtime.http2.heads import Head
+from tidegate_runtime.http2.stream import Stream
+
+MEGABYTE = 1 << 20
+NO_WINDOW = frames.PREFACE + frames.settings({INITIAL_WINDOW_SIZE: 0})
+INVALID_ARGUMENT, RESOURCE_EXHAUSTED, UNIMPLEMENTED = "3", "8", "12"
+
+
+def answer_each(call: Call, raw: bytes | memoryview) -> None:
+    if raw == b"bad":
+        raise BadRequest("no such question")
+    call.send(b"answer")
+
+
+METHODS = {
+    "/one": Method(lambda call, _: call.answer(b"answer")),
+    "/many": Method(answer_each, many=True, streams=True),
+}
+
+
+class Calls(Line):
+    """A connection for the methods above."""
+
+    def __init__(self, hello: bytes = frames.PREFACE + frames.settings({}), max_body: int = MEGABYTE) -> None:
+        self.calls: list[GrpcStream] = []
+        self._decoder = Decoder()
+        super().__init__(hello=hello, max_body=max_body)
+
+    def _begin(self, connection: Connection, number: int, head: Head) -> Stream:
+        self.calls.append(GrpcStream(connection, number, head, asked(head, METHODS), self.limits))
+        return self.calls[-1]
+
+    def call(self, number: int, path: str, content: bytes = b"", method: str = "POST") -> GrpcStream:
+        """Begin a call, with what it sends first."""
+        self.head(
+            number, [(":method", method), (":scheme", "http"), (":path", path), ("content-type", "application/grpc")]
+        )
+        if content:
+            self.data(number, content)
+        return self.calls[-1]
+
+    def statuses(self) -> list[str]:
+        """How calls have ended since the last time, in the order of their ends."""
+        blocks = [dict(self._decoder.decode(found[3])) for found in self.transport.frames() if found[0] == HEADERS]
+        return [fields["grpc-status"] for fields in blocks if "grpc-status" in fields]
+
+
+def message(content: bytes) -> bytes:
+    return PREFIX.pack(0, len(content)) + content
+
+
+def after(seconds: float) -> float:
+    return time.monotonic() + seconds
+
+
+# -- answers that wait for the client's windows
+
+
+@pytest.mark.parametrize(
+    ("content", "status"),
+    [(b"\x01\0\0\0\x05x", UNIMPLEMENTED), (PREFIX.pack(0, 2 * MEGABYTE) + b"x", RESOURCE_EXHAUSTED)],
+    ids=["compressed", "too large"],
+)
+def test_a_message_is_refused_once_while_the_answer_before_it_waits(content: bytes, status: str) -> None:
+    line = Calls(NO_WINDOW)
+    line.call(1, "/many", message(b"question"))
+
+    line.data(1, content)
+    line.data(1, content, frames.END_STREAM)
+    line.receive(frames.window_update(1, 1000))
+
+    assert line.statuses() == [status]
+
+
+def test_a_refusal_that_waits_for_the_clients_windows_stays_the_end_of_its_call() -> None:
+    line = Calls(NO_WINDOW)
+    line.call(1, "/many", message(b"question") + message(b"bad"))
+
+    line.data(1, message(b"question"), frames.END_STREAM)
+    line.receive(frames.window_update(1, 1000))
+
+    assert line.statuses() == [INVALID_ARGUMENT]
+
+
+def test_what_is_no_call_is_answered_once_though_its_answer_waits() -> None:
+    line = Calls(NO_WINDOW)
+    stream = line.call(1, "/", method="GET")
+    line.data(1, b"", frames.END_STREAM)
+    stream.deadline = 0.0
+
+    line.connection.sweep(after(1))
+    line.connection.sweep(after(2))
+    assert line.transport.kinds() == [HEADERS]
+
+    line.connection.sweep(after(BODY_SECONDS + 1))
+    assert line.transport.kinds()[-1] == RST_STREAM
