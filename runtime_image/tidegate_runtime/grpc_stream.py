@@ -177,6 +177,7 @@ class GrpcStream(Stream):
                 self.deadline = self.arrived + self._asked.timeout
 
     def lost(self) -> None:
+        self._room = self._message = None
         abandon, self.abandon = self.abandon, None
         if abandon is not None:
             abandon()

@@ -28,7 +28,7 @@ class Stream(ABC):
         self.length = length  # of the body, as it was announced
         self.received = 0
         self.window = STREAM_WINDOW  # what the client may still send
-        self.granted = 0  # beyond that; see Connection.let_in
+        self.granted = 0  # beyond that; see Streams.let_in
         self.credit = connection.out.initial_window  # what we may still send
         self.remote_ended = False
         self.over = False

@@ -13,7 +13,7 @@ from tidegate_runtime.grpc_calls import Call, Method
 from tidegate_runtime.grpc_stream import PREFIX, GrpcStream, asked
 from tidegate_runtime.http2 import frames
 from tidegate_runtime.http2.connection import Connection
-from tidegate_runtime.http2.frames import HEADERS, INITIAL_WINDOW_SIZE, RST_STREAM
+from tidegate_runtime.http2.frames import HEADERS, INITIAL_WINDOW_SIZE, RST_STREAM, WINDOW_UPDATE
 from tidegate_runtime.http2.heads import Head
 from tidegate_runtime.http2.stream import Stream
 
@@ -54,6 +54,10 @@ class Calls(Line):
         if content:
             self.data(number, content)
         return self.calls[-1]
+
+    def let_in(self) -> list[int]:
+        """The streams that were given room for their message since the last time."""
+        return [found[2] for found in self.transport.frames() if found[0] == WINDOW_UPDATE and found[2]]
 
     def statuses(self) -> list[str]:
         """How calls have ended since the last time, in the order of their ends."""
@@ -110,3 +114,41 @@ def test_what_is_no_call_is_answered_once_though_its_answer_waits() -> None:
 
     line.connection.sweep(after(BODY_SECONDS + 1))
     assert line.transport.kinds()[-1] == RST_STREAM
+
+
+# -- room for long messages
+
+
+@pytest.mark.parametrize("gone", [(5, 1), (1, 5)])
+def test_a_call_that_was_reset_while_it_waited_for_room_stands_in_nobodys_way(gone: tuple[int, int]) -> None:
+    line = Calls()
+    for number, size in ((1, MEGABYTE // 2), (3, MEGABYTE // 2), (5, MEGABYTE), (7, MEGABYTE * 3 // 4)):
+        line.call(number, "/one", PREFIX.pack(0, size))
+    assert line.let_in() == [1, 3]
+
+    line.reset(gone[0])
+    assert line.let_in() == []
+    line.reset(gone[1])
+    assert line.let_in() == [7]
+
+
+@pytest.mark.parametrize("path", ["/one", "/many"])
+def test_a_call_that_was_reset_keeps_no_memory(path: str) -> None:
+    line = Calls()
+    line.call(1, "/one", PREFIX.pack(0, MEGABYTE))
+    stream = line.call(3, path, PREFIX.pack(0, MEGABYTE // 4 - 5) + bytes(1000))
+
+    line.reset(3)
+
+    assert (stream._room, stream._message) == (None, None)
+
+
+def test_a_client_that_is_gone_is_given_no_room() -> None:
+    line = Calls()
+    for number in range(1, 20, 2):
+        line.call(number, "/one", PREFIX.pack(0, MEGABYTE))
+    line.transport.frames()
+
+    line.connection.connection_lost(None)
+
+    assert line.transport.frames() == []
