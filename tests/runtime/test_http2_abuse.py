@@ -95,6 +95,7 @@ def floods(peer: Peer) -> dict[str, Iterator[bytes]]:
     return {
         "rapid resets": resets(),
         "settings": again(settings({INITIAL_WINDOW: 70_000}), settings({INITIAL_WINDOW: 60_000})),
+        "full settings": itertools.repeat(frame(SETTINGS, 0, 0, struct.pack(">HL", INITIAL_WINDOW, 0) * 2730), 100),
         "pings": again(frame(PING, 0, 0, bytes(8))),
         "empty data": again(frame(DATA, 0, stream)),
         "nothing but padding": again(frame(DATA, PADDED, stream, b"\x03\0\0\0")),
@@ -107,7 +108,7 @@ def floods(peer: Peer) -> dict[str, Iterator[bytes]]:
 
 @pytest.mark.parametrize(
     "kind",
-    ["rapid resets", "settings", "pings", "empty data", "nothing but padding", "priorities", "crumbs of window",
+    ["rapid resets", "settings", "full settings", "pings", "empty data", "nothing but padding", "priorities", "crumbs of window",
      "kinds that nobody knows", "farewells"],
 )  # fmt: skip
 def test_a_flood_that_asks_for_nothing_ends_its_connection(peer: Peer, kind: str) -> None:

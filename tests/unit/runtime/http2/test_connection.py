@@ -226,6 +226,17 @@ def test_a_fault_of_the_client_loses_all_its_calls() -> None:
     assert line.transport.frames() == []
 
 
+# -- what costs us more than them
+
+
+def test_each_setting_of_a_frame_costs_the_client_its_patience() -> None:
+    line = Line(now=False)
+    many = frames.SETTING.pack(frames.INITIAL_WINDOW_SIZE, 0) * (frames.LARGEST_FRAME // frames.SETTING.size)
+    line.receive(frames.frame(SETTINGS, 0, 0, many))
+    (goaway,) = line.transport.frames()
+    assert (goaway[0], goaway[3][4:8]) == (GOAWAY, int(Code.ENHANCE_YOUR_CALM).to_bytes(4, "big"))
+
+
 # -- windows
 
 
