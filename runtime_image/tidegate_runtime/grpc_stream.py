@@ -69,14 +69,16 @@ def asked(head: Head, methods: grpc_calls.Methods) -> Asked:
 class GrpcStream(Stream):
     """See `grpc_calls.Call`, and `http2.stream.Stream`."""
 
-    __slots__ = ("_asked", "_filled", "_limits", "_many", "_message", "_method", "_prefix", "_room", "_started",
-                 "abandon", "arrived", "noted", "trailing")  # fmt: skip
+    __slots__ = ("_asked", "_filled", "_limits", "_many", "_message", "_method", "_most", "_prefix", "_room",
+                 "_started", "abandon", "arrived", "noted", "trailing")  # fmt: skip
 
     def __init__(self, connection: Connection, number: int, head: Head, said: Asked, limits: Limits) -> None:
         super().__init__(connection, number, head.length)
         self._asked, self._limits = said, limits
         self._method = said.method
         self._many = said.method is not None and said.method.many
+        # Many messages come within the window, whose memory every stream may have, and never ask for more room.
+        self._most = min(limits.max_body, STREAM_WINDOW) if self._many else limits.max_body
         self.arrived = time.monotonic()
         self.deadline = self.arrived + limits.body_timeout
         self.trailing: Metadata = ()
@@ -102,7 +104,7 @@ class GrpcStream(Stream):
             return
         if self._room is None and not self._prefix and len(payload) >= PREFIX.size:
             packed, size = PREFIX.unpack_from(payload)
-            if len(payload) == size + PREFIX.size and size <= self._limits.max_body:  # nearly always
+            if len(payload) == size + PREFIX.size and size <= self._most:  # nearly always
                 self._whole(packed, bytes(payload[PREFIX.size :]))
                 return
         while payload and not self.ended:
@@ -113,6 +115,8 @@ class GrpcStream(Stream):
     def _piece(self, payload: memoryview) -> memoryview:
         """Take what belongs to the next prefix or the rest of a message, and give what is left."""
         if self._room is None:
+            if self._many and not self._prefix and self._asked.timeout is None:
+                self.deadline = time.monotonic() + self._limits.body_timeout  # what has begun must come to its end
             missing = PREFIX.size - len(self._prefix)
             self._prefix += payload[:missing]
             if len(self._prefix) == PREFIX.size:
@@ -125,8 +129,8 @@ class GrpcStream(Stream):
         return payload[size:]
 
     def _make_room(self, packed: int, size: int) -> None:
-        if size > self._limits.max_body:
-            self.refuse(TooLarge(f"the message is larger than {self._limits.max_body} bytes"))
+        if size > self._most:
+            self.refuse(TooLarge(f"the message is larger than {self._most} bytes"))
             return
         if packed:
             self._whole(packed, b"")

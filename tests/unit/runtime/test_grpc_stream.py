@@ -19,7 +19,7 @@ from tidegate_runtime.http2.stream import Stream
 
 MEGABYTE = 1 << 20
 NO_WINDOW = frames.PREFACE + frames.settings({INITIAL_WINDOW_SIZE: 0})
-INVALID_ARGUMENT, RESOURCE_EXHAUSTED, UNIMPLEMENTED = "3", "8", "12"
+INVALID_ARGUMENT, DEADLINE_EXCEEDED, RESOURCE_EXHAUSTED, UNIMPLEMENTED = "3", "4", "8", "12"
 
 
 def answer_each(call: Call, raw: bytes | memoryview) -> None:
@@ -152,3 +152,39 @@ def test_a_client_that_is_gone_is_given_no_room() -> None:
     line.connection.connection_lost(None)
 
     assert line.transport.frames() == []
+
+
+# -- calls of many messages
+
+
+def test_a_message_of_many_is_no_larger_than_the_window_of_its_stream() -> None:
+    line = Calls(max_body=4 * MEGABYTE)
+    line.call(1, "/many", message(bytes(256 * 1024)))
+    line.call(3, "/many", PREFIX.pack(0, 256 * 1024 + 1))
+    line.call(5, "/many", PREFIX.pack(0, 4 * MEGABYTE) + bytes(11))
+    assert line.statuses() == [RESOURCE_EXHAUSTED, RESOURCE_EXHAUSTED]
+    assert not line.calls[0].over
+
+
+def test_a_message_that_begins_on_a_quiet_call_must_come_to_its_end_in_time() -> None:
+    line = Calls()
+    stream = line.call(1, "/many")
+    line.connection.sweep(after(BODY_SECONDS + 1))
+    assert not stream.over  # it may ask whenever it wants
+
+    line.data(1, message(b"question")[:-1])
+    line.connection.sweep(after(BODY_SECONDS - 1))
+    assert not stream.over
+    line.connection.sweep(after(BODY_SECONDS + 1))
+    assert line.statuses() == [DEADLINE_EXCEEDED]
+
+
+def test_a_message_has_its_time_from_its_own_beginning() -> None:
+    line = Calls()
+    stream = line.call(1, "/many")
+    stream.deadline = after(1)  # nearly a minute later
+
+    line.data(1, message(b"question")[:-1])
+    line.connection.sweep(after(BODY_SECONDS - 1))
+
+    assert not stream.over
