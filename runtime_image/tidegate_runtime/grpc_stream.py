@@ -102,7 +102,7 @@ class GrpcStream(Stream):
     def data(self, payload: memoryview) -> None:
         if self._method is None or self.ended:
             return
-        if self._room is None and not self._prefix and len(payload) >= PREFIX.size:
+        if self._room is None and self._message is None and not self._prefix and len(payload) >= PREFIX.size:
             packed, size = PREFIX.unpack_from(payload)
             if len(payload) == size + PREFIX.size and size <= self._most:  # nearly always
                 self._whole(packed, bytes(payload[PREFIX.size :]))
@@ -129,6 +129,9 @@ class GrpcStream(Stream):
         return payload[size:]
 
     def _make_room(self, packed: int, size: int) -> None:
+        if self._message is not None:
+            self.refuse(RequestError("the method takes one message", UNIMPLEMENTED))
+            return
         if size > self._most:
             self.refuse(TooLarge(f"the message is larger than {self._most} bytes"))
             return
@@ -153,8 +156,6 @@ class GrpcStream(Stream):
             if self.queue is not None and len(self.queue) > MOST_UNREAD:
                 raise StreamFault(self.id, Code.ENHANCE_YOUR_CALM)
             carry_out(self, self._method.handle, message)
-        elif self._message is not None:
-            self.refuse(RequestError("the method takes one message", UNIMPLEMENTED))
         else:
             self._message = message
 

@@ -59,7 +59,7 @@ class Streams:
             stream.lost()
 
     def lose_all(self) -> None:
-        self._waiting.clear()  # the room of one is nobody's now
+        self._waiting.clear()  # else each makes room for the next
         for number in list(self.active):
             self.lose(number)
 
@@ -74,7 +74,7 @@ class Streams:
             self._waiting[stream.id] = (stream, more)
             return
         self._granted += more
-        stream.granted = more
+        stream.granted += more
         self.open_window(stream, more)
 
     def open_window(self, stream: Stream, more: int) -> None:

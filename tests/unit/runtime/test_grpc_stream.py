@@ -154,6 +154,22 @@ def test_a_client_that_is_gone_is_given_no_room() -> None:
     assert line.transport.frames() == []
 
 
+@pytest.mark.parametrize("second", [message(b"another"), message(b"another")[:6], PREFIX.pack(0, MEGABYTE)])
+def test_a_second_message_is_refused_before_it_comes_and_takes_no_room(second: bytes) -> None:
+    line = Calls()
+    line.call(1, "/one", message(bytes(MEGABYTE)))
+    assert line.let_in() == [1]
+
+    line.data(1, second)
+    assert line.statuses() == [UNIMPLEMENTED]
+
+    for number in (3, 5):  # one with all of the room, one that waits for it
+        line.call(number, "/one", PREFIX.pack(0, MEGABYTE))
+    assert line.let_in() == [3]
+    line.reset(3)
+    assert line.let_in() == [5]
+
+
 # -- calls of many messages
 
 
