@@ -36,6 +36,7 @@ PREFIX: Final = struct.Struct(">BL")  # compressed or not, and the length of the
 TIMEOUT: Final = re.compile(r"(\d{1,8})([HMSmun])")
 HTTP_OK: Final = 200
 MOST_UNREAD: Final = 64  # answers of a stream that its client asks for and does not take
+LONGEST_SENTENCE: Final = 1024  # characters; each may become 12 bytes, and headers must fit a frame of 16 KiB
 UNITS: Final = {"H": 3600.0, "M": 60.0, "S": 1.0, "m": 1e-3, "u": 1e-6, "n": 1e-9}
 UNESCAPED: Final = " !\"#$&'()*+,-./:;<=>?@[\\]^_`{|}~"  # in grpc-message, beside letters and digits
 BAD_HTTP: Final = {  # what is no call at all is answered as HTTP does
@@ -241,11 +242,12 @@ class GrpcStream(Stream):
         self.abandon = self._room = None
         if self.noted is not None:
             self.noted.end(error.status, 0)
+        status, sentence = grpc_calls.status_of(error), error.message[:LONGEST_SENTENCE]
         trailing = grpc_calls.trailing_of(error, self.trailing)
         if self._started:
-            self.connection.out.trailers(self, ended(grpc_calls.status_of(error), error.message, trailing))
+            self.connection.out.trailers(self, ended(status, sentence, trailing))
         else:
-            self.connection.out.only(self, only(grpc_calls.status_of(error), error.message, trailing))
+            self.connection.out.only(self, only(status, sentence, trailing))
 
     def _start(self) -> None:
         if not self._started:

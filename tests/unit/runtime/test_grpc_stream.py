@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from urllib.parse import unquote
 
 import pytest
 from hpack import Decoder
@@ -28,8 +29,13 @@ def answer_each(call: Call, raw: bytes | memoryview) -> None:
     call.send(b"answer")
 
 
+def refuse_at_length(call: Call, raw: bytes | memoryview) -> None:
+    raise BadRequest("\U0001f30a" * 100_000)
+
+
 METHODS = {
     "/one": Method(lambda call, _: call.answer(b"answer")),
+    "/long": Method(refuse_at_length),
     "/many": Method(answer_each, many=True, streams=True),
 }
 
@@ -114,6 +120,17 @@ def test_what_is_no_call_is_answered_once_though_its_answer_waits() -> None:
 
     line.connection.sweep(after(BODY_SECONDS + 1))
     assert line.transport.kinds()[-1] == RST_STREAM
+
+
+def test_a_long_refusal_fits_a_frame() -> None:
+    line = Calls()
+    line.call(1, "/long")
+    line.data(1, message(b"question"), frames.END_STREAM)
+
+    (found,) = line.transport.frames()
+
+    assert len(found[3]) <= frames.LARGEST_FRAME
+    assert unquote(dict(Decoder().decode(found[3]))["grpc-message"]) == "\U0001f30a" * 1024
 
 
 # -- room for long messages
