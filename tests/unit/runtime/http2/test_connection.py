@@ -112,6 +112,17 @@ def test_a_client_that_does_not_say_hello_is_told_that_it_took_too_long(hello: b
     assert line.transport.aborted
 
 
+def test_an_answer_gives_headers_that_have_begun_no_more_time() -> None:
+    line = Line(now=False)
+    stream = line.ask(1)
+    line.head(3, FIELDS, flags=0)
+    stream.answer()
+    line.transport.frames()
+    line.connection.sweep(after(HEADER_SECONDS + 1))
+    assert line.transport.kinds() == [GOAWAY]
+    assert line.transport.eof
+
+
 def test_an_idle_connection_is_told_to_go() -> None:
     line = Line()
     line.ask(1)
