@@ -107,7 +107,7 @@ class GrpcStream(Stream):
             packed, size = PREFIX.unpack_from(payload)
             if len(payload) == size + PREFIX.size and size <= self._most:  # nearly always
                 self._whole(packed, bytes(payload[PREFIX.size :]))
-                return
+                payload = payload[:0]
         while payload and not self.ended:
             payload = self._piece(payload)
         if self._many and not self.ended and self.window < STREAM_WINDOW // 2:

@@ -16,7 +16,7 @@ from tidegate_runtime.http2 import frames
 from tidegate_runtime.http2.connection import Connection
 from tidegate_runtime.http2.frames import HEADERS, INITIAL_WINDOW_SIZE, RST_STREAM, WINDOW_UPDATE
 from tidegate_runtime.http2.heads import Head
-from tidegate_runtime.http2.stream import Stream
+from tidegate_runtime.http2.stream import STREAM_WINDOW, Stream
 
 MEGABYTE = 1 << 20
 NO_WINDOW = frames.PREFACE + frames.settings({INITIAL_WINDOW_SIZE: 0})
@@ -188,6 +188,17 @@ def test_a_second_message_is_refused_before_it_comes_and_takes_no_room(second: b
 
 
 # -- calls of many messages
+
+
+@pytest.mark.parametrize("size", [16 * 1024 - 5, 20_000], ids=["of a frame", "of two frames"])
+def test_a_call_of_many_messages_may_go_on_as_long_as_it_likes(size: int) -> None:
+    line = Calls()
+    stream = line.call(1, "/many")
+    for _ in range(100):
+        line.data(1, message(bytes(size)))
+        line.receive(frames.window_update(1, 100) + frames.window_update(0, 100))
+    assert not stream.over
+    assert stream.window >= STREAM_WINDOW // 2
 
 
 def test_a_message_of_many_is_no_larger_than_the_window_of_its_stream() -> None:
