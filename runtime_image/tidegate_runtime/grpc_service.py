@@ -11,6 +11,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Final
 
+from tidegate.protocol import SERVICE
 from tidegate.protocol.open_inference_pb2 import (
     ModelInferRequest,
     ModelMetadataRequest,
@@ -39,7 +40,6 @@ from tidegate_runtime.oip import SERVER, metadata, not_ready
 from tidegate_runtime.protection import Protection
 from tidegate_runtime.routes import Identity
 
-SERVICE: Final = "inference.GRPCInferenceService"
 EXTENSIONS: Final = ("classification",)
 
 
