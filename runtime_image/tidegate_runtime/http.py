@@ -122,7 +122,7 @@ class Connection(asyncio.BufferedProtocol):
     def let_in(self, first: bytes, since: float) -> None:
         """Read on where `first` ends; the request began to wait at `since`."""
         if not self._transport.is_closing():
-            self._unread, self._began = False, since
+            self._unread, self._began, self._at = False, since, HEADER  # which the parser does not say before a path
             self._transport.resume_reading()
             self._read(memoryview(first))
 
