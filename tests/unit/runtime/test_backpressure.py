@@ -163,3 +163,37 @@ def test_a_request_that_waited_unread_has_the_time_of_a_header_once_it_is_let_in
         return transport.written
 
     assert asyncio.run(scenario()).startswith(b"HTTP/1.1 408")
+
+
+@dataclass
+class Clock:
+    """Stands for the module time."""
+
+    now: float
+
+    def monotonic(self) -> float:
+        return self.now
+
+
+def test_of_a_request_its_wait_unread_counts_and_not_how_long_its_body_takes_to_come(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    clock, arrived = Clock(100.0), list[float]()
+    monkeypatch.setattr(http, "time", clock)
+
+    def answer(connection: Connection, request: Request) -> None:
+        arrived.append(request.arrived)
+        connection.answer(200, b"")
+
+    def route(request: Request) -> Route:
+        request.route = found = Route({b"POST": answer})
+        return found
+
+    connection, _ = connected(Backpressure(Admission(1), PATIENCE), route)
+    connection.let_in(POST, 95.0)
+    feed(connection, b"/ HTTP/1.1\r\ncontent-length: 2\r\n\r\n")
+    clock.now = 130.0
+    feed(connection, b"ok")
+    feed(connection, b"POST / HTTP/1.1\r\ncontent-length: 2\r\n\r\nok")
+
+    assert arrived == [125.0, 130.0]
