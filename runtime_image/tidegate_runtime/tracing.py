@@ -79,7 +79,7 @@ class Tracer:
         self._who = {"tidegate.model": model.name, "tidegate.revision": model.revision}
         self._queue: SimpleQueue[Span | None] = SimpleQueue()
         self._many = threading.Event()
-        self._failing = False
+        self._failing = self._over = False
         self._thread = threading.Thread(target=self._send_all, name="traces", daemon=True)
 
     def start(self) -> None:
@@ -87,6 +87,7 @@ class Tracer:
 
     def stop(self) -> None:
         """Send what waits, as far as that takes no longer than a second."""
+        self._over = True
         self._queue.put(None)
         self._many.set()
         self._thread.join(timeout=LAST_SECONDS)
@@ -144,7 +145,8 @@ class Tracer:
             first = self._queue.get()
             if first is None:
                 return
-            self._many.wait(PAUSE_SECONDS)
+            if not self._over:
+                self._many.wait(PAUSE_SECONDS)
             self._many.clear()
             spans, going_on = self._gathered(first)
             self._send(spans)

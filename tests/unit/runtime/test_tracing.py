@@ -312,6 +312,22 @@ def test_what_does_not_fit_while_the_collector_is_slow_is_dropped_and_counted(co
     assert max(len(message) for message in collector.messages) == tracing.MOST_SENT
 
 
+def test_at_the_end_what_waits_is_sent_in_as_many_messages_as_it_takes_without_a_pause(
+    collector: Collector, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tracing, "PAUSE_SECONDS", 3600.0)
+    monkeypatch.setattr(tracing, "LAST_SECONDS", 0.0)
+    collector.open.clear()
+    tracer, count = Tracer(FakeModel(), 1.0, collector), 2 * tracing.MOST_SENT + 1
+    for _ in range(count):
+        tracer.refused(request(), 1.0, 2.0, 429)
+    told(tracer, collector)
+
+    collector.open.set()
+
+    wait_until(lambda: tracer.sent == count, "all are sent")
+
+
 def test_what_the_collector_refuses_is_dropped_and_told_once(
     collector: Collector, capsys: pytest.CaptureFixture[str]
 ) -> None:
