@@ -31,7 +31,7 @@ LAST_SECONDS: Final = 1.0  # for what is left when the server ends
 MOST_SHOWN: Final = 500  # characters of why they cannot be sent
 PATH: Final = "/v1/traces"
 BASE, WHOLE = "OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"
-PROTOCOLS: Final = ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL")
+PROTOCOLS: Final = ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL")  # the first that is set counts
 SPOKEN: Final = "http/protobuf"
 Attributes = Mapping[str, str | int | bool]
 
@@ -205,9 +205,9 @@ def endpoint(given: str | None, environment: Mapping[str, str]) -> str | None:
     if given:
         return _below("--otlp-endpoint", given)
     base, whole = environment.get(BASE), environment.get(WHOLE)
-    for name in PROTOCOLS:
-        if (base or whole) and environment.get(name, SPOKEN) not in ("", SPOKEN):
-            raise ValueError(f"{name}: only {SPOKEN} is spoken, on port 4318 of most collectors")
+    protocol = next((name for name in PROTOCOLS if environment.get(name)), None)
+    if (base or whole) and protocol is not None and environment[protocol] != SPOKEN:
+        raise ValueError(f"{protocol}: only {SPOKEN} is spoken, on port 4318 of most collectors")
     if whole:
         return _checked(WHOLE, whole)
     return _below(BASE, base) if base else None

@@ -161,6 +161,15 @@ def test_any_headers_give_a_context_that_reads_as_it_is_written_or_none(parent: 
         ("http://c", {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://a"}, "http://c/v1/traces"),
         ("http://c", {"OTEL_SDK_DISABLED": "true"}, None),
         (None, {"OTEL_EXPORTER_OTLP_PROTOCOL": "grpc"}, None),  # of whoever sends something else
+        (
+            None,
+            {
+                "OTEL_EXPORTER_OTLP_ENDPOINT": "http://a",
+                "OTEL_EXPORTER_OTLP_PROTOCOL": "grpc",
+                "OTEL_EXPORTER_OTLP_TRACES_PROTOCOL": "http/protobuf",
+            },
+            "http://a/v1/traces",
+        ),
     ],
 )
 def test_the_flag_goes_before_opentelemetrys_own_variables(
@@ -179,9 +188,13 @@ def test_an_address_that_cannot_be_one_is_refused_with_what_to_write(url: str) -
         assert "u:p" not in str(refused.value)
 
 
-def test_another_protocol_is_refused() -> None:
-    with pytest.raises(ValueError, match="only http/protobuf is spoken"):
-        endpoint(None, {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://c:4317", "OTEL_EXPORTER_OTLP_PROTOCOL": "grpc"})
+@pytest.mark.parametrize(
+    ("general", "traces", "named"), [("grpc", "", "OTLP"), ("http/protobuf", "grpc", "OTLP_TRACES")]
+)
+def test_another_protocol_is_refused(general: str, traces: str, named: str) -> None:
+    protocols = {"OTEL_EXPORTER_OTLP_PROTOCOL": general, "OTEL_EXPORTER_OTLP_TRACES_PROTOCOL": traces}
+    with pytest.raises(ValueError, match=f"OTEL_EXPORTER_{named}_PROTOCOL: only http/protobuf is spoken"):
+        endpoint(None, {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://c:4317", **protocols})
 
 
 @pytest.mark.parametrize(("text", "number"), [("0", 0.0), ("1", 1.0), ("0.01", 0.01), ("1.0", 1.0)])
