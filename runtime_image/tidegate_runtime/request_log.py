@@ -53,7 +53,6 @@ class RequestLog:
     def __init__(self, settings: Settings) -> None:
         """Opens the logs; raises Temporary where that cannot be done."""
         self._share = settings.access_log_sample
-        self._offset = time.time() - time.monotonic()
         self._names = {"model": settings.name, "revision": settings.revision}
         audit, access = settings.audit_log, settings.access_log
         self._audit = None if audit is None else LineLog("audit", audit, self._audit_line)
@@ -88,7 +87,8 @@ class RequestLog:
         return orjson.dumps({**self._who(answered), "path": answered.path[:MOST_TEXT], **times, **said})
 
     def _who(self, answered: Answered) -> dict[str, Any]:
-        at = datetime.fromtimestamp(answered.answered + self._offset, UTC)
+        ago = time.monotonic() - answered.answered  # from now: the clock on the wall may have been set since the start
+        at = datetime.fromtimestamp(time.time() - ago, UTC)
         return {
             "time": at.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
             "client": answered.client,
