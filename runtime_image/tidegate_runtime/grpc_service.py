@@ -124,6 +124,8 @@ class InferenceService:
 
     def _model_infer(self, call: Call, raw: bytes | memoryview) -> None:
         arrived, source = time.monotonic(), GrpcSource(call.metadata)
+        if call.noted is not None:
+            call.noted.arrived = arrived
         model = self._require_model()
         inferring = model.inferring
         self._require_room(call)  # it may have been filled while the message came
