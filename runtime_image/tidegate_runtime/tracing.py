@@ -20,6 +20,7 @@ from urllib.parse import urlsplit
 from tidegate_runtime import trace_context
 from tidegate_runtime.batcher import Call
 from tidegate_runtime.compare import Found
+from tidegate_runtime.errors import RequestError
 from tidegate_runtime.interfaces import LoadedModel, Source
 from tidegate_runtime.logs import log
 from tidegate_runtime.trace_context import TraceContext
@@ -92,24 +93,26 @@ class Tracer:
         self._many.set()
         self._thread.join(timeout=LAST_SECONDS)
 
-    def answered(self, source: Source, call: Call, submitted: float, ended: float, status: int) -> TraceContext | None:
-        """A call ended with `status`; the context of its request's span, or None when it is not traced."""
+    def answered(
+        self, source: Source, call: Call, submitted: float, ended: float, error: RequestError | None
+    ) -> TraceContext | None:
+        """A call ended, with `error` if it failed; the context of its request's span, or None when it is not traced."""
         more = {"tidegate.rows": call.rows}
-        return self._request(source, (call.arrived, ended), status, more, partial(_parts, call, submitted))
+        return self._request(source, (call.arrived, ended), error, more, partial(_parts, call, submitted))
 
-    def refused(self, source: Source, begun: float, ended: float, status: int) -> None:
-        """A request was answered with `status` without becoming a call."""
-        self._request(source, (begun, ended), status, {}, tuple)
+    def refused(self, source: Source, begun: float, ended: float, error: RequestError) -> None:
+        """A request was answered with `error` without becoming a call."""
+        self._request(source, (begun, ended), error, {}, tuple)
 
     def _request(
-        self, source: Source, times: tuple[float, float], status: int, more: Attributes,
+        self, source: Source, times: tuple[float, float], error: RequestError | None, more: Attributes,
         parts: Callable[[], tuple[Part, ...]],
     ) -> TraceContext | None:  # fmt: skip
         header, state = source.trace_headers()
         parent = trace_context.read(header, state) if header else None
         context = self._context(parent)
         if context is not None:
-            name, attributes = source.described(status, tls=self._tls)
+            name, attributes = source.described(error, tls=self._tls)
             attributes = {**attributes, **self._who, "tidegate.traffic": source.kind, **more}
             self._put(Span(name, "server", context, parent, *times, attributes, parts()))
         return context
