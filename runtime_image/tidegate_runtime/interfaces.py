@@ -32,6 +32,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tidegate.bundle.manifest import TensorSpec
+from tidegate_runtime.errors import RequestError
 
 if TYPE_CHECKING:
     from tidegate_runtime.batching import Batching
@@ -139,10 +140,10 @@ class Source(Protocol):
     def trace_headers(self) -> tuple[str, str]:
         """Its `traceparent` and `tracestate`, empty where it has none."""
 
-    def described(self, status: int, *, tls: bool) -> tuple[str, dict[str, str | int | bool]]:
-        """The name of its span and the attributes of OpenTelemetry's conventions, answered with HTTP's `status`.
+    def described(self, error: RequestError | None, *, tls: bool) -> tuple[str, dict[str, str | int | bool]]:
+        """The name of its span and the attributes of OpenTelemetry's conventions.
 
-        `tls`: the server's ports speak it.
+        `error`: how it was refused, if it was.  `tls`: the server's ports speak it.
         """
 
 
