@@ -24,7 +24,7 @@ from tidegate_runtime.siblings.life import Life
 from tidegate_runtime.siblings.together import Together
 from tidegate_runtime.statistics import Statistics, Sums
 
-OWN: Final = 0  # this process, among the process ids of the counts
+OWN: Final = object()  # this process, among those that count
 TICK_SECONDS: Final = 0.2  # how old the counts may be that are told
 SILENT_SECONDS: Final = 30.0  # a sibling that says nothing for so long hangs
 LIVED_SECONDS: Final = 60.0  # what lived so long has not failed to live
@@ -189,10 +189,10 @@ class Family:
         """What it told stays in all counts."""
         self._lives.remove(life)
         self._departed = self._departed.plus(life.sums)
-        self.counters.depart(life.pid)
+        self.counters.depart(life)
 
     def _heard(self, life: Life, report: wire.Report) -> None:
-        self.counters.absorb(life.pid, report.plain, report.seconds)
+        self.counters.absorb(life, report.plain, report.seconds)
 
     def _say(self, message: object) -> None:
         for life in self._lives:

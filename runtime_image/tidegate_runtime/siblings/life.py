@@ -69,10 +69,6 @@ class Life:
         """What it told of its statistics."""
         return Sums() if self.report is None else self.report.sums
 
-    @property
-    def pid(self) -> int:
-        return 0 if self._process is None else self._process.pid
-
     def give(self, client: socket.socket) -> bool:
         """Hand a connection over; false when it takes none."""
         if self._door is None or not wire.pass_on(self._door, client):

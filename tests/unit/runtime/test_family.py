@@ -20,6 +20,7 @@ from tidegate_runtime.settings import parse
 from tidegate_runtime.shadow import ShadowSender
 from tidegate_runtime.siblings import family, wire
 from tidegate_runtime.siblings.counts import Plain
+from tidegate_runtime.siblings.life import NOT_STARTED
 from tidegate_runtime.statistics import Sums
 from tidegate_runtime.watchdog import Watchdog
 
@@ -28,6 +29,7 @@ class PlayedLife:
     """Gets ready at once, and dies when it is told to; what `Family` uses of `Life`."""
 
     born: list[PlayedLife]
+    starts = True  # else no process comes of it
 
     def __init__(self, told: Callable[[Any, wire.Report], None], ready: Callable[[Any], None]) -> None:
         self._told, self._when_ready = told, ready
@@ -37,12 +39,14 @@ class PlayedLife:
         self.report: wire.Report | None = None
         self.said: list[object] = []
         self.death: asyncio.Future[int] = asyncio.get_running_loop().create_future()
-        self.pid = len(PlayedLife.born) + 1
         self.sums = Sums()
         PlayedLife.born.append(self)
 
     async def live(self, hello: object) -> int:
         self.said.append(hello)
+        if not self.starts:
+            self.failed = wire.Failed("SiblingDied", "a process cannot be started: Too many open files")
+            return NOT_STARTED
         asyncio.get_running_loop().call_soon(self._become_ready)
         return await self.death
 
@@ -68,11 +72,17 @@ def health() -> Health:
     return found
 
 
+@pytest.fixture
+def counted() -> Counters:
+    """What the main process itself counts."""
+    return Counters()
+
+
 Scene = Callable[[family.Family, list[TidegateError]], Awaitable[None]]
 
 
 @pytest.fixture
-def play(monkeypatch: pytest.MonkeyPatch, health: Health) -> Callable[[Scene], None]:
+def play(monkeypatch: pytest.MonkeyPatch, health: Health, counted: Counters) -> Callable[[Scene], None]:
     """Plays a scene with a family of three processes."""
     monkeypatch.setattr(family, "Life", PlayedLife)
     monkeypatch.setattr(family, "TICK_SECONDS", 0.005)
@@ -81,7 +91,7 @@ def play(monkeypatch: pytest.MonkeyPatch, health: Health) -> Callable[[Scene], N
 
     async def scene_with_family(scene: Scene) -> None:
         settings = parse(["--bundle", str(Path())], {})
-        parts = Observed(Watchdog(), Counters(), ShadowSender(), Admission(8), health)
+        parts = Observed(Watchdog(), counted, ShadowSender(), Admission(8), health)
         ours = family.Family(parts, Server(settings, parts.admission, {}), dict, 100)
         given_up: list[TidegateError] = []
         await ours.start(2, lambda target: target, given_up.append)  # type: ignore[arg-type,return-value]
@@ -150,6 +160,24 @@ def test_deaths_in_a_row_end_the_server_and_a_long_life_between_them_does_not(pl
         await until(lambda: given_up)
         assert given_up[0].reason == "SiblingDied"
         assert ours.alive == 2
+
+    play(scene)
+
+
+def test_a_process_that_does_not_start_leaves_the_counts_of_the_others_as_they_are(
+    play: Callable[[Scene], None], counted: Counters, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def scene(ours: family.Family, given_up: list[TidegateError]) -> None:
+        counted.answered("requests", 200, 0.0, 0.0, 0.001)
+        await until(lambda: ours.counters.codes == {200: 1})
+        monkeypatch.setattr(PlayedLife, "starts", False)
+
+        PlayedLife.born[0].kill()
+        await until(lambda: given_up)
+        counted.answered("requests", 500, 0.0, 0.0, 0.001)
+        await until(lambda: 500 in ours.counters.codes)
+
+        assert ours.counters.codes == {200: 1, 500: 1}
 
     play(scene)
 
