@@ -232,5 +232,12 @@ def _reason(life: Life, code: int) -> SiblingDied:
     """What is known of a death."""
     if life.failed is not None:
         return SiblingDied(f"a process of --workers failed: {life.failed.message}", reason=life.failed.reason)
-    how = f"was ended by signal {-code} ({signal.Signals(-code).name})" if code < 0 else f"exited with {code}"
+    how = f"was ended by {_signal_name(-code)}" if code < 0 else f"exited with {code}"
     return SiblingDied(f"a process of --workers {how}", do="give the pod memory for that many copies of the model")
+
+
+def _signal_name(number: int) -> str:
+    try:
+        return f"signal {number} ({signal.Signals(number).name})"
+    except ValueError:  # one of those in between that have only numbers
+        return f"signal {number}"
