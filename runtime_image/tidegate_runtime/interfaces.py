@@ -40,7 +40,6 @@ if TYPE_CHECKING:
     from tidegate_runtime.health import Health
     from tidegate_runtime.protection import Protection
     from tidegate_runtime.settings import Settings
-    from tidegate_runtime.shadow import Target
     from tidegate_runtime.trace_context import TraceContext
     from tidegate_runtime.tracing import Tracer
 
@@ -206,8 +205,8 @@ class Processes(Gauges, Protocol):
     def restarts(self) -> int:
         """Of those that died."""
 
-    def aim(self, target: Target | None) -> None:
-        """The siblings shadow to `target`, too."""
+    def aim(self) -> None:
+        """The siblings shadow to where this process does, too."""
 
 
 @dataclass(slots=True)
