@@ -26,8 +26,8 @@ PLAIN = frozenset(
 DROPPED = frozenset({"title", "$defs", "propertyNames", "additionalProperties"})  # the last two are looked at first
 FIRST = ("type", "description", "default", "enum", "required")
 LAST = frozenset({"properties", "items", "additionalProperties", "x-kubernetes-validations"})
-# Generations count from 1.  kstatus compares them only where both are there, and calls an object Current that says nothing:
-# without this a pipeline that waits for a new deployment would be through before the operator has seen it.
+# Generations count from 1.  kstatus compares them only where both are there, and calls an object Current that says
+# nothing: a pipeline that waits for a new deployment would be through before the operator has seen it.
 NOT_SEEN = {"observedGeneration": 0}
 COLUMNS = (
     ("Ready", "string", '.status.conditions[?(@.type=="Ready")].status', 0, "Whether the stable version serves."),

@@ -1,0 +1,29 @@
+"""The settings of Argo CD hold the scripts that are tested, in the form in which Argo CD reads them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import yaml
+
+from .argocd import ACTIONS, DISCOVERY, HEALTH, SCRIPTS
+
+KIND = "serving.tidegate.io_ModelDeployment"
+
+
+def settings() -> dict[str, Any]:
+    found: dict[str, Any] = yaml.safe_load((SCRIPTS / "values.yaml").read_text())["configs"]["cm"]
+    return found
+
+
+def test_the_health_is_the_one_of_the_file() -> None:
+    assert settings()[f"resource.customizations.health.{KIND}"] == (SCRIPTS / HEALTH).read_text(), "run `make argocd`"
+
+
+def test_the_actions_are_those_of_the_files() -> None:
+    actions = yaml.safe_load(settings()[f"resource.customizations.actions.{KIND}"])
+
+    assert actions["discovery.lua"] == (SCRIPTS / DISCOVERY).read_text(), "run `make argocd`"
+    assert {one["name"]: one["action.lua"] for one in actions["definitions"]} == {
+        action: (SCRIPTS / f"actions/{action}/action.lua").read_text() for action in ACTIONS
+    }, "run `make argocd`"
