@@ -57,6 +57,14 @@ class Application:
         assert after["metadata"]["generation"] == before["metadata"]["generation"]
         return after
 
+    def until_restarted(self, before: str) -> str:
+        """The revision that serves instead of this one, when its servers are the only ones."""
+        found = self.site.until(
+            lambda one: one["status"]["stable"]["revision"] != before and serves_promoted("v1")(one)
+        )
+        wait_until(lambda: len(self.site.servers()) == 2, lambda: "the old servers go")
+        return str(found["status"]["stable"]["revision"])
+
     def becomes(self, holds: Callable[[Object], Any], status: Status, word: str) -> Object:
         """Wait for a moment; then both tools see what it is, this one sees no difference, and it would prune nothing."""
         found = self.site.until(holds)
@@ -234,11 +242,9 @@ def test_what_is_deleted_is_terminating_until_all_that_belongs_to_it_is_gone(
 def test_a_replace_takes_the_commands_away_and_nothing_happens_again(operator: Operator, site: Site) -> None:
     application = Application(site, ARGO_CD)
     application.commit("v1", rollout=AT_ONCE)
-    application.becomes(serves_promoted("v1"), Status.CURRENT, "Healthy")
+    first = application.becomes(serves_promoted("v1"), Status.CURRENT, "Healthy")["status"]["stable"]["revision"]
     application.acts("restart")
-    restarted = application.becomes(
-        lambda one: len(one["status"]["history"]) == 2 and serves_promoted("v1")(one), Status.CURRENT, "Healthy"
-    )
+    restarted = application.until_restarted(first)
 
     version = {"resourceVersion": site.get()["metadata"]["resourceVersion"]}
     desired = ARGO_CD.desired(application.manifest)
@@ -246,7 +252,24 @@ def test_a_replace_takes_the_commands_away_and_nothing_happens_again(operator: O
 
     assert f"{GROUP}/restart" not in replaced["metadata"]["annotations"]
     assert faults.writes_of_a_turn(site) == ["update modeldeployments/status"]
-    assert site.get()["status"]["stable"]["revision"] == restarted["status"]["stable"]["revision"]
+    assert site.get()["status"]["stable"]["revision"] == restarted
+
+
+def test_flux_takes_an_annotation_of_kubectl_away_and_nothing_happens_again(operator: Operator, site: Site) -> None:
+    application = Application(site, FLUX)
+    application.commit("v1", rollout=AT_ONCE)
+    first = application.becomes(serves_promoted("v1"), Status.CURRENT, "Healthy")["status"]["stable"]["revision"]
+    note = {f"{GROUP}/restart": f"{first}@2026-01-01T00:00:00Z"}
+    desired = FLUX.desired(application.manifest)
+    annotations = {**desired["metadata"]["annotations"], **note}
+    # Flux makes what kubectl has written its own, so that its apply, which does not name it, removes it.
+    site.plane.client.apply({**desired, "metadata": {**desired["metadata"], "annotations": annotations}}, FLUX.manager)
+    restarted = application.until_restarted(first)
+
+    assert f"{GROUP}/restart" not in application.sync()["metadata"]["annotations"]
+
+    assert faults.writes_of_a_turn(site) == ["update modeldeployments/status"]
+    assert site.get()["status"]["stable"]["revision"] == restarted
 
 
 def test_defaults_in_lists_are_a_difference_to_the_merge_of_three_only(operator: Operator, site: Site) -> None:

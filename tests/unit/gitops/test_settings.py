@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import re
+import subprocess
+from pathlib import Path
 from typing import Any
 
 import yaml
 
 from .argocd import ACTIONS, DISCOVERY, HEALTH, SCRIPTS
 
+ROOT = Path(__file__).resolve().parents[3]
 KIND = "serving.tidegate.io_ModelDeployment"
 
 
@@ -27,3 +31,19 @@ def test_the_actions_are_those_of_the_files() -> None:
     assert {one["name"]: one["action.lua"] for one in actions["definitions"]} == {
         action: (SCRIPTS / f"actions/{action}/action.lua").read_text() for action in ACTIONS
     }, "run `make argocd`"
+
+
+def test_the_command_of_the_page_makes_a_patch_of_the_same_settings(tmp_path: Path) -> None:
+    [command] = re.findall(r"^sed .*$", (ROOT / "docs/argocd.md").read_text(), re.M)
+    command = command.replace("charts/", f"{ROOT}/charts/")
+
+    subprocess.run(["sh", "-c", command], cwd=tmp_path, check=True)
+
+    assert yaml.safe_load((tmp_path / "argocd-cm.yaml").read_text()) == {"data": settings()}
+
+
+def test_the_page_tells_of_every_action() -> None:
+    page = (ROOT / "docs/argocd.md").read_text()
+    told = {name for row in re.findall(r"^\| (`[a-z`, -]+) \|", page, re.M) for name in re.findall(r"`([a-z-]+)`", row)}
+
+    assert told == set(ACTIONS)
