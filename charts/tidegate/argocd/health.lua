@@ -45,13 +45,10 @@ local function serving()
   return stable and name(stable) .. " goes on serving" or "nothing serves"
 end
 
--- With `Replace` a single server stops before the next one starts; one that was scaled to zero waits for a request.
+-- With `Replace` a single server stops before the next one starts, which its spec allows.
 local function nobody_is_served()
-  if not stable or holds(ready) then
-    return false
-  end
-  local idle = (spec.scaling or {}).minReplicas == 0 and (stable.replicas or 0) == 0
-  return not idle and rollout.surge ~= "Replace"
+  local downtime = rollout.surge == "Replace" and (rollout.live or 1) <= 1
+  return stable and not holds(ready) and not downtime
 end
 
 local function rejected()

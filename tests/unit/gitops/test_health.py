@@ -46,8 +46,19 @@ def stuck_on_the_way_back() -> Story:
     return story.command("abort").settle()
 
 
-def forgotten_by_nobody() -> Story:
-    """The operator sleeps while the user applies."""
+def replacing(servers: int) -> Story:
+    story = serving(scaling={"minReplicas": servers}, rollout={"surge": "Replace", "allowDowntime": True})
+    return story.servers_of("v1", ready=0).servers_of("v2", ready=0).apply("v2").settle()
+
+
+def scaled_to_zero() -> Story:
+    story = serving(scaling={"minReplicas": 0, "maxReplicas": 2, "provider": "KEDA"})
+    story.world.idle = True
+    story.world.refresh_servers()
+    return story.settle()
+
+
+def not_looked_at() -> Story:
     return serving().apply("v2")
 
 
@@ -64,7 +75,7 @@ CASES: dict[str, tuple[Callable[[], Story], Status, str, str]] = {
     "nothing was looked at yet": (
         Story, Status.IN_PROGRESS, "Progressing", "the operator has not seen this change yet; if this lasts, look at"),
     "a change was not looked at yet": (
-        forgotten_by_nobody, Status.IN_PROGRESS, "Progressing", "the operator has not seen this change yet"),
+        not_looked_at, Status.IN_PROGRESS, "Progressing", "the operator has not seen this change yet"),
     "a first bundle is read": (
         lambda: Story().settle(1), Status.IN_PROGRESS, "Progressing", "the bundle is being read; nothing to do"),
     "a first version starts": (
@@ -74,6 +85,8 @@ CASES: dict[str, tuple[Callable[[], Story], Status, str, str]] = {
         lambda: Story().fails("v1", "GoldenMismatch").settle(), Status.FAILED, "Degraded",
         "GoldenMismatch: v1: GoldenMismatch; nothing serves; correct the bundle or the manifest in Git, or retry"),
     "it serves": (serving, Status.CURRENT, "Healthy", "version v1 is the stable version; nothing to do"),
+    "it was scaled to zero": (
+        scaled_to_zero, Status.CURRENT, "Healthy", "version v1 is the stable version; nothing to do"),
     "it serves with too few servers": (
         lambda: serving(scaling={"minReplicas": 3}).servers_of("v1", ready=2).settle(), Status.CURRENT, "Progressing",
         "StableNotReady: 2 of 3 servers ready; Kubernetes starts what is missing"),
@@ -127,9 +140,10 @@ CASES: dict[str, tuple[Callable[[], Story], Status, str, str]] = {
         rolling_back, Status.IN_PROGRESS, "Progressing", "v1 has 0 % (step 0, CandidateNotReady"),
     "a person rolled back": (
         rolled_back, Status.FAILED, "Degraded", "RolledBack: rolled back to"),
-    "servers are replaced one by one": (
-        lambda: serving(rollout={"surge": "Replace", "allowDowntime": True}).servers_of("v2", ready=0).apply("v2")
-        .settle(), Status.IN_PROGRESS, "Progressing", "v2 has 0 % (step 0, CandidateNotReady"),
+    "the only server is replaced": (
+        lambda: replacing(1), Status.IN_PROGRESS, "Progressing", "v2 has 0 % (step 0, CandidateNotReady"),
+    "servers are replaced, and all that are left are down": (
+        lambda: replacing(3), Status.IN_PROGRESS, "Degraded", "no request is answered: StableNotReady"),
 }  # fmt: skip
 
 

@@ -6,6 +6,8 @@ from hypothesis import settings
 from hypothesis.stateful import invariant
 from tests.perturb.test_random_worlds import RandomWorld
 
+from tidegate.plan.phases import ACTIVE, Phase
+
 from .argocd import health
 from .kstatus import Status, kstatus
 from .told import deployment
@@ -33,10 +35,17 @@ class SeenByOthers(RandomWorld):
         assert word in MEANS[status], message
         if status is Status.CURRENT:
             assert truth == {"Promoted": "True", "Ready": "True"}, message
+        if status is Status.IN_PROGRESS:
+            assert self._under_way() or truth["Ready"] == "False", "nobody would ever see an end"
         if word == "Healthy":
             assert truth == {"Promoted": "True", "Ready": "True"}, message
         if status is Status.FAILED:
             assert truth["Promoted"] == "False", message
+
+    def _under_way(self) -> bool:
+        story = self.story
+        unseen = story.status.observed_generation != story.world.generation
+        return unseen or story.truth("Promoted")[0] == "Unknown" or story.phase in ACTIVE | {Phase.RETURNING}
 
 
 TestSeenByOthers = SeenByOthers.TestCase

@@ -26,6 +26,7 @@ local function earlier()
 end
 
 local trying = status.candidate ~= nil and ACTIVE[rollout.phase] == true
+local watched = stable ~= nil and rollout.phase == "Watching"
 local refused, back = stalled(), earlier()
 local rolled_back = refused ~= nil and refused.reason == "RolledBack"
 local settled = stable ~= nil and status.candidate == nil
@@ -37,7 +38,7 @@ end
 return {
   ["promote"] = action("Promote: end this step", "fa-step-forward", trying),
   ["promote-full"] = action("Promote to 100 %", "fa-fast-forward", trying and not rollout.full),
-  ["abort"] = action("Abort: back to the version before", "fa-times-circle", trying or rollout.phase == "Watching"),
+  ["abort"] = action("Abort: back to the version before", "fa-times-circle", trying or watched),
   ["retry"] = action("Retry what was refused", "fa-redo", refused ~= nil),
   ["pause"] = action("Pause rollouts", "fa-pause-circle", not status.paused),
   ["resume"] = action("Resume rollouts", "fa-play-circle", status.paused == true),
