@@ -70,6 +70,17 @@ def test_promote_ends_a_step() -> None:
     assert acts(holding(), "promote").until_weight(50, within="5m").step == 2
 
 
+def test_a_promote_that_was_meant_for_one_step_does_not_end_the_next() -> None:
+    story = Story(steps=[(10, "manual"), (50, "manual")]).serving("v1").apply("v2").until_weight(10)
+    late = patch_of("promote", deployment(story))["metadata"]["annotations"]
+    acts(story, "promote").until_weight(50, within="5m")
+
+    story.world.commands |= {name.removeprefix(f"{GROUP}/"): f"{value[:-1]}.5Z" for name, value in late.items()}
+
+    assert story.settle().step == 2
+    assert story.told("CommandIgnored") == 1
+
+
 def test_promote_full_gives_everything() -> None:
     acts(holding(), "promote-full").until_phase("Watching", within="5m")
 
