@@ -48,6 +48,7 @@ class Record:
         self._intended = array("d")
         self._latencies = array("d")
         self._lags = array("d")
+        self._unsent = array("d")  # the latencies, so far, of those that were never sent
 
     def __len__(self) -> int:
         return len(self._latencies)
@@ -65,11 +66,15 @@ class Record:
 
     def unsent(self, intended: float, now: float) -> None:
         """A request that waited for a connection when the load ended: it took at least until now."""
+        if intended < self.since:
+            return
         self.answered(intended, now, OK)
+        self._unsent.append(now - intended)
 
-    def sent(self, lag: float) -> None:
-        """The load generator itself was so late with a request that had nothing to wait for."""
-        self._lags.append(lag)
+    def sent(self, intended: float, now: float) -> None:
+        """A request that had nothing to wait for is sent: the load generator itself was so late with it."""
+        if intended >= self.since:
+            self._lags.append(now - intended)
 
     def glimpse(self) -> Record:
         """An even selection that is looked at within a millisecond: meanwhile no answer is taken in."""
@@ -80,6 +85,14 @@ class Record:
     @property
     def latencies(self) -> Floats:
         return np.array(self._latencies)
+
+    @property
+    def answers(self) -> tuple[int, float]:
+        """How many requests were answered well, and the mean of their latencies."""
+        latencies = self.latencies
+        good = latencies[np.isfinite(latencies)]
+        count = len(good) - len(self._unsent)
+        return count, float(good.sum() - sum(self._unsent)) / count if count else 0.0
 
     @property
     def lag(self) -> float:

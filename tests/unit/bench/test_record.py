@@ -63,6 +63,24 @@ def test_the_warm_up_leaves_no_trace() -> None:
     assert record.failures == {}
 
 
+def test_the_lateness_of_the_warm_up_leaves_no_trace_either() -> None:
+    record = Record(since=2.0)
+    record.sent(1.9, 2.5)
+    record.sent(2.0, 2.1)
+
+    assert record.lag == pytest.approx(0.1)
+
+
+def test_a_request_that_was_never_sent_has_waited_but_was_not_answered() -> None:
+    record = Record(since=2.0)
+    record.answered(2.0, 2.5, 200)
+    record.unsent(1.0, 9.0)
+    record.unsent(3.0, 9.0)
+
+    assert record.latencies.tolist() == [0.5, 6.0]
+    assert record.answers == (1, 0.5)
+
+
 def test_a_glimpse_of_very_many_answers_shows_the_same() -> None:
     record = filled(([0.01] * 24 + [0.05]) * 40_000)
 
