@@ -86,7 +86,7 @@ class Step:
     def holds(self, limit: float) -> bool:
         """Whether the p99 is within the limit: surely, or else by what was seen."""
         if self.verdict is Verdict.UNDECIDED:
-            return self.p99 <= limit
+            return math.isfinite(self.p99) and self.p99 <= limit
         return self.verdict is Verdict.HOLDS
 
     def by_the_client(self, limit: float) -> bool:
@@ -124,12 +124,15 @@ async def closed_loop(work: Work, connections: int, seconds: float, *, limit: fl
     return step_of(record, measured, limit, rate=0.0, connections=connections)
 
 
-async def open_loop(work: Work, rate: float, window: Window, limit: float, enough: Enough) -> Step:
-    """`rate` requests a second, whatever the answers do; ends early when `enough`; raises NotConnected."""
+async def open_loop(work: Work, rate: float, window: Window, limit: float, enough: Enough, *, looks: int = 0) -> Step:
+    """`rate` requests a second, whatever the answers do; ends early when `enough`; raises NotConnected.
+
+    `looks` is how often this rate was looked at before: each look has arrivals of its own.
+    """
     record, pool = Record(), Pool(work.endpoint)
     try:
         await pool.open(work.connections)
-        start, seed = time.perf_counter(), round(rate * 1000)  # another chance for each level
+        start, seed = time.perf_counter(), round(rate * 1000) + looks
         loop = OpenLoop(work.requests, record, time.perf_counter, arrivals(rate, start, seed))
         watch = _Watch(work, record, window)
         pool.begin(loop)

@@ -60,7 +60,7 @@ def bench(target: str, output: str, quiet: bool, **given: Any) -> int:
 
     REF is a bundle (a directory or any bundle address): a server is started for it, and the rows of its golden samples
     are the requests. URL is a model that runs: http://HOST:PORT/v2/models/NAME. With --quiet: the requests per second
-    for the manifest. Exit 1 when the limit does not hold.
+    for the manifest. Exit 1 when the limit does not hold, or the time was too short to tell.
 
     \b
     Example: tidegate bench bundle --slo-p99 30ms --plot latency.svg
@@ -189,7 +189,7 @@ def telling() -> Iterator[Tell]:
 def show(measured: Measured, output: str, drawn: Path | None, *, quiet: bool) -> None:
     """Print it, and draw it where that was asked for."""
     from tidegate.bench.plot import plot
-    from tidegate.cli.bench_view import document, page, print_measured
+    from tidegate.cli.bench_view import conclusions, document, page, print_measured
 
     if drawn is not None and measured.found.steps:
         drawn.parent.mkdir(parents=True, exist_ok=True)
@@ -199,3 +199,5 @@ def show(measured: Measured, output: str, drawn: Path | None, *, quiet: bool) ->
         emit(document(measured), output=output, table=lambda: print_measured(measured))
     elif measured.target:
         click.echo(f"{measured.target.requests_per_second:.10g}")
+    else:
+        click.echo("\n".join(conclusions(measured)), err=True)

@@ -52,6 +52,15 @@ def test_whoever_gets_an_error_has_waited_in_vain() -> None:
     assert record.p99_interval()[1] == math.inf
 
 
+def test_without_a_limit_it_is_failures_that_exceed_it() -> None:
+    refused = filled([0.01] * 400)
+    for number in range(400):
+        refused.answered(number / 40, number / 40, 429)
+
+    assert refused.verdict(math.inf) is Verdict.EXCEEDS
+    assert filled([0.01] * 400).verdict(math.inf) is Verdict.HOLDS
+
+
 def test_the_warm_up_leaves_no_trace() -> None:
     record = Record(since=2.0)
     record.answered(1.9, 2.5, 200)
