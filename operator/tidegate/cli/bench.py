@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from tidegate.cli.asking import header, model_to_ask
+from tidegate.cli.asking import CLIENT_CERT, header, model_to_ask
 from tidegate.cli.local import Duration
 from tidegate.cli.output import emit, output_option, quiet_option
 from tidegate.errors import TidegateError, UsageError
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from tidegate.bench.served import Served
     from tidegate.bench.sweep import Findings, Tell
     from tidegate.cli.bench_view import Measured
-    from tidegate.client import ModelAddress, TensorMetadata
+    from tidegate.client import Client, ModelAddress, TensorMetadata
 
 PLOTS = (".svg", ".html")
 OF_A_MODEL = "/v2/models/"
@@ -48,6 +48,7 @@ Loaded = tuple["ModelAddress", "Asked", "Served | None"]
 @click.option("-i", "--input", "inputs", multiple=True, metavar="[NAME=]VALUE", help="The request, as for predict.")
 @click.option("--rows", default=1, show_default=True, type=click.IntRange(1, 65536), help="Rows a request.")
 @click.option("--header", "headers", multiple=True, metavar="NAME:VALUE", help="Send this header too.")
+@CLIENT_CERT
 @click.option("--cores", type=click.IntRange(1), help="REF: cores of the server; all but one if not given.")
 @click.option("--device", type=click.Choice(["cpu", "cuda", "tensorrt"]), help="REF: where the model runs; the CPU.")
 @click.option("--plot", type=click.Path(path_type=Path, dir_okay=False), help="Draw it here: FILE.svg or FILE.html.")
@@ -75,12 +76,14 @@ def bench(target: str, output: str, quiet: bool, **given: Any) -> int:
     from tidegate.bench.sweep import Findings
     from tidegate.bench.target import How, work_on
     from tidegate.cli.bench_view import Measured
+    from tidegate.client.certificate import Certificate
 
     headers = dict(map(header, given["headers"]))
     measured: Measured | None = None
     try:
         with loaded(target, headers, given) as (address, asked, server):
-            how = How(given["protocol"], headers, given["connections"])
+            shown = Certificate(*given["client_cert"]) if given["client_cert"] else None
+            how = How(given["protocol"], headers, given["connections"], shown)
             cores = server.cores if server else 0
             if server and cores:
                 how = replace(how, server_seconds=server.cpu_seconds)
@@ -128,15 +131,21 @@ def loaded(target: str, headers: dict[str, str], given: dict[str, Any]) -> Itera
                 raise UsageError("this server runs already", where=f"--{option}", do="leave it away")
         if target.startswith(ADDRESSES[2:]):
             raise UsageError("only HTTP can be measured", where=target, do="give the address of its HTTP port")
+        from tidegate.client import Client
+
         address = model_to_ask(target, None, "", local=False)
-        asked = what_to_ask(address, headers, given["inputs"], lambda takes: of_specs(takes(), given["rows"]))
+        with Client(address.server, headers=headers, client_cert=given["client_cert"]) as client:
+            asked = what_to_ask(client, address, given["inputs"], lambda takes: of_specs(takes(), given["rows"]))
         yield address, asked, None
         return
+    if given["client_cert"]:
+        raise UsageError("the server of a bundle asks for none", where="--client-cert", do="leave it away")
     from tidegate.author.checking import here
     from tidegate.author.extras import need
     from tidegate.bench.requests import of_bundle
     from tidegate.bench.served import Serve, served
     from tidegate.bundle.manifest import read_bundle_dir
+    from tidegate.client import Client
 
     need("onnxruntime", extra="runtime")
     with here(target) as folder:
@@ -144,7 +153,8 @@ def loaded(target: str, headers: dict[str, str], given: dict[str, Any]) -> Itera
         name = bundle.manifest.name
         with served(Serve(folder, name, given["device"] or "cpu", given["cores"])) as server:
             address = model_to_ask(f"{server.url}{OF_A_MODEL}{name}", None, "", local=False)
-            asked = what_to_ask(address, headers, given["inputs"], lambda _: of_bundle(bundle, given["rows"]))
+            with Client(address.server, headers=headers) as client:
+                asked = what_to_ask(client, address, given["inputs"], lambda _: of_bundle(bundle, given["rows"]))
             yield address, asked, server
 
 
@@ -152,19 +162,16 @@ Specs = Callable[[], "dict[str, TensorMetadata]"]
 
 
 def what_to_ask(
-    address: ModelAddress, headers: dict[str, str], inputs: tuple[str, ...], otherwise: Callable[[Specs], Asked]
+    client: Client, address: ModelAddress, inputs: tuple[str, ...], otherwise: Callable[[Specs], Asked]
 ) -> Asked:
     """The inputs that were given, or what `otherwise` makes of the model's own description."""
     from tidegate.bench.requests import Asked
     from tidegate.cli.inputs import read_inputs
-    from tidegate.client import Client
 
-    with Client(address.server, headers=headers) as client:
+    def takes() -> dict[str, TensorMetadata]:
+        return dict(client.metadata(address.model, version=address.version).inputs)
 
-        def takes() -> dict[str, TensorMetadata]:
-            return dict(client.metadata(address.model, version=address.version).inputs)
-
-        return Asked([read_inputs(inputs, takes)], "the input given") if inputs else otherwise(takes)
+    return Asked([read_inputs(inputs, takes)], "the input given") if inputs else otherwise(takes)
 
 
 def of_specs(takes: Mapping[str, TensorMetadata], rows: int) -> Asked:
