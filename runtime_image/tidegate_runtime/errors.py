@@ -21,6 +21,7 @@ class RequestError(Exception):
     """An answer other than 200."""
 
     status = 500
+    grpc: str | None = None  # gRPC's name for it; None: what `status` is called there
     headers = b""  # that go with the answer over HTTP
 
     def __init__(self, message: str, status: int = 0) -> None:
@@ -85,6 +86,8 @@ class Unavailable(RequestError):
 
 class DeviceFull(Unavailable):
     """The GPU has no memory for this run; the server goes on."""
+
+    grpc = "RESOURCE_EXHAUSTED"
 
 
 class DeviceLost(Unavailable):

@@ -13,9 +13,9 @@ from typing import Any, Final, Protocol
 
 from google.protobuf.message import DecodeError, Message
 
-from tidegate_runtime.errors import BadRequest, DeviceFull, RequestError, Throttled
+from tidegate_runtime.errors import BadRequest, RequestError, Throttled
 from tidegate_runtime.grpc_log import Noted
-from tidegate_runtime.grpc_source import CODES
+from tidegate_runtime.grpc_source import code_of
 
 LOG = logging.getLogger(__name__)
 OK: Final = 0
@@ -116,8 +116,7 @@ def carry_out(call: Call, step: Callable[..., None], *given: Any) -> None:
 
 def status_of(error: RequestError) -> int:
     """The number that gRPC has for it."""
-    name = "RESOURCE_EXHAUSTED" if isinstance(error, DeviceFull) else CODES.get(error.status, "INTERNAL")
-    return NUMBERS[name]
+    return NUMBERS[code_of(error)]
 
 
 def trailing_of(error: RequestError, trailing: Metadata) -> Metadata:

@@ -11,12 +11,12 @@ from tidegate_runtime.request_log import Answered, RequestLog
 class Noted:
     """Collects what will be said of one call; `end` writes it, once."""
 
-    __slots__ = ("_arrived", "_log", "_metadata", "_over", "_path", "_scope", "client", "ended", "id", "received",
+    __slots__ = ("_log", "_metadata", "_over", "_path", "_scope", "arrived", "client", "ended", "id", "received",
                  "started")  # fmt: skip
 
     def __init__(self, log: RequestLog, path: str, scope: str, metadata: Mapping[str, str]) -> None:
         self._log, self._path, self._scope, self._metadata = log, path, scope, metadata
-        self._arrived, self._over = time.monotonic(), False
+        self.arrived, self._over = time.monotonic(), False  # later, where its message takes long to come
         self.client = self.id = ""
         self.received = 0  # bytes of the message
         self.started = self.ended = 0.0  # of its run
@@ -35,7 +35,7 @@ class Noted:
                 code=code,
                 bytes_in=self.received,
                 bytes_out=sent,
-                arrived=self._arrived,
+                arrived=self.arrived,
                 answered=time.monotonic(),
                 started=self.started,
                 ended=self.ended,

@@ -11,6 +11,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Final
 
+from tidegate.protocol import SERVICE
 from tidegate.protocol.open_inference_pb2 import (
     ModelInferRequest,
     ModelMetadataRequest,
@@ -39,7 +40,6 @@ from tidegate_runtime.oip import SERVER, metadata, not_ready
 from tidegate_runtime.protection import Protection
 from tidegate_runtime.routes import Identity
 
-SERVICE: Final = "inference.GRPCInferenceService"
 EXTENSIONS: Final = ("classification",)
 
 
@@ -98,8 +98,17 @@ class InferenceService:
 
     def _model_ready(self, request: ModelReadyRequest) -> ModelReadyResponse:
         if self._model is not None:
-            self._model.identity.require(request.name, request.version)
+            self._require_served(self._model.identity, request)
         return ModelReadyResponse(ready=self._health.ready)
+
+    def _require_served(self, identity: Identity, request: ModelReadyRequest) -> None:
+        """Raises NotFound: anybody may ask this, and where there are tokens a stranger does not learn what is here."""
+        try:
+            identity.require(request.name, request.version)
+        except NotFound:
+            if self._doorkeeper is None:
+                raise
+            raise NotFound("no such model or version here") from None
 
     def _model_metadata(self, request: ModelMetadataRequest) -> ModelMetadataResponse:
         model = self._require_model()
@@ -115,6 +124,8 @@ class InferenceService:
 
     def _model_infer(self, call: Call, raw: bytes | memoryview) -> None:
         arrived, source = time.monotonic(), GrpcSource(call.metadata)
+        if call.noted is not None:
+            call.noted.arrived = arrived
         model = self._require_model()
         inferring = model.inferring
         self._require_room(call)  # it may have been filled while the message came

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from tidegate_runtime import grpc_health, grpc_service
+from tidegate.protocol import SERVICE
+from tidegate_runtime import grpc_health
 from tidegate_runtime.grpc_calls import Methods
 from tidegate_runtime.grpc_health import HealthService
 from tidegate_runtime.grpc_reflection import ReflectionService
@@ -16,8 +17,8 @@ class Services:
 
     def __init__(self, health: Health, protection: Protection) -> None:
         self.inference = InferenceService(health, protection)
-        self.health = HealthService(health, (grpc_service.SERVICE,))
-        self._reflection = ReflectionService((grpc_service.SERVICE, grpc_health.SERVICE))
+        self.health = HealthService(health, (SERVICE,))
+        self._reflection = ReflectionService((SERVICE, grpc_health.SERVICE))
 
     def methods(self) -> Methods:
         return {**self.inference.methods(), **self.health.methods(), **self._reflection.methods()}

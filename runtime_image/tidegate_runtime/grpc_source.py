@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
+from tidegate_runtime.errors import RequestError
 from tidegate_runtime.interfaces import Kind
 from tidegate_runtime.parameters import PINNED, kind_of
 from tidegate_runtime.trace_context import PARENT, STATE
@@ -12,7 +13,6 @@ from tidegate_runtime.trace_context import PARENT, STATE
 METHOD: Final = "inference.GRPCInferenceService/ModelInfer"
 # gRPC's names for the statuses of HTTP that inference ends with.
 CODES: Final = {
-    200: "OK",
     400: "INVALID_ARGUMENT",
     401: "UNAUTHENTICATED",
     403: "PERMISSION_DENIED",
@@ -27,6 +27,11 @@ CODES: Final = {
 }
 # What OpenTelemetry's conventions call a server's error; the others are the client's.
 FAULTS: Final = frozenset({"DEADLINE_EXCEEDED", "INTERNAL", "UNAVAILABLE"})
+
+
+def code_of(error: RequestError) -> str:
+    """What gRPC calls it."""
+    return error.grpc or CODES.get(error.status, "INTERNAL")
 
 
 class GrpcSource:
@@ -46,9 +51,9 @@ class GrpcSource:
         """See `interfaces.Source`."""
         return str(self._metadata.get(PARENT, "")), str(self._metadata.get(STATE, ""))
 
-    def described(self, status: int, *, tls: bool) -> tuple[str, dict[str, str | int | bool]]:  # noqa: ARG002
+    def described(self, error: RequestError | None, *, tls: bool) -> tuple[str, dict[str, str | int | bool]]:  # noqa: ARG002
         """See `interfaces.Source`."""
-        code = CODES.get(status, "INTERNAL")
+        code = "OK" if error is None else code_of(error)
         attributes: dict[str, str | int | bool] = {
             "rpc.system.name": "grpc",
             "rpc.method": METHOD,

@@ -36,6 +36,7 @@ PREFIX: Final = struct.Struct(">BL")  # compressed or not, and the length of the
 TIMEOUT: Final = re.compile(r"(\d{1,8})([HMSmun])")
 HTTP_OK: Final = 200
 MOST_UNREAD: Final = 64  # answers of a stream that its client asks for and does not take
+LONGEST_SENTENCE: Final = 1024  # characters; each may become 12 bytes, and headers must fit a frame of 16 KiB
 UNITS: Final = {"H": 3600.0, "M": 60.0, "S": 1.0, "m": 1e-3, "u": 1e-6, "n": 1e-9}
 UNESCAPED: Final = " !\"#$&'()*+,-./:;<=>?@[\\]^_`{|}~"  # in grpc-message, beside letters and digits
 BAD_HTTP: Final = {  # what is no call at all is answered as HTTP does
@@ -69,14 +70,16 @@ def asked(head: Head, methods: grpc_calls.Methods) -> Asked:
 class GrpcStream(Stream):
     """See `grpc_calls.Call`, and `http2.stream.Stream`."""
 
-    __slots__ = ("_asked", "_filled", "_limits", "_many", "_message", "_method", "_prefix", "_room", "_started",
-                 "abandon", "arrived", "noted", "trailing")  # fmt: skip
+    __slots__ = ("_asked", "_filled", "_limits", "_many", "_message", "_method", "_most", "_prefix", "_room",
+                 "_started", "abandon", "arrived", "noted", "trailing")  # fmt: skip
 
     def __init__(self, connection: Connection, number: int, head: Head, said: Asked, limits: Limits) -> None:
         super().__init__(connection, number, head.length)
         self._asked, self._limits = said, limits
         self._method = said.method
         self._many = said.method is not None and said.method.many
+        # Many messages come within the window, whose memory every stream may have, and never ask for more room.
+        self._most = min(limits.max_body, STREAM_WINDOW) if self._many else limits.max_body
         self.arrived = time.monotonic()
         self.deadline = self.arrived + limits.body_timeout
         self.trailing: Metadata = ()
@@ -98,21 +101,23 @@ class GrpcStream(Stream):
             carry_out(self, self._method.admit)
 
     def data(self, payload: memoryview) -> None:
-        if self._method is None:
+        if self._method is None or self.ended:
             return
-        if self._room is None and not self._prefix and len(payload) >= PREFIX.size:
+        if self._room is None and self._message is None and not self._prefix and len(payload) >= PREFIX.size:
             packed, size = PREFIX.unpack_from(payload)
-            if len(payload) == size + PREFIX.size and size <= self._limits.max_body:  # nearly always
+            if len(payload) == size + PREFIX.size and size <= self._most:  # nearly always
                 self._whole(packed, bytes(payload[PREFIX.size :]))
-                return
-        while payload and not self.over:
+                payload = payload[:0]
+        while payload and not self.ended:
             payload = self._piece(payload)
-        if self._many and not self.over and self.window < STREAM_WINDOW // 2:
+        if self._many and not self.ended and self.window < STREAM_WINDOW // 2:
             self.connection.streams.open_window(self, STREAM_WINDOW - self.window)
 
     def _piece(self, payload: memoryview) -> memoryview:
         """Take what belongs to the next prefix or the rest of a message, and give what is left."""
         if self._room is None:
+            if self._many and not self._prefix and self._asked.timeout is None:
+                self.deadline = time.monotonic() + self._limits.body_timeout  # what has begun must come to its end
             missing = PREFIX.size - len(self._prefix)
             self._prefix += payload[:missing]
             if len(self._prefix) == PREFIX.size:
@@ -125,8 +130,11 @@ class GrpcStream(Stream):
         return payload[size:]
 
     def _make_room(self, packed: int, size: int) -> None:
-        if size > self._limits.max_body:
-            self.refuse(TooLarge(f"the message is larger than {self._limits.max_body} bytes"))
+        if self._message is not None:
+            self.refuse(RequestError("the method takes one message", UNIMPLEMENTED))
+            return
+        if size > self._most:
+            self.refuse(TooLarge(f"the message is larger than {self._most} bytes"))
             return
         if packed:
             self._whole(packed, b"")
@@ -149,13 +157,13 @@ class GrpcStream(Stream):
             if self.queue is not None and len(self.queue) > MOST_UNREAD:
                 raise StreamFault(self.id, Code.ENHANCE_YOUR_CALM)
             carry_out(self, self._method.handle, message)
-        elif self._message is not None:
-            self.refuse(RequestError("the method takes one message", UNIMPLEMENTED))
         else:
             self._message = message
 
     def complete(self) -> None:
         method, message = self._method, self._message
+        if self.ended:
+            return
         if method is None:
             self._answer_http(self._asked.bad)
         elif self._room is not None or self._prefix:
@@ -171,10 +179,11 @@ class GrpcStream(Stream):
             if self.noted is not None:
                 self.noted.received = len(message)
             carry_out(self, method.handle, message)
-            if self._started and not self.over and self._asked.timeout is not None:
+            if self._started and not self.ended and self._asked.timeout is not None:
                 self.deadline = self.arrived + self._asked.timeout
 
     def lost(self) -> None:
+        self._room = self._message = None
         abandon, self.abandon = self.abandon, None
         if abandon is not None:
             abandon()
@@ -182,6 +191,8 @@ class GrpcStream(Stream):
             self.noted.end(LEFT, 0)
 
     def overdue(self) -> None:
+        if self.ended:
+            return  # `stalled_since` has its end
         if self._asked.bad:
             self._answer_http(self._asked.bad)
         elif self._many and not self._room and not self._prefix and self._asked.timeout is None:
@@ -207,18 +218,18 @@ class GrpcStream(Stream):
         return None if timeout is None else timeout - (time.monotonic() - self.arrived)
 
     def send(self, message: bytes) -> None:
-        if not self.over:
+        if not self.ended:
             self._start()
             self.connection.out.body(self, PREFIX.pack(0, len(message)) + message)
 
     def finish(self) -> None:
-        if not self.over:
+        if not self.ended:
             self.abandon = None
             self._start()
             self.connection.out.trailers(self, ended(grpc_calls.OK, "", self.trailing))
 
     def answer(self, message: bytes) -> None:
-        if not self.over:
+        if not self.ended:
             self.abandon = None
             body = PREFIX.pack(0, len(message)) + message
             self.connection.out.whole(self, STARTED, body, ended(grpc_calls.OK, "", self.trailing))
@@ -226,16 +237,17 @@ class GrpcStream(Stream):
                 self.noted.end(HTTP_OK, len(message))
 
     def refuse(self, error: RequestError) -> None:
-        if self.over:
+        if self.ended:
             return
         self.abandon = self._room = None
         if self.noted is not None:
             self.noted.end(error.status, 0)
+        status, sentence = grpc_calls.status_of(error), error.message[:LONGEST_SENTENCE]
         trailing = grpc_calls.trailing_of(error, self.trailing)
         if self._started:
-            self.connection.out.trailers(self, ended(grpc_calls.status_of(error), error.message, trailing))
+            self.connection.out.trailers(self, ended(status, sentence, trailing))
         else:
-            self.connection.out.only(self, only(grpc_calls.status_of(error), error.message, trailing))
+            self.connection.out.only(self, only(status, sentence, trailing))
 
     def _start(self) -> None:
         if not self._started:

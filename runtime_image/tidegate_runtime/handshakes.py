@@ -7,19 +7,14 @@ limit.  asyncio's own server with a context would neither count them nor take up
 from __future__ import annotations
 
 import asyncio
-import errno
 import logging
 import socket
 from collections.abc import Callable
-from typing import Final
 
 from tidegate_runtime.request import Limits
 from tidegate_runtime.tls import TlsFiles
 
 LOG = logging.getLogger(__name__)
-MOST_AT_ONCE: Final = 64  # connections taken on before the loop does something else
-PAUSE_SECONDS: Final = 1.0  # without a file descriptor for one more
-NO_ROOM: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 
 
 class Handshakes:
@@ -38,25 +33,11 @@ class Handshakes:
         self._make, self._tls, self._protocol, self._limits = make, tls, protocol, limits
         self._room, self._changed = room, changed
         self._loop = asyncio.get_running_loop()
-        self._listening: socket.socket | None = None
         self._under_way: set[asyncio.Task[None]] = set()
 
     def __len__(self) -> int:
         """Connections that are not yet their protocol's."""
         return len(self._under_way)
-
-    def listen(self, listening: socket.socket) -> None:
-        """Take on what comes to this socket, which is closed by `close`."""
-        listening.setblocking(False)
-        self._listening = listening
-        self._loop.add_reader(listening.fileno(), self._accept)
-
-    def close(self) -> None:
-        """Take on nothing more; what has begun goes on."""
-        if self._listening is not None:
-            self._loop.remove_reader(self._listening.fileno())
-            self._listening.close()
-            self._listening = None
 
     def abort(self) -> None:
         """Cut off what still shakes hands."""
@@ -76,29 +57,6 @@ class Handshakes:
     def _end(self, task: asyncio.Task[None]) -> None:
         self._under_way.discard(task)
         self._changed()
-
-    def _accept(self) -> None:
-        assert self._listening is not None
-        for _ in range(MOST_AT_ONCE):
-            try:
-                client, _ = self._listening.accept()
-            except (BlockingIOError, InterruptedError, ConnectionAbortedError):
-                return
-            except OSError as error:
-                if error.errno in NO_ROOM:
-                    self._pause(self._listening)
-                return
-            self.begin(client)
-
-    def _pause(self, listening: socket.socket) -> None:
-        """The socket stays readable: looking at it again at once would take the whole processor."""
-        self._loop.remove_reader(listening.fileno())
-
-        def again() -> None:
-            if self._listening is listening:
-                self._loop.add_reader(listening.fileno(), self._accept)
-
-        self._loop.call_later(PAUSE_SECONDS, again)
 
     async def _shake(self, client: socket.socket) -> None:
         client.setblocking(False)

@@ -38,9 +38,9 @@ IDLE, HEADER, BODY = 0, 1, 2
 class Connection(asyncio.BufferedProtocol):
     """The protocol object of one client; made by the server, one per accepted socket."""
 
-    __slots__ = ("_at", "_began", "_bulk", "_continue", "_deadline", "_dropped", "_ending", "_filled",
-                 "_front", "_full", "_header_bytes", "_parser", "_paused", "_pending", "_received", "_request", "_skip",
-                 "_timed", "_transport", "_unread", "abandon", "busy", "idle_since", "lingering")  # fmt: skip
+    __slots__ = ("_at", "_bulk", "_continue", "_deadline", "_dropped", "_ending", "_filled", "_front",
+                 "_full", "_header_bytes", "_parser", "_paused", "_pending", "_received", "_request", "_skip", "_timed",
+                 "_transport", "_unread", "_waited", "abandon", "busy", "idle_since", "lingering")  # fmt: skip
 
     def __init__(self, front: Front) -> None:
         self._front = front
@@ -56,7 +56,7 @@ class Connection(asyncio.BufferedProtocol):
         self._ending = False  # after the answers that are due nothing more is read
         self._continue = False  # a client waits for "100 Continue"
         self._unread = False  # a request has begun and waits; see backpressure.py
-        self._began = 0.0  # when one that waited did; else 0.0
+        self._waited = 0.0  # how long the one that arrives did so
         self._full = self._paused = False  # the client reads slower than we write; nothing is read
         self.abandon: Callable[[], None] | None = None  # what to do when the client leaves before its answer
         self.busy: Request | None = None
@@ -122,7 +122,8 @@ class Connection(asyncio.BufferedProtocol):
     def let_in(self, first: bytes, since: float) -> None:
         """Read on where `first` ends; the request began to wait at `since`."""
         if not self._transport.is_closing():
-            self._unread, self._began = False, since
+            self._unread, self._waited = False, time.monotonic() - since
+            self._at = HEADER  # which the parser does not say before a path
             self._transport.resume_reading()
             self._read(memoryview(first))
 
@@ -196,8 +197,8 @@ class Connection(asyncio.BufferedProtocol):
         self._at = self._timed = IDLE
         self._received = self._header_bytes = 0
         self._skip = False
-        request.arrived = self._began or time.monotonic()  # its wait unread counts
-        self._began = 0.0
+        request.arrived = time.monotonic() - self._waited  # its wait unread counts, and not its way to us
+        self._waited = 0.0
         if self.busy is None and not self._pending and not self._full:
             self._handle(request)
         else:

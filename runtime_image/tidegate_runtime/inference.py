@@ -103,17 +103,18 @@ class Inferring:
         self._recorder.answered(source.kind, error.status, 0.0, 0.0, now - arrived)
         self.statistics.failed(arrived, now)
         if self.tracer is not None:
-            self.tracer.refused(source, arrived, now, error.status)
+            self.tracer.refused(source, arrived, now, error)
 
     def _finish(self, reply: Reply, source: Source, own: bool, submitted: float, call: Call) -> None:
         """Answer a call that was run, or that failed; then count and show it."""
         answering = time.monotonic()
-        status = self._answer(reply, own, call)
+        error = self._answer(reply, own, call)
+        status = OK if error is None else error.status
         now = time.monotonic()
         queue, compute = max(0.0, call.started - call.arrived), call.ended - call.started
         self._recorder.answered(source.kind, status, queue, compute, now - call.arrived)
-        trace = None if self.tracer is None else self.tracer.answered(source, call, submitted, now, status)
-        if status != OK:
+        trace = None if self.tracer is None else self.tracer.answered(source, call, submitted, now, error)
+        if error is not None:
             self.statistics.failed(call.arrived, now)
             return
         self.statistics.served(call, submitted, answering, now)
@@ -121,19 +122,21 @@ class Inferring:
             body, json_length = asked
             self._shadow.offer(body, json_length, dict(zip(self._names, call.outputs, strict=True)), trace)
 
-    def _answer(self, reply: Reply, own: bool, call: Call) -> int:
+    def _answer(self, reply: Reply, own: bool, call: Call) -> RequestError | None:
+        """Answer it; the error, where it is one."""
         try:
             if call.error is not None:
                 raise _fair(call.error, own)
             reply.answer(call)
         except RequestError as error:
             reply.refuse(error)
-            return error.status
+            return error
         except Exception:  # what the model gave is not what its interface says
             LOG.exception("the answer cannot be written")
-            reply.refuse(RunFailed("the model's outputs cannot be written as an answer"))
-            return RunFailed.status
-        return OK
+            failed = RunFailed("the model's outputs cannot be written as an answer")
+            reply.refuse(failed)
+            return failed
+        return None
 
 
 def _fair(error: Exception, own: bool) -> Exception:

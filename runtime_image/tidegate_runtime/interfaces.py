@@ -32,6 +32,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tidegate.bundle.manifest import TensorSpec
+from tidegate_runtime.errors import RequestError
 
 if TYPE_CHECKING:
     from tidegate_runtime.batching import Batching
@@ -39,7 +40,6 @@ if TYPE_CHECKING:
     from tidegate_runtime.health import Health
     from tidegate_runtime.protection import Protection
     from tidegate_runtime.settings import Settings
-    from tidegate_runtime.shadow import Target
     from tidegate_runtime.trace_context import TraceContext
     from tidegate_runtime.tracing import Tracer
 
@@ -139,10 +139,10 @@ class Source(Protocol):
     def trace_headers(self) -> tuple[str, str]:
         """Its `traceparent` and `tracestate`, empty where it has none."""
 
-    def described(self, status: int, *, tls: bool) -> tuple[str, dict[str, str | int | bool]]:
-        """The name of its span and the attributes of OpenTelemetry's conventions, answered with HTTP's `status`.
+    def described(self, error: RequestError | None, *, tls: bool) -> tuple[str, dict[str, str | int | bool]]:
+        """The name of its span and the attributes of OpenTelemetry's conventions.
 
-        `tls`: the server's ports speak it.
+        `error`: how it was refused, if it was.  `tls`: the server's ports speak it.
         """
 
 
@@ -205,8 +205,8 @@ class Processes(Gauges, Protocol):
     def restarts(self) -> int:
         """Of those that died."""
 
-    def aim(self, target: Target | None) -> None:
-        """The siblings shadow to `target`, too."""
+    def aim(self) -> None:
+        """The siblings shadow to where this process does, too."""
 
 
 @dataclass(slots=True)

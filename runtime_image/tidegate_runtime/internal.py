@@ -197,7 +197,7 @@ class InternalServer:
         target = read_target(request.body)
         self._shadow.aim(target)
         if self._parts.processes is not None:
-            self._parts.processes.aim(target)
+            self._parts.processes.aim()
         return Reply(204)
 
     def _set_rules(self, request: Request) -> Reply:

@@ -13,8 +13,9 @@ from collections.abc import Callable
 from typing import Final
 
 from tidegate.errors import Failed
+from tidegate_runtime.accepting import Accepting
 from tidegate_runtime.handshakes import Handshakes
-from tidegate_runtime.siblings.accepting import Accepting, Spreader
+from tidegate_runtime.siblings.spreader import Spreader
 
 # A gaierror has the codes that begin with EAI; socket.create_server makes a plain OSError of it.
 NOT_OUR_HOST: Final = frozenset(
@@ -52,7 +53,8 @@ class Listener:
     ) -> None:
         self._make, self._handshakes, self._changed = make, handshakes, changed
         self._socket: socket.socket | None = None
-        self._accepting: asyncio.Server | Handshakes | Accepting | None = None
+        self._accepting: asyncio.Server | Accepting | None = None
+        self._spreader: Spreader | None = None
         self._coming: set[asyncio.Task[None]] = set()
 
     def __len__(self) -> int:
@@ -62,22 +64,26 @@ class Listener:
     async def start(self, host: str, port: int) -> int:
         """Listen, and give the port; raises Failed when it cannot be had."""
         self._socket = bind(host, port)
-        # A copy for the loop: closing it must not close the queue of connections that nobody has accepted yet.
-        copy = self._socket.dup()
         if self._handshakes is None:
-            loop = asyncio.get_running_loop()
+            # A copy for the loop: closing it must not close the queue of connections that nobody has accepted yet.
+            copy, loop = self._socket.dup(), asyncio.get_running_loop()
             self._accepting = await loop.create_server(self._make, sock=copy, backlog=BACKLOG)
         else:
-            self._accepting = self._handshakes
-            self._handshakes.listen(copy)
+            self._accepting = Accepting(self._socket, self._handshakes.begin)
         return int(self._socket.getsockname()[1])
 
     def share(self, spreader: Spreader) -> None:
         """From now on other processes get connections, too."""
         assert self._socket is not None
         assert self._accepting is not None
-        self._accepting.close()  # the loop's copy: nobody in line is lost
-        self._accepting = Accepting(self._socket, self, spreader)
+        self._accepting.close()  # nobody in line is lost
+        self._spreader = spreader
+
+        def spread(client: socket.socket) -> None:
+            if not spreader.hand_over(client):
+                self.take(client)
+
+        self._accepting = Accepting(self._socket, spread)
 
     def take(self, client: socket.socket) -> None:
         """Serve a connection that was accepted."""
@@ -106,6 +112,8 @@ class Listener:
         """
         if self._socket is not None and self._accepting is not None:
             self._accepting.close()
+            if self._spreader is not None:
+                self._spreader.shut_doors()
             keep_out(self._socket)
             self._let_in(self._socket)
             await asyncio.sleep(MADE_SECONDS)

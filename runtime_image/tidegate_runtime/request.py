@@ -72,10 +72,10 @@ class Request:
             return "", ""
         return parent.decode("latin-1"), self.headers.get(TRACED[1], b"").decode("latin-1")
 
-    def described(self, status: int, *, tls: bool) -> tuple[str, dict[str, str | int | bool]]:
+    def described(self, error: RequestError | None, *, tls: bool) -> tuple[str, dict[str, str | int | bool]]:
         """See `interfaces.Source`. A path is its own route: there is nothing in it to be filled in."""
         path = self.url.partition(b"?")[0][:MOST_PATH].decode("latin-1")
-        method = self.method.decode("latin-1")
+        method, status = self.method.decode("latin-1"), 200 if error is None else error.status
         attributes: dict[str, str | int | bool] = {
             "http.request.method": method,
             "http.route": path,

@@ -39,7 +39,7 @@ from tidegate_runtime.server import Server
 from tidegate_runtime.serving import Observed, on_thread, serve_model, tracer_of
 from tidegate_runtime.session import OrtModel
 from tidegate_runtime.settings import FLAGS, Settings, add_flags, read_settings
-from tidegate_runtime.shadow import ShadowSender, Target
+from tidegate_runtime.shadow import ShadowSender
 from tidegate_runtime.siblings.choose import how_many
 from tidegate_runtime.tracing import Tracer
 from tidegate_runtime.watchdog import Watchdog
@@ -200,10 +200,7 @@ class _Process:
         from tidegate_runtime.siblings.wire import Hello
 
         queue, recorder = self._settings.queue // count, self._parts.recorder
-        given, measured = self._given, model.measured
-
-        def hello(target: Target | None) -> Hello:
-            return Hello(given, model.digest, measured, recorder.clock, recorder.instance, count, queue, target)
+        hello = Hello(self._given, model.digest, model.measured, recorder.clock, recorder.instance, count, queue)
 
         def lost(error: TidegateError) -> None:
             self._lost = error
@@ -252,6 +249,7 @@ class _Process:
         log("info", "batching", rows=batching.rows, reason=batching.code, why=batching.sentence)
         if self._family is not None:
             self._seen.processes, self._family.statistics = self._family, serving.engine.statistics
+            self._family.aim()  # whoever aimed before this knew of no siblings
             self._server.share(self._family)
 
     def _fail(self, error: TidegateError) -> int:

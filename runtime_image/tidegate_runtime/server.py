@@ -22,7 +22,7 @@ from tidegate_runtime.protection import Protection
 from tidegate_runtime.request import Front, Limits, Request
 from tidegate_runtime.routes import Identity, Route, Routes, find
 from tidegate_runtime.settings import Settings
-from tidegate_runtime.siblings.accepting import Spreader
+from tidegate_runtime.siblings.spreader import Spreader
 from tidegate_runtime.tls import HTTP, TlsFiles
 
 SWEEP_SECONDS: Final = 0.25

@@ -171,7 +171,8 @@ def _place(
     model = OrtModel(bundle, settings, placement.runner(sessions), samples)
     placement.prove(warmup.first_feeds(model)[0], lane, warmup.first_allowance(settings))
     warmup.warm_up(model, settings, lane)
-    placement.keep()
+    if placement.work:  # else nothing has run: the sizes of its inputs were guessed
+        placement.keep()
     return model
 
 

@@ -57,7 +57,7 @@ class ShadowSender:
     def __init__(self, identity: Path | None = None) -> None:
         self.wants = False
         self.dropped = 0
-        self._target: Target | None = None
+        self.target: Target | None = None
         self._identity = TokenFile(identity)
         self._queue: queue.Queue[_Waiting | None] = queue.Queue(PLACES)
         self._came = self._went = 0  # bytes; the loop writes the one, the sender the other
@@ -65,7 +65,7 @@ class ShadowSender:
 
     def aim(self, target: Target | None) -> None:
         """Shadow to this target from now on; None ends it."""
-        self._target = target
+        self.target = target
         self.wants = target is not None and target.share > 0
         if self.wants and self._thread is None:
             self._thread = threading.Thread(target=self._send_all, name="shadow", daemon=True)
@@ -75,7 +75,7 @@ class ShadowSender:
         self, body: Body, header_length: int | None, outputs: dict[str, Array], trace: TraceContext | None = None
     ) -> None:
         """Perhaps queue this answered request; never blocks."""
-        target = self._target
+        target = self.target
         if target is None or random.random() >= target.share:  # noqa: S311 - a sample, not a secret
             return
         if monotonic() > target.until:
@@ -108,7 +108,7 @@ class ShadowSender:
         connection = _Connection()
         while (waiting := self._queue.get()) is not None:
             self._went += waiting.size
-            target = self._target
+            target = self.target
             if target is None or monotonic() > target.until:
                 continue  # its time is over: what still waits is neither sent nor missed
             headers = {} if waiting.trace is None else waiting.trace.headers()

@@ -141,7 +141,7 @@ class Signature:
     def check_together(self, feeds: Mapping[str, Array]) -> None:
         """Whether all required inputs are there and named dimensions agree; raises BadRequest."""
         if len(feeds) < len(self.required) or not self.required <= feeds.keys():
-            missing = ", ".join(sorted(repr(name) for name in self.required - feeds.keys()))
+            missing = ", ".join(map(repr, islice(sorted(self.required - feeds.keys()), MOST_NAMES)))
             raise BadRequest(f"input {missing} is missing")
         for symbol, places in self._named.items():
             sizes = {feeds[name].shape[axis] for name, axis in places if name in feeds}

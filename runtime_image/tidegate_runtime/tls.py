@@ -88,7 +88,7 @@ class TlsFiles:
         client.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN | NO_CHECK_TIME
         to_server, to_client = ssl.MemoryBIO(), ssl.MemoryBIO()
         try:
-            client.load_verify_locations(cadata=contents.certificate.decode("ascii"))
+            client.load_verify_locations(cadata=contents.certificate.decode("ascii", "ignore"))
             there = client.wrap_bio(to_client, to_server)
             here = self._context(replace(contents, client_ca=b""), HTTP).wrap_bio(
                 to_server, to_client, server_side=True
@@ -122,7 +122,7 @@ class TlsFiles:
         if contents.client_ca:
             context.verify_mode = ssl.CERT_REQUIRED
             try:
-                context.load_verify_locations(cadata=contents.client_ca.decode("ascii"))
+                context.load_verify_locations(cadata=contents.client_ca.decode("ascii", "ignore"))
             except (ssl.SSLError, ValueError) as error:
                 raise Unusable(f"{self._client_ca}: {_sentence(error)}") from None
         return context

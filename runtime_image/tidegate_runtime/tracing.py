@@ -20,6 +20,7 @@ from urllib.parse import urlsplit
 from tidegate_runtime import trace_context
 from tidegate_runtime.batcher import Call
 from tidegate_runtime.compare import Found
+from tidegate_runtime.errors import RequestError
 from tidegate_runtime.interfaces import LoadedModel, Source
 from tidegate_runtime.logs import log
 from tidegate_runtime.trace_context import TraceContext
@@ -31,7 +32,7 @@ LAST_SECONDS: Final = 1.0  # for what is left when the server ends
 MOST_SHOWN: Final = 500  # characters of why they cannot be sent
 PATH: Final = "/v1/traces"
 BASE, WHOLE = "OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"
-PROTOCOLS: Final = ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL")
+PROTOCOLS: Final = ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL")  # the first that is set counts
 SPOKEN: Final = "http/protobuf"
 Attributes = Mapping[str, str | int | bool]
 
@@ -79,7 +80,7 @@ class Tracer:
         self._who = {"tidegate.model": model.name, "tidegate.revision": model.revision}
         self._queue: SimpleQueue[Span | None] = SimpleQueue()
         self._many = threading.Event()
-        self._failing = False
+        self._failing = self._over = False
         self._thread = threading.Thread(target=self._send_all, name="traces", daemon=True)
 
     def start(self) -> None:
@@ -87,28 +88,31 @@ class Tracer:
 
     def stop(self) -> None:
         """Send what waits, as far as that takes no longer than a second."""
+        self._over = True
         self._queue.put(None)
         self._many.set()
         self._thread.join(timeout=LAST_SECONDS)
 
-    def answered(self, source: Source, call: Call, submitted: float, ended: float, status: int) -> TraceContext | None:
-        """A call ended with `status`; the context of its request's span, or None when it is not traced."""
+    def answered(
+        self, source: Source, call: Call, submitted: float, ended: float, error: RequestError | None
+    ) -> TraceContext | None:
+        """A call ended, with `error` if it failed; the context of its request's span, or None when it is not traced."""
         more = {"tidegate.rows": call.rows}
-        return self._request(source, (call.arrived, ended), status, more, partial(_parts, call, submitted))
+        return self._request(source, (call.arrived, ended), error, more, partial(_parts, call, submitted))
 
-    def refused(self, source: Source, begun: float, ended: float, status: int) -> None:
-        """A request was answered with `status` without becoming a call."""
-        self._request(source, (begun, ended), status, {}, tuple)
+    def refused(self, source: Source, begun: float, ended: float, error: RequestError) -> None:
+        """A request was answered with `error` without becoming a call."""
+        self._request(source, (begun, ended), error, {}, tuple)
 
     def _request(
-        self, source: Source, times: tuple[float, float], status: int, more: Attributes,
+        self, source: Source, times: tuple[float, float], error: RequestError | None, more: Attributes,
         parts: Callable[[], tuple[Part, ...]],
     ) -> TraceContext | None:  # fmt: skip
         header, state = source.trace_headers()
         parent = trace_context.read(header, state) if header else None
         context = self._context(parent)
         if context is not None:
-            name, attributes = source.described(status, tls=self._tls)
+            name, attributes = source.described(error, tls=self._tls)
             attributes = {**attributes, **self._who, "tidegate.traffic": source.kind, **more}
             self._put(Span(name, "server", context, parent, *times, attributes, parts()))
         return context
@@ -144,7 +148,8 @@ class Tracer:
             first = self._queue.get()
             if first is None:
                 return
-            self._many.wait(PAUSE_SECONDS)
+            if not self._over:
+                self._many.wait(PAUSE_SECONDS)
             self._many.clear()
             spans, going_on = self._gathered(first)
             self._send(spans)
@@ -203,9 +208,9 @@ def endpoint(given: str | None, environment: Mapping[str, str]) -> str | None:
     if given:
         return _below("--otlp-endpoint", given)
     base, whole = environment.get(BASE), environment.get(WHOLE)
-    for name in PROTOCOLS:
-        if (base or whole) and environment.get(name, SPOKEN) not in ("", SPOKEN):
-            raise ValueError(f"{name}: only {SPOKEN} is spoken, on port 4318 of most collectors")
+    protocol = next((name for name in PROTOCOLS if environment.get(name)), None)
+    if (base or whole) and protocol is not None and environment[protocol] != SPOKEN:
+        raise ValueError(f"{protocol}: only {SPOKEN} is spoken, on port 4318 of most collectors")
     if whole:
         return _checked(WHOLE, whole)
     return _below(BASE, base) if base else None

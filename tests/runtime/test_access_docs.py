@@ -82,7 +82,8 @@ def test_the_page_has_both_servers_and_examples() -> None:
 def test_the_line_that_the_page_adds_is_one(place: Place) -> None:
     (command,) = re.findall(r'```sh\n(echo "reports .*?)\n```', PAGE)
     place.run("sh", command)
-    assert [client.name for client in read_clients((place.folder / "clients").read_bytes(), "clients")][-1] == "reports"
+    found = read_clients((place.folder / "clients").read_bytes(), "clients")
+    assert [client.name for client in found.values()][-1] == "reports"
 
 
 def test_the_manifest_of_the_page_is_one() -> None:

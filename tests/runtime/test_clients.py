@@ -87,6 +87,13 @@ def test_a_stranger_is_not_told_what_else_is_served_here(server: Running, path: 
     assert server.ask("GET", path, None, bearer("ana")).status in (400, 404)
 
 
+@pytest.mark.parametrize("asked", [b"\n\x05other", b"\n\x05fraud\x12\x02v9"])
+def test_a_stranger_over_grpc_is_not_told_either(server: Running, asked: bytes) -> None:
+    with Client(server.grpc) as client:
+        stranger = refused(lambda: client.ask(f"{SERVICE}/ModelReady", asked))
+    assert (stranger.code, stranger.sentence) == ("NOT_FOUND", "no such model or version here")
+
+
 def test_a_strangers_body_is_not_asked_for(server: Running) -> None:
     with server.socket() as client:
         client.sendall(b"POST /v2/models/fraud/infer HTTP/1.1\r\nexpect: 100-continue\r\ncontent-length: 50\r\n\r\n")

@@ -55,10 +55,13 @@ IN_FLIGHT = "tidegate_requests_in_flight"
 
 @pytest.fixture(scope="module")
 def server(bundles: Callable[..., Path], serve: Callable[..., Running]) -> Running:
-    return serve(
-        bundles(small.linear()), "--grpc-port", "0", "--max-body", "1MiB", "--header-timeout", "500ms",
-        "--body-timeout", "1s",
-    )  # fmt: skip
+    return serve(bundles(small.linear()), "--grpc-port", "0", "--max-body", "1MiB")
+
+
+@pytest.fixture(scope="module")
+def hurried(bundles: Callable[..., Path], serve: Callable[..., Running]) -> Running:
+    """Has no patience: for the tests that wait until something took too long, and for no others."""
+    return serve(bundles(small.linear()), "--grpc-port", "0", "--header-timeout", "500ms", "--body-timeout", "1s")
 
 
 @pytest.fixture
@@ -68,8 +71,9 @@ def peer(server: Running) -> Iterator[Peer]:
 
 
 @pytest.fixture(autouse=True)
-def unharmed(server: Running) -> Iterator[None]:
+def unharmed(request: pytest.FixtureRequest) -> Iterator[None]:
     """Whatever a test does, another client is served at its side, and no memory is lost to it."""
+    server: Running = request.getfixturevalue("hurried" if "hurried" in request.fixturenames else "server")
     with Client(server.grpc) as other:
         other.ask(INFER, GOOD)
         before = server.peak_memory
@@ -95,6 +99,7 @@ def floods(peer: Peer) -> dict[str, Iterator[bytes]]:
     return {
         "rapid resets": resets(),
         "settings": again(settings({INITIAL_WINDOW: 70_000}), settings({INITIAL_WINDOW: 60_000})),
+        "full settings": itertools.repeat(frame(SETTINGS, 0, 0, struct.pack(">HL", INITIAL_WINDOW, 0) * 2730), 100),
         "pings": again(frame(PING, 0, 0, bytes(8))),
         "empty data": again(frame(DATA, 0, stream)),
         "nothing but padding": again(frame(DATA, PADDED, stream, b"\x03\0\0\0")),
@@ -107,7 +112,7 @@ def floods(peer: Peer) -> dict[str, Iterator[bytes]]:
 
 @pytest.mark.parametrize(
     "kind",
-    ["rapid resets", "settings", "pings", "empty data", "nothing but padding", "priorities", "crumbs of window",
+    ["rapid resets", "settings", "full settings", "pings", "empty data", "nothing but padding", "priorities", "crumbs of window",
      "kinds that nobody knows", "farewells"],
 )  # fmt: skip
 def test_a_flood_that_asks_for_nothing_ends_its_connection(peer: Peer, kind: str) -> None:
@@ -137,13 +142,14 @@ def test_headers_that_go_on_in_empty_frames_end_their_connection(peer: Peer) -> 
     assert peer.ended_with() == CALM
 
 
-def test_headers_that_do_not_go_on_end_their_connection_in_time(peer: Peer) -> None:
-    peer.begin(flags=0)
-    assert peer.ended_with() == CALM
+def test_headers_that_do_not_go_on_end_their_connection_in_time(hurried: Running) -> None:
+    with Peer(hurried.grpc) as peer:
+        peer.begin(flags=0)
+        assert peer.ended_with() == CALM
 
 
-def test_a_connection_on_which_nothing_is_said_ends_in_time(server: Running) -> None:
-    with Peer(server.grpc, b"") as silent:
+def test_a_connection_on_which_nothing_is_said_ends_in_time(hurried: Running) -> None:
+    with Peer(hurried.grpc, b"") as silent:
         assert silent.ended_with() == CALM
 
 
@@ -188,8 +194,8 @@ def test_a_call_is_understood_whatever_the_client_does_with_its_table(peer: Peer
 # -- windows
 
 
-def test_a_client_that_wants_no_bytes_of_its_answers_is_reset_in_time(server: Running) -> None:
-    with Peer(server.grpc, PREFACE + settings({INITIAL_WINDOW: 0})) as peer:
+def test_a_client_that_wants_no_bytes_of_its_answers_is_reset_in_time(hurried: Running) -> None:
+    with Peer(hurried.grpc, PREFACE + settings({INITIAL_WINDOW: 0})) as peer:
         streams = {peer.ask(GOOD, INFER) for _ in range(100)}
         before = time.monotonic()
         while streams:
@@ -247,11 +253,12 @@ def test_data_for_streams_that_have_ended_is_bounded_and_the_connection_goes_on(
 # -- bodies and streams
 
 
-def test_a_message_that_does_not_arrive_in_time_is_refused_and_the_connection_goes_on(peer: Peer) -> None:
-    stream = peer.begin(INFER)
-    peer.send(frame(DATA, 0, stream, message(bytes(100_000))[:1000]))
-    assert peer.status(stream) == (DEADLINE_EXCEEDED, "the request took too long to arrive")
-    assert peer.status(peer.ask()) == (0, "")
+def test_a_message_that_does_not_arrive_in_time_is_refused_and_the_connection_goes_on(hurried: Running) -> None:
+    with Peer(hurried.grpc) as peer:
+        stream = peer.begin(INFER)
+        peer.send(frame(DATA, 0, stream, message(bytes(100_000))[:1000]))
+        assert peer.status(stream) == (DEADLINE_EXCEEDED, "the request took too long to arrive")
+        assert peer.status(peer.ask()) == (0, "")
 
 
 def test_a_stream_of_answers_ends_at_the_deadline_of_its_call(peer: Peer) -> None:
@@ -333,8 +340,8 @@ def test_long_messages_of_one_connection_are_let_in_one_after_another(peer: Peer
         assert peer.status(stream)[1] == "the message is not a ModelInferRequest"
 
 
-def test_who_does_not_read_is_not_read_and_let_go_in_time(server: Running) -> None:
-    with Peer(server.grpc) as peer:
+def test_who_does_not_read_is_not_read_and_let_go_in_time(hurried: Running) -> None:
+    with Peer(hurried.grpc) as peer:
         before = time.monotonic()
         peer.flood(frame(HEADERS, END_HEADERS | END_STREAM, n, peer.block("/nothing")) for n in range(1, 2**31, 2))
         assert time.monotonic() - before < 60

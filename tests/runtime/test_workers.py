@@ -230,6 +230,19 @@ def test_the_connection_cap_is_that_of_all_processes(bundle: Path, tmp_path: Pat
             assert metric(running, "tidegate_connections{") == 4
 
 
+def test_a_target_that_was_named_before_the_server_was_ready_gets_what_every_process_answers(
+    bundle: Path, tmp_path: Path
+) -> None:
+    with serve(bundle, tmp_path / "candidate") as candidate:
+        candidate.until_ready()
+        with serve(bundle, tmp_path / "stable", "--workers", "2") as stable:
+            aim_at(candidate, stable)
+            stable.until_ready()
+
+            with clients(stable, 6):
+                wait_until(lambda: shown(candidate) == 6, "six of six requests shown")
+
+
 def test_what_every_process_answers_is_shown_to_the_candidate(bundle: Path, tmp_path: Path) -> None:
     with (
         serve(bundle, tmp_path / "stable", "--workers", "2") as stable,
@@ -237,8 +250,7 @@ def test_what_every_process_answers_is_shown_to_the_candidate(bundle: Path, tmp_
     ):
         stable.until_ready()
         candidate.until_ready()
-        aim = {"target": f"http://127.0.0.1:{candidate.metrics}", "percent": 100, "ttlSeconds": 30, "token": TOKEN}
-        assert stable.ask("PUT", "/internal/shadow", json.dumps(aim).encode()).status == 204
+        aim_at(candidate, stable)
 
         def all_are_shown() -> bool:
             """The siblings hear of it a moment later."""
@@ -249,6 +261,11 @@ def test_what_every_process_answers_is_shown_to_the_candidate(bundle: Path, tmp_
 
         wait_until(all_are_shown, "six of six requests shown")
         assert candidate.evidence()["divergence"]["top1"]["k"] == 0
+
+
+def aim_at(candidate: RunningServer, stable: RunningServer) -> None:
+    aim = {"target": f"http://127.0.0.1:{candidate.metrics}", "percent": 100, "ttlSeconds": 30, "token": TOKEN}
+    assert stable.ask("PUT", "/internal/shadow", json.dumps(aim).encode()).status == 204
 
 
 def shown(candidate: RunningServer) -> int:

@@ -32,7 +32,7 @@ LOCAL_MEANING: dict[str, str] = {
     "runtime.batching.*": SAME,
     "runtime.queue.*": SAME,
     "runtime.grace": SAME,
-    "runtime.providerOptions": "The same; none with `--device cpu`.",
+    "runtime.providerOptions": "The same, as far as the device that `--device` names has them.",
     "runtime.env": SAME,
     "runtime.env.*": SAME,
     "runtime.pod": NOT_HERE + "there are no pods.",

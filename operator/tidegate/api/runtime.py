@@ -182,6 +182,14 @@ OPTIONS_NEED_GPU = Rule(
     "providerOptions are options of the GPU's execution providers: leave them out with device: cpu",
     lambda runtime: runtime.device != "cpu" or not runtime.provider_options,
 )
+OF_TENSORRT = "trt_"  # with which the names of its options begin
+OPTIONS_NEED_TENSORRT = Rule(
+    f"self.device != 'cuda' || self.providerOptions.all(name, !name.startsWith('{OF_TENSORRT}'))",
+    f"{OF_TENSORRT}... are options of TensorRT: write device: tensorrt, or leave them out",
+    lambda runtime: (
+        runtime.device != "cuda" or not any(name.startswith(OF_TENSORRT) for name in runtime.provider_options)
+    ),
+)
 OPTIONS_ALLOWED = Rule(
     f"self.all(name, name in {listed(PROVIDER_OPTIONS)})",
     f"use only these options, all others are set by Tidegate: {', '.join(PROVIDER_OPTIONS)}",
@@ -194,7 +202,7 @@ OptionValue = Annotated[str, Field(max_length=128, pattern=r"^[-A-Za-z0-9_.:,;/]
 class Runtime(ApiModel):
     """How the model is run; every change of it makes a new revision."""
 
-    RULES: ClassVar = (GPU_NEEDS_ACCELERATOR, ACCELERATOR_NEEDS_GPU, OPTIONS_NEED_GPU)
+    RULES: ClassVar = (GPU_NEEDS_ACCELERATOR, ACCELERATOR_NEEDS_GPU, OPTIONS_NEED_GPU, OPTIONS_NEED_TENSORRT)
     image: Image | None = Field(
         None, description="The server's image; the operator's own when not given. Resolved to a digest once."
     )
@@ -221,3 +229,11 @@ class Runtime(ApiModel):
     auth: Auth | None = Field(None, description="Who may call the model; everybody in the network without it.")
     tls: Tls | None = Field(None, description="The server's certificate; plain HTTP without it.")
     cache: Cache | None = Field(None, description="Where fetched bundles are kept; the pod's own disk without it.")
+
+
+def provider_options(runtime: Runtime, device: str) -> str:
+    """What the server is told of `providerOptions`: those that `device`, which may not be the manifest's, has."""
+    given = {} if device == "cpu" else runtime.provider_options
+    return " ".join(
+        f"{name}={value}" for name, value in given.items() if device == "tensorrt" or not name.startswith(OF_TENSORRT)
+    )

@@ -16,10 +16,11 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
 
+from tidegate.api.runtime import provider_options
 from tidegate.errors import TidegateError
 from tidegate.internal.calls import Address, Answer, NoAnswer, call
 from tidegate.local.children import Lifeline, Start, child_environment, last_lines, start_child, stop_child
-from tidegate.local.failures import ended, failure_of, not_ready
+from tidegate.local.failures import ended, failure_of, not_ready, shortened
 from tidegate.local.guarding import guarding_flags
 from tidegate.plan.observed import Failure, FailureClass, RevisionRecord
 from tidegate.plan.wanted import Event, RevisionWanted
@@ -94,8 +95,8 @@ def serve_command(place: Workplace, wanted: RevisionWanted, bundle: Path, last_w
     }
     if device == "tensorrt":
         flags["engine-cache"] = place.folder / "engines"
-    if device != "cpu" and runtime.provider_options:
-        flags["provider-options"] = " ".join(f"{name}={value}" for name, value in runtime.provider_options.items())
+    if given := provider_options(runtime, device):
+        flags["provider-options"] = given
     options = [text for name, value in flags.items() for text in (f"--{name}", str(value))]
     return [sys.executable, "-P", "-m", "tidegate_runtime", "serve", *options]
 
@@ -271,11 +272,10 @@ class Server:
 
 def not_alive(said: Answer | None) -> Failure:
     """Why a server that fails its liveness probe is ended, by what it says there of itself."""
-    if said is not None and said.body.startswith(b"DeviceLost"):
-        return Failure(
-            FailureClass.ENVIRONMENT, "DeviceLost", "the GPU failed in a way that only a new process gets over"
-        )
-    return Failure(FailureClass.ENVIRONMENT, "RunStuck", "the server no longer answers its liveness probe")
+    reason, colon, sentence = ("" if said is None else said.body.decode(errors="replace").strip()).partition(": ")
+    if not colon:
+        reason, sentence = "RunStuck", "the server no longer answers its liveness probe"
+    return Failure(FailureClass.ENVIRONMENT, reason, shortened(sentence))
 
 
 def backoff(failure: Failure, deaths: int) -> float:

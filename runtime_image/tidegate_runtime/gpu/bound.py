@@ -23,6 +23,7 @@ from tidegate_runtime.interfaces import Array
 from tidegate_runtime.ort import onnxruntime
 
 MOST_BYTES: Final = 256 * 2**20  # of idle slots in the host's memory; their inputs lie on the GPU, too
+LEAST_SLOT: Final = 8192  # of a slot beside its tensors, which may be empty: what binds them, some objects
 OTHER_SHAPE: Final = "pre-allocated output"  # ONNX Runtime's words for an output of another shape than what is bound
 Key = tuple[tuple[str, tuple[int, ...]], ...]
 
@@ -111,7 +112,7 @@ class Slot:
         self._run = bound_run(session, self._binding)
         self._inputs = Inputs(self._binding, {name: (array.shape, array.dtype) for name, array in feeds.items()}, place)
         self._outputs: list[Array] | None = None  # in the host's memory, once their shapes are known
-        self.bytes = self._inputs.bytes
+        self.bytes = LEAST_SLOT + self._inputs.bytes
 
     def run(self, feeds: Mapping[str, Array], options: Any) -> list[Array]:
         """All outputs, as arrays of their own."""

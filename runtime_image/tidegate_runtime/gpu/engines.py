@@ -16,8 +16,10 @@ import shutil
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Final
 
 LOG = logging.getLogger(__name__)
+BUILDING: Final = ".building-"  # and the process's id: the end of a folder's name until its engines have run
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,17 +40,23 @@ def folder_name(digest: str, maker: Maker, options: Mapping[str, str]) -> str:
 
 
 class Engines:
-    """One folder: `path` is where TensorRT reads and writes, `reused` whether engines are there already."""
+    """One folder: `path` is where TensorRT reads and writes, `reused` whether engines are there already.
+
+    Raises OSError where it cannot be made.
+    """
 
     def __init__(self, root: Path, name: str) -> None:
         self._kept = root / name
-        self._building = root / f"{name}.building-{os.getpid()}"  # in a container the same after a restart: cleared
+        self._building = root / f"{name}{BUILDING}{os.getpid()}"
         self.reused = self._kept.is_dir()
         self.path = self._kept if self.reused else self._building
+        _remove_left_behind(root, name)
         self._clear()
 
     def _clear(self) -> None:
-        shutil.rmtree(self._building, ignore_errors=True)
+        shutil.rmtree(
+            self._building, ignore_errors=True
+        )  # in a container a process has the id of its killed forerunner
         if not self.reused:
             self._building.mkdir(parents=True)
 
@@ -59,10 +67,30 @@ class Engines:
         try:
             self._building.rename(self._kept)
         except OSError as error:
-            LOG.warning("engines are not kept: %s", error.strerror)
+            if not self._kept.is_dir():
+                LOG.warning("engines are not kept: %s", error.strerror)
 
     def start_anew(self) -> None:
-        """What is kept does not load: build again."""
-        shutil.rmtree(self._kept, ignore_errors=True)
+        """What is kept does not load: build again. Raises OSError where it cannot be removed."""
+        if self._kept.exists():
+            shutil.rmtree(self._kept)
         self.reused, self.path = False, self._building
         self._clear()
+
+
+def _remove_left_behind(root: Path, name: str) -> None:
+    """What killed processes were building."""
+    for folder in root.glob(f"{name}{BUILDING}*"):
+        number = folder.name.rpartition("-")[2]
+        if number.isdecimal() and not _is_alive(int(number)):
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _is_alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except PermissionError:
+        pass  # of another account
+    return True

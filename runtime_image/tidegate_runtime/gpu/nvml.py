@@ -14,8 +14,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 LOG = logging.getLogger(__name__)
-CHOOSERS: Final = ("CUDA_VISIBLE_DEVICES", "NVIDIA_VISIBLE_DEVICES")  # the first that says something
-EVERYTHING: Final = ("all", "void", "none")
+UUIDS: Final = ("GPU-", "MIG-")
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,13 +29,16 @@ class Reading:
 
 def chosen(environment: Mapping[str, str]) -> int | str:
     """CUDA's first GPU: its number among NVML's in the order of their bus, or its UUID (a slice's: MIG-…)."""
-    for variable in CHOOSERS:
-        first = environment.get(variable, "").split(",")[0].strip()
-        if first.isdecimal():
-            return int(first)
-        if first and first not in EVERYTHING:
-            return first
-    return 0
+    first = _first(environment, "CUDA_VISIBLE_DEVICES")
+    if first:
+        return int(first) if first.isdecimal() else first
+    # What the container was given. Its numbers are the node's, where NVML here counts from 0 what the container sees.
+    given = _first(environment, "NVIDIA_VISIBLE_DEVICES")
+    return given if given.startswith(UUIDS) else 0
+
+
+def _first(environment: Mapping[str, str], variable: str) -> str:
+    return environment.get(variable, "").split(",")[0].strip()
 
 
 class Gpu:

@@ -26,6 +26,7 @@ from tidegate_runtime.gpu.options import Options, Wanted, bindable, most_rows, n
 from tidegate_runtime.gpu.pinned import PinnedMemory
 from tidegate_runtime.interfaces import Array, Lane
 from tidegate_runtime.ort import onnxruntime
+from tidegate_runtime.ort_errors import sentence
 from tidegate_runtime.runners import Run, runner
 from tidegate_runtime.settings import Settings
 
@@ -108,7 +109,8 @@ class Placement:
     def prove(self, feeds: dict[str, Array], lane: Lane, allowed: float) -> None:
         """Run once and see who did the work; raises DeviceUnavailable.
 
-        A run that fails for the model's sake proves nothing and is left to the warm-up, which says why.
+        A run that fails for the model's sake proves nothing and is left to the warm-up, which refuses the model unless
+        the sizes of its inputs were guessed.
         """
         run = runner([self._profiled], self._bundle)
         names = [spec.name for spec in self._interface.outputs]
@@ -123,11 +125,15 @@ class Placement:
             self._profiled.end_profiling()
             if (found := fault(error)) is not None:
                 raise before_requests(found) from None
+            LOG.warning("the GPU is not proved: the first run failed: %s", self._sentence(error))
             return
         finally:
             lane.end()
         self.work = devices.work_of(self._profiled)
         devices.require_work(self._settings.device, self.work)
+
+    def _sentence(self, error: Exception) -> str:
+        return sentence(error, self._bundle.path / self._bundle.manifest.model.file)
 
     # what can be done without
 
@@ -143,8 +149,15 @@ class Placement:
             self._graphs = False
         elif self._engines is not None and self._engines.reused:
             LOG.warning("kept engines are built again: %s", why)
-            self._engines.start_anew()
+            self._build_anew(self._engines)
         else:
             return False
-        self._profiled = None
+        self._profiled, self.work = None, {}
         return True
+
+    def _build_anew(self, engines: Engines) -> None:
+        try:
+            engines.start_anew()
+        except OSError as error:
+            LOG.warning("engines are not kept: %s", error.strerror)
+            self._engines = None

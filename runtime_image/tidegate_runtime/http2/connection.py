@@ -181,7 +181,7 @@ class Connection(asyncio.BufferedProtocol):
 
     def rest(self) -> None:
         """Something has come to its end: with nothing under way the client has its idle time, or the end is here."""
-        if self.ending:
+        if self.ending or self._incoming.amid:  # headers have their own time
             return
         if self.streams.active:
             self._deadline = math.inf

@@ -211,6 +211,7 @@ class Incoming:
             raise ConnectionFault(Code.FRAME_SIZE_ERROR, "SETTINGS must have six bytes for each")
         self._patience.spend()
         for name, value in frames.SETTING.iter_unpack(payload):
+            self._patience.spend()  # each may be a walk over all streams
             if name == frames.ENABLE_PUSH and value > 1:
                 raise ConnectionFault(Code.PROTOCOL_ERROR, "ENABLE_PUSH is 0 or 1")
             self._out.setting(name, value, self._streams.active)

@@ -17,6 +17,7 @@ from tidegate_runtime.http2.frames import (
     END_HEADERS,
     END_STREAM,
     HEADER,
+    HEADER_TABLE_SIZE,
     HEADERS,
     INITIAL_WINDOW_SIZE,
     LARGEST_FRAME,
@@ -29,13 +30,15 @@ from tidegate_runtime.http2.frames import (
 from tidegate_runtime.http2.stream import Stream
 
 LAST: Final = END_STREAM | END_HEADERS
+DEFAULT_TABLE: Final = 4096  # bytes
+NO_TABLE: Final = b"\x20"  # a block of headers that begins so says that we keep no table
 LARGEST_PIECE: Final = 1 << 20  # of DATA, where the peer takes larger frames
 
 
 class Outgoing:
     """The sending half of a connection. `write` takes bytes for the transport, `ended` a stream that is all written."""
 
-    __slots__ = ("_ended", "_frame", "_stalled", "_window", "initial_window", "write")
+    __slots__ = ("_ended", "_frame", "_prelude", "_stalled", "_table", "_window", "initial_window", "write")
 
     def __init__(self, write: Callable[[bytes], None], ended: Callable[[Stream], None]) -> None:
         self.write = write
@@ -43,6 +46,10 @@ class Outgoing:
         self._window = DEFAULT_WINDOW  # of the connection
         self.initial_window = DEFAULT_WINDOW  # of each new stream
         self._frame = LARGEST_FRAME
+        self._table, self._prelude = (
+            DEFAULT_TABLE,
+            b"",
+        )  # what the peer takes our table for, and what it must hear of it
         self._stalled: dict[int, Stream] = {}
 
     # -- answers
@@ -55,6 +62,8 @@ class Outgoing:
             self.body(stream, body)
             self.trailers(stream, trailers)
             return
+        if self._prelude:
+            head = self._first(head)
         self._window -= size
         self.write(
             b"".join(
@@ -68,6 +77,7 @@ class Outgoing:
         self._ended(stream)
 
     def head(self, stream: Stream, block: bytes) -> None:
+        block = self._first(block)
         self.write(HEADER.pack(0, len(block), HEADERS, END_HEADERS, stream.id) + block)
 
     def body(self, stream: Stream, piece: bytes) -> None:
@@ -88,8 +98,15 @@ class Outgoing:
         self._end(stream, HEADERS, block)
 
     def _end(self, stream: Stream, kind: int, content: bytes) -> None:
+        if kind == HEADERS:
+            content = self._first(content)
         self.write(HEADER.pack(0, len(content), kind, LAST if kind == HEADERS else END_STREAM, stream.id) + content)
         self._ended(stream)
+
+    def _first(self, block: bytes) -> bytes:
+        """A block of headers as it is sent next: our blocks use no table, which a peer may have to be told, once."""
+        prelude, self._prelude = self._prelude, b""
+        return prelude + block
 
     # -- windows
 
@@ -114,6 +131,9 @@ class Outgoing:
                 raise ConnectionFault(Code.FLOW_CONTROL_ERROR, "a window is at most 2^31-1")
             self._resize(value - self.initial_window, streams)
             self.initial_window = value
+        elif name == HEADER_TABLE_SIZE:
+            if value < self._table:  # section 4.2 of RFC 7541
+                self._table, self._prelude = 0, NO_TABLE
         elif name == MAX_FRAME_SIZE:
             if not LARGEST_FRAME <= value < 1 << 24:
                 raise ConnectionFault(Code.PROTOCOL_ERROR, "a frame is 16 KiB to 16 MiB")

@@ -1,7 +1,7 @@
 """How much a peer may ask of us without letting us answer anything.
 
-A frame of nine bytes that makes work (a reset, a ping, settings, an empty frame) costs a token; an answered call gives
-some back, and so does time.  Who has none left is only making work (CVE-2023-44487, CVE-2019-9512 to 9518,
+A frame of nine bytes that makes work (a reset, a ping, each of its settings, an empty frame) costs a token; an answered
+call gives some back, and so does time.  Who has none left is only making work (CVE-2023-44487, CVE-2019-9512 to 9518,
 CVE-2024-27316): the connection ends with ENHANCE_YOUR_CALM.
 """
 

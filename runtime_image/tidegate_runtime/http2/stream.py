@@ -28,7 +28,7 @@ class Stream(ABC):
         self.length = length  # of the body, as it was announced
         self.received = 0
         self.window = STREAM_WINDOW  # what the client may still send
-        self.granted = 0  # beyond that; see Connection.let_in
+        self.granted = 0  # beyond that; see Streams.let_in
         self.credit = connection.out.initial_window  # what we may still send
         self.remote_ended = False
         self.over = False
@@ -36,6 +36,11 @@ class Stream(ABC):
         self.queue: deque[memoryview] | None = None  # what the client's windows have no room for yet
         self.end: bytes | None = None  # trailers to follow what is queued
         self.stalled_since = math.inf
+
+    @property
+    def ended(self) -> bool:
+        """Whether the answer has its end, which may still wait for the client's windows: it gets no other."""
+        return self.over or self.end is not None
 
     @abstractmethod
     def begin(self) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import deque
 from typing import Final
 
 from tidegate_runtime.http2 import frames
@@ -22,7 +21,7 @@ class Streams:
     def __init__(self, out: Outgoing, room: int) -> None:
         self._out = out
         self._room, self._granted = room, 0
-        self._waiting: deque[tuple[Stream, int]] = deque()
+        self._waiting: dict[int, tuple[Stream, int]] = {}  # by number, in the order in which they asked for room
         self.active: dict[int, Stream] = {}
         self.dropped: dict[int, None] = {}  # in the order in which we ended them: their frames may be on the way
         self.last = 0  # the client's newest
@@ -60,6 +59,7 @@ class Streams:
             stream.lost()
 
     def lose_all(self) -> None:
+        self._waiting.clear()  # else each makes room for the next
         for number in list(self.active):
             self.lose(number)
 
@@ -71,10 +71,10 @@ class Streams:
         One stream alone is always let in.
         """
         if self._granted and self._granted + more > self._room:
-            self._waiting.append((stream, more))
+            self._waiting[stream.id] = (stream, more)
             return
         self._granted += more
-        stream.granted = more
+        stream.granted += more
         self.open_window(stream, more)
 
     def open_window(self, stream: Stream, more: int) -> None:
@@ -83,11 +83,14 @@ class Streams:
 
     def _remove(self, stream: Stream) -> None:
         del self.active[stream.id]
+        self._waiting.pop(stream.id, None)
         stream.over = True
         self._out.forget(stream)
         if stream.granted:
             self._granted -= stream.granted
-        while self._waiting and (not self._granted or self._granted + self._waiting[0][1] <= self._room):
-            waiting, more = self._waiting.popleft()
-            if not waiting.over:
-                self.let_in(waiting, more)
+        while self._waiting:
+            waiting, more = next(iter(self._waiting.values()))
+            if self._granted and self._granted + more > self._room:
+                break
+            del self._waiting[waiting.id]
+            self.let_in(waiting, more)

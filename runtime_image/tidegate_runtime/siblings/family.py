@@ -17,14 +17,13 @@ from tidegate.errors import Temporary, TidegateError
 from tidegate_runtime.logs import log
 from tidegate_runtime.server import Server
 from tidegate_runtime.serving import Observed
-from tidegate_runtime.shadow import Target
 from tidegate_runtime.siblings import wire
 from tidegate_runtime.siblings.counts import Plain, Seconds
 from tidegate_runtime.siblings.life import Life
 from tidegate_runtime.siblings.together import Together
 from tidegate_runtime.statistics import Statistics, Sums
 
-OWN: Final = 0  # this process, among the process ids of the counts
+OWN: Final = object()  # this process, among those that count
 TICK_SECONDS: Final = 0.2  # how old the counts may be that are told
 SILENT_SECONDS: Final = 30.0  # a sibling that says nothing for so long hangs
 LIVED_SECONDS: Final = 60.0  # what lived so long has not failed to live
@@ -60,11 +59,9 @@ class Family:
         self._places: list[asyncio.Task[bool]] = []
         self._all_ready = self._loop.create_future()
         self._departed = Sums()
-        self._target: Target | None = None
         self._ending = asyncio.Event()
 
-    async def start(self, count: int, hello: Callable[[Target | None], wire.Hello],
-                    give_up: Callable[[TidegateError], None]) -> None:  # fmt: skip
+    async def start(self, count: int, hello: wire.Hello, give_up: Callable[[TidegateError], None]) -> None:
         """Start `count` siblings and wait until each serves; raises TidegateError when one cannot.
 
         Later, when one dies again and again, `give_up` is called, and nothing is started any more.
@@ -103,10 +100,9 @@ class Family:
     def connections(self) -> int:
         return self._parts.admission.connections + self.elsewhere
 
-    def aim(self, target: Target | None) -> None:
-        """The siblings shadow to `target`, too, those that are not born yet included."""
-        self._target = target
-        self._loop.call_soon_threadsafe(self._say, wire.Aim(target))
+    def aim(self) -> None:
+        """The siblings shadow to where this process does, too; one that is not ready yet hears of it when it is."""
+        self._loop.call_soon_threadsafe(self._tell_target)
 
     # -- for whoever accepts
 
@@ -149,14 +145,13 @@ class Family:
 
     # -- lives
 
-    async def _keep_alive(self, hello: Callable[[Target | None], wire.Hello],
-                          give_up: Callable[[TidegateError], None]) -> bool:  # fmt: skip
+    async def _keep_alive(self, hello: wire.Hello, give_up: Callable[[TidegateError], None]) -> bool:
         """One place: a process, and after its death another. Whether the last one had answered everything."""
         deaths = 0
         while True:
             life = Life(self._heard, self._is_ready)
             self._lives.append(life)
-            code = await life.live(hello(self._target))
+            code = await life.live(hello)
             self._bury(life)
             if self._ending.is_set():
                 return code == 0 or not life.ready
@@ -181,7 +176,8 @@ class Family:
             return False
         return True
 
-    def _is_ready(self, _: Life) -> None:
+    def _is_ready(self, life: Life) -> None:
+        life.say(wire.Aim(self._parts.shadow.target))
         if sum(life.ready for life in self._lives) == len(self._places) and not self._all_ready.done():
             self._all_ready.set_result(None)
 
@@ -189,14 +185,14 @@ class Family:
         """What it told stays in all counts."""
         self._lives.remove(life)
         self._departed = self._departed.plus(life.sums)
-        self.counters.depart(life.pid)
+        self.counters.depart(life)
 
     def _heard(self, life: Life, report: wire.Report) -> None:
-        self.counters.absorb(life.pid, report.plain, report.seconds)
+        self.counters.absorb(life, report.plain, report.seconds)
 
-    def _say(self, message: object) -> None:
+    def _tell_target(self) -> None:
         for life in self._lives:
-            life.say(message)
+            life.say(wire.Aim(self._parts.shadow.target))
 
     # -- counts
 
@@ -232,5 +228,12 @@ def _reason(life: Life, code: int) -> SiblingDied:
     """What is known of a death."""
     if life.failed is not None:
         return SiblingDied(f"a process of --workers failed: {life.failed.message}", reason=life.failed.reason)
-    how = f"was ended by signal {-code} ({signal.Signals(-code).name})" if code < 0 else f"exited with {code}"
+    how = f"was ended by {_signal_name(-code)}" if code < 0 else f"exited with {code}"
     return SiblingDied(f"a process of --workers {how}", do="give the pod memory for that many copies of the model")
+
+
+def _signal_name(number: int) -> str:
+    try:
+        return f"signal {number} ({signal.Signals(number).name})"
+    except ValueError:  # one of those in between that have only numbers
+        return f"signal {number}"

@@ -8,6 +8,7 @@ import socket
 import sys
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from typing import Final
 
 from tidegate_runtime.siblings import wire
@@ -34,33 +35,39 @@ class Life:
 
     async def live(self, hello: wire.Hello) -> int:
         """Start it, and wait for its end: the exit code, negative for a signal."""
-        door, their_door = socket.socketpair()
-        line, their_line = socket.socketpair()
-        their_lifeline, lifeline = os.pipe()  # closed when this process is gone, however it went
-        door.setblocking(False)
-        self._door = door
-        theirs = (their_door.fileno(), their_line.fileno(), their_lifeline)
-        try:
+        with ExitStack() as until_its_end:
+            try:
+                line = await self._start(until_its_end)
+            except OSError as error:
+                self.failed = wire.Failed("SiblingDied", f"a process cannot be started: {error.strerror}")
+                return NOT_STARTED
+            return await self._until_its_end(line, hello)
+
+    async def _start(self, until_its_end: ExitStack) -> socket.socket:
+        """This side of its line; raises OSError when there is no room for a process or what it is given."""
+        until_its_end.callback(self.shut_door)
+        with ExitStack() as theirs:
+            self._door, their_door = socket.socketpair()
+            theirs.enter_context(their_door)
+            self._door.setblocking(False)
+            line, their_line = socket.socketpair()
+            until_its_end.enter_context(line)
+            theirs.enter_context(their_line)
+            their_lifeline, lifeline = os.pipe()  # closed when this process is gone, however it went
+            theirs.callback(os.close, their_lifeline)
+            until_its_end.callback(os.close, lifeline)
+            inherited = (their_door.fileno(), their_line.fileno(), their_lifeline)
             self._process = await asyncio.create_subprocess_exec(
-                sys.executable, *PROGRAM, *map(str, theirs), pass_fds=theirs, start_new_session=True,
+                sys.executable, *PROGRAM, *map(str, inherited), pass_fds=inherited, start_new_session=True,
                 stdin=asyncio.subprocess.DEVNULL,
             )  # fmt: skip
-        except OSError as error:
-            self.failed = wire.Failed("SiblingDied", f"a process cannot be started: {error.strerror}")
-            line.close()
-        finally:
-            their_door.close()
-            their_line.close()
-            os.close(their_lifeline)
-        code = NOT_STARTED if self._process is None else await self._until_its_end(self._process, line, hello)
-        self.shut_door()
-        os.close(lifeline)
-        return code
+        return line
 
-    async def _until_its_end(self, process: asyncio.subprocess.Process, line: socket.socket, hello: wire.Hello) -> int:
+    async def _until_its_end(self, line: socket.socket, hello: wire.Hello) -> int:
+        assert self._process is not None
         self._line = await wire.connect(line, self._receive)
         self.say(hello)
-        code = await process.wait()
+        code = await self._process.wait()
         await self._line.ended.wait()  # its last words are read
         return code
 
@@ -68,10 +75,6 @@ class Life:
     def sums(self) -> Sums:
         """What it told of its statistics."""
         return Sums() if self.report is None else self.report.sums
-
-    @property
-    def pid(self) -> int:
-        return 0 if self._process is None else self._process.pid
 
     def give(self, client: socket.socket) -> bool:
         """Hand a connection over; false when it takes none."""

@@ -201,7 +201,6 @@ def _parts(hello: wire.Hello) -> _Parts:
     watchdog = Watchdog()
     health = Health(watchdog)
     counters, shadow = Counters(clock=hello.clock), ShadowSender(settings.identity_token_file)
-    shadow.aim(hello.target)
     observed = Observed(watchdog, counters, shadow, Admission(hello.queue), health)
     server = Server(settings, observed.admission, server_routes(health, __version__) | alive_routes(health))
     return _Parts(settings, hello, observed, server, Seconds(counters))

@@ -54,19 +54,19 @@ class Together(Counters):
         self._merged = {kind: MergedLane(own.clock) for kind in KINDS}
         self.lanes = {**own.lanes, **self._merged}
         self._departed = Plain()
-        self._latest: dict[int, Plain] = {}  # by process id
+        self._latest: dict[object, Plain] = {}  # by process
         self._until = int(own.clock.start)
 
     def until(self, now: float | None = None) -> int:  # noqa: ARG002 - what is not told yet is not over
         return self._until
 
-    def absorb(self, process: int, plain: Plain, seconds: list[tuple[Kind, Second]]) -> None:
-        """What a process told."""
+    def absorb(self, process: object, plain: Plain, seconds: list[tuple[Kind, Second]]) -> None:
+        """What a process told; `process` is whatever stands for it and for no other."""
         self._latest[process] = plain
         for kind, second in seconds:
             self._merged[kind].put(second)
 
-    def depart(self, process: int) -> None:
+    def depart(self, process: object) -> None:
         """It is gone; what it told stays."""
         self._departed = self._departed.plus(self._latest.pop(process, Plain()))
 

@@ -39,7 +39,6 @@ class Hello:
     instance: str
     processes: int  # in all, which share the cores
     queue: int  # its share of the requests that may wait
-    target: Target | None
 
 
 @dataclass(frozen=True, slots=True)

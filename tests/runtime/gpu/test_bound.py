@@ -169,26 +169,46 @@ def test_a_session_with_a_graph_is_run_by_a_thread_of_its_own_and_recorded_befor
     assert sum(session.runs for session in sessions) == 203
 
 
-def test_idle_buffers_are_let_go_beyond_a_limit_the_oldest_shape_first(monkeypatch: pytest.MonkeyPatch) -> None:
-    graph = small.cast(TensorProto.FLOAT)
-    made: list[int] = []
+@pytest.fixture
+def made(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, ...]]:
+    """The shapes that slots were made for, in turn."""
+    shapes: list[tuple[int, ...]] = []
 
     class Counted(bound.Slot):
         __slots__ = ()
 
         def __init__(self, session: Any, names: list[str], feeds: Any, place: Place, *, follows: bool) -> None:
-            made.append(len(feeds["x"]))
+            shapes.append(feeds["x"].shape)
             super().__init__(session, names, feeds, place, follows=follows)
 
-    monkeypatch.setattr(bound, "MOST_BYTES", 800)  # a row has 8 bytes in and 8 out
     monkeypatch.setattr(bound, "Slot", Counted)
-    run, _ = bind(graph)
+    return shapes
+
+
+def test_idle_buffers_are_let_go_beyond_a_limit_the_oldest_shape_first(
+    made: list[tuple[int, ...]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bound, "LEAST_SLOT", 0)
+    monkeypatch.setattr(bound, "MOST_BYTES", 800)  # a row has 8 bytes in and 8 out
+    run, _ = bind(small.cast(TensorProto.FLOAT))
 
     for rows in (10, 20, 10, 20, 30, 20, 10):
         for _ in range(2):
             run(["y"], {"x": numbers(rows, 2)}, OPTIONS)
 
-    assert made == [10, 20, 30, 10]
+    assert made == [(10, 2), (20, 2), (30, 2), (10, 2)]
+
+
+def test_buffers_of_empty_tensors_are_let_go_like_others(
+    made: list[tuple[int, ...]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bound, "MOST_BYTES", 10 * bound.LEAST_SLOT)
+    run, _ = bind(small.cast(TensorProto.FLOAT, ("N", "M")))
+
+    for width in [*range(1, 12), 11, 1]:
+        require_same(run(["y"], {"x": numbers(0, width)}, OPTIONS), [numbers(0, width)])
+
+    assert made == [*((0, width) for width in range(1, 12)), (0, 1)]  # the eleventh drove out the first
 
 
 @pytest.mark.parametrize("graphs", [False, True])

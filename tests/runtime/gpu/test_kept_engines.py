@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from tests.runtime import small_bundles as small
@@ -11,6 +14,7 @@ from tests.runtime.gpu.loading import Load
 from tests.runtime.gpu.pretended import PretendedGpu
 
 from tidegate_runtime.devices import TENSORRT
+from tidegate_runtime.gpu import engines
 from tidegate_runtime.session import OrtModel
 
 
@@ -46,6 +50,43 @@ def test_engines_that_do_not_load_are_built_again(
     assert len(gpu.opened) == 4  # built, failed, built again, found
     assert "kept engines are built again: " in caplog.text
     assert (folder / "TRTKernel_graph_1_0_sm90.engine").read_text() == "an engine"
+
+
+def test_engines_that_do_not_load_and_cannot_be_removed_cost_time_and_no_service(
+    tensorrt: Callable[..., OrtModel],
+    gpu: PretendedGpu,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    tensorrt()
+    [folder] = (tmp_path / "engines").iterdir()
+    (folder / "TRTKernel_graph_1_0_sm90.engine").write_text("rubbish")
+
+    def read_only(path: Path, *, ignore_errors: bool = False) -> None:
+        if not ignore_errors:
+            raise OSError(errno.EROFS, "Read-only file system", str(path))
+
+    monkeypatch.setattr(engines, "shutil", SimpleNamespace(rmtree=read_only))
+    tensorrt()
+
+    assert "trt_engine_cache_path" not in gpu.opened[-1][TENSORRT]
+    assert "engines are not kept: Read-only file system" in caplog.text
+
+
+def test_engines_with_which_nothing_has_run_are_not_kept(
+    load: Load, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    open_width = small.linear()  # it runs with a width of four only, and the first run guesses one
+    open_width.graph.input[0].type.tensor_type.shape.dim[1].dim_param = "M"
+    shapes = " ".join(f"trt_profile_{which}_shapes=x:{rows}x4" for which, rows in (("min", 1), ("opt", 8), ("max", 32)))
+    flags = ("--device", "tensorrt", "--engine-cache", str(tmp_path / "engines"), "--provider-options", shapes)
+
+    assert load(open_width, (), *flags).work == {}
+
+    [folder] = (tmp_path / "engines").iterdir()
+    assert folder.name.endswith(f".building-{os.getpid()}")
+    assert "the GPU is not proved: the first run failed: " in caplog.text
 
 
 def test_other_options_have_other_engines(tensorrt: Callable[..., OrtModel], tmp_path: Path) -> None:

@@ -92,6 +92,10 @@ REFUSED: dict[str, tuple[str, str, str]] = {
     "a GPU without accelerator": ("runtime: {device: cuda}", "spec.runtime", "add accelerator"),
     "an accelerator without GPU": ("runtime: {accelerator: {}}", "spec.runtime", "stand idle"),
     "provider options on a CPU": ("runtime: {providerOptions: {use_tf32: '0'}}", "spec.runtime", "device: cpu"),
+    "TensorRT's option without it": (
+        "runtime: {device: cuda, accelerator: {}, providerOptions: {trt_fp16_enable: '1'}}",
+        "spec.runtime", "write device: tensorrt",
+    ),
     "our provider option": (
         "runtime: {device: cuda, accelerator: {}, providerOptions: {device_id: '1'}}",
         "spec.runtime.providerOptions", "set by Tidegate",

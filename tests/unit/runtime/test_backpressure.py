@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import cast
 
+import pytest
 from tests.unit.runtime.test_parsers import FakeTransport, feed
 
+from tidegate_runtime import http
 from tidegate_runtime.admission import Admission
 from tidegate_runtime.backpressure import BURST, POST, REFUSALS_A_SECOND, Backpressure
 from tidegate_runtime.errors import Throttled
@@ -47,6 +50,14 @@ def stand_in_line(pressure: Backpressure, one: Waiting) -> None:
     """Ask until the refusals are spent."""
     while not pressure.holds_back(one, memoryview(POST)):
         pass
+
+
+def connected(pressure: Backpressure, route: Callable[[Request], Route]) -> tuple[Connection, FakeTransport]:
+    limits = Limits(max_body=1 << 20, header_timeout=1, body_timeout=1, idle_timeout=1)
+    front = Front(limits, route, lambda _: True, lambda _: None, pressure)
+    connection, transport = Connection(front), FakeTransport()
+    connection.connection_made(cast("asyncio.BaseTransport", transport))
+    return connection, transport
 
 
 def test_nobody_is_asked_about_while_there_is_room() -> None:
@@ -110,7 +121,7 @@ def test_whoever_has_waited_as_long_as_the_queue_allows_is_let_in_to_be_refused(
         one, began = Waiting(0, admission, []), time.monotonic()
         stand_in_line(pressure, one)
         await asyncio.wait_for(one.let.wait(), ENDS)
-        assert not pressure.on or admission.full
+        assert admission.unread == 0
         assert admission.queued == 2
         return time.monotonic() - began
 
@@ -124,10 +135,7 @@ def test_of_a_request_that_may_wait_only_its_first_bytes_are_read_and_what_is_re
         raise Throttled("the queue is full", retry_after=1)
 
     async def scenario() -> tuple[int, int, bytes]:
-        limits = Limits(max_body=1 << 20, header_timeout=1, body_timeout=1, idle_timeout=1)
-        front = Front(limits, refuse, lambda _: True, lambda _: None, Backpressure(full(), PATIENCE))
-        connection, transport = Connection(front), FakeTransport()
-        connection.connection_made(cast("asyncio.BaseTransport", transport))
+        connection, transport = connected(Backpressure(full(), PATIENCE), refuse)
         first = len(connection.get_buffer(-1))
         feed(connection, b"POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 100000\r\n\r\n")
         return first, len(connection.get_buffer(-1)), transport.written
@@ -136,3 +144,56 @@ def test_of_a_request_that_may_wait_only_its_first_bytes_are_read_and_what_is_re
 
     assert written.startswith(b"HTTP/1.1 429")
     assert (first, later) == (len(POST), SCRATCH)
+
+
+def test_a_request_that_waited_unread_has_the_time_of_a_header_once_it_is_let_in() -> None:
+    async def scenario() -> bytes:
+        admission = full(3)
+        pressure = Backpressure(admission, 60.0)
+        stand_in_line(pressure, Waiting(0, admission, []))
+        connection, transport = connected(pressure, lambda _: Route({}))
+        feed(connection, POST)  # and nothing more
+        last = Waiting(1, admission, [])
+        assert pressure.holds_back(last, memoryview(POST))
+        connection.sweep(time.monotonic() + 3600)
+        assert transport.written == b""
+        admission.queued = 0
+        await asyncio.wait_for(last.let.wait(), ENDS)
+        connection.sweep(time.monotonic() + 3600)
+        return transport.written
+
+    assert asyncio.run(scenario()).startswith(b"HTTP/1.1 408")
+
+
+@dataclass
+class Clock:
+    """Stands for the module time."""
+
+    now: float
+
+    def monotonic(self) -> float:
+        return self.now
+
+
+def test_of_a_request_its_wait_unread_counts_and_not_how_long_its_body_takes_to_come(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    clock, arrived = Clock(100.0), list[float]()
+    monkeypatch.setattr(http, "time", clock)
+
+    def answer(connection: Connection, request: Request) -> None:
+        arrived.append(request.arrived)
+        connection.answer(200, b"")
+
+    def route(request: Request) -> Route:
+        request.route = found = Route({b"POST": answer})
+        return found
+
+    connection, _ = connected(Backpressure(Admission(1), PATIENCE), route)
+    connection.let_in(POST, 95.0)
+    feed(connection, b"/ HTTP/1.1\r\ncontent-length: 2\r\n\r\n")
+    clock.now = 130.0
+    feed(connection, b"ok")
+    feed(connection, b"POST / HTTP/1.1\r\ncontent-length: 2\r\n\r\nok")
+
+    assert arrived == [125.0, 130.0]

@@ -25,7 +25,7 @@ ANA, BEN = digest("ana's"), digest("ben's")
 def test_a_line_is_a_client_and_comments_are_none() -> None:
     found = read_clients(f"# ours\n\nana {ANA} infer,metadata\n  ben\t{BEN.upper()}  explain\n".encode(), "f")
 
-    assert [(one.name, one.digest.hex(), one.scopes) for one in found] == [
+    assert [(one.name, key.hex(), one.scopes) for key, one in found.items()] == [
         ("ana", ANA, frozenset({INFER, METADATA})),
         ("ben", BEN, frozenset({EXPLAIN})),
     ]

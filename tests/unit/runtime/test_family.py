@@ -17,17 +17,21 @@ from tidegate_runtime.health import Health, Phase
 from tidegate_runtime.server import Server
 from tidegate_runtime.serving import Observed
 from tidegate_runtime.settings import parse
-from tidegate_runtime.shadow import ShadowSender
+from tidegate_runtime.shadow import ShadowSender, Target
 from tidegate_runtime.siblings import family, wire
 from tidegate_runtime.siblings.counts import Plain
+from tidegate_runtime.siblings.life import NOT_STARTED
 from tidegate_runtime.statistics import Sums
 from tidegate_runtime.watchdog import Watchdog
+
+TARGET = Target("127.0.0.1", 9, share=0.0, until=0.0, token="")
 
 
 class PlayedLife:
     """Gets ready at once, and dies when it is told to; what `Family` uses of `Life`."""
 
     born: list[PlayedLife]
+    starts = True  # else no process comes of it
 
     def __init__(self, told: Callable[[Any, wire.Report], None], ready: Callable[[Any], None]) -> None:
         self._told, self._when_ready = told, ready
@@ -37,12 +41,14 @@ class PlayedLife:
         self.report: wire.Report | None = None
         self.said: list[object] = []
         self.death: asyncio.Future[int] = asyncio.get_running_loop().create_future()
-        self.pid = len(PlayedLife.born) + 1
         self.sums = Sums()
         PlayedLife.born.append(self)
 
     async def live(self, hello: object) -> int:
         self.said.append(hello)
+        if not self.starts:
+            self.failed = wire.Failed("SiblingDied", "a process cannot be started: Too many open files")
+            return NOT_STARTED
         asyncio.get_running_loop().call_soon(self._become_ready)
         return await self.death
 
@@ -68,11 +74,25 @@ def health() -> Health:
     return found
 
 
+@pytest.fixture
+def counted() -> Counters:
+    """What the main process itself counts."""
+    return Counters()
+
+
+@pytest.fixture
+def shadow() -> ShadowSender:
+    """The main process's own."""
+    return ShadowSender()
+
+
 Scene = Callable[[family.Family, list[TidegateError]], Awaitable[None]]
 
 
 @pytest.fixture
-def play(monkeypatch: pytest.MonkeyPatch, health: Health) -> Callable[[Scene], None]:
+def play(
+    monkeypatch: pytest.MonkeyPatch, health: Health, counted: Counters, shadow: ShadowSender
+) -> Callable[[Scene], None]:
     """Plays a scene with a family of three processes."""
     monkeypatch.setattr(family, "Life", PlayedLife)
     monkeypatch.setattr(family, "TICK_SECONDS", 0.005)
@@ -81,10 +101,10 @@ def play(monkeypatch: pytest.MonkeyPatch, health: Health) -> Callable[[Scene], N
 
     async def scene_with_family(scene: Scene) -> None:
         settings = parse(["--bundle", str(Path())], {})
-        parts = Observed(Watchdog(), Counters(), ShadowSender(), Admission(8), health)
+        parts = Observed(Watchdog(), counted, shadow, Admission(8), health)
         ours = family.Family(parts, Server(settings, parts.admission, {}), dict, 100)
         given_up: list[TidegateError] = []
-        await ours.start(2, lambda target: target, given_up.append)  # type: ignore[arg-type,return-value]
+        await ours.start(2, None, given_up.append)  # type: ignore[arg-type]
         await scene(ours, given_up)
 
     return lambda scene: asyncio.run(asyncio.wait_for(scene_with_family(scene), 20))
@@ -154,6 +174,24 @@ def test_deaths_in_a_row_end_the_server_and_a_long_life_between_them_does_not(pl
     play(scene)
 
 
+def test_a_process_that_does_not_start_leaves_the_counts_of_the_others_as_they_are(
+    play: Callable[[Scene], None], counted: Counters, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def scene(ours: family.Family, given_up: list[TidegateError]) -> None:
+        counted.answered("requests", 200, 0.0, 0.0, 0.001)
+        await until(lambda: ours.counters.codes == {200: 1})
+        monkeypatch.setattr(PlayedLife, "starts", False)
+
+        PlayedLife.born[0].kill()
+        await until(lambda: given_up)
+        counted.answered("requests", 500, 0.0, 0.0, 0.001)
+        await until(lambda: 500 in ours.counters.codes)
+
+        assert ours.counters.codes == {200: 1, 500: 1}
+
+    play(scene)
+
+
 def test_nothing_is_started_again_while_the_server_ends(
     play: Callable[[Scene], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -182,15 +220,28 @@ def test_a_sibling_that_does_not_finish_in_time_is_killed(play: Callable[[Scene]
     play(scene)
 
 
-def test_a_sibling_that_is_born_later_hears_where_to_shadow_to(play: Callable[[Scene], None]) -> None:
+def test_siblings_hear_where_to_shadow_to_although_it_was_said_before_they_were_ready(
+    play: Callable[[Scene], None], shadow: ShadowSender
+) -> None:
+    shadow.aim(TARGET)
+
+    async def scene(_: family.Family, __: list[TidegateError]) -> None:
+        assert [life.said[-1] for life in PlayedLife.born] == [wire.Aim(TARGET)] * 2
+
+    play(scene)
+
+
+def test_a_sibling_that_is_born_later_hears_where_to_shadow_to(
+    play: Callable[[Scene], None], shadow: ShadowSender
+) -> None:
     async def scene(ours: family.Family, _: list[TidegateError]) -> None:
-        target = object()
-        ours.aim(target)  # type: ignore[arg-type]
-        await until(lambda: all(wire.Aim(target) in life.said for life in PlayedLife.born))  # type: ignore[arg-type]
+        shadow.aim(TARGET)
+        ours.aim()
+        await until(lambda: all(wire.Aim(TARGET) in life.said for life in PlayedLife.born))
 
         PlayedLife.born[0].kill()
         await until(lambda: ours.alive == 3 and len(PlayedLife.born) == 3)
 
-        assert PlayedLife.born[2].said[0] is target
+        assert PlayedLife.born[2].said[-1] == wire.Aim(TARGET)
 
     play(scene)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import orjson
 import pytest
 
+from tidegate_runtime import request_log
 from tidegate_runtime.request_log import MOST_TEXT, Answered, RequestLog
 from tidegate_runtime.settings import parse
 
@@ -20,13 +21,17 @@ def line(folder: Path, answered: Answered) -> dict[str, Any]:
     """What the access log has of a request."""
     path = folder / "access"
     log = RequestLog(parse(["--bundle", "b", "--access-log", str(path)], {}))
+    log.note(answered)
+    return written(log, path)
+
+
+def written(log: RequestLog, path: Path) -> dict[str, Any]:
+    """The only line of a log that has not begun to write."""
     for one in log.logs:
         one.start()
-    log.note(answered)
-    for one in log.logs:
         one.stop()
-    (written,) = path.read_bytes().splitlines()
-    found: dict[str, Any] = orjson.loads(written)
+    (content,) = path.read_bytes().splitlines()
+    found: dict[str, Any] = orjson.loads(content)
     return found
 
 
@@ -37,17 +42,48 @@ def test_times_are_milliseconds_and_those_of_a_run_only_where_there_was_one(tmp_
     assert (ran["queueMs"], ran["computeMs"]) == (100.0, 300.0)
 
 
+@dataclass
+class Clock:
+    """Stands for the module time."""
+
+    wall: float
+    now: float
+
+    def time(self) -> float:
+        return self.wall
+
+    def monotonic(self) -> float:
+        return self.now
+
+
+def test_the_time_is_the_clocks_on_the_wall_also_after_that_was_set(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = Clock(wall=1_000_000_000.0, now=10.0)
+    monkeypatch.setattr(request_log, "time", clock)
+    path = tmp_path / "access"
+    log = RequestLog(parse(["--bundle", "b", "--access-log", str(path)], {}))
+    clock.wall, clock.now = 2_000_000_000.0, 12.0
+
+    log.note(replace(REQUEST, answered=10.5))
+
+    assert written(log, path)["time"] == "2033-05-18T03:33:18.500Z"
+
+
 @pytest.mark.parametrize(
     ("given", "kept"),
     [
         (f"00-{TRACE}-00f067aa0ba902b7-01", TRACE),
         (f"01-{TRACE}-00f067aa0ba902b7-01-more", TRACE),
         (f"00-{TRACE}-00f067aa0ba902b7", None),
+        (f"00-{TRACE}-00f067aa0ba902b7-01-more", None),
+        (f"ff-{TRACE}-00f067aa0ba902b7-01", None),
+        (f"00-{'0' * 32}-00f067aa0ba902b7-01", None),
         ("nonsense", None),
         ("", None),
     ],
 )
-def test_a_trace_is_one_by_its_form(tmp_path: Path, given: str, kept: str | None) -> None:
+def test_a_trace_is_one_by_the_rules_that_spans_go_by(tmp_path: Path, given: str, kept: str | None) -> None:
     assert line(tmp_path, replace(REQUEST, traceparent=given)).get("traceId") == kept
 
 

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
-import errno
 import socket
 from collections.abc import Iterator
 
 import pytest
 
-from tidegate_runtime.siblings import accepting, wire
-from tidegate_runtime.siblings.accepting import Accepting
+from tidegate_runtime.siblings import wire
 
 
 @pytest.fixture
@@ -109,55 +106,3 @@ def test_messages_arrive_whole_however_they_are_cut(size: int) -> None:
         line.data_received(stream[start : start + size])
 
     assert received == [wire.Ready(7), wire.Closed(3), wire.Drain()]
-
-
-class Listening(socket.socket):
-    """A listening socket of a process that has no descriptors left, once."""
-
-    full = True
-
-    def accept(self) -> tuple[socket.socket, object]:
-        if self.full:
-            self.full = False
-            raise OSError(errno.EMFILE, "Too many open files")
-        return super().accept()
-
-
-def test_without_descriptors_accepting_pauses_and_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(accepting, "WAIT_SECONDS", 0.01)
-
-    class Keeper:
-        """Both the server and whoever knows others: there are none."""
-
-        elsewhere = 0
-
-        def __init__(self) -> None:
-            self.kept = asyncio.Event()
-            self.shut = False
-
-        def take(self, client: socket.socket) -> None:
-            client.close()
-            self.kept.set()
-
-        def hand_over(self, client: socket.socket) -> bool:
-            return client.fileno() == -1
-
-        def shut_doors(self) -> None:
-            self.shut = True
-
-    async def scene() -> None:
-        with Listening() as listening, socket.socket() as client:
-            listening.bind(("127.0.0.1", 0))
-            listening.listen()
-            keeper = Keeper()
-            ours = Accepting(listening, keeper, keeper)
-            client.connect(listening.getsockname())
-
-            await asyncio.wait_for(keeper.kept.wait(), 20)
-
-            assert not listening.full
-            assert not keeper.shut
-            ours.close()
-            assert keeper.shut
-
-    asyncio.run(scene())

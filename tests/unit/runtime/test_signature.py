@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from tests.unit.runtime.fake_model import FakeModel
 
+from tidegate.bundle.manifest import TensorSpec
 from tidegate_runtime.errors import BadRequest
 from tidegate_runtime.signature import NO_SHAPE, Signature
 
@@ -40,3 +41,11 @@ def test_a_shape_of_the_wrong_rank_is_refused_by_its_beginning(value: object, se
     with pytest.raises(BadRequest) as refused:
         SIGNATURE.declared("x", "FP32", Long(value), ())
     assert refused.value.message == f"input 'x': {sentence}"
+
+
+def test_of_many_missing_inputs_the_first_are_named() -> None:
+    inputs = tuple(TensorSpec(f"x{number:03}", "FP32", ("N", 2)) for number in range(500))
+    with pytest.raises(BadRequest) as refused:
+        Signature(FakeModel(inputs=inputs), most_rows=64).check_together({})
+    names = ", ".join(f"'x{number:03}'" for number in range(32))
+    assert refused.value.message == f"input {names} is missing"

@@ -87,6 +87,16 @@ def test_it_is_known_when_the_certificate_expires_even_when_that_was_yesterday(f
         assert read(files).expires == read(files, mutual=True).expires == expires.timestamp()
 
 
+def test_what_stands_between_the_blocks_may_be_in_any_language(files: Files) -> None:
+    for path in (files.certificate, files.ca):
+        replace(path, "# Prüfstelle Zürich\n".encode() + path.read_bytes())
+
+    tls = read(files, mutual=True)
+
+    assert tls.expires is not None
+    assert tls.context(HTTP).get_ca_certs() != []
+
+
 def test_folders_that_are_swapped_by_a_link_are_taken_up_as_the_kubelet_does_it(tmp_path: Path) -> None:
     first, second = Files(tmp_path / "1"), Files(tmp_path / "2")
     mounted = tmp_path / "mounted"

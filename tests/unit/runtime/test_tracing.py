@@ -16,6 +16,9 @@ from tests.waiting import wait_until
 from tidegate_runtime import tracing
 from tidegate_runtime.batcher import Call
 from tidegate_runtime.compare import Found
+from tidegate_runtime.errors import DeviceFull, RequestError, Throttled, TooSlow
+from tidegate_runtime.grpc_calls import NUMBERS, status_of
+from tidegate_runtime.grpc_source import GrpcSource
 from tidegate_runtime.request import Request
 from tidegate_runtime.settings import parse
 from tidegate_runtime.trace_context import TraceContext, read
@@ -23,6 +26,7 @@ from tidegate_runtime.tracing import Span, Tracer, endpoint
 
 PARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 UNSAMPLED = PARENT[:-2] + "00"
+FULL = Throttled("the queue is full")
 
 
 @dataclass
@@ -161,6 +165,15 @@ def test_any_headers_give_a_context_that_reads_as_it_is_written_or_none(parent: 
         ("http://c", {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://a"}, "http://c/v1/traces"),
         ("http://c", {"OTEL_SDK_DISABLED": "true"}, None),
         (None, {"OTEL_EXPORTER_OTLP_PROTOCOL": "grpc"}, None),  # of whoever sends something else
+        (
+            None,
+            {
+                "OTEL_EXPORTER_OTLP_ENDPOINT": "http://a",
+                "OTEL_EXPORTER_OTLP_PROTOCOL": "grpc",
+                "OTEL_EXPORTER_OTLP_TRACES_PROTOCOL": "http/protobuf",
+            },
+            "http://a/v1/traces",
+        ),
     ],
 )
 def test_the_flag_goes_before_opentelemetrys_own_variables(
@@ -179,9 +192,13 @@ def test_an_address_that_cannot_be_one_is_refused_with_what_to_write(url: str) -
         assert "u:p" not in str(refused.value)
 
 
-def test_another_protocol_is_refused() -> None:
-    with pytest.raises(ValueError, match="only http/protobuf is spoken"):
-        endpoint(None, {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://c:4317", "OTEL_EXPORTER_OTLP_PROTOCOL": "grpc"})
+@pytest.mark.parametrize(
+    ("general", "traces", "named"), [("grpc", "", "OTLP"), ("http/protobuf", "grpc", "OTLP_TRACES")]
+)
+def test_another_protocol_is_refused(general: str, traces: str, named: str) -> None:
+    protocols = {"OTEL_EXPORTER_OTLP_PROTOCOL": general, "OTEL_EXPORTER_OTLP_TRACES_PROTOCOL": traces}
+    with pytest.raises(ValueError, match=f"OTEL_EXPORTER_{named}_PROTOCOL: only http/protobuf is spoken"):
+        endpoint(None, {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://c:4317", **protocols})
 
 
 @pytest.mark.parametrize(("text", "number"), [("0", 0.0), ("1", 1.0), ("0.01", 0.01), ("1.0", 1.0)])
@@ -201,7 +218,7 @@ def test_a_share_that_is_none_is_refused(text: str) -> None:
 def test_a_request_is_told_with_its_wait_and_its_run(collector: Collector) -> None:
     tracer, done = Tracer(FakeModel(), 1.0, collector), call()
 
-    context = tracer.answered(request(traceparent=PARENT, tracestate="a=b"), done, done.arrived + 0.5, 9e9, 200)
+    context = tracer.answered(request(traceparent=PARENT, tracestate="a=b"), done, done.arrived + 0.5, 9e9, None)
 
     (span,) = told(tracer, collector)
     assert context is not None
@@ -232,7 +249,7 @@ def test_a_request_is_told_with_its_wait_and_its_run(collector: Collector) -> No
 
 def test_a_request_over_tls_says_https(collector: Collector) -> None:
     tracer = Tracer(FakeModel(), 1.0, collector, tls=True)
-    tracer.refused(request(), 1.0, 2.0, 429)
+    tracer.refused(request(), 1.0, 2.0, FULL)
 
     (span,) = told(tracer, collector)
     assert span.attributes["url.scheme"] == "https"
@@ -241,7 +258,7 @@ def test_a_request_over_tls_says_https(collector: Collector) -> None:
 def test_a_call_that_waited_in_vain_has_no_run_and_one_given_up_in_its_run_no_parts(collector: Collector) -> None:
     tracer = Tracer(FakeModel(), 1.0, collector)
     for taken in (False, True):
-        tracer.answered(request(), call(started=0.0, ended=0.0, taken=taken), time.monotonic(), 9e9, 504)
+        tracer.answered(request(), call(started=0.0, ended=0.0, taken=taken), time.monotonic(), 9e9, TooSlow("late"))
 
     waited, given_up = told(tracer, collector)
     assert [part.name for part in waited.parts] == ["queue"]
@@ -251,11 +268,32 @@ def test_a_call_that_waited_in_vain_has_no_run_and_one_given_up_in_its_run_no_pa
 @pytest.mark.parametrize(("status", "error"), [(400, None), (429, None), (500, "500"), (503, "503"), (504, "504")])
 def test_only_what_is_the_servers_fault_is_an_error(collector: Collector, status: int, error: str | None) -> None:
     tracer = Tracer(FakeModel(), 1.0, collector)
-    tracer.refused(request(), 1.0, 2.0, status)
+    tracer.refused(request(), 1.0, 2.0, RequestError("no", status))
 
     (span,) = told(tracer, collector)
     assert span.attributes.get("error.type") == error
     assert "tidegate.rows" not in span.attributes
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "fault"),
+    [
+        (None, "OK", None),
+        (FULL, "RESOURCE_EXHAUSTED", None),
+        (TooSlow("late"), "DEADLINE_EXCEEDED", "DEADLINE_EXCEEDED"),
+        (DeviceFull("send fewer rows"), "RESOURCE_EXHAUSTED", None),  # of OpenTelemetry's conventions, as the queue's
+    ],
+)
+def test_the_span_of_a_call_says_what_its_client_was_told(
+    collector: Collector, error: RequestError | None, code: str, fault: str | None
+) -> None:
+    tracer = Tracer(FakeModel(), 1.0, collector)
+    tracer.answered(GrpcSource({}), call(), 1.0, 2.0, error)
+
+    (span,) = told(tracer, collector)
+    assert span.attributes["rpc.response.status_code"] == code
+    assert span.attributes.get("error.type") == fault
+    assert error is None or status_of(error) == NUMBERS[code]
 
 
 def test_a_comparison_belongs_to_the_trace_of_the_request_that_it_repeats(collector: Collector) -> None:
@@ -276,8 +314,8 @@ def test_a_comparison_belongs_to_the_trace_of_the_request_that_it_repeats(collec
 @pytest.mark.parametrize("share", [0.0, 1.0])
 def test_whoever_began_the_trace_has_decided(collector: Collector, share: float) -> None:
     tracer = Tracer(FakeModel(), share, collector)
-    tracer.refused(request(traceparent=PARENT), 1.0, 2.0, 429)
-    tracer.refused(request(traceparent=UNSAMPLED), 1.0, 2.0, 429)
+    tracer.refused(request(traceparent=PARENT), 1.0, 2.0, FULL)
+    tracer.refused(request(traceparent=UNSAMPLED), 1.0, 2.0, FULL)
 
     assert [span.parent for span in told(tracer, collector)] == [read(PARENT, "")]
 
@@ -285,7 +323,7 @@ def test_whoever_began_the_trace_has_decided(collector: Collector, share: float)
 def test_of_the_others_a_share_is_traced_each_in_a_trace_of_its_own(collector: Collector) -> None:
     tracer = Tracer(FakeModel(), 0.25, collector)
     for _ in range(4000):
-        tracer.refused(request(), 1.0, 2.0, 429)
+        tracer.refused(request(), 1.0, 2.0, FULL)
 
     spans = told(tracer, collector)
     assert 800 < len(spans) < 1200  # 7 standard deviations
@@ -302,7 +340,7 @@ def test_what_does_not_fit_while_the_collector_is_slow_is_dropped_and_counted(co
     tracer.start()
 
     for _ in range(tracing.PLACES + 2000):
-        tracer.refused(request(), 1.0, 2.0, 429)
+        tracer.refused(request(), 1.0, 2.0, FULL)
 
     assert tracer.dropped >= 2000 - tracing.MOST_SENT
     collector.open.set()
@@ -312,6 +350,22 @@ def test_what_does_not_fit_while_the_collector_is_slow_is_dropped_and_counted(co
     assert max(len(message) for message in collector.messages) == tracing.MOST_SENT
 
 
+def test_at_the_end_what_waits_is_sent_in_as_many_messages_as_it_takes_without_a_pause(
+    collector: Collector, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tracing, "PAUSE_SECONDS", 3600.0)
+    monkeypatch.setattr(tracing, "LAST_SECONDS", 0.0)
+    collector.open.clear()
+    tracer, count = Tracer(FakeModel(), 1.0, collector), 2 * tracing.MOST_SENT + 1
+    for _ in range(count):
+        tracer.refused(request(), 1.0, 2.0, FULL)
+    told(tracer, collector)
+
+    collector.open.set()
+
+    wait_until(lambda: tracer.sent == count, "all are sent")
+
+
 def test_what_the_collector_refuses_is_dropped_and_told_once(
     collector: Collector, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -319,10 +373,10 @@ def test_what_the_collector_refuses_is_dropped_and_told_once(
     tracer = Tracer(FakeModel(), 1.0, collector)
     tracer.start()
     for count in (1, 2):
-        tracer.refused(request(), 1.0, 2.0, 429)
+        tracer.refused(request(), 1.0, 2.0, FULL)
         wait_until(lambda count=count: tracer.dropped == count, "it was refused")  # type: ignore[misc]
     collector.why = ""
-    tracer.refused(request(), 1.0, 2.0, 429)
+    tracer.refused(request(), 1.0, 2.0, FULL)
     tracer.stop()
 
     assert (tracer.sent, tracer.dropped) == (1, 2)
@@ -336,9 +390,9 @@ def test_a_fault_in_sending_does_not_end_it(collector: Collector, monkeypatch: p
     with monkeypatch.context() as broken:
         broken.setattr(collector, "messages", None)
         tracer.start()
-        tracer.refused(request(), 1.0, 2.0, 429)
+        tracer.refused(request(), 1.0, 2.0, FULL)
         wait_until(lambda: tracer.dropped == 1, "it failed")
-    tracer.refused(request(), 1.0, 2.0, 429)
+    tracer.refused(request(), 1.0, 2.0, FULL)
     tracer.stop()
 
     assert (tracer.sent, tracer.dropped) == (1, 1)
@@ -348,7 +402,7 @@ def test_the_end_waits_a_second_at_most_for_a_collector_that_hangs(collector: Co
     collector.open.clear()
     tracer = Tracer(FakeModel(), 1.0, collector)
     tracer.start()
-    tracer.refused(request(), 1.0, 2.0, 429)
+    tracer.refused(request(), 1.0, 2.0, FULL)
     begun = time.monotonic()
 
     tracer.stop()

@@ -20,7 +20,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from tidegate.api.pod import Pod
-from tidegate.api.runtime import Runtime
+from tidegate.api.runtime import Runtime, provider_options
 from tidegate.plan.manifests import quantities
 from tidegate.plan.manifests.identity import LABEL_COMPONENT, SERVER, Owner, access_name, labels, pods_of
 from tidegate.plan.manifests.origins import Origin, environment
@@ -221,7 +221,7 @@ def _guarding_flags(runtime: Runtime) -> dict[str, str]:
 
 
 def _gpu_flags(runtime: Runtime) -> dict[str, str]:
-    options = " ".join(f"{name}={value}" for name, value in runtime.provider_options.items())
+    options = provider_options(runtime, runtime.device)
     engines = ENGINES if runtime.device == "tensorrt" else ""
     return said({"provider-options": options or None, "engine-cache": engines or None})
 

@@ -13,6 +13,7 @@ from tidegate_runtime.gpu.engines import Engines, Maker, folder_name
 DIGEST = "sha256:" + "ab" * 32
 MAKER = Maker("NVIDIA H100 80GB HBM3", "580.159.04", "1.31.1", "101600")
 OPTIONS = {"trt_fp16_enable": "1", "trt_builder_optimization_level": "3"}
+NOBODY = 2**22 + 1  # beyond the largest process id
 NAME = folder_name(DIGEST, MAKER, OPTIONS)
 
 
@@ -43,17 +44,33 @@ def test_what_was_kept_is_found_by_the_next_start(tmp_path: Path) -> None:
     assert [folder.name for folder in tmp_path.iterdir()] == [NAME]
 
 
-def test_what_a_killed_process_left_behind_is_never_read_and_does_not_pile_up(tmp_path: Path) -> None:
-    for _ in range(3):
+@pytest.mark.parametrize("ids", [(NOBODY, NOBODY, NOBODY), (NOBODY, NOBODY + 1, NOBODY + 2)])
+def test_what_a_killed_process_left_behind_is_never_read_and_does_not_pile_up(
+    ids: tuple[int, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for process in ids:  # in a container they all have the same one
+        monkeypatch.setattr(os, "getpid", lambda process=process: process)
         engines = Engines(tmp_path, NAME)
         assert not engines.reused
         assert list(engines.path.iterdir()) == []
         (engines.path / "a.engine").write_text("half an eng")
 
-    assert [folder.name for folder in tmp_path.iterdir()] == [f"{NAME}.building-{os.getpid()}"]
+    assert [folder.name for folder in tmp_path.iterdir()] == [f"{NAME}.building-{ids[-1]}"]
 
 
-def test_of_two_that_build_at_once_the_first_is_kept_and_the_second_goes_on(tmp_path: Path) -> None:
+def test_what_a_living_process_builds_and_what_is_of_other_engines_stays(tmp_path: Path) -> None:
+    others = [f"{NAME}.building-{os.getppid()}", f"{NAME}2.building-{NOBODY}", f"{NAME}.building-x"]
+    for name in others:
+        (tmp_path / name).mkdir()
+
+    Engines(tmp_path, NAME).keep()
+
+    assert sorted(folder.name for folder in tmp_path.iterdir()) == sorted([NAME, *others])
+
+
+def test_of_two_that_build_at_once_the_first_is_kept_and_the_second_goes_on(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     mine = Engines(tmp_path, NAME)
     (mine.path / "a.engine").write_text("mine")
     (tmp_path / NAME).mkdir()
@@ -63,6 +80,7 @@ def test_of_two_that_build_at_once_the_first_is_kept_and_the_second_goes_on(tmp_
 
     assert (mine.path / "a.engine").read_text() == "mine"
     assert (tmp_path / NAME / "a.engine").read_text() == "theirs"
+    assert caplog.text == ""
 
 
 def test_engines_that_do_not_load_are_built_anew_and_kept_in_their_place(tmp_path: Path) -> None:

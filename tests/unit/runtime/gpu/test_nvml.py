@@ -22,6 +22,10 @@ SLICE = "MIG-c6d4f1ef-42e4-5de3-91c7-45d71c87eb3f"
         ({"NVIDIA_VISIBLE_DEVICES": "all"}, 0),
         ({"NVIDIA_VISIBLE_DEVICES": "void"}, 0),
         ({"NVIDIA_VISIBLE_DEVICES": "GPU-1,GPU-2"}, "GPU-1"),
+        ({"NVIDIA_VISIBLE_DEVICES": "3"}, 0),  # the node's number: the container sees this GPU as its first
+        ({"NVIDIA_VISIBLE_DEVICES": "1:0"}, 0),
+        ({"NVIDIA_VISIBLE_DEVICES": "/var/run/nvidia-container-devices"}, 0),
+        ({"CUDA_VISIBLE_DEVICES": "", "NVIDIA_VISIBLE_DEVICES": "3,GPU-1"}, 0),
         ({"CUDA_VISIBLE_DEVICES": "1", "NVIDIA_VISIBLE_DEVICES": SLICE}, 1),
     ],
 )

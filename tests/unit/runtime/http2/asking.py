@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import struct
+from collections.abc import Sequence
 from typing import Any, cast
 
 from hpack import Encoder
@@ -105,12 +106,14 @@ class Echo(Stream):
 class Line:
     """A connection that has said hello."""
 
-    def __init__(self, *, hello: bytes = frames.PREFACE + frames.settings({}), now: bool = True) -> None:
+    def __init__(
+        self, *, hello: bytes = frames.PREFACE + frames.settings({}), now: bool = True, max_body: int = 1 << 20
+    ) -> None:
         self.streams: list[Echo] = []
         self.transport, self.gone = Transport(), False
         self._encoder, self._now = Encoder(), now
-        limits = Limits(1 << 20, HEADER_SECONDS, BODY_SECONDS, IDLE_SECONDS)
-        port = Port(limits, self._begin, lambda _: True, self._closed)
+        self.limits = Limits(max_body, HEADER_SECONDS, BODY_SECONDS, IDLE_SECONDS)
+        port = Port(self.limits, self._begin, lambda _: True, self._closed)
         self.connection = Connection(port)
         self.connection.connection_made(cast("Any", self.transport))
         self._scratch = port.scratch
@@ -118,7 +121,7 @@ class Line:
             self.receive(hello)
             self.transport.frames()
 
-    def _begin(self, connection: Connection, number: int, head: Head) -> Echo:
+    def _begin(self, connection: Connection, number: int, head: Head) -> Stream:
         self.streams.append(Echo(connection, number, head, self._now))
         return self.streams[-1]
 
@@ -134,10 +137,19 @@ class Line:
             data = data[size:]
 
     def ask(self, number: int, content: bytes = b"hello") -> Echo:
-        block = self._encoder.encode(FIELDS)
-        self.receive(frames.frame(frames.HEADERS, frames.END_HEADERS, number, block))
-        self.receive(frames.frame(frames.DATA, frames.END_STREAM, number, content))
+        self.head(number, FIELDS)
+        self.data(number, content, frames.END_STREAM)
         return self.streams[-1]
+
+    def head(self, number: int, fields: Sequence[tuple[str, str]], flags: int = frames.END_HEADERS) -> None:
+        self.receive(frames.frame(frames.HEADERS, flags, number, self._encoder.encode(fields)))
+
+    def data(self, number: int, content: bytes, flags: int = 0) -> None:
+        """In frames of 16 KiB; the last one has the flags."""
+        while len(content) > frames.LARGEST_FRAME:
+            self.receive(frames.frame(frames.DATA, 0, number, content[: frames.LARGEST_FRAME]))
+            content = content[frames.LARGEST_FRAME :]
+        self.receive(frames.frame(frames.DATA, flags, number, content))
 
     def reset(self, number: int) -> None:
         self.receive(frames.frame(frames.RST_STREAM, 0, number, struct.pack(">L", frames.Code.CANCEL)))

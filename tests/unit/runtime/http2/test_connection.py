@@ -5,10 +5,10 @@ from __future__ import annotations
 import time
 
 import pytest
-from hpack import Encoder
+from hpack import Decoder, Encoder
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.unit.runtime.http2.asking import BODY_SECONDS, FIELDS, HEADER_SECONDS, IDLE_SECONDS, Line
+from tests.unit.runtime.http2.asking import BODY_SECONDS, END, FIELDS, HEADER_SECONDS, IDLE_SECONDS, STARTED, Line
 
 from tidegate_runtime.http2 import frames
 from tidegate_runtime.http2.connection import GONE_SECONDS, LINGER_SECONDS, PING_SECONDS, QUIET_SECONDS
@@ -110,6 +110,17 @@ def test_a_client_that_does_not_say_hello_is_told_that_it_took_too_long(hello: b
     assert line.transport.eof
     line.connection.sweep(late + LINGER_SECONDS + 1)
     assert line.transport.aborted
+
+
+def test_an_answer_gives_headers_that_have_begun_no_more_time() -> None:
+    line = Line(now=False)
+    stream = line.ask(1)
+    line.head(3, FIELDS, flags=0)
+    stream.answer()
+    line.transport.frames()
+    line.connection.sweep(after(HEADER_SECONDS + 1))
+    assert line.transport.kinds() == [GOAWAY]
+    assert line.transport.eof
 
 
 def test_an_idle_connection_is_told_to_go() -> None:
@@ -224,6 +235,56 @@ def test_a_fault_of_the_client_loses_all_its_calls() -> None:
     assert stream.said[-1] == "lost"
     line.receive(b"anything" * 100)
     assert line.transport.frames() == []
+
+
+# -- settings
+
+
+@pytest.mark.parametrize("size", [0, 4095])
+@pytest.mark.parametrize("room", [frames.DEFAULT_WINDOW, 3], ids=["at once", "in pieces"])
+def test_a_client_that_lowers_the_size_of_the_table_reads_all_our_headers(size: int, room: int) -> None:
+    given = frames.settings({frames.HEADER_TABLE_SIZE: size, frames.INITIAL_WINDOW_SIZE: room})
+    line, decoder = Line(hello=frames.PREFACE + given), Decoder()
+    decoder.max_allowed_table_size = size
+
+    for number in (1, 3):
+        line.ask(number)
+        line.receive(frames.window_update(number, 10))
+
+    blocks = [found[3] for found in line.transport.frames() if found[0] == HEADERS]
+    assert [dict(decoder.decode(block)) for block in blocks] == [{":status": "200"}, {"end": "1"}] * 2
+    assert [block[:1] == b"\x20" for block in blocks] == [True, False, False, False]
+
+
+def test_a_client_that_lowers_the_size_of_the_table_amid_an_answer_reads_its_end() -> None:
+    line, decoder = Line(hello=frames.PREFACE + frames.settings({frames.INITIAL_WINDOW_SIZE: 3})), Decoder()
+    line.ask(1)
+    decoder.decode(line.transport.frames()[0][3])
+    for size in (100, 4096, 0):
+        line.receive(frames.settings({frames.HEADER_TABLE_SIZE: size}))
+    decoder.max_allowed_table_size = 0
+
+    line.receive(frames.window_update(1, 10))
+
+    end = line.transport.frames()[-1]
+    assert dict(decoder.decode(end[3])) == {"end": "1"}
+
+
+def test_a_client_that_leaves_the_table_as_it_is_hears_nothing_of_it() -> None:
+    line = Line(hello=frames.PREFACE + frames.settings({frames.HEADER_TABLE_SIZE: 65536}))
+    line.ask(1)
+    assert [found[3] for found in line.transport.frames() if found[0] == HEADERS] == [STARTED, END]
+
+
+# -- what costs us more than them
+
+
+def test_each_setting_of_a_frame_costs_the_client_its_patience() -> None:
+    line = Line(now=False)
+    many = frames.SETTING.pack(frames.INITIAL_WINDOW_SIZE, 0) * (frames.LARGEST_FRAME // frames.SETTING.size)
+    line.receive(frames.frame(SETTINGS, 0, 0, many))
+    (goaway,) = line.transport.frames()
+    assert (goaway[0], goaway[3][4:8]) == (GOAWAY, int(Code.ENHANCE_YOUR_CALM).to_bytes(4, "big"))
 
 
 # -- windows
