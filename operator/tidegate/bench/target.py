@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from tidegate.bench.connection import Endpoint
-from tidegate.bench.requests import Asked, request_bytes, request_of
+from tidegate.bench.requests import Questions, request_bytes, request_of
 from tidegate.bench.run import Work
 from tidegate.client import ModelAddress
 from tidegate.client.certificate import Certificate
@@ -30,7 +30,7 @@ class How:
     server_seconds: Callable[[], float] = lambda: 0.0  # see Work
 
 
-def work_on(address: ModelAddress, asked: Asked, how: How) -> Work:
+def work_on(address: ModelAddress, asked: Questions, how: How) -> Work:
     """What the load is: requests that were tried, the first of them at least.
 
     Raises Invalid, or ClientError with the server's sentence.

@@ -19,7 +19,7 @@ from tidegate.errors import TidegateError, UsageError
 from tidegate.interrupts import INTERRUPTED
 
 if TYPE_CHECKING:
-    from tidegate.bench.requests import Asked
+    from tidegate.bench.requests import Questions
     from tidegate.bench.run import Work
     from tidegate.bench.served import Served
     from tidegate.bench.sweep import Findings, Tell
@@ -33,7 +33,7 @@ MOST_RATE = 200_000  # a second: more than one core can note, let alone send
 EXCEEDED = 1
 SHORTEST = 1.0  # seconds
 
-Loaded = tuple["ModelAddress", "Asked", "Served | None"]
+Loaded = tuple["ModelAddress", "Questions", "Served | None"]
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
@@ -162,22 +162,22 @@ Specs = Callable[[], "dict[str, TensorMetadata]"]
 
 
 def what_to_ask(
-    client: Client, address: ModelAddress, inputs: tuple[str, ...], otherwise: Callable[[Specs], Asked]
-) -> Asked:
+    client: Client, address: ModelAddress, inputs: tuple[str, ...], otherwise: Callable[[Specs], Questions]
+) -> Questions:
     """The inputs that were given, or what `otherwise` makes of the model's own description."""
-    from tidegate.bench.requests import Asked
+    from tidegate.bench.requests import Questions
     from tidegate.cli.inputs import read_inputs
 
     def takes() -> dict[str, TensorMetadata]:
         return dict(client.metadata(address.model, version=address.version).inputs)
 
-    return Asked([read_inputs(inputs, takes)], "the input given") if inputs else otherwise(takes)
+    return Questions([read_inputs(inputs, takes)], "the input given") if inputs else otherwise(takes)
 
 
-def of_specs(takes: Mapping[str, TensorMetadata], rows: int) -> Asked:
-    from tidegate.bench.requests import Tensor, made_up
+def of_specs(takes: Mapping[str, TensorMetadata], rows: int) -> Questions:
+    from tidegate.bench.requests import made_up
 
-    return made_up([Tensor(one.name, one.datatype, one.shape) for one in takes.values()], rows)
+    return made_up(list(takes.values()), rows)
 
 
 def measure(work: Work, found: Findings, given: dict[str, Any]) -> None:
