@@ -11,13 +11,14 @@ from typing import Any, cast
 import pytest
 from tests.unit.runtime.test_inference import DEADLINE, Noting, inferring
 
+from tidegate.protocol import SERVICE
 from tidegate.protocol.open_inference_pb2 import ModelInferRequest
 from tidegate_runtime import grpc_log
 from tidegate_runtime.admission import Admission
 from tidegate_runtime.errors import RequestError
 from tidegate_runtime.grpc_calls import Metadata, carry_out
 from tidegate_runtime.grpc_log import Noted
-from tidegate_runtime.grpc_service import SERVICE, InferenceService
+from tidegate_runtime.grpc_service import InferenceService
 from tidegate_runtime.health import Health
 from tidegate_runtime.protection import Protection
 from tidegate_runtime.reloading import Reloading

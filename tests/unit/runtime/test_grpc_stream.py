@@ -67,8 +67,10 @@ class Calls(Line):
 
     def statuses(self) -> list[str]:
         """How calls have ended since the last time, in the order of their ends."""
-        blocks = [dict(self._decoder.decode(found[3])) for found in self.transport.frames() if found[0] == HEADERS]
-        return [fields["grpc-status"] for fields in blocks if "grpc-status" in fields]
+        blocks = [
+            dict(self._decoder.decode(found[3], raw=True)) for found in self.transport.frames() if found[0] == HEADERS
+        ]
+        return [fields[b"grpc-status"].decode() for fields in blocks if b"grpc-status" in fields]
 
 
 def message(content: bytes) -> bytes:
@@ -130,7 +132,8 @@ def test_a_long_refusal_fits_a_frame() -> None:
     (found,) = line.transport.frames()
 
     assert len(found[3]) <= frames.LARGEST_FRAME
-    assert unquote(dict(Decoder().decode(found[3]))["grpc-message"]) == "\U0001f30a" * 1024
+    fields = dict(Decoder().decode(found[3], raw=True))
+    assert unquote(fields[b"grpc-message"].decode()) == "\U0001f30a" * 1024
 
 
 # -- room for long messages

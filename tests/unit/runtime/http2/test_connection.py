@@ -252,7 +252,7 @@ def test_a_client_that_lowers_the_size_of_the_table_reads_all_our_headers(size: 
         line.receive(frames.window_update(number, 10))
 
     blocks = [found[3] for found in line.transport.frames() if found[0] == HEADERS]
-    assert [dict(decoder.decode(block)) for block in blocks] == [{":status": "200"}, {"end": "1"}] * 2
+    assert [dict(decoder.decode(block, raw=True)) for block in blocks] == [{b":status": b"200"}, {b"end": b"1"}] * 2
     assert [block[:1] == b"\x20" for block in blocks] == [True, False, False, False]
 
 
@@ -267,7 +267,7 @@ def test_a_client_that_lowers_the_size_of_the_table_amid_an_answer_reads_its_end
     line.receive(frames.window_update(1, 10))
 
     end = line.transport.frames()[-1]
-    assert dict(decoder.decode(end[3])) == {"end": "1"}
+    assert dict(decoder.decode(end[3], raw=True)) == {b"end": b"1"}
 
 
 def test_a_client_that_leaves_the_table_as_it_is_hears_nothing_of_it() -> None:
