@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import re
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import yaml
+
+from tidegate.api.crd import object_schema
 
 from .argocd import ACTIONS, DISCOVERY, HEALTH, SCRIPTS
 
@@ -47,3 +50,20 @@ def test_the_page_tells_of_every_action() -> None:
     told = {name for row in re.findall(r"^\| (`[a-z`, -]+) \|", page, re.M) for name in re.findall(r"`([a-z-]+)`", row)}
 
     assert told == set(ACTIONS)
+
+
+def defaults_in_lists(schema: dict[str, Any], inside: bool = False) -> Iterator[str]:
+    """Names of fields that the API server fills into items of lists."""
+    for name, part in schema.get("properties", {}).items():
+        if inside and "default" in part:
+            yield name
+        yield from defaults_in_lists(part, inside)
+    yield from defaults_in_lists(schema["items"], True) if "items" in schema else ()
+
+
+def test_the_page_names_every_default_that_a_merge_of_three_stumbles_over() -> None:
+    [told] = re.findall(r"\*items of lists\*\.(.*?)\n\n", (ROOT / "docs/argocd.md").read_text(), re.S)
+
+    fields = set(defaults_in_lists(object_schema()["properties"]["spec"]))
+    assert fields
+    assert [field for field in fields if f"`{field}`" not in told] == []
