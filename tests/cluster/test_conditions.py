@@ -85,7 +85,7 @@ CASES: dict[str, Case] = {
         spec=servers_end(1, {"reason": "Denied", "message": "a: check secretRef"}, mode="init-crash"),
     ),
     "no node has so many GPUs": Case(
-        "Unschedulable", "free or add nodes", spec={"runtime": {"device": "cuda", "accelerator": {"count": 16}}}
+        "GPUUnavailable", "waits for 16 nvidia.com/gpu", spec={"runtime": {"device": "cuda", "accelerator": {"count": 16}}}
     ),
     "no claim for the cache": Case(
         "MountMissing", "create the claim",

@@ -7,20 +7,20 @@ from pathlib import Path
 
 import pytest
 import yaml
-from tests.cluster.operating import ROLES, Operator, Site, resolves
+from tests.cluster.operating import ROLES, Operator, Site, fact, resolves
 from tests.control_plane.audit import Mark
 from tests.control_plane.plane import Plane
 from tests.control_plane.resources import Object
 
 pytestmark = pytest.mark.slow
 GROUP = "rbac.authorization.k8s.io"
-WHOLE_CLUSTER = "customresourcedefinitions"
+WHOLE_CLUSTER = {"customresourcedefinitions", "nodes"}
 
 
 def rules_of_a_namespace() -> list[Object]:
     """docs/operator-role.yaml without what its comments call unneeded here."""
     cluster_role, _ = yaml.safe_load_all(ROLES.read_text())
-    return [rule for rule in cluster_role["rules"] if WHOLE_CLUSTER not in rule.get("resources", [WHOLE_CLUSTER])]
+    return [rule for rule in cluster_role["rules"] if set(rule.get("resources", WHOLE_CLUSTER)) - WHOLE_CLUSTER]
 
 
 def rules_of_its_home() -> list[Object]:
@@ -80,6 +80,10 @@ def test_an_operator_of_some_namespaces_works_there_and_nowhere_else(
 
     for name in ("told", "also-told"):
         sites[name].until_serving("v1")
+    sites["told"].simulate("v2", runtime={"device": "cuda", "accelerator": {"count": 16}})
+    held = sites["told"].until_reason("Reconciling", "GPUUnavailable")
+    assert "waits for 16 nvidia.com/gpu (0/" in fact(held, "Reconciling")["message"], "no counts, the scheduler's words"
+    for name in ("told", "also-told"):
         assert control_plane.client.get("configmaps", spaces[name], "fraud-access"), "it has read the cluster's keys"
 
     assert sites["untold"].get()["status"] == {"observedGeneration": 0}

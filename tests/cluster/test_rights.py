@@ -58,6 +58,7 @@ class Story:
         self.it_is_scaled_up_and_down()
         self.a_candidate_is_sent_back()
         self.another_is_promoted_and_the_first_one_comes_back()
+        self.a_gpu_is_missing()
         self.labels_are_stripped()
         self.somebody_is_faster()
         self.it_starts_without_a_token()
@@ -108,6 +109,15 @@ class Story:
             self.site.simulate(version, rollout=AT_ONCE, scaling={"minReplicas": 2, "maxReplicas": 4})
             self.site.until_serving(version)
         self.until(lambda: len(self.site.children("deployments")) == 1, "the old versions go")
+
+    def a_gpu_is_missing(self) -> None:
+        """Nodes are counted then, and what their pods hold."""
+        on_gpus = {"device": "cuda", "accelerator": {"count": 16}}
+        self.site.simulate("v7", runtime=on_gpus)
+        self.site.until_reason("Reconciling", "GPUUnavailable")
+        self.site.simulate("v6", rollout=AT_ONCE, scaling={"minReplicas": 2, "maxReplicas": 4})
+        self.site.until_serving("v6")
+        self.until(lambda: len(self.site.children("deployments")) == 1, "the candidate goes")
 
     def labels_are_stripped(self) -> None:
         """From each child: it is not seen any more, made again in vain, read, and marked again."""

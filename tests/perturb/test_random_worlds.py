@@ -18,6 +18,8 @@ VERSIONS = ("v1", "v2", "v3")
 STEPS: tuple[list[Any], ...] = ([], [10, 50], [(5, "20s"), (30, "0s")], [(10, "manual"), 60], [(50, "10m")])
 REASONS = (("GoldenMismatch", "Content"), ("NotFound", "Environment"), ("CrashLoop", "Environment"))
 VERBS = ("promote", "promote-full", "abort", "retry", "pause", "resume", "rollback-to", "restart")
+ON_GPU: dict[str, Any] = {"device": "cuda", "accelerator": {}}
+MANY = 100
 EDITS: tuple[dict[str, Any], ...] = (
     {"paused": True},
     {"paused": False},
@@ -25,6 +27,7 @@ EDITS: tuple[dict[str, Any], ...] = (
     {"scaling": {"minReplicas": 1}},
     {"runtime": {"sessions": 2}},
     {"runtime": {}},
+    {"runtime": ON_GPU},
     {"acceptance": {"metrics": {"accuracy": {"min": 0.95}}}},
     {"acceptance": {}},
     {"rollout": {"surge": "Replace"}},
@@ -39,11 +42,17 @@ LAST = "v9"  # a healthy version that is applied when all faults are over
 class RandomWorld(RuleBasedStateMachine):
     """Every plan is checked by `invariants.check`, inside of `Story.turn`."""
 
-    @initialize(steps=st.sampled_from(STEPS), exact=st.booleans(), room=st.booleans(), servers=st.sampled_from([1, 4]))
-    def a_deployment(self, steps: list[Any], exact: bool, room: bool, servers: int) -> None:
+    @initialize(
+        steps=st.sampled_from(STEPS),
+        exact=st.booleans(),
+        gpus=st.sampled_from([None, 1, 4, 5, 9]),
+        servers=st.sampled_from([1, 4]),
+    )
+    def a_deployment(self, steps: list[Any], exact: bool, gpus: int | None, servers: int) -> None:
         rollout = {"allowDowntime": True}
-        self.story = Story(steps=steps, scaling={"minReplicas": servers}, rollout=rollout)
-        self.story.world.exact_weights, self.story.world.can_surge = exact, room
+        runtime: dict[str, Any] = {} if gpus is None else ON_GPU
+        self.story = Story(steps=steps, scaling={"minReplicas": servers}, rollout=rollout, runtime=runtime)
+        self.story.world.exact_weights, self.story.world.gpus = exact, gpus
         for version in VERSIONS:
             self.story.knows(version)
 
@@ -109,6 +118,12 @@ class RandomWorld(RuleBasedStateMachine):
     def traffic(self, rate: float, unreadable: bool) -> None:
         self.story.world.rate, self.story.world.unreadable = rate, unreadable
 
+    @precondition(lambda self: self.story.world.gpus is not None)
+    @rule(gpus=st.sampled_from([0, 1, 4, 5, 9]), stranded=st.sampled_from(["", "its node is cordoned"]))
+    def gpus_come_and_go(self, gpus: int, stranded: str) -> None:
+        self.story.world.gpus, self.story.world.stranded = gpus, stranded
+        self.story.world.refresh_servers()
+
     # -- ourselves --------------------------------------------------------------------------------
 
     @rule()
@@ -151,7 +166,8 @@ class RandomWorld(RuleBasedStateMachine):
         for version in VERSIONS:
             world.bundles[f"file:///bundles/{version}"] = bundle(version)
         world.route_stuck, world.route_accepted, world.ignores_weights, world.rate = False, True, False, 50.0
-        world.unreadable, world.can_surge = False, True
+        world.unreadable, world.gpus = False, None if world.gpus is None else MANY
+        world.stranded = ""
         world.refresh_servers()
 
     def _settles(self) -> None:

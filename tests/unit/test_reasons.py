@@ -12,7 +12,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = ROOT / "docs/errors.md"
-CODE = re.compile(r"[A-Z][a-z]+(?:[A-Z][A-Za-z]*)*")
+CODE = re.compile(r"[A-Z]+[a-z]+(?:[A-Z][A-Za-z]*)*")
 # What takes a reason -> which of its arguments it is.
 TAKES = {
     "Fact": 1, "Failure": 1, "Judgement": 1, "Event": 1, "Hold": 0, "_refuse": 0, "_in_trouble": 0, "tell": 0,

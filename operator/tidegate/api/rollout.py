@@ -221,7 +221,8 @@ class Rollout(ApiModel):
     surge: Literal["Auto", "Surge", "Replace"] = Field(
         "Auto",
         description="Whether the candidate gets servers beside the stable version's (Surge) or in place of them "
-        "(Replace, which needs no spare GPU).",
+        "(Replace, which needs no spare GPU); Auto asks the scheduler where servers have an accelerator, else it is "
+        "Surge.",
     )
     allow_downtime: Flag = Field(
         False, description="Whether Replace may stop the only server before the next one is ready."

@@ -96,7 +96,11 @@ class RolloutStatus(StatusModel):
 
     cause: Annotated[str, Field(max_length=32)] = Field("", description="What began it: Spec, Rollback or Restart.")
     phase: Annotated[str, Field(max_length=32)] = Field("", description="Where the rollout stands.")
-    surge: Annotated[str, Field(max_length=32)] = Field("Surge", description="Surge or Replace; chosen at the start.")
+    surge: Annotated[str, Field(max_length=32)] = Field(
+        "Surge",
+        description="Surge or Replace; before one is chosen Auto, and Prove while the bundle is proved for Replace.",
+    )
+    surge_message: Message = Field("", description="Why that was chosen, as a sentence.")
     step: int = Field(0, ge=0, description="Steps that have been entered; 0 before the first.")
     weight: Weight = Field(0, description="Weight of the current step; the candidate's own may be held lower.")
     live: int = Field(1, ge=0, description="Servers of the stable version at the start: they stay until the end.")

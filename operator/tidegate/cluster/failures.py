@@ -30,6 +30,7 @@ PASSING = frozenset({
 })  # fmt: skip
 ADMISSION = ("violates PodSecurity", "admission webhook", "denied the request", "denied request")
 FORBIDDEN = re.compile(r'^(\S+) "[^"]*" is forbidden: ')
+AFTERTHOUGHTS = re.compile(r"[ ,.]*(?: no new claims to deallocate)?[ ,.]*(?: preemption: .*)?$", re.DOTALL)
 NO_CLAIM = re.compile(r'persistentvolumeclaim "[^"]+" not found')
 
 Status = Mapping[str, Any]
@@ -68,12 +69,16 @@ def _unschedulable(status: Status) -> Failure | None:
 
 
 def no_node(message: str) -> Failure:
-    """Why the scheduler finds no node; how preemption would not help either interests nobody."""
+    """Why the scheduler finds no node."""
     if missing := NO_CLAIM.search(message):
         return environment("MountMissing", missing[0], "create the claim in this namespace, or correct its name")
-    why = message.partition(" preemption: ")[0].rstrip(" ,.")
     do = "free or add nodes, lower runtime.resources, or look at nodeSelector and tolerations"
-    return environment("Unschedulable", f"no node takes the pod: {why}", do)
+    return environment("Unschedulable", f"no node takes the pod: {reasons(message)}", do)
+
+
+def reasons(message: str) -> str:
+    """What the scheduler says of nodes, without what else it has tried in vain."""
+    return AFTERTHOUGHTS.sub("", message)
 
 
 def _gone(status: Status) -> Failure | None:

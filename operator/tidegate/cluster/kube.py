@@ -7,7 +7,7 @@ afterwards is caught by resource versions and uids.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Any
 
 from tidegate.cluster.api import Object, Objects, metadata, named, path
@@ -18,7 +18,7 @@ from tidegate.cluster.limit import Limit
 from tidegate.plan.manifests.identity import CONTROLLER_REVISION, MANAGER, Kind, kind_of
 
 DEADLINE_SECONDS = 10.0
-PAGE = 500
+PAGE, SMALL_PAGE = 500, 100  # small: of nodes, with a list of images each
 EVENT = Kind("events.k8s.io/v1", "Event", "events")
 LEASE = Kind("coordination.k8s.io/v1", "Lease", "leases")
 WRITTEN_BY = (("fieldManager", MANAGER),)
@@ -51,6 +51,15 @@ class Kube:
             return await self._pages(kind, namespace, selector, PAGE)
         except Expired:  # so long between two pages: once more, in one piece
             return await self._pages(kind, namespace, selector, 0)
+
+    async def walk(self, kind: Kind, fields: str = "") -> AsyncIterator[Objects]:
+        """All objects of a kind whose fields are so, a page at a time: what nobody keeps need not be held at once."""
+        going_on = ""
+        while True:
+            page, going_on = await self._page(kind, None, {"fieldSelector": fields}, SMALL_PAGE, going_on)
+            yield page
+            if not going_on:
+                return
 
     async def create(self, obj: Mapping[str, Any]) -> Object:
         return await self._create(kind_of(obj), obj)
@@ -97,14 +106,21 @@ class Kube:
         found: Objects = []
         going_on = ""
         while True:
-            asked = {"labelSelector": selector, "limit": str(size or ""), "continue": going_on}
-            query = tuple((name, value) for name, value in asked.items() if value)
-            page = await self._read(Call("list", "GET", path(kind, namespace), named(kind, namespace), query))
-            # Items of a list do not say what they are.
-            found += [{"apiVersion": kind.api_version, "kind": kind.kind} | item for item in page.get("items") or ()]
-            going_on = metadata(page).get("continue") or ""
+            page, going_on = await self._page(kind, namespace, {"labelSelector": selector}, size, going_on)
+            found += page
             if not going_on:
                 return found
+
+    async def _page(
+        self, kind: Kind, namespace: str | None, chosen: Mapping[str, str], size: int, going_on: str
+    ) -> tuple[Objects, str]:
+        """A page of a list, and what the next one begins with."""
+        asked = {**chosen, "limit": str(size or ""), "continue": going_on}
+        query = tuple((name, value) for name, value in asked.items() if value)
+        page = await self._read(Call("list", "GET", path(kind, namespace), named(kind, namespace), query))
+        # Items of a list do not say what they are.
+        items = [{"apiVersion": kind.api_version, "kind": kind.kind} | item for item in page.get("items") or ()]
+        return items, str(metadata(page).get("continue") or "")
 
     async def _read(self, call: Call) -> Object:
         async with self._limit:

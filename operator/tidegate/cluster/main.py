@@ -31,6 +31,7 @@ from tidegate.cluster.limit import MOST, Limit
 from tidegate.cluster.login import Login, log_in
 from tidegate.cluster.measure import Measurer
 from tidegate.cluster.metrics import Metrics
+from tidegate.cluster.nodes import NodeReader
 from tidegate.cluster.observe import Object
 from tidegate.cluster.probes import Probes, Pulse, watches_heard
 from tidegate.cluster.prometheus import Prometheus
@@ -88,6 +89,7 @@ class Operator:
             measures=Measurer(self._token, settings.measure_concurrency),
             tell=self._tell, verdict=metrics.rolled_out, clock=lambda: datetime.now(UTC),
             hear=partial(hear, self._prometheus),
+            nodes=NodeReader(kube, allowed=not settings.namespaces).of,
         )  # fmt: skip
         self._workers = Workers(self._queue, Reconciler(around), metrics, settings.workers, settings.resync)
         self._pulse = Pulse()

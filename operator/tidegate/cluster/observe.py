@@ -9,13 +9,16 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
+from tidegate.api.runtime import Accelerator
 from tidegate.api.status import ResolutionStatus
 from tidegate.cluster.failures import environment, failure_of_controller, failure_of_pods
+from tidegate.cluster.nodes import lack
 from tidegate.cluster.resolution import Work, resolved, still_counts
+from tidegate.plan.accelerators import Nodes, bound, remedy, shortage
 from tidegate.plan.manifests.children import Seen
 from tidegate.plan.manifests.front import routed_by
 from tidegate.plan.manifests.identity import (
@@ -31,6 +34,7 @@ from tidegate.plan.manifests.identity import (
     job_name,
 )
 from tidegate.plan.observed import Failure, Observed, Resolved, RevisionObserved, RouteObserved, Verb
+from tidegate.plan.phases import Surge
 from tidegate.plan.samples import PodSample
 
 JOB_OF_POD = "batch.kubernetes.io/job-name"
@@ -47,6 +51,7 @@ class Look:
     pods: Sequence[Object]
     obstacles: Mapping[tuple[Kind, str], Failure]
     now: datetime
+    nodes: Nodes = None
 
     @property
     def uri(self) -> str:
@@ -55,7 +60,9 @@ class Look:
     @property
     def proves(self) -> bool:
         """Whether the whole bundle is proved before a running server is touched."""
-        return bool((self.deployment["spec"].get("rollout") or {}).get("surge") == "Replace")
+        asked = (self.deployment["spec"].get("rollout") or {}).get("surge")
+        chosen = ((self.deployment.get("status") or {}).get("rollout") or {}).get("surge")
+        return asked == Surge.REPLACE or chosen == Surge.PROVE
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +88,7 @@ def observed(look: Look, samples: Sequence[PodSample], asked: ResolutionStatus |
         environment=environment_of(look, means),
         unsupported=means.unsupported,
         exact_weights=False,
+        scheduled=True,
     )
 
 
@@ -133,13 +141,33 @@ def _revision(look: Look, revision: str) -> RevisionObserved:
     pods = pods_of(look, revision) if revision in look.seen.deployments else []
     waiting = [pod for pod in pods if not is_ready(pod)]
     stored = look.seen.stored.get(revision)
-    return RevisionObserved(
+    living = [pod for pod in pods if (pod.get("status") or {}).get("phase") != "Failed"]
+    places = [node for pod in living if (node := (pod.get("spec") or {}).get("nodeName"))]
+    found = RevisionObserved(
         revision,
-        replicas=sum((pod.get("status") or {}).get("phase") != "Failed" for pod in pods),
+        replicas=len(living),
         ready=len(pods) - len(waiting),
         device=str(stored.record.runtime.device) if stored else "",
         failure=_failure(look, revision, waiting),
+        placed=len(places),
     )
+    wanted = stored.record.runtime.accelerator if stored else None
+    return _with_accelerators(found, wanted, (places, waiting), look.nodes) if wanted else found
+
+
+def _with_accelerators(
+    found: RevisionObserved, wanted: Accelerator, pods: tuple[Sequence[str], Sequence[Object]], nodes: Nodes
+) -> RevisionObserved:
+    """What keeps servers from theirs, and others from what these servers hold."""
+    places, waiting = pods
+    found = replace(found, bound=bound(wanted, places, nodes))
+    words = lack(wanted, waiting, found.failure)
+    if not words:
+        return found
+    short = shortage(wanted, max(1, found.replicas - found.placed), nodes)
+    if found.failure and found.failure.reason == "Unschedulable":
+        found = replace(found, failure=environment("GPUUnavailable", f"{short} ({words})", remedy(wanted, nodes)))
+    return replace(found, short=short)
 
 
 def _failure(look: Look, revision: str, waiting: Sequence[Object]) -> Failure | None:

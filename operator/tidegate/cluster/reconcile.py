@@ -26,8 +26,10 @@ from tidegate.cluster.api import Api, Key
 from tidegate.cluster.asking import Heard
 from tidegate.cluster.errors import AlreadyExists, Conflict, Forbidden, NotFound, QuotaExceeded, Refused
 from tidegate.cluster.failures import refusal
+from tidegate.cluster.nodes import in_question
 from tidegate.cluster.observe import Look, Means, Object, observed, taken
 from tidegate.cluster.seen import Cache
+from tidegate.plan.accelerators import Nodes
 from tidegate.plan.manifests.children import Apply, Create, Delete, Effect, Effects, Scale, effects, seen_of
 from tidegate.plan.manifests.identity import (
     CONTROLLER_REVISION,
@@ -72,6 +74,14 @@ async def hear_nothing(key: Key, spec: ModelDeploymentSpec, status: ModelDeploym
     return Heard()
 
 
+ReadsNodes = Callable[[frozenset[str]], Awaitable[Nodes]]
+
+
+async def read_no_nodes(resources: frozenset[str]) -> Nodes:  # noqa: ARG001
+    """Where nobody may read them."""
+    return None
+
+
 @dataclass(slots=True)
 class Memory:
     """What is known of a deployment beyond the API server: the last status, and what it did not take."""
@@ -95,6 +105,7 @@ class Surroundings:
     verdict: Callable[[str, float | None], None]  # how a rollout ended, and the seconds since its first step
     clock: Callable[[], datetime]
     hear: Hears = hear_nothing  # what Prometheus says
+    nodes: ReadsNodes = read_no_nodes
 
 
 class Reconciler:
@@ -158,7 +169,7 @@ class Reconciler:
 
     async def _turn(self, key: Key, deployment: Object, spec: ModelDeploymentSpec, memory: Memory) -> timedelta | None:
         platform, now = self._around.platform(), self._around.clock()
-        look = self._look(key, deployment, memory, now)
+        look = await self._with_nodes(self._look(key, deployment, memory, now), spec, memory.status)
         heard = await self._around.hear(key, spec, memory.status, now)
         direct = spec.rollout.analysis.source == "Direct"
         samples = await self._samples(look, memory.status) if direct else heard.samples
@@ -188,6 +199,12 @@ class Reconciler:
         pods = [one for kind, one in live if kind == POD]
         seen = seen_of(owner, (one for kind, one in live if kind != POD))
         return Look(owner, deployment, seen, pods, memory.obstacles, now)
+
+    async def _with_nodes(self, look: Look, spec: ModelDeploymentSpec, status: ModelDeploymentStatus) -> Look:
+        """The look, with the nodes where accelerators are in question."""
+        records = (stored.record for stored in look.seen.stored.values())
+        resources = in_question(records, look.pods, status, replaces=spec.rollout.surge == "Replace")
+        return replace(look, nodes=await self._around.nodes(resources))
 
     async def _samples(self, look: Look, status: ModelDeploymentStatus) -> tuple[PodSample, ...]:
         """Counters of the two versions that are compared; at rest nothing is read."""

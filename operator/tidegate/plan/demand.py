@@ -15,10 +15,11 @@ from tidegate.plan.gates import Hold, objection
 from tidegate.plan.history import PROMOTED
 from tidegate.plan.measuring import quiet
 from tidegate.plan.observed import RevisionRecord
-from tidegate.plan.phases import ACTIVE, Phase
+from tidegate.plan.phases import ACTIVE, Phase, Surge
 from tidegate.plan.rejected import blocked
 from tidegate.plan.replicas import FULL
 from tidegate.plan.resolving import resolve_wanted, restart
+from tidegate.plan.room import not_stopped_yet, undecided
 from tidegate.plan.situation import Situation
 from tidegate.plan.wanted import Plan, RevisionWanted, ShadowWanted
 
@@ -79,7 +80,8 @@ def _counts(s: Situation, hold: Hold | None) -> dict[str, int]:
     if phase == Phase.RETURNING:
         return {s.stable: live, s.candidate: max(1, s.servers(s.candidate).replicas)}
     weight = max(s.rollout.weight, _prepared(s, hold))
-    return {s.stable: max(0, live - s.rollout.live + s.capacity.stable_keeps(weight)), s.candidate: _needed(s, weight)}
+    keeps = max(s.capacity.stable_keeps(weight), not_stopped_yet(s))
+    return {s.stable: max(0, live - s.rollout.live + keeps), s.candidate: _needed(s, weight)}
 
 
 def _prepared(s: Situation, hold: Hold | None) -> int:
@@ -89,7 +91,7 @@ def _prepared(s: Situation, hold: Hold | None) -> int:
 
 
 def _needed(s: Situation, weight: int) -> int:
-    return max(1, s.capacity.candidate_needs(weight))
+    return max(1, s.rollout.live if undecided(s) else s.capacity.candidate_needs(weight))
 
 
 def _record(s: Situation, name: str) -> RevisionRecord | None:
@@ -100,7 +102,7 @@ def _record(s: Situation, name: str) -> RevisionRecord | None:
 
 
 def _wanted(s: Situation, record: RevisionRecord, count: int) -> RevisionWanted:
-    scales = record.revision == s.stable and s.rollout.surge != "Replace" and not _pinned(s)
+    scales = record.revision == s.stable and s.rollout.surge != Surge.REPLACE and not _pinned(s)
     most = max(count, s.spec.scaling.most_replicas) if scales else count
     return RevisionWanted(record, count, most, golden_mode(s.spec, record.resolution))
 

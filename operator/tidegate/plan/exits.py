@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from tidegate.plan.moves import refused
 from tidegate.plan.observed import Failure, FailureClass
 from tidegate.plan.rejected import blocked
-from tidegate.plan.resolving import resolving
+from tidegate.plan.resolving import proof, resolving
 from tidegate.plan.situation import Situation
 from tidegate.plan.verdict import Outcome
 
@@ -56,6 +56,12 @@ def target_is_gone(s: Situation) -> End | None:
     return End(Failure(FailureClass.ENVIRONMENT, "BundleGone", failure.message))
 
 
+def proof_fails(s: Situation) -> End | None:
+    """No server was stopped for it yet, and none is."""
+    answer = proof(s)
+    return End(answer.failure) if answer and answer.failure else None
+
+
 def content_is_wrong(s: Situation) -> End | None:
     failure = s.servers(s.candidate).failure
     if failure is None or failure.class_ != FailureClass.CONTENT:
@@ -80,6 +86,7 @@ def evidence_fails(s: Situation) -> End | None:
 EXITS: tuple[Exit, ...] = (
     superseded,
     target_is_gone,
+    proof_fails,
     content_is_wrong,
     rules_refuse,
     dies_under_requests,

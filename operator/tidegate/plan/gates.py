@@ -15,7 +15,8 @@ from enum import Enum, auto
 from tidegate.plan.measuring import counted_in_step, quiet, unread
 from tidegate.plan.phases import Phase
 from tidegate.plan.replicas import FULL
-from tidegate.plan.resolving import resolving
+from tidegate.plan.resolving import asks_for_proof, resolving
+from tidegate.plan.room import hindrance, kept, undecided
 from tidegate.plan.signals import QUERY
 from tidegate.plan.situation import Situation
 from tidegate.plan.splits import contradicted
@@ -59,13 +60,39 @@ def spec_is_known(s: Situation) -> Hold | None:
     return None
 
 
-def candidate_is_ready(s: Situation) -> Hold | None:
-    servers = s.servers(s.candidate)
-    if servers.ready:
+def room_is_found(s: Situation) -> Hold | None:
+    if not undecided(s):
         return None
+    if asks_for_proof(s):
+        # Its Job has a deadline of its own.
+        message = f"{s.rollout.surge_message}: the bundle is proved before a server stops for it"
+        return Hold("BundleBeingProved", message, For.TIME)
+    servers = s.servers(s.candidate)
+    if servers.short:
+        return Hold("GPUUnavailable", hindrance(s) or servers.short, For.PLATFORM)
+    return _not_ready(s, f"{servers.placed} of {s.rollout.live} servers have a node")
+
+
+def candidate_is_ready(s: Situation) -> Hold | None:
+    return None if s.servers(s.candidate).ready else _not_ready(s, "its servers start and prove themselves")
+
+
+def surplus_is_gone(s: Situation) -> Hold | None:
+    """Room was asked for by more servers than the first step may have; where ready ones make the split they go first."""
+    ready, wanted = s.servers(s.candidate).ready, max(1, s.capacity.candidate_needs(s.following_weight))
+    if s.observed.exact_weights or s.first or s.rollout.phase != Phase.PROVING or ready <= wanted:
+        return None
+    return Hold("Converging", f"{ready} servers are ready, {wanted} make {s.following_weight} %", For.PLATFORM)
+
+
+def _not_ready(s: Situation, otherwise: str) -> Hold:
+    """Why servers of the candidate are missing, `otherwise` when nothing is known against them."""
+    servers = s.servers(s.candidate)
+    if servers.short and (why := kept(s)):
+        return Hold("GPUUnavailable", f"{servers.short}: {why}", For.PLATFORM)
     if servers.failure:
         return Hold(servers.failure.reason, servers.failure.message, For.PLATFORM)
-    return Hold("CandidateNotReady", "its servers start and prove themselves", For.PLATFORM)
+    return Hold("CandidateNotReady", otherwise, For.PLATFORM)
 
 
 def record_is_kept(s: Situation) -> Hold | None:
@@ -140,7 +167,9 @@ def candidate_has_capacity(s: Situation) -> Hold | None:
 GATES: tuple[Gate, ...] = (
     paused,
     spec_is_known,
+    room_is_found,  # nothing else is worth asking before it is known in whose place servers start
     candidate_is_ready,
+    surplus_is_gone,
     record_is_kept,
     weight_is_given,
     route_converged,  # the split is seen in the counters before the dwell time starts
@@ -164,7 +193,7 @@ def _servers_missing(s: Situation, weight: int) -> Hold | None:
     need, have = s.capacity.candidate_needs(weight), s.servers(s.candidate).ready
     if have >= need:
         return None
-    return Hold("CandidateNotReady", f"{have} of {need} servers ready for {weight} %", For.PLATFORM)
+    return _not_ready(s, f"{have} of {need} servers ready for {weight} %")
 
 
 def _waived_by_person(s: Situation) -> bool:

@@ -6,12 +6,13 @@ from dataclasses import replace
 from datetime import timedelta
 
 from tidegate.api.status import RevisionStatus, RolloutStatus
+from tidegate.plan import room
 from tidegate.plan.acceptance import Applicant, refusal
 from tidegate.plan.evidence import watch
 from tidegate.plan.history import PROMOTED, REFUSED, ROLLED_BACK, noted
 from tidegate.plan.memory import LONGEST_LOOK, described
 from tidegate.plan.observed import Failure, FailureClass
-from tidegate.plan.phases import Phase
+from tidegate.plan.phases import Phase, Surge
 from tidegate.plan.rejected import forgive, reject
 from tidegate.plan.replicas import FULL, MOST_SHARED
 from tidegate.plan.situation import Situation, Wish
@@ -23,11 +24,11 @@ NO_HOLD = {"hold_reason": "", "hold_message": ""}
 def start(s: Situation, wish: Wish) -> Situation:
     """Serving -> Proving, unless the bundle's manifest or the room for servers forbids it."""
     version = described(wish.record)
-    if failure := refused(s, wish) or _no_room(s):
+    if failure := refused(s, wish) or room.refused(s, wish):
         s = noted(reject(s, version.revision, failure), version, REFUSED, failure.reason)
         return s.tell(failure.reason, failure.message, version.revision, warning=True)
     live = max(s.servers(s.stable).replicas, s.spec.scaling.min_replicas, 1)
-    surge = "Replace" if _replaces(s) else "Surge"
+    surge = room.at_start(s, wish.record).value
     rollout = RolloutStatus(cause=wish.cause, phase=Phase.PROVING.value, surge=surge, live=live, idle=s.asleep)
     s = replace(s.remember(candidate=version, rollout=rollout), judgement=None)
     s = s.tell("RolloutStarted", f"{wish.cause}: version {version.version} starts", version.revision)
@@ -57,19 +58,6 @@ def refused(s: Situation, wish: Wish) -> Failure | None:
     return refusal(Applicant(s.spec, wish.record.resolution, stable))
 
 
-def _replaces(s: Situation) -> bool:
-    asked = s.spec.rollout.surge
-    return not s.first and (asked == "Replace" or (asked == "Auto" and not s.observed.can_surge))
-
-
-def _no_room(s: Situation) -> Failure | None:
-    alone = max(s.servers(s.stable).replicas, s.spec.scaling.min_replicas) <= 1
-    if _replaces(s) and alone and not s.spec.rollout.allow_downtime:
-        message = "the only server must stop before the next can start: write rollout.allowDowntime: true"
-        return Failure(FailureClass.ENVIRONMENT, "GPUUnavailable", message)
-    return None
-
-
 def grant(s: Situation, weight: int) -> Situation:
     """Proving or Holding -> Shifting: the next weight."""
     s = s.in_rollout(weight=weight, phase=Phase.SHIFTING.value, step_started_at=None, waiting_since=None, **NO_HOLD)
@@ -97,7 +85,7 @@ def promote(s: Situation) -> Situation:
     """Shifting -> Watching, or Serving where there is nothing to watch: the candidate is the stable version."""
     old, rollout = s.status.stable, s.rollout
     stable = s.trial.model_copy(update={"weight": FULL})
-    delay = timedelta(0) if rollout.surge == "Replace" else s.spec.rollout.scale_down_delay
+    delay = timedelta(0) if rollout.surge == Surge.REPLACE else s.spec.rollout.scale_down_delay
     watched = old is not None and delay > timedelta(0) and rollout.cause != "Rollback"
     watching = rollout.model_copy(
         update={

@@ -102,6 +102,9 @@ class RevisionObserved:
     device: str = ""  # what they run on, when it is known
     failure: Failure | None = None  # why the latest start failed; None while starting for the first time
     # a server that was ready and died sets `failure` too, until its successor is ready
+    placed: int = 0  # of `replicas`: those that have a node
+    short: str = ""  # how many of them wait for accelerators, and what there is of those
+    bound: str = ""  # why their accelerators would be lost with them: then none is stopped for another version
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,4 +146,4 @@ class Observed:
     )
     unsupported: str = ""  # what this spec asks for and the runner cannot give, and must not be left out silently
     exact_weights: bool = True  # False: the split is the number of ready servers (provider Service)
-    can_surge: bool = True  # False: there is no room for a candidate beside the stable version's servers
+    scheduled: bool = False  # True: servers wait for a scheduler, which knows whether there is room for them

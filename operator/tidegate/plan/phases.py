@@ -19,6 +19,15 @@ class Phase(StrEnum):
 ACTIVE = frozenset({Phase.PROVING, Phase.SHIFTING, Phase.HOLDING})
 
 
+class Surge(StrEnum):
+    """In whose place a candidate's servers start; room.py chooses."""
+
+    AUTO = "Auto"  # not known yet: the scheduler is asked
+    PROVE = "Prove"  # in place of others, once the whole bundle is proved
+    SURGE = "Surge"  # beside the stable version's
+    REPLACE = "Replace"  # in place of the stable version's
+
+
 class Settled(StrEnum):
     """Where a deployment stands without a rollout."""
 

@@ -11,6 +11,7 @@ from dataclasses import replace
 from tidegate.api.status import ResolutionStatus
 from tidegate.plan.commands import Command, parse_command
 from tidegate.plan.observed import Failure, FailureClass, Resolution, Resolved, RevisionRecord, Verb
+from tidegate.plan.phases import Phase, Surge
 from tidegate.plan.rejected import blocked, reject
 from tidegate.plan.revision import resolve_key, restarted_name, revision_name, source_key
 from tidegate.plan.situation import Situation, Wish
@@ -38,12 +39,24 @@ def resolve(s: Situation) -> Situation:
 
 def resolve_wanted(s: Situation) -> ResolveWanted | None:
     """The question that is open, unless it is too early to ask again."""
-    known = s.status.resolution
-    if s.target is not None or known is None or blocked(s, known.key):
+    known, proves = s.status.resolution, asks_for_proof(s)
+    if known is None or blocked(s, known.key) or (s.target is not None and not proves):
         return None
     pinned = s.spec.bundle.digest or known.digest or None
     source = s.spec.bundle.model_copy(update={"digest": pinned})
-    return ResolveWanted(known.key, known.attempt, source, prove=s.spec.rollout.surge == "Replace")
+    return ResolveWanted(known.key, known.attempt, source, prove=proves or s.spec.rollout.surge == "Replace")
+
+
+def asks_for_proof(s: Situation) -> bool:
+    """Whether the rollout waits for a proof of the whole bundle, before a server is stopped for it."""
+    return s.rollout.surge == Surge.PROVE and s.rollout.phase == Phase.PROVING
+
+
+def proof(s: Situation) -> Resolved | None:
+    """The answer to that, once it is there."""
+    known, answer = s.status.resolution or ResolutionStatus(), s.observed.resolved
+    asked = asks_for_proof(s) and answer is not None and (answer.key, answer.attempt) == (known.key, known.attempt)
+    return answer if asked else None
 
 
 def resolving(s: Situation) -> bool:

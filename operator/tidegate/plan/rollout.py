@@ -40,6 +40,7 @@ from tidegate.plan.phases import Phase
 from tidegate.plan.rejected import blocked
 from tidegate.plan.replicas import FULL
 from tidegate.plan.resolving import choose
+from tidegate.plan.room import choose_room, given_up
 from tidegate.plan.situation import Situation
 from tidegate.plan.splits import converged, in_effect
 from tidegate.plan.texts import code, duration, sentence
@@ -65,7 +66,8 @@ def advance(s: Situation) -> Situation:
 
 def _where(s: Situation) -> tuple[object, ...]:
     rollout = s.rollout
-    return (rollout.phase, rollout.weight, s.stable, s.candidate, rollout.decided, rollout.stable_lost, rollout.full)
+    at = (rollout.phase, rollout.weight, rollout.decided, rollout.stable_lost, rollout.full, rollout.surge)
+    return (*at, s.stable, s.candidate)
 
 
 def settled(s: Situation) -> Situation:
@@ -73,7 +75,7 @@ def settled(s: Situation) -> Situation:
 
 
 def proving(s: Situation) -> Situation:
-    return _leave(s) or _go_on(s)
+    return _leave(s) or _go_on(choose_room(s))
 
 
 def shifting(s: Situation) -> Situation:
@@ -215,7 +217,7 @@ def stable_lost(s: Situation) -> Situation:
     proved = s.servers(s.candidate).ready and not blocked(s, s.candidate)
     if s.frozen or s.rollout.stable_lost or not proved or s.elapsed(since) < STABLE_LOST_AFTER:
         return s
-    s = s.in_rollout(stable_lost=True, ceiling=None).tell(
+    s = given_up(s).in_rollout(stable_lost=True, ceiling=None).tell(
         "StableLost", "no stable server is ready: all requests go to the candidate", s.candidate, warning=True
-    )
+    )  # fmt: skip
     return moves.grant(s, FULL)

@@ -16,6 +16,7 @@ from tidegate.api.spec import ModelDeploymentSpec
 from tidegate.api.status import ModelDeploymentStatus, RevisionStatus, RolloutStatus
 from tidegate.bundle.manifest import Interface
 from tidegate.plan.observed import Observed, Resolution, RevisionObserved, RevisionRecord
+from tidegate.plan.phases import Surge
 from tidegate.plan.replicas import FULL, Capacity
 from tidegate.plan.verdict import Judgement
 from tidegate.plan.wanted import Event
@@ -132,7 +133,7 @@ class Situation:
 
     @property
     def capacity(self) -> Capacity:
-        replaces = self.rollout.surge == "Replace"
+        replaces = self.rollout.surge == Surge.REPLACE
         return Capacity(max(self.rollout.live, 1), replaces, self.observed.exact_weights)
 
     @property

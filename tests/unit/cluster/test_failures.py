@@ -145,8 +145,11 @@ def test_a_deployment_that_cannot_even_make_a_replica_set_tells_why() -> None:
     assert failure_of_controller([{**condition, "reason": "ProgressDeadlineExceeded"}]) is None
 
 
-def test_that_preemption_would_not_help_either_is_left_out() -> None:
-    assert "preemption" not in no_node(str(UNSCHEDULABLE["message"])).message
+@pytest.mark.parametrize("more", ["", ". preemption: 0/3 nodes.", ". no new claims to deallocate, preemption: 0/3."])
+def test_what_the_scheduler_has_also_tried_in_vain_is_left_out(more: str) -> None:
+    found = no_node(f"0/3 nodes are available: 3 Insufficient nvidia.com/gpu{more}").message
+
+    assert found.startswith("no node takes the pod: 0/3 nodes are available: 3 Insufficient nvidia.com/gpu: free or")
 
 
 def test_of_a_long_cause_the_end_is_cut_and_what_to_do_stays() -> None:

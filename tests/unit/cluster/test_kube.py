@@ -82,6 +82,18 @@ def test_a_list_is_read_page_by_page_and_its_items_say_what_they_are() -> None:
     assert wire.last.query == {"labelSelector": "a=b", "limit": "500", "continue": "next"}
 
 
+def test_a_collection_is_walked_page_by_page_by_its_fields() -> None:
+    pages = [(200, {"metadata": {"continue": "next"}, "items": [{"a": 1}]}), (200, {"metadata": {}, "items": None})]
+
+    async def walked(kube: Kube) -> list[list[Any]]:
+        return [page async for page in kube.walk(POD, "spec.nodeName=a")]
+
+    found, wire = told(walked, *pages)
+
+    assert found == [[{"apiVersion": "v1", "kind": "Pod", "a": 1}], []]
+    assert wire.last.query == {"fieldSelector": "spec.nodeName=a", "limit": "100", "continue": "next"}
+
+
 def test_a_list_that_got_too_old_between_its_pages_is_read_in_one_piece() -> None:
     pages = [
         (200, {"items": [{"metadata": {"name": "a"}}], "metadata": {"continue": "next"}}),

@@ -8,12 +8,16 @@ from typing import Any
 
 import pytest
 
+from tidegate.api.runtime import Accelerator, Runtime
 from tidegate.api.status import ResolutionStatus
+from tidegate.bundle.manifest import Interface
 from tidegate.cluster.observe import Look, Means, commands, observed, route, taken
+from tidegate.plan.accelerators import Node
 from tidegate.plan.manifests.children import Seen
 from tidegate.plan.manifests.front import front_service
 from tidegate.plan.manifests.identity import BUDGET, DEPLOYMENT, JOB, SERVICE, Owner
-from tidegate.plan.observed import Failure, FailureClass
+from tidegate.plan.manifests.stored import Stored
+from tidegate.plan.observed import Failure, FailureClass, Resolution, RevisionObserved, RevisionRecord
 
 from .pods import FOUND, Object, ended, finished, pod, ready_pod
 
@@ -222,6 +226,74 @@ def test_reading_is_no_answer_where_a_proof_is_asked_for() -> None:
         return observed(seen, (), ASKED, MEANS).resolved is not None
 
     assert (found("resolve"), found("prove")) == (False, True)
+
+
+def test_a_proof_that_a_rollout_waits_for_is_no_reading_either() -> None:
+    read = look(seen=Seen(jobs={"fraud-0123456789-1": job(1)}), pods=[answered(1)])
+    waits = {**read.deployment, "status": {"rollout": {"surge": "Prove"}}}
+
+    assert observed(read, (), ASKED, MEANS).resolved is not None
+    assert observed(replace(read, deployment=waits), (), ASKED, MEANS).resolved is None
+
+
+# -- accelerators
+
+NO_GPU = "0/3 nodes are available: 3 Insufficient nvidia.com/gpu. preemption: no victims found."
+UNPLACED = [{"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": NO_GPU}]
+
+
+def on_gpus(*pods: Object, **parts: Any) -> RevisionObserved:
+    """What is seen of a revision whose servers want a GPU each."""
+    found = Resolution("s3://models/fraud/1", "sha256:1", "1", Interface((), ()), has_golden=True)
+    runtime = Runtime(device="cuda", accelerator=Accelerator())
+    stored = Stored(RevisionRecord(OLD, 1, found, runtime, base=OLD), {}, "")
+    seen = Seen(deployments=parts.pop("deployments", MADE.deployments), stored={OLD: stored})
+    return observed(look(pods=pods, seen=seen, **parts), (), None, MEANS).revisions[OLD]
+
+
+def placed(name: str, node: str, **meta: Any) -> Object:
+    return {**of(ready_pod(), OLD, name, **meta), "spec": {"nodeName": node}}
+
+
+def test_servers_that_wait_for_a_gpu_say_how_many_there_are() -> None:
+    nodes = [Node("a", {"nvidia.com/gpu": 1}, "", {"nvidia.com/gpu": 1})]
+    pods = placed("a", "a"), of(pod(conditions=UNPLACED), OLD, "b"), of(pod(conditions=UNPLACED), OLD, "c")
+
+    found = on_gpus(*pods, nodes=nodes)
+
+    assert (found.replicas, found.placed, found.ready, found.bound) == (3, 1, 1, "")
+    assert found.short == "2 servers wait for 1 nvidia.com/gpu each, 0 of 1 free on 1 node"
+    assert found.failure is not None
+    assert (found.failure.reason, found.failure.message) == (
+        "GPUUnavailable",
+        f"{found.short} (0/3 nodes are available: 3 Insufficient nvidia.com/gpu): "
+        "free or add some, or look at nodeSelector and tolerations",
+    )
+
+
+def test_where_nodes_are_not_read_the_schedulers_sentence_has_to_do() -> None:
+    found = on_gpus(of(pod(conditions=UNPLACED), OLD, "b"))
+
+    assert found.short == "1 server waits for 1 nvidia.com/gpu"
+    assert found.failure is not None
+    assert "(0/3 nodes are available" in found.failure.message
+
+
+def test_a_quota_that_is_used_up_stays_the_reason_and_is_a_shortage() -> None:
+    used = 'pods "a" is forbidden: exceeded quota: small, requested: requests.nvidia.com/gpu=1, used: a, limited: b'
+    condition = {"type": "ReplicaFailure", "status": "True", "message": used}
+    made = {OLD: {"metadata": {"name": f"fraud-{OLD}"}, "status": {"conditions": [condition]}}}
+
+    found = on_gpus(deployments=made)
+
+    assert found.failure is not None
+    assert (found.failure.reason, found.short) == ("QuotaExceeded", "1 server waits for 1 nvidia.com/gpu")
+
+
+def test_servers_on_a_node_that_takes_no_pod_hold_their_gpus_for_nobody_else() -> None:
+    found = on_gpus(placed("a", "a"), nodes=[Node("a", {"nvidia.com/gpu": 1}, "cordoned")])
+
+    assert (found.short, found.bound) == ("", "no server is stopped, none could start again on a, which is cordoned")
 
 
 def test_an_edit_of_the_runtime_or_another_image_may_be_what_was_missing() -> None:

@@ -18,7 +18,7 @@ KNOWN: Mapping[str, tuple[str, ...]] = {
     "type": ("Ready", "Promoted", "Reconciling", "Stalled", "Degraded", "Other"),
     "reason": ("Paused", "WaitingForPromote", "StepHold", "TooFewRequests", "StableNotReady", "RolledBack", "Aborted"),
     "outcome": ("Promoted", "RolledBack", "Refused"),
-    "surge": ("Surge", "Replace"),
+    "surge": ("Auto", "Prove", "Surge", "Replace"),
     "revision": ("0123456789", "abcdef0123", "aaaaaaaaaa"),
     "rollback": ("", "0123456789"),
 }

@@ -133,20 +133,6 @@ def test_replace_moves_server_by_server(scenario: Scenario) -> None:
     assert story.settle().replicas == {"v2": 4}
 
 
-def test_auto_replaces_only_where_nothing_can_start_beside_the_old_servers(scenario: Scenario) -> None:
-    story = scenario(scaling={"minReplicas": 2}).serving("v1")
-    story.world.can_surge = False
-    story.apply("v2").settle()
-    assert story.status.rollout is not None
-    assert story.status.rollout.surge == "Replace"
-
-    story.world.can_surge = True
-    story.settle()
-
-    assert story.status.rollout is not None
-    assert story.status.rollout.surge == "Replace"
-
-
 def test_an_idle_deployment_is_woken_once_and_switched(scenario: Scenario) -> None:
     scaling = {"minReplicas": 0, "maxReplicas": 4, "provider": "KEDA"}
     story = scenario(steps=[10, 50], scaling=scaling).serving("v1")

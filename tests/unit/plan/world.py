@@ -93,6 +93,7 @@ class World:
     status: ModelDeploymentStatus = field(default_factory=ModelDeploymentStatus)
     generation: int = 1
     bundles: dict[str, Resolution | Failure] = field(default_factory=dict)
+    proofs: dict[str, Failure] = field(default_factory=dict)  # by address: of bundles that only a proof refuses
     behaviours: dict[str, Behaviour] = field(default_factory=dict)
     records: dict[str, RevisionRecord] = field(default_factory=dict)
     servers: dict[str, RevisionObserved] = field(default_factory=dict)
@@ -113,7 +114,9 @@ class World:
     unanswered: dict[str, str] = field(default_factory=dict)
     asked: dict[datetime, dict[str, str]] = field(default_factory=dict)  # what queries were asked, and when
     exact_weights: bool = True
-    can_surge: bool = True
+    gpus: int | None = None  # of what servers with an accelerator hold; None: there is no scheduler, as locally
+    held: dict[str, int] = field(default_factory=dict)  # by revision
+    stranded: str = ""  # why the stable version's would be lost with its servers
     unsupported: str = ""
     obstacle: Failure | None = None  # something beside servers and route is refused
     records_refused: bool = False  # nobody may keep a new one
@@ -151,7 +154,7 @@ class World:
             unanswered=dict(self.unanswered),
             environment=self.environment,
             exact_weights=self.exact_weights,
-            can_surge=self.can_surge,
+            scheduled=self.gpus is not None,
             unsupported=self.unsupported,
         )
 
@@ -201,7 +204,8 @@ class World:
             if name in made.keep or name in self.servers or any(w.record.revision == name for w in made.revisions)
         }
         if made.resolve is not None:
-            found = self.bundles[made.resolve.source.uri]
+            address = made.resolve.source.uri
+            found = self.proofs.get(address, self.bundles[address]) if made.resolve.prove else self.bundles[address]
             key, attempt = made.resolve.key, made.resolve.attempt
             pinned = made.resolve.source.digest
             if isinstance(found, Resolution) and pinned and found.digest != pinned:
@@ -213,6 +217,7 @@ class World:
         for name in set(self.servers) - set(wanted):
             del self.servers[name]
             self.counters.pop(name, None)
+        self.held = {name: min(count, wanted[name]) for name, count in self.held.items() if name in wanted}
         for name, replicas in wanted.items():
             self._start(name, replicas)
 
@@ -221,9 +226,26 @@ class World:
         if self.status.stable and name == self.status.stable.revision and self.status.rollout is None:
             replicas = 0 if self.idle else max(replicas, self.extra_servers)
         ready = 0 if behaviour.failure else min(replicas, replicas if behaviour.ready is None else behaviour.ready)
-        self.servers[name] = RevisionObserved(name, replicas, ready, "cpu", behaviour.failure)
+        self.servers[name] = self._placed(RevisionObserved(name, replicas, ready, "cpu", behaviour.failure))
         if name not in self.counters:
             self.counters[name] = Counters(f"{name}-{self.now.timestamp():.0f}", self.now.timestamp())
+
+    def _placed(self, found: RevisionObserved) -> RevisionObserved:
+        """The servers as a scheduler leaves them: whoever holds a GPU keeps it, whoever asks first gets the next."""
+        record = self.records.get(found.revision)
+        wanted = record.runtime.accelerator if record else None
+        if self.gpus is None or wanted is None:
+            return replace(found, placed=found.replicas)
+        free = self.gpus - sum(self.held.values())
+        mine = min(found.replicas, self.held.get(found.revision, 0) + max(0, free))
+        self.held[found.revision] = mine
+        is_stable = self.status.stable is not None and self.status.stable.revision == found.revision
+        found = replace(found, placed=mine, ready=min(found.ready, mine), bound=self.stranded if is_stable else "")
+        if mine == found.replicas:
+            return found
+        short = f"{found.replicas - mine} wait, {self.gpus} in all"
+        failure = found.failure or Failure(FailureClass.ENVIRONMENT, "GPUUnavailable", f"{short}: add some")
+        return replace(found, short=short, failure=failure)
 
     def refresh_servers(self) -> None:
         """Let changed behaviour show at once."""

@@ -109,6 +109,7 @@ class _Turn:
         yield from self.kept(wanted_front(self.owner, self.plan, self.seen.front), self.seen.front)
         for wanted in self.running:
             yield from self.scaled(wanted, up=False)
+        yield from self.emptied()
         yield from self.unwanted()
         yield from self.job()
 
@@ -145,6 +146,14 @@ class _Turn:
         if now == count or (now > 0 and self.scales(wanted)) or up is not (count > now):
             return
         yield Scale(DEPLOYMENT, self.owner.namespace, live["metadata"]["name"], count)
+
+    def emptied(self) -> Iterator[Effect]:
+        """The only server makes room for the next while requests still go to it: its Deployment stays, for the way back."""
+        for wanted in self.plan.revisions:
+            live = self.seen.deployments.get(wanted.record.revision)
+            routed = wanted.record.revision in self.routed
+            if not wanted.max_replicas and routed and live and not _leaving(live) and live["spec"].get("replicas", 1):
+                yield Scale(DEPLOYMENT, self.owner.namespace, live["metadata"]["name"], 0)
 
     def scales(self, wanted: RevisionWanted) -> bool:
         """Whether an autoscaler counts this revision's pods."""

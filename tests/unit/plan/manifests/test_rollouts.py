@@ -54,10 +54,13 @@ class Watched(Story):
         assert self.routed() <= set(deployments)
         assert self.routed() == {name for name, weight in plan.weights.items() if weight}
         for name, one in deployments.items():
-            assert one["spec"]["replicas"] >= 1
+            assert one["spec"]["replicas"] >= 1 or name in self.emptied(plan)
             assert self.templates.setdefault(name, one["spec"]["template"]) == one["spec"]["template"]
             assert objections(one["spec"]["template"]) == []
         assert set(deployments) <= set(self.cluster.seen.stored) <= plan.keep | set(deployments) | self.planned(plan)
+
+    def emptied(self, plan: Plan) -> set[str]:
+        return {wanted.record.revision for wanted in plan.revisions if not wanted.max_replicas}
 
     def planned(self, plan: Plan) -> set[str]:
         return {wanted.record.revision for wanted in plan.revisions}
@@ -120,6 +123,23 @@ def test_an_operator_that_is_replaced_in_the_middle_restarts_nothing() -> None:
     assert [one for one in story.cluster.writes if isinstance(one, Create | Apply | Delete)] == []
     story.runs("20m")
     assert story.stable == "v2"
+
+
+@pytest.mark.parametrize("scaling", [{}, {"minReplicas": 1, "maxReplicas": 3}])
+def test_the_only_server_makes_room_and_its_deployment_stays_until_nobody_asks_it(scaling: dict[str, int]) -> None:
+    alone = {"surge": "Replace", "allowDowntime": True, "scaleDownDelay": "0s"}
+    story = Watched("v1", steps=[], rollout=alone, scaling=scaling).serving("v1")
+    assert isinstance(story, Watched)
+    old = f"fraud-{story.revision('v1')}"
+    story.fails("v2", "Unschedulable", "Environment").apply("v2").settle()
+    assert story.cluster.live(DEPLOYMENT, old)["spec"]["replicas"] == 0
+
+    story.until(lambda story: story.truth("Stalled") == ("True", "Unschedulable")).settle()
+    assert story.weights == {"v1": 100}
+    assert story.cluster.live(DEPLOYMENT, old)["spec"]["replicas"] == 1
+
+    story.servers_of("v2", failure=None).until(lambda story: story.stable == "v2").runs("1m")
+    assert story.cluster.names(DEPLOYMENT) == [f"fraud-{story.revision('v2')}"]
 
 
 @pytest.mark.parametrize("surge", ["Surge", "Replace"])
