@@ -23,7 +23,7 @@ from tidegate_runtime.answers import CLOSE, CONTINUE, JSON, KEEP, head
 from tidegate_runtime.errors import BadRequest, RequestError
 from tidegate_runtime.inflate import encoding_of
 from tidegate_runtime.pipeline import Pipeline
-from tidegate_runtime.request import KEPT, SCRATCH, Front, Request
+from tidegate_runtime.request import FIRST, KEPT, SCRATCH, Front, Request
 from tidegate_runtime.request_log import LEFT, answered_over_http
 
 MOST_HEADER: Final = 64 * 1024
@@ -101,8 +101,9 @@ class Connection(asyncio.BufferedProtocol):
 
     def buffer_updated(self, nbytes: int) -> None:
         if self._bulk is None:
-            if not (self._at is IDLE and self._front.pressure.on and self._waits(self._front.scratch[:nbytes])):
-                self._read(self._front.scratch[:nbytes])
+            data = self._front.scratch[:nbytes]
+            if not (nbytes <= FIRST and self._at is IDLE and self._front.pressure.on and self._waits(data)):
+                self._read(data)
             return
         self._filled += nbytes
         if self._filled == len(self._bulk):
@@ -215,7 +216,7 @@ class Connection(asyncio.BufferedProtocol):
         length = int(request.headers.get(b"content-length", b"0"))
         if length > self._front.limits.max_body:
             raise self._front.limits.too_large()
-        if route.refusal is not None and (refusal := route.refusal(request, time.monotonic())) is not None:
+        if route.refusal is not None and (refusal := route.refusal(request)) is not None:
             raise refusal
         if b"transfer-encoding" in request.headers:
             request.chunks = bytearray()
