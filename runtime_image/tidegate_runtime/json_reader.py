@@ -33,6 +33,11 @@ Shape = tuple[int, ...]
 Lifted = tuple[bytearray, str, Shape, float, float]
 
 
+def is_native() -> bool:
+    """Whether arrays of numbers are read by `_json_numbers`."""
+    return native is not None
+
+
 class JsonReader:
     """Reads bodies of at most `most` values, which take some 32 bytes of memory each; an object weighs more."""
 
