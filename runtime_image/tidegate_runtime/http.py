@@ -211,18 +211,19 @@ class Connection(asyncio.BufferedProtocol):
         """Look at the header before any of the body is read."""
         route = self._front.route(request)
         route.require(request.method)
-        if b"content-encoding" in request.headers:
-            request.encoding = encoding_of(request.headers[b"content-encoding"])
-        length = int(request.headers.get(b"content-length", b"0"))
+        headers = request.headers
+        if b"content-encoding" in headers:
+            request.encoding = encoding_of(headers[b"content-encoding"])
+        length = int(headers.get(b"content-length", b"0"))
         if length > self._front.limits.max_body:
             raise self._front.limits.too_large()
         if route.refusal is not None and (refusal := route.refusal(request)) is not None:
             raise refusal
-        if b"transfer-encoding" in request.headers:
+        if b"transfer-encoding" in headers:
             request.chunks = bytearray()
         elif length > SCRATCH:
             self._bulk, self._filled = request.room(length), 0
-        if request.headers.get(b"expect", b"").lower() == b"100-continue" and not request.old:
+        if b"expect" in headers and headers[b"expect"].lower() == b"100-continue" and not request.old:
             self._ask_for_body()
 
     def _ask_for_body(self) -> None:
