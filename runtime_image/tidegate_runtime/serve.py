@@ -76,6 +76,7 @@ def execute(arguments: argparse.Namespace) -> int:
         if log_file:
             write_words(Path(log_file), {"reason": "Usage", "message": one_line(str(error))})
         return 2
+    memory.keep_freed()
     given = {flag.field: getattr(arguments, flag.field) for flag in FLAGS}
     code = uvloop.run(_Process(settings, given, collector).live())
     sys.stdout.flush()

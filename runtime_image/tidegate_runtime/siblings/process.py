@@ -16,7 +16,7 @@ from typing import Final
 import uvloop
 
 from tidegate.errors import Temporary, TidegateError
-from tidegate_runtime import __version__, golden, lifeline, session, tracing
+from tidegate_runtime import __version__, golden, lifeline, memory, session, tracing
 from tidegate_runtime.admission import Admission
 from tidegate_runtime.counters import Counters
 from tidegate_runtime.further import further
@@ -52,6 +52,7 @@ def main() -> int:
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     keep_to_lines()
+    memory.keep_freed()
     door, line, life = (int(word) for word in sys.argv[1:4])
     lifeline.watch(life, lambda: os._exit(ORPHANED))
     return uvloop.run(_live(socket.socket(fileno=door), socket.socket(fileno=line)))
