@@ -14,7 +14,8 @@ export PYTHONDONTWRITEBYTECODE := 1
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-18s %s\n", $$1, $$2}'
 
-$(READY): pyproject.toml locks/dev.txt .ci/bootstrap.py hatch_build.py runtime_image/tidegate_runtime/_json_numbers.c
+$(READY): pyproject.toml locks/dev.txt .ci/bootstrap.py hatch_build.py \
+    runtime_image/tidegate_runtime/_json_numbers.c runtime_image/tidegate_runtime/_json_numbers.h
 	@$(PYTHON) .ci/bootstrap.py
 
 demo: $(READY)  ## a real model published, proved, served and rolled out on this machine (build/demo/report.html)
