@@ -136,6 +136,9 @@ class Connection(asyncio.BufferedProtocol):
             self._parser.feed_data(data)
         except httptools.HttpParserUpgrade:
             self._ending = True  # not offered: the request is answered as if it had not asked
+        except httptools.HttpParserCallbackError:  # a fault of ours, in what the parser calls
+            LOG.exception("reading a request failed")
+            self._break_off(RequestError("internal error"))
         except httptools.HttpParserError:
             self._break_off(BadRequest("malformed HTTP request"))
         if self._at is not IDLE:

@@ -191,7 +191,11 @@ def echo(connection: Connection, request: Request) -> None:
     connection.answer(200, bytes(request.body))
 
 
-ROUTES = {b"/echo": Route({b"POST": echo}), b"/": Route.get(echo)}
+def broken(source: object) -> RequestError | None:
+    raise KeyError("a fault of ours")
+
+
+ROUTES = {b"/echo": Route({b"POST": echo}), b"/": Route.get(echo), b"/broken": Route({b"POST": echo}, broken)}
 
 
 def feed(connection: Connection, piece: bytes) -> None:
@@ -268,6 +272,13 @@ def test_requests_are_answered_the_same_however_their_bytes_are_cut(sent: list[b
     whole = asyncio.run(exchange([data])).written
     assert asyncio.run(exchange(split(data, cuts))).written == whole
     assert len(whole.split(b"HTTP/1.1 ")) - 1 == len(sent)
+
+
+def test_a_fault_of_ours_while_a_request_is_read_is_not_called_the_clients(caplog: pytest.LogCaptureFixture) -> None:
+    transport = asyncio.run(exchange([b"POST /broken HTTP/1.1\r\ncontent-length: 2\r\n\r\nok"]))
+
+    assert statuses(transport.written) == [500]
+    assert "a fault of ours" in caplog.text
 
 
 @settings(max_examples=300, deadline=None)
