@@ -2,8 +2,8 @@
 
    lift(text, mark, most) -> (rest, arrays)
 
-   `rest` is the text in which each array of numbers that is a member of an object is replaced by the object
-   {"MARK":I}, I being its place in `arrays`; a member called "shape" stays.  An array is (buffer, kind, shape, low,
+   `rest` is the text in which each array of numbers that is a member of an object is replaced by the list
+   ["MARK",I], I being its place in `arrays`; a member called "shape" stays.  An array is (buffer, kind, shape, low,
    high): numbers of eight bytes each, kind "i" (int64), "u" (uint64, one is above int64) or "d" (float64), the sizes
    of its nested lists, and its least and greatest number.  Raises OverflowError when all of it is more than `most`
    values of some 32 bytes in memory.
@@ -274,7 +274,7 @@ static const char *lift_one(Lifting *lifting, const char *at, const char *end)
         return PyErr_Occurred() ? NULL : at;
     lifting->weight += numbers->count + ARRAY;
     char place[64];
-    int size = PyOS_snprintf(place, sizeof place, "{\"%s\":%zd}", lifting->mark, PyList_Size(lifting->arrays));
+    int size = PyOS_snprintf(place, sizeof place, "[\"%s\",%zd]", lifting->mark, PyList_Size(lifting->arrays));
     PyObject *array = finished(numbers, sizes, levels);
     bool done = array && PyList_Append(lifting->arrays, array) == 0 &&
                 append(&lifting->rest, lifting->copied, at - lifting->copied) && append(&lifting->rest, place, size);

@@ -25,6 +25,7 @@ except ImportError:
 COUNTED: Final = 1 << 22  # without `native`: bodies above this are weighed before orjson reads them
 WEIGHTS: Final = {b",": 1, b"[": 2, b":": 4, b"{": 6}  # in values of 32 bytes; as in _json_numbers.c
 MARK: Final = os.urandom(8).hex()  # so that nothing a client sends can be taken for a place
+PLACE: Final = 2  # a place is a list of MARK and a number: wherever a list is wrong, it is
 WIDE: Final = {"d": np.dtype("f8"), "i": np.dtype("i8"), "u": np.dtype("u8")}
 KINDS: Final = {"d": "fractions", "i": "whole numbers", "u": "whole numbers"}
 Text = bytes | bytearray | memoryview
@@ -80,7 +81,7 @@ def document(rest: Text, arrays: list[Lifted]) -> dict[str, Any]:
 
 def lifted(value: Any, arrays: list[Lifted]) -> Lifted | None:
     """The array whose place `value` is, None when it is none."""
-    return arrays[value[MARK]] if type(value) is dict and MARK in value else None
+    return arrays[value[1]] if type(value) is list and len(value) == PLACE and value[0] == MARK else None
 
 
 def plain(value: Any, arrays: list[Lifted]) -> Any:

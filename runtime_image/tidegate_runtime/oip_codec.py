@@ -16,7 +16,6 @@ from tidegate_runtime import classification, parameters
 from tidegate_runtime.errors import BadRequest, RunFailed
 from tidegate_runtime.interfaces import Array, Body, LoadedModel
 from tidegate_runtime.json_reader import (
-    MARK,
     JsonReader,
     Lifted,
     Shape,
@@ -122,10 +121,10 @@ class InferCodec:
             return layout.inference(arrays, raw)
         asked = document(said, arrays)
         inference = self._inference(asked, arrays, raw)
-        self._remember(said, asked, inference)
+        self._remember(said, asked, arrays, inference)
         return inference
 
-    def _remember(self, said: bytes, asked: dict[str, Any], inference: Inference) -> None:
+    def _remember(self, said: bytes, asked: dict[str, Any], arrays: list[Lifted], inference: Inference) -> None:
         """A client says the same around its numbers each time, unless it names its requests."""
         if inference.id:
             return
@@ -133,9 +132,9 @@ class InferCodec:
         for entry in asked["inputs"]:
             port, shape, count, size = self._declared(entry, ())
             data = entry.get("data")
-            if size is None and type(data) is not dict:
+            if size is None and lifted(data, arrays) is None:
                 return  # its values are in the text
-            inputs.append((port, shape, count, size, 0 if size is not None else data[MARK]))
+            inputs.append((port, shape, count, size, 0 if size is not None else data[1]))
         if len(self._layouts) == REMEMBERED:
             self._layouts.clear()
         self._layouts[said] = Layout(inputs, inference.wanted, inference.null_for_nonfinite, inference.timeout)

@@ -223,13 +223,15 @@ def test_a_body_of_more_values_than_allowed_is_refused_before_they_cost_memory(r
 
 # -- both ways through the codecs
 
+members = st.sampled_from(["id", "parameters", "outputs", "inputs", "x"])
 tensors = st.fixed_dictionaries(
     {
         "name": st.just("x"),
         "shape": st.sampled_from([[1, 2], [2, 2], [0, 2], [3]]),
         "datatype": st.sampled_from(["FP32", "FP32", "FP32", "INT8"]),
         "data": arrays | st.lists(numbers, min_size=2, max_size=4) | documents,
-    }
+    },
+    optional={"parameters": arrays | documents | st.dictionaries(st.just("binary_data_size"), arrays)},
 )
 
 
@@ -250,7 +252,7 @@ def both(make: Any, asked: Any, *further: Any) -> tuple[Any, Any]:
 
 
 @settings(max_examples=500, deadline=None)
-@given(st.lists(tensors, min_size=1, max_size=2), st.dictionaries(names, documents, max_size=2))
+@given(st.lists(tensors, min_size=1, max_size=2), st.dictionaries(members, documents | arrays, max_size=3))
 def test_open_inference_requests_are_the_same_in_both_ways(inputs: Any, more: Any) -> None:
     native, other = both(
         lambda signature: InferCodec(FakeModel(), signature, 1 << 20), {"inputs": inputs, **more}, None
