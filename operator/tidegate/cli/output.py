@@ -6,6 +6,7 @@ JSON is `{"apiVersion": "tidegate.io/cli/v1", …}`; an error is `{"error": {"re
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
@@ -15,6 +16,7 @@ import click
 from tidegate.errors import TidegateError
 
 API_VERSION = "tidegate.io/cli/v1"
+WIDEST = 500
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -49,21 +51,64 @@ def emit(document: Mapping[str, Any], *, output: str, table: Callable[[], None])
         table()
 
 
+def draws() -> bool:
+    """Whether standard output is a terminal that can show lines and colours."""
+    encoding = (sys.stdout.encoding or "").lower().replace("-", "")
+    return sys.stdout.isatty() and os.environ.get("TERM") != "dumb" and encoding == "utf8"
+
+
 def print_table(columns: Sequence[str], rows: Sequence[Sequence[object]], *, title: str | None = None) -> None:
     """A rich table on a terminal, aligned plain text in a pipe."""
-    if sys.stdout.isatty():
-        from rich.console import Console
-        from rich.table import Table
-
-        table = Table(*columns, title=title, title_justify="left")
-        for row in rows:
-            table.add_row(*(str(cell) for cell in row))
-        Console().print(table)
+    if not draws():
+        print_plain(columns, rows)
         return
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(*columns, title=title, title_justify="left")
+    for row in rows:
+        table.add_row(*(Text(str(cell)) for cell in row))  # Text: a [ in it is no markup
+    Console().print(table)
+
+
+def print_plain(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
+    """Aligned columns under headings in capitals, with nothing that a pipe would have to understand."""
     cells = [[str(cell) for cell in row] for row in rows]
     widths = [max([len(column), *(len(row[i]) for row in cells)]) for i, column in enumerate(columns)]
     for row in [[column.upper() for column in columns], *cells]:
         click.echo("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+
+
+def print_tree(columns: Sequence[str], rows: Sequence[tuple[int, Sequence[str]]], styles: Mapping[str, str]) -> None:
+    """Rows with their depth: guides and colours (by the cell's first word) on a terminal, indented in a pipe."""
+    if not draws():
+        print_plain(columns, [["  " * depth + cells[0], *cells[1:]] for depth, cells in rows])
+        return
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(*(column.upper() for column in columns), box=None, pad_edge=False, header_style="bold")
+    for guide, (_, cells) in zip(guides([depth for depth, _ in rows]), rows, strict=True):
+        texts = [Text(cell, style=styles.get(cell.partition(" ")[0], "")) for cell in cells[1:]]
+        table.add_row(Text.assemble((guide, "dim"), cells[0]), *texts)
+    Console(width=WIDEST).print(table)  # a narrow terminal breaks lines by itself, and names stay whole
+
+
+def guides(depths: Sequence[int]) -> list[str]:
+    """The lines that lead to each row of a tree, as `tree` draws them."""
+    found = []
+    for i, depth in enumerate(depths):
+        goes_on = [_goes_on(depths[i + 1 :], level) for level in range(1, depth + 1)]
+        stems = "".join("│  " if more else "   " for more in goes_on[:-1])
+        found.append(stems + ("├─ " if goes_on[-1] else "└─ ") if depth else "")
+    return found
+
+
+def _goes_on(below: Sequence[int], level: int) -> bool:
+    """Whether another row of this level comes before one that is above it."""
+    return next((depth == level for depth in below if depth <= level), False)
 
 
 def wants_json() -> bool:

@@ -27,6 +27,11 @@ class Command:
     at: datetime
 
 
+def value_time(at: datetime) -> str:
+    """The moment of a command as its value holds it; `at` is in UTC."""
+    return at.isoformat(timespec="microseconds").replace("+00:00", "Z")
+
+
 def parse_command(verb: str, value: str) -> Command | None:
     """The command, or None when it is none that we know: unknown verbs and broken values are ignored."""
     match = _VALUE.fullmatch(value[: MAX_VALUE + 1])
