@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 from tests.control_plane.plane import Plane, start_api
-from tests.control_plane.users import write_kubeconfig
+from tests.control_plane.users import ADMIN, write_kubeconfig
 from tests.kubectl.conftest import GROUP, Kubectl, Site
 
 MODELS = {"apiGroups": [GROUP], "resources": ["modeldeployments"]}
@@ -72,6 +72,27 @@ def test_credentials_that_have_expired(site: Site, kubectl: Kubectl, tmp_path: P
         "where": "context tests",
         "do": "they may have expired: log in again, or choose another --context",
     }
+
+
+def test_a_login_that_runs_out_while_one_waits_is_renewed(
+    site: Site, kubectl: Kubectl, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A plugin whose first token is no good (any more), and whose second is."""
+    monkeypatch.setattr("tidegate.cluster.kubectl.connection.FRESH_SECONDS", -1.0)
+    version = "client.authentication.k8s.io/v1"
+    said = f'{{"apiVersion": "{version}", "kind": "ExecCredential", "status": {{"token": "TOKEN"}}}}'
+    plugin = site.folder / "plugin"
+    plugin.write_text(
+        f"#!/bin/sh\ncd {site.folder}\n[ -e asked ] && token={ADMIN.token} || token=expired\n"
+        f"touch asked\necho '{said}' | sed s/TOKEN/$token/\n"
+    )
+    plugin.chmod(0o755)
+    path = write_kubeconfig(site.folder / "plugged", site.plane.url, site.plane.ca, "", site.namespace)
+    document = json.loads(path.read_text())
+    document["users"][0]["user"] = {"exec": {"apiVersion": version, "command": str(plugin)}}
+    path.write_text(json.dumps(document))
+
+    assert kubectl("status", "--kubeconfig", str(path)) == (0, "there is no ModelDeployment here\n", "")
 
 
 @pytest.mark.parametrize(

@@ -133,6 +133,23 @@ def test_watching_shows_each_change_and_survives_nothing_less_than_the_end(site:
     assert "there is no ModelDeployment fraud" in error
 
 
+@pytest.mark.parametrize("arguments", [["status"], ["status", "fraud"], ["history", "fraud"]])
+def test_looking_loads_nothing_that_takes_long(site: Site, arguments: list[str]) -> None:
+    site.deploy()
+    code = (
+        f"import sys; sys.argv = ['kubectl-tidegate', *{arguments!r}]\n"
+        "from tidegate.cli.group import run\n"
+        "assert run() == 0\n"
+        "print('loaded', *{name.partition('.')[0] for name in sys.modules})"
+    )
+
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
+
+    loaded = set(done.stdout.splitlines()[-1].split())
+    assert not loaded & {"pydantic", "kubernetes", "kopf", "aiohttp", "rich", "boto3", "numpy"}
+    assert {"tidegate", "urllib3"} <= loaded
+
+
 def test_a_report_of_a_cluster_is_refused_with_what_there_is_instead(site: Site, kubectl: Kubectl) -> None:
     code, _, error = kubectl("report", "fraud", "-o", str(site.folder / "report.html"))
 

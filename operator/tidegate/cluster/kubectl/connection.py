@@ -1,6 +1,7 @@
 """One person at one API server: requests with a deadline, and answers that say what to do.
 
-Nothing is repeated here.  Redirects are not followed: credentials go to the server that the kubeconfig names.
+Nothing is repeated here but a login that has run out.  Redirects are not followed: credentials go to the server that
+the kubeconfig names.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import os
 import re
 import ssl
 import tempfile
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -33,6 +35,7 @@ from tidegate.cluster.kubectl.kubeconfig import Context
 
 CONNECT_SECONDS = 5.0
 ANSWER_SECONDS = 20.0
+FRESH_SECONDS = 5.0  # credentials that are refused so soon would be again
 BAD = 400
 MERGE_PATCH = "application/merge-patch+json"
 RIGHT = re.compile(
@@ -55,18 +58,25 @@ class CrdMissing(ClusterError):
 
 
 class Connection:
-    """Requests of a context's user; to be closed."""
+    """Requests of a context's user, for as long as a `--watch` or a `wait` lasts."""
 
     def __init__(self, context: Context) -> None:
         self.context = context
-        who = credentials(context)
+        self._log_in()
+
+    def _log_in(self) -> None:
+        who = credentials(self.context)
         self._headers = urllib3.HTTPHeaderDict(who.headers)
         self._headers["Accept"] = "application/json"
         self._headers["User-Agent"] = "kubectl-tidegate"
-        self._pool = pool(context, who)
+        self._pool = pool(self.context, who)
+        self._since = time.monotonic()
 
-    def close(self) -> None:
-        self._pool.clear()
+    @property
+    def _may_be_renewed(self) -> bool:
+        """Whether what a plugin or a file gave some time ago may be another by now."""
+        given = {"exec", "tokenFile"} & set(self.context.user.values)
+        return bool(given) and time.monotonic() - self._since > FRESH_SECONDS
 
     def get(self, path: str, **query: str) -> Object:
         return self.request("GET", path, query=query)
@@ -78,7 +88,19 @@ class Connection:
     def request(
         self, method: str, path: str, *, query: Mapping[str, str], body: Mapping[str, Any] | None = None
     ) -> Object:
-        """One request and its JSON; raises the errors of `tidegate.cluster.errors`, CertificateInvalid, CrdMissing."""
+        """One request and its JSON; raises the errors of `tidegate.cluster.errors`, CertificateInvalid, CrdMissing.
+
+        Credentials that have run out are asked for once more.
+        """
+        try:
+            return self._answer(method, path, query, body)
+        except Unauthorized:
+            if not self._may_be_renewed:
+                raise
+        self._log_in()
+        return self._answer(method, path, query, body)
+
+    def _answer(self, method: str, path: str, query: Mapping[str, str], body: Mapping[str, Any] | None) -> Object:
         headers = self._headers.copy()
         if body is not None:
             headers["Content-Type"] = MERGE_PATCH
