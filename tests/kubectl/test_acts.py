@@ -15,7 +15,7 @@ from tidegate.cluster.kubectl.acts import Target
 from tidegate.cluster.kubectl.connection import Connection
 from tidegate.cluster.kubectl.deployments import Place
 from tidegate.cluster.kubectl.kubeconfig import find_context
-from tidegate.plan.observed import Verb
+from tidegate.plan.verbs import Verb
 
 PROMOTED = {**HOLDING["rollout"], "promotedStep": 1}
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import socket
 import socketserver
@@ -12,6 +13,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import BestAvailableEncryption, Encoding, PrivateFormat
 from tests.control_plane.plane import Plane, start_api
 from tests.control_plane.users import ADMIN, write_kubeconfig
 from tests.kubectl.conftest import GROUP, Kubectl, Site
@@ -298,6 +301,24 @@ def test_a_server_whose_certificate_is_not_trusted(site: Site, kubectl: Kubectl)
     path.write_text(json.dumps(document))
     assert kubectl("status", "--kubeconfig", str(path))[0] == 1
     assert "does not accept the credentials" in kubectl("status", "--kubeconfig", str(path))[2]
+
+
+def test_a_key_with_a_password_is_refused_and_nobody_is_asked_for_it(site: Site, kubectl: Kubectl) -> None:
+    key = ec.generate_private_key(ec.SECP256R1())
+    locked = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, BestAvailableEncryption(b"password"))
+    path = write_kubeconfig(site.folder / "locked", site.plane.url, site.plane.ca, "")
+    document = json.loads(path.read_text())
+    certificate = site.plane.ca.read_bytes()
+    document["users"][0]["user"] = {
+        "client-certificate-data": base64.b64encode(certificate).decode(),
+        "client-key-data": base64.b64encode(locked).decode(),
+    }
+    path.write_text(json.dumps(document))
+
+    code, _, error = kubectl("status", "--kubeconfig", str(path))
+
+    assert code == 2
+    assert "user tests: client-certificate and client-key are no pair in PEM: log in again" in error
 
 
 def test_waiting_outlives_a_server_that_is_away_but_not_its_own_time(site: Site, kubectl: Kubectl) -> None:

@@ -38,6 +38,17 @@ def test_one_deployment_is_a_tree_of_its_versions_and_their_pods(site: Site, kub
     assert lines[-1] == "Ready=True Serving: version 1.4.0"
 
 
+def test_a_command_that_waits_for_the_operator_is_shown(site: Site, kubectl: Kubectl) -> None:
+    site.deploy()
+    site.annotate("abort", "3f6f694c2a@2026-11-26T05:00:00Z")
+    site.annotate("dance", "3f6f694c2a@2026-11-26T05:00:00Z")
+
+    _, said, _ = kubectl("status", "fraud")
+
+    assert "abort of 3f6f694c2a@2026-11-26T05:00:00Z is asked for" in said
+    assert "dance" not in said
+
+
 def test_several_are_a_line_each(site: Site, kubectl: Kubectl) -> None:
     site.deploy("fraud")
     site.deploy("churn", status=None)

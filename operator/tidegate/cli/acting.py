@@ -18,7 +18,7 @@ def act_options(command: F) -> F:
 
 def ask(verb: str, name: str | None, wish: str | None, given: dict[str, Any]) -> None:
     """Say whom it is about, ask, and say what came of it."""
-    from tidegate.plan.observed import Verb
+    from tidegate.plan.verbs import Verb
 
     target = actor(choice_of(given), name)
     tell_target(target, given)

@@ -68,13 +68,18 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[object]], *, tit
 
     table = Table(*columns, title=title, title_justify="left")
     for row in rows:
-        table.add_row(*(Text(str(cell)) for cell in row))  # Text: a [ in it is no markup
+        table.add_row(*(Text(printable(cell)) for cell in row))  # Text: a [ in it is no markup
     Console().print(table)
+
+
+def printable(text: object) -> str:
+    """A line without control characters: a bundle's version or a pod's last words may come from anybody."""
+    return "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in str(text))
 
 
 def print_plain(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
     """Aligned columns under headings in capitals, with nothing that a pipe would have to understand."""
-    cells = [[str(cell) for cell in row] for row in rows]
+    cells = [[printable(cell) for cell in row] for row in rows]
     widths = [max([len(column), *(len(row[i]) for row in cells)]) for i, column in enumerate(columns)]
     for row in [[column.upper() for column in columns], *cells]:
         click.echo("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
@@ -91,8 +96,8 @@ def print_tree(columns: Sequence[str], rows: Sequence[tuple[int, Sequence[str]]]
 
     table = Table(*(column.upper() for column in columns), box=None, pad_edge=False, header_style="bold")
     for guide, (_, cells) in zip(guides([depth for depth, _ in rows]), rows, strict=True):
-        texts = [Text(cell, style=styles.get(cell.partition(" ")[0], "")) for cell in cells[1:]]
-        table.add_row(Text.assemble((guide, "dim"), cells[0]), *texts)
+        texts = [Text(printable(cell), style=styles.get(cell.partition(" ")[0], "")) for cell in cells[1:]]
+        table.add_row(Text.assemble((guide, "dim"), printable(cells[0])), *texts)
     Console(width=WIDEST).print(table)  # a narrow terminal breaks lines by itself, and names stay whole
 
 
@@ -127,5 +132,5 @@ def fail(error: TidegateError) -> int:
         body = {"reason": error.reason, "what": error.what, "where": error.where, "do": error.do}
         click.echo(json.dumps({"error": body}), err=True)
     else:
-        click.echo(f"error: {error}", err=True)
+        click.echo("\n".join(map(printable, f"error: {error}".split("\n"))), err=True)
     return error.exit_code

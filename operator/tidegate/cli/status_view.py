@@ -11,7 +11,7 @@ from typing import Any
 
 import click
 
-from tidegate.cli.output import print_plain, print_table, print_tree
+from tidegate.cli.output import print_plain, print_table, print_tree, printable
 
 Document = Mapping[str, Any]
 Row = tuple[int, Sequence[str]]
@@ -71,7 +71,7 @@ def list_cells(one: Document) -> list[str]:
 
 
 def print_one(one: Document) -> None:
-    click.echo("\n".join(heading(one)))
+    click.echo("\n".join(map(printable, heading(one))))
     click.echo()
     print_tree(["name", "role", "status", "weight", "ready", "age", "info"], list(tree(one)), STYLES)
     if one.get("podsRefused"):
@@ -85,7 +85,7 @@ def print_one(one: Document) -> None:
         print_tree(["check", "verdict", "evidence"], rows, STYLES)
     if lines := facts(one["status"]):
         click.echo()
-        click.echo("\n".join(lines))
+        click.echo("\n".join(map(printable, lines)))
 
 
 def heading(one: Document) -> list[str]:
@@ -105,7 +105,7 @@ def heading(one: Document) -> list[str]:
         lines.append(f"  {reason}" + (f": {message}" if message else ""))
     if known.get("paused"):
         lines.append("  paused by a command")
-    return lines
+    return lines + [f"  {verb} of {value} is asked for" for verb, value in (one.get("waiting") or {}).items()]
 
 
 def waits_for(known: Mapping[str, Any]) -> tuple[str, str]:

@@ -19,8 +19,8 @@ from tidegate.errors import UsageError
 if TYPE_CHECKING:
     from tidegate.cluster.kubectl.deployments import Place
     from tidegate.local.commands import Target
-    from tidegate.plan.observed import Verb
     from tidegate.plan.subjects import Asked
+    from tidegate.plan.verbs import Verb
 
 F = TypeVar("F", bound=Callable[..., Any])
 PLUGIN = "kubectl tidegate"

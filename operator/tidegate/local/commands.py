@@ -18,9 +18,9 @@ from tidegate.local.manifest import content_digest
 from tidegate.local.runs import known_states
 from tidegate.local.state import DeploymentState, Memory, State
 from tidegate.plan.commands import value_time
-from tidegate.plan.observed import Verb
 from tidegate.plan.outcome import NotYet, awaited
 from tidegate.plan.subjects import SUBJECTS, Asked
+from tidegate.plan.verbs import Verb
 
 POLL_SECONDS = 0.05
 TAKEN_SECONDS = 10.0

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from tidegate.api.status import HistoryEntry, ModelDeploymentStatus, RevisionStatus
 from tidegate.errors import Failed
 from tidegate.plan.history import PROMOTED, ROLLED_BACK
-from tidegate.plan.observed import Verb
 from tidegate.plan.outcome import holds
 from tidegate.plan.phases import ACTIVE, Phase
+from tidegate.plan.verbs import Verb
 
 
 class NothingToDo(Failed):

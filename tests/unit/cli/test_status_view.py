@@ -73,6 +73,27 @@ def test_a_status_that_lacks_parts_is_shown_as_far_as_it_goes(
     assert "churn" in said
 
 
+def test_what_others_have_written_cannot_steer_a_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    evil = "1.0\x1b[2J\r\nfake"
+    known = {
+        "stable": {"version": evil},
+        "conditions": [{"type": "Ready", "status": "True", "reason": "x", "message": evil}],
+    }
+
+    print_status([{"name": "fraud", "target": "local", "status": known}])
+    print_status([{"name": name, "target": "local", "status": known} for name in ("fraud", "churn")])
+
+    said = capsys.readouterr().out
+    assert "1.0\N{REPLACEMENT CHARACTER}[2J" in said
+    assert not {"\x1b", "\r"} & set(said)
+
+
+def test_a_command_that_nobody_has_taken_up_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+    print_status([{"name": "fraud", "target": "local", "status": {}, "waiting": {"abort": "bbb@2026-01-01T00:00:00Z"}}])
+
+    assert "  abort of bbb@2026-01-01T00:00:00Z is asked for\n" in capsys.readouterr().out
+
+
 def test_a_run_that_has_ended_is_told(capsys: pytest.CaptureFixture[str]) -> None:
     print_status([{"name": "fraud", "target": "local", "running": False, "url": "http://x", "status": {}}])
 

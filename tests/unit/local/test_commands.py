@@ -20,9 +20,9 @@ from tidegate.local.commands import (
 )
 from tidegate.local.manifest import content_digest
 from tidegate.local.state import State
-from tidegate.plan.observed import Verb
 from tidegate.plan.outcome import NotYet
 from tidegate.plan.subjects import NothingToDo
+from tidegate.plan.verbs import Verb
 
 Make = Callable[..., ModelDeploymentStatus]
 STABLE = {"revision": "aaa", "number": 1, "version": "1.0", "digest": "sha256:" + "a" * 64}

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from tidegate.plan.observed import Verb
 from tidegate.plan.subjects import SUBJECTS, Asked, NothingToDo
+from tidegate.plan.verbs import Verb
 
 from .conftest import Story
 from .statuses import status_of

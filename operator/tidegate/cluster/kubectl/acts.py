@@ -7,24 +7,26 @@ obeys the latest alone; so while one waits, only an abort may take its place.
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+from pydantic import ValidationError
+
 from tidegate.api.status import ModelDeploymentStatus
 from tidegate.cluster.api import path
-from tidegate.cluster.errors import ApiDown, Conflict
+from tidegate.cluster.errors import ApiDown, Conflict, Throttled
 from tidegate.cluster.kubectl.connection import Object
-from tidegate.cluster.kubectl.deployments import Place
-from tidegate.cluster.observe import commands
+from tidegate.cluster.kubectl.deployments import Place, asked_of
 from tidegate.errors import Failed, Temporary
 from tidegate.plan.commands import new_commands, value_time
 from tidegate.plan.manifests.identity import GROUP, MODEL_DEPLOYMENT
-from tidegate.plan.observed import Verb
 from tidegate.plan.outcome import NotYet, awaited
 from tidegate.plan.subjects import SUBJECTS, Asked, NothingToDo
+from tidegate.plan.verbs import Verb
 
 MANAGER = "kubectl-tidegate"
 ATTEMPTS = 10  # the status is written a few times a second at most
@@ -37,6 +39,12 @@ class CommandPending(Temporary):
     """Somebody has just asked for something else."""
 
     reason = "CommandPending"
+
+
+class StatusUnknown(Failed):
+    """The operator is of another version."""
+
+    reason = "StatusUnknown"
 
 
 class NotTakenUp(Temporary):
@@ -92,13 +100,14 @@ class Target:
         """What came of a command that is there."""
         end = time.monotonic() + TAKEN_SECONDS
         while time.monotonic() < end:
-            found = self.place.deployment(self.name)
-            status = status_of(found)
-            if status.commands.get(order.verb) == order.value:
-                return self._done(order, status, wish)
-            if commands(found).get(order.verb) != order.value:
-                what = f"somebody else has asked for something meanwhile, and {order.verb} was not taken up"
-                raise CommandPending(what, where=str(self), do="see `tidegate status`, then try again")
+            with contextlib.suppress(ApiDown, Throttled):  # the command is there: the server may be away for a moment
+                found = self.place.deployment(self.name)
+                status = status_of(found)
+                if status.commands.get(order.verb) == order.value:
+                    return self._done(order, status, wish)
+                if asked_of(found).get(order.verb) != order.value:
+                    what = f"somebody else has asked for something meanwhile, and {order.verb} was not taken up"
+                    raise CommandPending(what, where=str(self), do="see `tidegate status`, then try again")
             time.sleep(LOOK_SECONDS)
         raise NotTakenUp(
             f"{order.verb} of {order.subject} is asked for, and no operator took it up within {TAKEN_SECONDS:.0f} s",
@@ -121,7 +130,7 @@ class Target:
         waited for too.
         """
         end = time.monotonic() + seconds
-        last: ApiDown | None = None
+        last: ApiDown | Throttled | None = None
         behind = False
         while True:
             try:
@@ -130,7 +139,7 @@ class Target:
                 if sentence := awaited(self.name, status, generation, wanted):
                     return sentence
                 last, behind = None, status.observed_generation != generation
-            except ApiDown as error:
+            except (ApiDown, Throttled) as error:
                 last = error
             if time.monotonic() >= end:
                 raise last or self._not_yet(wanted, seconds, behind=behind)
@@ -145,7 +154,13 @@ class Target:
 
 
 def status_of(found: Mapping[str, Any]) -> ModelDeploymentStatus:
-    return ModelDeploymentStatus.model_validate(found.get("status") or {})
+    """What the operator says of it; raises StatusUnknown when that is of a version that we do not understand."""
+    try:
+        return ModelDeploymentStatus.model_validate(found.get("status") or {})
+    except ValidationError as error:
+        field = ".".join(map(str, error.errors()[0]["loc"]))
+        what = f"the operator is of another version: status.{field} is not understood"
+        raise StatusUnknown(what, do="use a `tidegate` of the operator's version") from None
 
 
 def order_for(found: Mapping[str, Any], verb: Verb, wish: str | None, target: object) -> Order | Asked:
@@ -157,7 +172,7 @@ def order_for(found: Mapping[str, Any], verb: Verb, wish: str | None, target: ob
     subject = SUBJECTS[verb](status, wish)
     if isinstance(subject, Asked):
         return subject
-    waiting = new_commands(commands(found), status.commands)
+    waiting = new_commands(asked_of(found), status.commands)
     if waiting.get(verb, "").partition("@")[0] == subject:
         return Order(verb, subject, waiting[verb], given=True)
     if waiting and verb is not Verb.ABORT:

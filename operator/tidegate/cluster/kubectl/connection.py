@@ -217,7 +217,7 @@ def load_certificate(made: ssl.SSLContext, who: Credentials, where: str) -> None
         file.write(who.certificate + b"\n" + who.key)
         file.flush()
         try:
-            made.load_cert_chain(Path(file.name))
+            made.load_cert_chain(Path(file.name), password="")  # else a key with one would be asked for
         except (ssl.SSLError, ValueError):
             what, do = "client-certificate and client-key are no pair in PEM", "log in again"
             raise LoginFailed(what, where=where, do=do) from None

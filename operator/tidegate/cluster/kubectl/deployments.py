@@ -10,6 +10,7 @@ from typing import Any
 from tidegate.cluster.api import path
 from tidegate.cluster.errors import ClusterError, Forbidden, NotFound
 from tidegate.cluster.kubectl.connection import Connection, CrdMissing, Object
+from tidegate.plan.commands import asked_by, new_commands
 from tidegate.plan.manifests.identity import LABEL_DEPLOYMENT, LABEL_REVISION, MODEL_DEPLOYMENT, POD
 
 PAGE = "500"
@@ -83,9 +84,15 @@ def document(place: Place, found: Mapping[str, Any], pods: list[Object] | None) 
         "createdAt": meta["creationTimestamp"],
         "url": status.get("url", ""),
         "steps": ((found.get("spec") or {}).get("rollout") or {}).get("steps") or [],
+        "waiting": new_commands(asked_of(found), status.get("commands") or {}),
         "status": dict(status),
     }
     return shown if pods is None else {**shown, "pods": [pod_document(pod) for pod in pods]}
+
+
+def asked_of(found: Mapping[str, Any]) -> dict[str, str]:
+    """What people ask for, by verb."""
+    return asked_by(found["metadata"].get("annotations") or {})
 
 
 def whole_document(place: Place, name: str) -> Object:
