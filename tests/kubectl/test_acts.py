@@ -84,6 +84,20 @@ def test_a_promote_may_say_which_step_it_means(site: Site, kubectl: Kubectl, ste
     assert words in said + error
 
 
+def test_what_cannot_be_done_now_says_where_and_what_to_do(site: Site, kubectl: Kubectl) -> None:
+    site.deploy(status={"observedGeneration": 1, "stable": STABLE})
+
+    code, _, error = kubectl("promote", "fraud", "-o", "json")
+
+    assert code == 1
+    assert json.loads(error)["error"] == {
+        "reason": "NothingToDo",
+        "what": "no version is being tried",
+        "where": f"fraud in namespace {site.namespace} of context tests ({site.plane.url})",
+        "do": "see `tidegate status`; a rejected one needs `tidegate retry`",
+    }
+
+
 def test_silence_of_the_operator_is_told_after_the_deadline(site: Site, kubectl: Kubectl, impatient: None) -> None:
     site.deploy()
 

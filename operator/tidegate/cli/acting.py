@@ -10,6 +10,7 @@ import click
 from tidegate.cli.duration import Duration
 from tidegate.cli.output import emit, output_option, quiet_option
 from tidegate.cli.target import Actor, F, actor, awaited_actor, choice_of, target_options
+from tidegate.errors import TidegateError
 
 
 def act_options(command: F) -> F:
@@ -22,7 +23,11 @@ def ask(verb: str, name: str | None, wish: str | None, given: dict[str, Any]) ->
 
     target = actor(choice_of(given), name)
     tell_target(target, given)
-    asked = target.act(Verb(verb), wish)
+    try:
+        asked = target.act(Verb(verb), wish)
+    except TidegateError as error:
+        error.where = error.where or str(target)
+        raise
     result = {"name": target.name, "target": str(target), "verb": verb}
     outcome = {"already": asked.already, "taken": asked.taken, "message": asked.message}
     if not given["quiet"]:

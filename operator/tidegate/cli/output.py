@@ -16,7 +16,6 @@ import click
 from tidegate.errors import TidegateError
 
 API_VERSION = "tidegate.io/cli/v1"
-WIDEST = 500
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -79,26 +78,38 @@ def printable(text: object) -> str:
 
 def print_plain(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
     """Aligned columns under headings in capitals, with nothing that a pipe would have to understand."""
-    cells = [[printable(cell) for cell in row] for row in rows]
-    widths = [max([len(column), *(len(row[i]) for row in cells)]) for i, column in enumerate(columns)]
-    for row in [[column.upper() for column in columns], *cells]:
-        click.echo("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+    for row in aligned(columns, [[printable(cell) for cell in row] for row in rows]):
+        click.echo("  ".join(row).rstrip())
 
 
 def print_tree(columns: Sequence[str], rows: Sequence[tuple[int, Sequence[str]]], styles: Mapping[str, str]) -> None:
-    """Rows with their depth: guides and colours (by the cell's first word) on a terminal, indented in a pipe."""
+    """Rows with their depth: guides and colours (by the cell's first word) on a terminal, indented in a pipe.
+
+    Without rich, whose import is half of what a command that only looks may take.
+    """
     if not draws():
         print_plain(columns, [["  " * depth + cells[0], *cells[1:]] for depth, cells in rows])
         return
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
+    guided = zip(guides([depth for depth, _ in rows]), rows, strict=True)
+    cells = [[guide + printable(row[0]), *map(printable, row[1:])] for guide, (_, row) in guided]
+    heads, *lines = aligned(columns, cells)
+    colours = {} if os.environ.get("NO_COLOR") else styles
+    click.echo("  ".join(heads).rstrip())
+    for line in lines:
+        click.echo("  ".join(painted(cell, colours) for cell in line).rstrip())
 
-    table = Table(*(column.upper() for column in columns), box=None, pad_edge=False, header_style="bold")
-    for guide, (_, cells) in zip(guides([depth for depth, _ in rows]), rows, strict=True):
-        texts = [Text(printable(cell), style=styles.get(cell.partition(" ")[0], "")) for cell in cells[1:]]
-        table.add_row(Text.assemble((guide, "dim"), printable(cells[0])), *texts)
-    Console(width=WIDEST).print(table)  # a narrow terminal breaks lines by itself, and names stay whole
+
+def painted(cell: str, colours: Mapping[str, str]) -> str:
+    """A cell in the colour of its first word."""
+    colour = colours.get(cell.partition(" ")[0])
+    return click.style(cell, fg=colour) if colour else cell
+
+
+def aligned(columns: Sequence[str], cells: Sequence[Sequence[str]]) -> list[list[str]]:
+    """The headings and the rows, all cells of a column equally wide."""
+    widths = [max([len(column), *(len(row[i]) for row in cells)]) for i, column in enumerate(columns)]
+    table = [[column.upper() for column in columns], *cells]
+    return [[cell.ljust(width) for cell, width in zip(row, widths, strict=True)] for row in table]
 
 
 def guides(depths: Sequence[int]) -> list[str]:

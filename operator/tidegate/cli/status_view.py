@@ -48,7 +48,7 @@ def print_many(found: Sequence[Document]) -> None:
     if len(spaces) > 1:
         columns = ["namespace", *columns]
         rows = [[one["namespace"], *row] for one, row in zip(found, rows, strict=True)]
-    print_table(columns, rows)
+    print_tree(columns, [(0, row) for row in rows], STYLES)
 
 
 def list_cells(one: Document) -> list[str]:
