@@ -72,6 +72,25 @@ def test_a_gate_is_passed_once_and_the_rest_in_full(site: Site, person: Person) 
     assert [line.split()[3] for line in person.runs("history", "fraud").splitlines()[1:]] == ["Promoted"] * 2
 
 
+def test_two_people_who_promote_at_once_pass_one_gate(site: Site, person: Person) -> None:
+    candidate = held(site)
+    both = [
+        subprocess.Popen(
+            [KUBECTL_TIDEGATE, "promote", "fraud", "--step", "1"], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+            env={**os.environ, "KUBECONFIG": str(person.kubeconfig)}, text=True,
+        )
+        for _ in range(2)
+    ]  # fmt: skip
+
+    said = [process.communicate(timeout=60) for process in both]
+
+    assert [process.returncode for process in both] == [0, 0], said
+    assert sorted("already: " in stdout for stdout, _ in said) == [False, True], said
+    found = site.until(lambda one: weight(one) == 50 and fact(one, "Reconciling")["reason"] == "WaitingForPromote")
+    assert found["status"]["rollout"]["step"] == 2
+    assert found["status"]["candidate"]["revision"] == candidate
+
+
 def test_an_abort_a_retry_and_what_each_finds_the_second_time(site: Site, person: Person) -> None:
     held(site)
 

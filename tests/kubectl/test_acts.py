@@ -118,7 +118,7 @@ def test_what_somebody_else_has_asked_for_is_not_asked_for_again(site: Site, kub
         code, said, _ = kubectl("promote", "fraud")
 
     assert code == 0
-    assert "was asked for by somebody else and was taken up" in said
+    assert f"already: promote of 3f6f694c2a/1, asked for at {AT}, is taken up" in said
     assert site.annotations()[f"{GROUP}/promote"] == f"3f6f694c2a/1@{AT}"
 
 

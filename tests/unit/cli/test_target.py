@@ -86,8 +86,12 @@ def test_where_only_a_cluster_exists_it_is_meant(cluster: None, run: Run) -> Non
     assert in_cluster(Choice(), "fraud"), "a run that has ended is in nobody's way"
 
 
-def test_in_a_pod_there_is_a_cluster(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_in_a_pod_with_an_account_there_is_a_cluster(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("KUBERNETES_SERVICE_HOST", "10.0.0.1")
+    monkeypatch.setattr("tidegate.cluster.kubectl.kubeconfig.SERVICE_ACCOUNT", tmp_path)
+    assert not in_cluster(Choice(), "fraud")
+
+    (tmp_path / "token").write_text("of the pod")
 
     assert in_cluster(Choice(), "fraud")
 

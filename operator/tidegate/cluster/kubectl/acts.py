@@ -25,7 +25,7 @@ from tidegate.errors import Failed, Temporary
 from tidegate.plan.commands import new_commands, value_time
 from tidegate.plan.manifests.identity import GROUP, MODEL_DEPLOYMENT
 from tidegate.plan.outcome import NotYet, awaited
-from tidegate.plan.subjects import SUBJECTS, Asked, NothingToDo
+from tidegate.plan.subjects import SUBJECTS, Asked, NothingToDo, already
 from tidegate.plan.verbs import Verb
 
 MANAGER = "kubectl-tidegate"
@@ -120,8 +120,11 @@ class Target:
         if order.verb is not Verb.RETRY and still_asks(order, status, wish):
             what = f"{order.verb} of {order.subject} came too late: the rollout had moved on"
             raise NothingToDo(what, where=str(self), do="see `tidegate status`, then decide anew")
-        said = "was asked for by somebody else and " if order.given else ""
-        return Asked(f"{order.verb} of {order.subject} {said}was taken up", already=order.given)
+        if order.given:
+            return already(
+                f"{order.verb} of {order.subject}, asked for at {order.value.partition('@')[2]}, is taken up"
+            )
+        return Asked(f"{order.verb} of {order.subject} was taken up")
 
     def wait(self, wanted: str, seconds: float) -> str:
         """Wait until it is `promoted`, `ready` or `settled` by its spec of now; a sentence.

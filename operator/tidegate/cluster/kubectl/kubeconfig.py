@@ -121,7 +121,7 @@ def find_context(kubeconfig: Path | None, name: str, environment: Mapping[str, s
         raise LoginFailed("there is no such kubeconfig", where=str(kubeconfig), do="name another with --kubeconfig")
     if there:
         return read_kubeconfig(there).context(name)
-    if environment.get("KUBERNETES_SERVICE_HOST") and not name:
+    if in_a_pod(environment) and not name:
         return in_cluster(environment)
     where = os.pathsep.join(map(str, files))
     raise LoginFailed("there is no kubeconfig", where=where, do="set KUBECONFIG, or name one with --kubeconfig")
@@ -131,7 +131,12 @@ def is_configured(environment: Mapping[str, str] | None = None) -> bool:
     """Whether there is anything that names a cluster, be it in order or not."""
     environment = os.environ if environment is None else environment
     files = the_files(None, environment)
-    return any(file.exists() for file in files) or bool(environment.get("KUBERNETES_SERVICE_HOST"))
+    return any(file.exists() for file in files) or in_a_pod(environment)
+
+
+def in_a_pod(environment: Mapping[str, str]) -> bool:
+    """Whether we run in a pod that was given a service account; many are in a cluster and have none."""
+    return bool(environment.get("KUBERNETES_SERVICE_HOST")) and (SERVICE_ACCOUNT / "token").exists()
 
 
 def the_files(kubeconfig: Path | None, environment: Mapping[str, str]) -> list[Path]:
@@ -197,8 +202,9 @@ def read_bytes(path: Path, where: str) -> bytes:
     return found
 
 
-def in_cluster(environment: Mapping[str, str], folder: Path = SERVICE_ACCOUNT) -> Context:
+def in_cluster(environment: Mapping[str, str]) -> Context:
     """The cluster around this pod, by its service account."""
+    folder = SERVICE_ACCOUNT
     host, port = environment["KUBERNETES_SERVICE_HOST"], environment.get("KUBERNETES_SERVICE_PORT") or "443"
     server = f"https://{f'[{host}]' if ':' in host else host}:{port}"
     file = folder / "kubeconfig"  # which is not there: paths are relative to it

@@ -12,7 +12,7 @@ import pytest
 
 from tidegate.cluster.errors import LoginFailed
 from tidegate.cluster.kubectl.credentials import credentials
-from tidegate.cluster.kubectl.kubeconfig import find_context, in_cluster, is_configured
+from tidegate.cluster.kubectl.kubeconfig import find_context, is_configured
 
 from .conftest import SERVER, Write
 
@@ -84,12 +84,17 @@ def test_who_acts_as_somebody_else_says_so(kubeconfig: Write) -> None:
     ]
 
 
-def test_in_a_pod_it_is_the_service_account(tmp_path: Path) -> None:
+def test_in_a_pod_it_is_the_service_account_where_there_is_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tidegate.cluster.kubectl.kubeconfig.SERVICE_ACCOUNT", tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    environment = {"KUBERNETES_SERVICE_HOST": "fd00::1", "KUBERNETES_SERVICE_PORT": "443"}
+    assert not is_configured(environment)
     (tmp_path / "namespace").write_text("shop")
     (tmp_path / "token").write_text("of the pod")
-    environment = {"KUBERNETES_SERVICE_HOST": "fd00::1", "KUBERNETES_SERVICE_PORT": "443"}
 
-    context = in_cluster(environment, tmp_path)
+    context = find_context(None, "", environment)
+
+    assert is_configured(environment)
 
     assert (context.server, context.namespace) == ("https://[fd00::1]:443", "shop")
     assert credentials(context).headers == (("Authorization", "Bearer of the pod"),)
