@@ -59,6 +59,19 @@ def test_an_act_names_its_target_first_and_then_what_came_of_it(site: Site, kube
     assert site.annotations()[f"{GROUP}/promote"].startswith("3f6f694c2a/1@2")
 
 
+def test_a_command_is_not_what_flux_takes_for_an_edit_by_hand(site: Site, kubectl: Kubectl, impatient: None) -> None:
+    """Its kustomize-controller strips fields of managers whose names begin with kubectl at each reconcile."""
+    site.deploy()
+
+    kubectl("pause", "fraud")
+
+    found = site.plane.client.read("modeldeployments", site.namespace, "fraud")
+    owners = [
+        entry["manager"] for entry in found["metadata"]["managedFields"] if f"f:{GROUP}/pause" in str(entry["fieldsV1"])
+    ]
+    assert owners == ["tidegate-cli"]
+
+
 def test_a_second_promote_is_done_already_and_writes_nothing(site: Site, kubectl: Kubectl) -> None:
     site.deploy(status={**HOLDING, "rollout": PROMOTED})
 

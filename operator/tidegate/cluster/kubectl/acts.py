@@ -28,7 +28,7 @@ from tidegate.plan.outcome import NotYet, awaited
 from tidegate.plan.subjects import SUBJECTS, Asked, NothingToDo, already
 from tidegate.plan.verbs import Verb
 
-MANAGER = "kubectl-tidegate"
+MANAGER = "tidegate-cli"  # not kubectl-…: Flux takes away what managers of such names wrote
 ATTEMPTS = 10  # the status is written a few times a second at most
 TAKEN_SECONDS = 30.0  # an operator that changes its leader takes 15
 LOOK_SECONDS = 0.2
