@@ -11,6 +11,7 @@ import pytest
 from tests.control_plane.client import ApiError
 from tests.kubectl.conftest import AT, GROUP, HOLDING, STABLE, Kubectl, Site
 
+from tidegate.cluster.errors import ApiDown, Throttled
 from tidegate.cluster.kubectl.acts import Target
 from tidegate.cluster.kubectl.connection import Connection
 from tidegate.cluster.kubectl.deployments import Place
@@ -219,6 +220,31 @@ def test_wait_ends_with_the_promotion(site: Site, kubectl: Kubectl) -> None:
 
     assert code == 0
     assert said.splitlines()[1] == "fraud is promoted"
+
+
+@pytest.mark.parametrize("away", [ApiDown("away"), Throttled("not now")])
+def test_a_server_that_is_away_for_a_moment_is_waited_for(
+    site: Site, kubectl: Kubectl, monkeypatch: pytest.MonkeyPatch, away: Exception
+) -> None:
+    site.deploy()
+    real = Place.deployment
+    looks = 0
+
+    def away_after_the_first_look(self: Place, name: str) -> dict[str, object]:
+        nonlocal looks
+        looks += 1
+        if looks in (2, 3):
+            raise away
+        return real(self, name)
+
+    monkeypatch.setattr(Place, "deployment", away_after_the_first_look)
+    monkeypatch.setattr("tidegate.cluster.kubectl.acts.SLOW_LOOK_SECONDS", 0.02)
+
+    with operated(site, "promote", rollout=PROMOTED):
+        assert kubectl("promote", "fraud", "-q") == (0, "", "")
+    assert looks > 3
+    looks = 0
+    assert kubectl("wait", "fraud", "--for", "ready", "--timeout", "20s", "-q") == (0, "", "")
 
 
 def test_wait_fails_with_the_reason_of_a_refusal(site: Site, kubectl: Kubectl) -> None:

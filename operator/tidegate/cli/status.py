@@ -106,7 +106,7 @@ def watched(look: Look, print_it: Callable[[list[Document]], None], *, clears: b
         except Temporary as error:
             if str(error) != trouble:
                 click.echo(f"error: {error}: trying again", err=True)
-            now, trouble = shown or [], str(error)
+            trouble = str(error)
         else:
             trouble = ""
             ages = clears and sys.stdout.isatty()  # on a terminal they are kept current
