@@ -6,6 +6,7 @@ the kubeconfig names.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -169,7 +170,7 @@ def pool(context: Context, who: Credentials) -> urllib3.PoolManager:
     if server.scheme == "https":
         options["ssl_context"] = tls(context, who)
         if name := context.cluster.text("tls-server-name"):
-            options |= {"server_hostname": name, "assert_hostname": name}
+            options["server_hostname"] = name
     proxy = proxy_of(context, server.scheme, server.hostname)
     if not proxy:
         return urllib3.PoolManager(**options)
@@ -189,7 +190,23 @@ def proxy_of(context: Context, scheme: str, host: str) -> str:
         return ""
     from urllib.request import getproxies, proxy_bypass
 
-    return "" if proxy_bypass(host) else getproxies().get(scheme, "")
+    proxies = getproxies()
+    return "" if proxy_bypass(host) or in_a_network(host, proxies.get("no", "")) else proxies.get(scheme, "")
+
+
+def in_a_network(host: str, listed: str) -> bool:
+    """Whether an address is in one of the networks of NO_PROXY (10.0.0.0/8), which Go knows and Python does not."""
+    from ipaddress import ip_address, ip_network
+
+    try:
+        address = ip_address(host)
+    except ValueError:
+        return False
+    for entry in listed.split(","):
+        with contextlib.suppress(ValueError):  # a name
+            if "/" in entry and address in ip_network(entry.strip(), strict=False):
+                return True
+    return False
 
 
 def tls(context: Context, who: Credentials) -> ssl.SSLContext:
