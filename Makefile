@@ -42,17 +42,18 @@ lint: $(READY)  ## ruff, mypy --strict, import-linter, generated files up to dat
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
 	@$(MAKE) --no-print-directory crds docs protos
-	@git diff --exit-code -- crds docs $(PROTOCOL) || { echo "error: generated files differ: commit what make crds docs protos wrote"; exit 1; }
+	@git diff --exit-code -- crds charts docs $(PROTOCOL) || { echo "error: generated files differ: commit what make crds docs protos wrote"; exit 1; }
 
 format: $(READY)  ## format the code and mend what ruff can
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-crds: $(READY)  ## write crds/ from the types in operator/tidegate/api
-	@$(BIN)/tidegate crd > crds/serving.tidegate.io_modeldeployments.yaml
+crds: $(READY)  ## write crds/, and the chart's, from the types in operator/tidegate/api
+	@$(BIN)/tidegate crd | tee charts/tidegate/files/crd.yaml > crds/serving.tidegate.io_modeldeployments.yaml
 
-docs: $(READY)  ## write docs/manifest.md from the types
+docs: $(READY)  ## write docs/manifest.md from the types, and the table of docs/install.md from the chart's values
 	@$(BIN)/python -m tidegate.api.reference > docs/manifest.md
+	@$(BIN)/python -m charts.reference
 
 protos: $(READY)  ## write the messages of the gRPC protocol from its .proto
 	@$(BIN)/python -m grpc_tools.protoc -I $(PROTOCOL) --python_out=$(PROTOCOL) --pyi_out=$(PROTOCOL) open_inference.proto
