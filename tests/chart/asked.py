@@ -61,6 +61,8 @@ def of_the_operator() -> frozenset[str]:
 @cache
 def of_the_servers() -> frozenset[str]:
     """As docs/observability.md lists them, which its own tests compare with what a server says."""
-    table = (ROOT / "docs/observability.md").read_text().partition("## Metrics")[2].partition("What to look at first")[0]
+    table = (
+        (ROOT / "docs/observability.md").read_text().partition("## Metrics")[2].partition("What to look at first")[0]
+    )
     cells = [line.split("|")[1] for line in table.splitlines() if line.startswith("| `")]
     return frozenset(f"tidegate_{name}" for cell in cells for name in re.findall(r"`(\w+)`", cell))

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,7 +16,7 @@ from tests.control_plane.users import ADMIN
 
 CHART = Path(__file__).parents[2] / "charts/tidegate"
 HOME = "tidegate"
-Values = Mapping[str, Any]
+Values = dict[str, Any]
 
 
 class HelmFailed(Exception):
@@ -51,7 +50,9 @@ class Helm:
         told = self.run("template", "tidegate", chart, "--namespace", HOME, *self._given(values))
         return [obj for obj in yaml.safe_load_all(told) if obj]
 
-    def install(self, plane: Plane, *more: str, name: str = "tidegate", namespace: str = HOME, chart: Path = CHART) -> str:
+    def install(
+        self, plane: Plane, *more: str, name: str = "tidegate", namespace: str = HOME, chart: Path = CHART
+    ) -> str:
         """`helm install`; the notes."""
         return self.run("install", name, chart, "-n", namespace, "--create-namespace", *more, plane=plane)
 

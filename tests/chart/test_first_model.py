@@ -38,7 +38,10 @@ class AsDeployed(Operator):
         file = self.folder / "token"
         file.write_text(self.plane.client.token(HOME, account, token["audience"]))
         own = self.plane.client.as_token(self.plane.client.token(HOME, account)).kubeconfig(self.folder / "kubeconfig")
-        arguments = [argument.replace(mounted, str(file)) for argument in container({"spec": {"template": {"spec": pod}}})["args"]]
+        arguments = [
+            argument.replace(mounted, str(file))
+            for argument in container({"spec": {"template": {"spec": pod}}})["args"]
+        ]
         node = ("--kubeconfig", str(own), "--probe-host", "127.0.0.1", "--probe-port", "0")
         self.started = self.plane.audit.mark()
         nowhere = {"HOME": "/nonexistent", "TMPDIR": "/nonexistent"}  # a root that is read-only has no more

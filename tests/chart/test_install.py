@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 from collections.abc import Callable, Iterator
@@ -37,12 +38,19 @@ def cluster(bare: Plane, helm: Helm) -> Iterator[Plane]:
 
 @pytest.fixture
 def chart_of_before(tmp_path: Path) -> Path:
-    """A version of this chart whose CRD does not know `spec.paused` yet."""
+    """A version of this chart whose CRD does not know `spec.paused` yet, nor its values `operator.workers`."""
     chart = tmp_path / "tidegate"
     shutil.copytree(CHART, chart)
     crd = yaml.safe_load((chart / "files/crd.yaml").read_text())
     del spec_of(crd)["paused"]
     (chart / "files/crd.yaml").write_text(yaml.safe_dump(crd))
+    schema = json.loads((chart / "values.schema.json").read_text())
+    del schema["properties"]["operator"]["properties"]["workers"]
+    schema["properties"]["operator"]["required"].remove("workers")
+    (chart / "values.schema.json").write_text(json.dumps(schema))
+    values = yaml.safe_load((chart / "values.yaml").read_text())
+    del values["operator"]["workers"]
+    (chart / "values.yaml").write_text(yaml.safe_dump(values))
     text = (chart / "Chart.yaml").read_text()
     (chart / "Chart.yaml").write_text(re.sub(r"(?m)^(version|appVersion): .*", rf"\1: {BEFORE}", text))
     return chart
@@ -108,7 +116,9 @@ def test_installing_again_is_an_upgrade_that_changes_nothing(helm: Helm, cluster
 def test_a_second_release_is_told_whose_the_cluster_is(helm: Helm, cluster: Plane) -> None:
     helm.install(cluster)
 
-    with pytest.raises(HelmFailed, match=r"belongs to the release tidegate/tidegate .*\n.*\n.*--set crds.install=false"):
+    with pytest.raises(
+        HelmFailed, match=r"belongs to the release tidegate/tidegate .*\n.*\n.*--set crds.install=false"
+    ):
         helm.install(cluster, name="second", namespace="other")
     with pytest.raises(HelmFailed, match=r"of the release tidegate/tidegate .* looks after this cluster already"):
         helm.install(cluster, "--set", OTHERS, name="second", namespace="other")
@@ -167,12 +177,33 @@ def test_a_crd_is_handed_over_by_the_commands_of_the_message(helm: Helm, cluster
     with pytest.raises(HelmFailed) as refused:
         helm.install(cluster)
 
-    given = dict(re.findall(r"(\S+/\S+)=(\S+)", re.findall(r"kubectl annotate .* && kubectl label .*", str(refused.value))[0]))
+    given = dict(
+        re.findall(r"(\S+/\S+)=(\S+)", re.findall(r"kubectl annotate .* && kubectl label .*", str(refused.value))[0])
+    )
     labels = {LABEL: given.pop(LABEL)}
     cluster.client.patch("customresourcedefinitions", "", CRD, {"metadata": {"annotations": given, "labels": labels}})
     helm.install(cluster)
 
     assert cluster.client.read("modeldeployments", "shop", "fraud")["metadata"]["uid"] == made["metadata"]["uid"]
+
+
+def test_an_older_crd_that_is_handed_over_is_taken_by_force(helm: Helm, cluster: Plane, chart_of_before: Path) -> None:
+    older = yaml.safe_load((chart_of_before / "files/crd.yaml").read_text())
+    notes = {"meta.helm.sh/release-name": "tidegate", "meta.helm.sh/release-namespace": HOME}
+    older["metadata"] |= {"annotations": notes, "labels": {LABEL: "Helm"}}
+    cluster.client.apply(older, manager="kubectl")
+
+    with pytest.raises(HelmFailed, match=r"conflict occurred while applying object .*CustomResourceDefinition"):
+        helm.install(cluster)
+    helm.run("uninstall", "tidegate", "-n", HOME, plane=cluster)
+    helm.install(cluster, "--force-conflicts")
+
+    assert "paused" in spec_of(cluster.client.read("customresourcedefinitions", "", CRD))
+
+
+def test_a_namespace_that_does_not_exist_is_named(helm: Helm, cluster: Plane) -> None:
+    with pytest.raises(HelmFailed, match='namespaces "nowhere" not found'):
+        helm.install(cluster, "--set", "namespaces={shop,nowhere}")
 
 
 def test_an_upgrade_brings_the_new_crd_and_keeps_the_objects(helm: Helm, cluster: Plane, chart_of_before: Path) -> None:
@@ -189,6 +220,30 @@ def test_an_upgrade_brings_the_new_crd_and_keeps_the_objects(helm: Helm, cluster
     wait_until(lambda: cluster.client.apply(deployment(paused=True))["spec"].get("paused"), "the new field is kept")
 
 
+def test_what_was_set_stays_and_what_is_new_has_its_default(helm: Helm, cluster: Plane, chart_of_before: Path) -> None:
+    helm.install(cluster, "--set", "replicas=3", chart=chart_of_before)
+
+    with pytest.raises(HelmFailed, match="at '/operator': missing property 'workers'"):
+        helm.upgrade(cluster, "--reuse-values")
+    helm.upgrade(cluster, "--reset-then-reuse-values")
+
+    spec = cluster.client.read("deployments", HOME, "tidegate-operator")["spec"]
+    assert spec["replicas"] == 3
+    assert "--workers=8" in spec["template"]["spec"]["containers"][0]["args"]
+
+
+def test_a_rollback_of_helm_takes_the_new_fields_along(helm: Helm, cluster: Plane, chart_of_before: Path) -> None:
+    helm.install(cluster, chart=chart_of_before)
+    helm.upgrade(cluster, "--reset-then-reuse-values")
+    until_served(cluster, lambda crd: "paused" in spec_of(crd))
+    wait_until(lambda: cluster.client.apply(deployment(paused=True))["spec"].get("paused"), "the new field is kept")
+
+    helm.run("rollback", "tidegate", "-n", HOME, plane=cluster)
+
+    until_served(cluster, lambda crd: "paused" not in spec_of(crd))
+    cluster.client.until("modeldeployments", "shop", "fraud", lambda one: "paused" not in one["spec"])
+
+
 def test_the_way_back_may_leave_the_newer_crd_and_what_is_written_in_it(
     helm: Helm, cluster: Plane, chart_of_before: Path
 ) -> None:
@@ -200,7 +255,12 @@ def test_the_way_back_may_leave_the_newer_crd_and_what_is_written_in_it(
 
     assert "paused" in spec_of(cluster.client.read("customresourcedefinitions", "", CRD))
     assert cluster.client.read("modeldeployments", "shop", "fraud")["spec"]["paused"] is True
-    assert one(cluster.client.list("deployments"), "Deployment")["metadata"]["labels"]["app.kubernetes.io/version"] == BEFORE
+    assert (
+        one(cluster.client.list("deployments"), "Deployment")["metadata"]["labels"]["app.kubernetes.io/version"]
+        == BEFORE
+    )
+    helm.upgrade(cluster, "--reset-then-reuse-values", "--set", "crds.install=true")
+    assert cluster.client.read("modeldeployments", "shop", "fraud")["spec"]["paused"] is True
 
 
 def test_uninstalling_keeps_the_crd_and_the_objects(helm: Helm, cluster: Plane) -> None:
