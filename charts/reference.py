@@ -15,10 +15,10 @@ import yaml
 CHART = Path(__file__).parent / "tidegate"
 PAGE = Path(__file__).parents[1] / "docs/install.md"
 BEGIN, END = "<!-- values: written by make docs -->\n", "<!-- values end -->\n"
-FORMS = {  # of `$defs` in the schema, in words
+FORMS = {  # of the schema's definitions, in words
     "name": "a name", "objectName": "a name", "registry": "a registry", "repository": "a name",
-    "tag": "a tag, not `latest`", "digest": "a digest", "interval": "a time, as 30s", "strings": "map of texts", "labels": "map of labels",
-    "quantities": "quantities",
+    "tag": "a tag, not `latest`", "digest": "a digest", "interval": "a time, as 30s",
+    "strings": "map of texts", "labels": "map of labels", "quantities": "quantities",
 }  # fmt: skip
 Schema = Mapping[str, Any]
 

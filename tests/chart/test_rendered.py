@@ -147,7 +147,7 @@ def test_every_rule_finds_what_it_is_for(helm: Helm) -> None:
 
 
 def test_the_page_lists_the_rules() -> None:
-    page = (ROOT / "docs/install.md").read_text()
+    page = (ROOT / "docs/install.md").read_text().partition("## What the defaults are held to")[2]
 
     assert set(re.findall(r"^\| `([a-z-]+)` \|", page, re.M)) == set(RULES)
 
