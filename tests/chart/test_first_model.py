@@ -148,6 +148,18 @@ def test_people_may_with_models_what_they_may_with_the_rest(
     assert not allowed(installed, user, "get", HOME)
 
 
+def test_the_second_replica_stands_by_and_takes_over(installed: Plane, operator: AsDeployed, tmp_path: Path) -> None:
+    second = AsDeployed(installed, tmp_path)
+    try:
+        second.start()
+        second.until(second.is_ready, "it has seen everything")
+        assert not second.said("leading")
+        assert operator.stop() == 0
+        second.leads()
+    finally:
+        second.close()
+
+
 def test_told_namespaces_it_works_with_roles_in_them_alone(
     helm: Helm, installed: Plane, operator: AsDeployed, shop: str, tmp_path: Path
 ) -> None:

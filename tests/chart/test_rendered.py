@@ -171,6 +171,23 @@ def test_the_rights_are_those_that_the_operator_is_tested_with(helm: Helm) -> No
     }
 
 
+def test_the_page_on_rights_has_each_of_them() -> None:
+    rights = yaml.safe_load((CHART / "files/rights.yaml").read_text())
+    section = (ROOT / "docs/rbac.md").read_text().partition("## The operator")[2].partition("\n\nThere is")[0]
+
+    told = {
+        resource: set(verbs.split(", "))
+        for resources, verbs in re.findall(r"^\| (`.*?) \| (.*?) \|", section, re.M)
+        for resource in re.findall(r"`(.*?)`", resources)
+    }
+    assert told.pop("leases") == {"create; get and update of its own"}
+    assert told == {
+        resource: set(rule["verbs"])
+        for rule in rights["models"] + rights["cluster"]
+        for resource in rule.get("resources", rule.get("nonResourceURLs"))
+    }
+
+
 def test_told_namespaces_it_has_no_right_on_the_cluster(helm: Helm) -> None:
     rights = yaml.safe_load((CHART / "files/rights.yaml").read_text())
 

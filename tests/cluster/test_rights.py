@@ -1,9 +1,6 @@
 """The chart's rights are what the operator needs, both ways: a story that touches everything is read in the audit log.
 
 These tests come last (conftest.py): then the log holds what every other test made an operator ask for, too.
-
-What is not in that log: the two addresses of the cluster's public keys, which are no objects.  That they are read shows
-in the ConfigMap of each deployment.
 """
 
 from __future__ import annotations
@@ -168,7 +165,7 @@ def asked(control_plane: Plane, tmp_path_factory: pytest.TempPathFactory) -> Ite
     story = Story(control_plane, tmp_path_factory.mktemp("operator"))
     try:
         story.play()
-        yield story.asked()
+        yield story.asked() + addresses(control_plane, story.mark)
     finally:
         story.operator.close()
         control_plane.client.delete("namespaces", "", story.site.namespace)
@@ -179,10 +176,15 @@ def granted() -> set[Right]:
         (group, resource, verb)
         for rules in yaml.safe_load(RIGHTS.read_text()).values()
         for rule in rules
-        for group in rule.get("apiGroups", [])
-        for resource in rule.get("resources", [])
+        for group in rule.get("apiGroups", [""])
+        for resource in rule.get("resources", rule.get("nonResourceURLs"))
         for verb in rule["verbs"]
     }
+
+
+def addresses(plane: Plane, mark: Mark) -> list[Request]:
+    """Of the cluster's public keys, which are no objects."""
+    return [one for one in plane.audit.addresses(mark) if is_an_operator(one.user)]
 
 
 def is_an_operator(user: str) -> bool:
@@ -204,7 +206,8 @@ def test_nothing_is_used_that_is_not_granted(asked: list[Request]) -> None:
 
 
 def test_no_other_test_has_made_an_operator_ask_for_more(asked: list[Request], control_plane: Plane) -> None:
-    everything = [one for one in control_plane.audit.since(START) if is_an_operator(one.user)]
+    objects = [one for one in control_plane.audit.since(START) if is_an_operator(one.user)]
+    everything = objects + addresses(control_plane, START)
 
     assert len(everything) >= len(asked) > 0
     assert used(everything) - granted() == set()
