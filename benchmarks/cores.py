@@ -23,13 +23,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import onnxruntime
-import orjson
 import uvloop
-from benchmarks.load import Result, load, post
+from benchmarks.forms import FORMS
+from benchmarks.load import Result, load
 from benchmarks.models import MODELS, BenchModel
+from benchmarks.processes import cpu_seconds, memory_mib
 from tests.runtime import small_bundles as small
 from tests.runtime.running_server import RunningServer, serve
+
+from tidegate.bench.record import quantile
 
 OUT = Path(__file__).resolve().parents[1] / "build/bench"
 ROUNDS = 3
@@ -69,31 +73,6 @@ class Row:
         }  # fmt: skip
 
 
-def tree(server: RunningServer) -> list[int]:
-    """The server's processes."""
-    pid = server.process.pid
-    return [pid, *map(int, Path(f"/proc/{pid}/task/{pid}/children").read_text().split())]
-
-
-def cpu_seconds(server: RunningServer) -> float:
-    """CPU time so far of all its threads, to the nanosecond."""
-    tasks = (task for pid in tree(server) for task in Path(f"/proc/{pid}/task").iterdir())
-    return sum(int((task / "schedstat").read_text().split()[0]) for task in tasks) / 1e9
-
-
-def mebibytes(server: RunningServer) -> float:
-    status = (Path(f"/proc/{pid}/status").read_text() for pid in tree(server))
-    return sum(int(text.split("VmRSS:")[1].split()[0]) for text in status) / 1024
-
-
-def binary_request(model: BenchModel) -> bytes:
-    raw = model.sample().tobytes()
-    tensor = {"name": model.input, "shape": list(model.shape), "datatype": "FP32"}
-    described = {**tensor, "parameters": {"binary_data_size": len(raw)}}
-    text = orjson.dumps({"inputs": [described], "parameters": {"binary_data_output": True}})
-    return post("/v2/models/bench/infer", text + raw, f"inference-header-content-length: {len(text)}\r\n")
-
-
 def raw_runs_per_second(model: BenchModel, session: Any, threads: int = 1) -> float:
     """Plain runs over one session, by so many threads."""
     feeds, until = {model.input: model.sample()}, time.perf_counter() + CALIBRATION
@@ -123,7 +102,7 @@ def served(bundle: Path, scratch: Path, processes: int, cores: int) -> Iterator[
 
 
 def put_load_on(server: RunningServer, model: BenchModel, connections: int, seconds: float) -> Result:
-    result = uvloop.run(load("127.0.0.1", server.http, binary_request(model), connections, seconds))
+    result = uvloop.run(load("127.0.0.1", server.http, FORMS["binary"].write(model), connections, seconds))
     if result.errors:
         raise RuntimeError(f"{result.errors} requests failed")
     return result
@@ -134,10 +113,10 @@ def measure(model: BenchModel, bundle: Path, scratch: Path, *, processes: int, c
     before = raw_runs_per_second(model, session)
     with served(bundle, scratch, processes, cores) as server:
         put_load_on(server, model, CONNECTIONS[model.name], 0.5)
-        used = cpu_seconds(server)
+        used = cpu_seconds(server.process.pid)
         result = put_load_on(server, model, CONNECTIONS[model.name], SECONDS[model.name])
-        used = cpu_seconds(server) - used
-        memory = mebibytes(server)
+        used = cpu_seconds(server.process.pid) - used
+        memory = memory_mib(server.process.pid)
     raw = (before + raw_runs_per_second(model, session)) / 2
     limit = raw_runs_per_second(model, session, cores) / raw
     return Row(model.name, cores, processes, result.rps, used / result.requests * 1e6, memory, raw, limit)
@@ -169,10 +148,6 @@ def probe_while_busy(server: RunningServer, model: BenchModel) -> Mapping[str, l
         put_load_on(server, model, SATURATING, 10.0)
     asking.join()
     return found
-
-
-def quantile(values: list[float], q: float) -> float:
-    return sorted(values)[min(len(values) - 1, int(q * len(values)))]
 
 
 def one_thread(graph: bytes) -> Any:
@@ -213,7 +188,7 @@ def main() -> int:
 
 def probe_document(probes: Mapping[str, list[float]]) -> dict[str, dict[str, float]]:
     return {
-        path: {"p50Ms": round(statistics.median(times), 2), "p99Ms": round(quantile(times, 0.99), 2),
+        path: {"p50Ms": round(statistics.median(times), 2), "p99Ms": round(quantile(np.sort(times), 0.99), 2),
                "count": len(times)}
         for path, times in probes.items()
     }  # fmt: skip
@@ -233,7 +208,8 @@ def table(rows: list[Row], probes: Mapping[str, list[float]]) -> str:
     ]
     lines += ["", "| while every core runs the medium model | p50 ms | p99 ms | must |", "|---|---|---|---|"]
     for path, times in probes.items():
-        lines.append(f"| `{path}` | {statistics.median(times):.1f} | {quantile(times, 0.99):.1f} | {MUST[path]:.0f} |")
+        p50, p99 = statistics.median(times), quantile(np.sort(times), 0.99)
+        lines.append(f"| `{path}` | {p50:.1f} | {p99:.1f} | {MUST[path]:.0f} |")
     return "\n".join(lines)
 
 

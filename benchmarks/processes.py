@@ -56,24 +56,14 @@ class Started:
             time.sleep(LOOK_EVERY)
 
     def cpu_seconds(self) -> float:
-        """CPU time so far of all threads that live, to the nanosecond."""
-        total = 0
-        for pid in tree(self._process.pid):
-            for task in Path(f"/proc/{pid}/task").iterdir():
-                with contextlib.suppress(OSError):
-                    total += int((task / "schedstat").read_text().split()[0])
-        return total / 1e9
+        return cpu_seconds(self._process.pid)
 
     def rss_mib(self) -> float:
-        return self._memory("Rss:")
+        return memory_mib(self._process.pid)
 
     def pss_mib(self) -> float:
         """Memory with what processes share divided among them."""
-        return self._memory("Pss:")
-
-    def _memory(self, line: str) -> float:
-        pages = (Path(f"/proc/{pid}/smaps_rollup").read_text() for pid in tree(self._process.pid))
-        return sum(int(page.split(line)[1].split()[0]) for page in pages) / 1024
+        return memory_mib(self._process.pid, "Pss:")
 
     def stop(self) -> None:
         """End it the way an orchestrator does; whoever of the tree is left is killed."""
@@ -93,6 +83,22 @@ def tree(pid: int) -> list[int]:
             with contextlib.suppress(OSError):
                 found += [int(child) for child in task.read_text().split()]
     return found
+
+
+def cpu_seconds(pid: int) -> float:
+    """CPU time so far of all threads of its tree that live, to the nanosecond."""
+    total = 0
+    for process in tree(pid):
+        for task in Path(f"/proc/{process}/task").iterdir():
+            with contextlib.suppress(OSError):
+                total += int((task / "schedstat").read_text().split()[0])
+    return total / 1e9
+
+
+def memory_mib(pid: int, line: str = "Rss:") -> float:
+    """The memory of its tree, by this line of each process's page."""
+    pages = (Path(f"/proc/{process}/smaps_rollup").read_text() for process in tree(pid))
+    return sum(int(page.split(line)[1].split()[0]) for page in pages) / 1024
 
 
 def leave_nothing_behind() -> None:

@@ -33,7 +33,8 @@ def providers_for(device: str, available: Sequence[str]) -> list[str]:
     if wanted[0] not in available:
         raise DeviceUnavailable(
             f"device '{device}' needs {wanted[0]}, which this ONNX Runtime does not have",
-            do="use the runtime image built for this device, or device: cpu",
+            do="use the runtime image built for this device, or the extra runtime-cuda in place of runtime, "
+            "or device: cpu",
         )
     return [name for name in wanted if name in available]
 

@@ -43,5 +43,5 @@ class Health:
         """Why only a restart helps, in a code of docs/errors.md; empty while there is hope."""
         if self._watchdog is None:
             return self.sibling_reason
-        own = "RunStuck" if self._watchdog.stuck else "DeviceLost" if self._watchdog.lost else ""
-        return own or self.sibling_reason
+        reason = "RunStuck" if self._watchdog.stuck else "DeviceLost" if self._watchdog.lost else ""
+        return reason or self.sibling_reason

@@ -138,6 +138,21 @@ def whole(low: int, high: int) -> Callable[[str], int]:
     return read
 
 
+def whole_or(word: str, low: int, high: int) -> Callable[[str], int | None]:
+    """A reader of whole numbers in a range, and of one word, which is None."""
+    number = whole(low, high)
+
+    def read(text: str) -> int | None:
+        if text == word:
+            return None
+        try:
+            return number(text)
+        except ValueError as error:
+            raise ValueError(f"{error}, or {word}") from None
+
+    return read
+
+
 def share(text: str) -> float:
     """A number from 0 to 1."""
     if not re.fullmatch(r"0(\.\d{1,9})?|1(\.0{1,9})?", text):
@@ -167,18 +182,8 @@ def options(text: str) -> dict[str, str]:
     return found
 
 
-def port_or_off(text: str) -> int | None:
-    """A port, or None for "off"."""
-    return None if text == "off" else PORT(text)
-
-
-def count_or_auto(text: str) -> int | None:
-    """A number of processes, or None for "auto"."""
-    return None if text == "auto" else PROCESSES(text)
-
-
-PORT = whole(0, 65535)
-PROCESSES = whole(1, 64)
+PORT, PORT_OR_OFF = whole(0, 65535), whole_or("off", 0, 65535)
+PROCESSES = whole_or("auto", 1, 64)
 FLAGS: tuple[Flag, ...] = (
     Flag("bundle", Path, None, "the bundle's directory (required)"),
     Flag("name", str, "", "the model's name in every URL; the bundle's own when empty"),
@@ -186,7 +191,12 @@ FLAGS: tuple[Flag, ...] = (
     Flag("revision-number", whole(1, 999_999_999), "1", "the revision's number, which /v1 calls the version"),
     Flag("host", str, "0.0.0.0", "address the model answers on"),  # noqa: S104 - a pod answers on its own address
     Flag("http-port", PORT, "8080", "port of the model; 0 picks a free one and prints it"),
-    Flag("grpc-port", port_or_off, "9000", "port of gRPC; 0 picks a free one and prints it; off: nobody listens"),
+    Flag(
+        "grpc-port",
+        whole_or("off", 0, 65535),
+        "9000",
+        "port of gRPC; 0 picks a free one and prints it; off: nobody listens",
+    ),
     Flag("grpc-server", one_of(*GRPC_SERVERS), "native", "what speaks gRPC: native, or grpcio (15 MB more)"),
     Flag("metrics-host", str, "0.0.0.0", "address of probes, metrics and the internal endpoints"),  # noqa: S104
     Flag("metrics-port", PORT, "9090", "port of probes, metrics and the internal endpoints; 0 picks a free one"),
@@ -202,7 +212,12 @@ FLAGS: tuple[Flag, ...] = (
     Flag("sessions", whole(1, 64), "1", "ONNX Runtime sessions; each holds its own copy of the weights"),
     Flag("intra-op", whole(0, 1024), "0", "threads inside one run; 0: one, and as many runs at once as cores"),
     Flag("inter-op", whole(0, 1024), "0", "threads across a graph's branches; 0: none"),
-    Flag("workers", count_or_auto, "1", "processes that answer, each with the model; auto: more where a run is tiny"),
+    Flag(
+        "workers",
+        whole_or("auto", 1, 64),
+        "1",
+        "processes that answer, each with the model; auto: more where a run is tiny",
+    ),
     Flag("max-batch-size", whole(1, 65536), "32", "rows run together; 1 switches batching off"),
     Flag("max-batch-delay", duration, "0ms", "how long a free worker waits for more rows"),
     Flag("max-batch-request", whole(1, 1 << 24), "1024", "largest first dimension one request may have"),

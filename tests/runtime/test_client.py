@@ -20,7 +20,7 @@ from tests.runtime.conftest import Running
 from tests.runtime.slow_model import ENDLESS, sample, stepping
 
 import tidegate
-from tidegate.client import Client, ClientError, NotConnected, RequestRefused, ServerFailed, TensorMetadata, TimedOut
+from tidegate.client import Client, NotConnected, RequestRefused, ServerFailed, TensorMetadata, TimedOut
 
 Array = NDArray[Any]
 ROWS = np.array([[1, 2, 3, 4], [1, 0, 0, 0]], np.float32)
@@ -111,8 +111,10 @@ def test_a_port_of_another_protocol_is_told_by_a_hint(
         Client(f"http://127.0.0.1:{server.grpc}").infer("fraud", {"x": ROWS})
     with pytest.raises(ServerFailed, match="the server there speaks http://"):
         Client(f"https://127.0.0.1:{server.http}").infer("fraud", {"x": ROWS})
-    with pytest.raises(ClientError, match=r"http1\.x server"):
-        Client(f"grpc://127.0.0.1:{server.http}", retries=0).infer("fraud", {"x": ROWS})
+    with pytest.raises(ServerFailed, match="is this the HTTP port"):
+        Client(f"grpc://127.0.0.1:{server.http}").infer("fraud", {"x": ROWS})
+    with pytest.raises(ServerFailed, match="the server there speaks grpc://"):
+        Client(f"grpcs://127.0.0.1:{server.grpc}").infer("fraud", {"x": ROWS})
 
 
 @over_both

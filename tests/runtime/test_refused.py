@@ -51,7 +51,7 @@ def greedy(folder: Path) -> Path:
         (shortened, [], 1, "DigestMismatch", "model.onnx"),
         (endless, ["--request-timeout", "500ms"], 1, "ModelInvalid", "did not end within 0.5 s"),
         (greedy, [], 1, "ModelInvalid", "Failed to allocate"),
-        (healthy, ["--device", "cuda"], 5, "DeviceUnavailable", "device 'cuda' needs CUDAExecutionProvider"),
+        (healthy, ["--device", "cuda"], 5, "DeviceUnavailable", "or the extra runtime-cuda in place of runtime"),
         (lambda folder: folder / "nothing", [], 1, "NotFound", "bundle.yaml"),
     ],
 )

@@ -1,7 +1,7 @@
 """Connections of the load generator: prepared bytes out, one call back per answer.
 
 Parsed in C with nothing but the end of an answer called back, so that one core of it can load several of a server
-(about 10 µs a request).  A connection that is lost is made again; what was under way on it has failed.
+(some 8 µs a request in the closed loop).  A connection that is lost is made again; what was under way on it has failed.
 """
 
 from __future__ import annotations

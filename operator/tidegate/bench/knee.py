@@ -26,24 +26,24 @@ class Level:
     holds: bool
 
 
-def next_rate(seen: Sequence[Level], peak: float, most: float) -> float | None:
+def next_rate(seen: Sequence[Level], peak: float, most: float, least: float = 0.0) -> float | None:
     """The rate to look at next; None when the knee is known, or cannot be.
 
-    `peak` is about what the server can do, `most` what it may be asked at most.
+    `peak` is about what the server can do, `most` what it may be asked at most; below `least` no level is looked at.
     """
     if seen and _fails(seen, seen[-1].rate) == 1 and not seen[-1].holds:
         return seen[-1].rate
     low, high = bracket(seen)
     if high is not None:
-        return _between(low, high, peak)
-    wanted = next((share * peak for share in CLIMB if share * peak > low * CLOSE), low * BEYOND)
-    rate = min(wanted, most)
-    return rate if rate > low * CLOSE else None
+        return _between(low, high, max(least, LEAST * peak))
+    climb = (share * peak for share in CLIMB if share * peak >= least)
+    rate = min(next((one for one in climb if one > low * CLOSE), low * BEYOND), most)
+    return rate if rate > low * CLOSE and rate >= least else None
 
 
-def _between(low: float, high: float, peak: float) -> float | None:
+def _between(low: float, high: float, least: float) -> float | None:
     if not low:
-        return high * BELOW if high * BELOW >= LEAST * peak else None
+        return high * BELOW if high * BELOW >= least else None
     return (low + high) / 2 if high > low * CLOSE else None
 
 

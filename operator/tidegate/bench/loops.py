@@ -82,7 +82,7 @@ class OpenLoop:
         while self._following <= now:
             intended, self._following = self._following, next(self._arrivals)
             if self._idle:
-                self.record.sent(now - intended)
+                self.record.sent(intended, now)
                 self._idle.pop().send(next(self._requests), intended)
             else:
                 self._waiting.append(intended)

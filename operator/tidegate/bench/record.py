@@ -48,6 +48,7 @@ class Record:
         self._intended = array("d")
         self._latencies = array("d")
         self._lags = array("d")
+        self._unsent = array("d")  # the latencies, so far, of those that were never sent
 
     def __len__(self) -> int:
         return len(self._latencies)
@@ -65,11 +66,15 @@ class Record:
 
     def unsent(self, intended: float, now: float) -> None:
         """A request that waited for a connection when the load ended: it took at least until now."""
+        if intended < self.since:
+            return
         self.answered(intended, now, OK)
+        self._unsent.append(now - intended)
 
-    def sent(self, lag: float) -> None:
-        """The load generator itself was so late with a request that had nothing to wait for."""
-        self._lags.append(lag)
+    def sent(self, intended: float, now: float) -> None:
+        """A request that had nothing to wait for is sent: the load generator itself was so late with it."""
+        if intended >= self.since:
+            self._lags.append(now - intended)
 
     def glimpse(self) -> Record:
         """An even selection that is looked at within a millisecond: meanwhile no answer is taken in."""
@@ -82,13 +87,22 @@ class Record:
         return np.array(self._latencies)
 
     @property
+    def answers(self) -> tuple[int, float]:
+        """How many requests were answered well, and the mean of their latencies."""
+        latencies = self.latencies
+        good = latencies[np.isfinite(latencies)]
+        count = len(good) - len(self._unsent)
+        return count, float(good.sum() - sum(self._unsent)) / count if count else 0.0
+
+    @property
     def lag(self) -> float:
         """The p99 of how late the load generator was."""
         return quantile(np.sort(np.array(self._lags)), QUANTILE)
 
     def verdict(self, limit: float) -> Verdict:
-        """Whether the p99 is within `limit`, as far as one can be sure of it."""
-        low, high = share_interval(self.latencies > limit, np.array(self._intended))
+        """Whether the p99 is within `limit`, as far as one can be sure of it; within none what failed is late."""
+        latencies = self.latencies
+        low, high = share_interval((latencies > limit) | np.isinf(latencies), np.array(self._intended))
         if high <= ALLOWED:
             return Verdict.HOLDS
         return Verdict.EXCEEDS if low > ALLOWED else Verdict.UNDECIDED

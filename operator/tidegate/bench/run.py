@@ -53,7 +53,7 @@ class Step:
     """One level of load.  Times in seconds, from the intended moment of sending; infinite: it never came.
 
     `rate` is what was asked for a second, 0 in a closed loop; `answered` is what was answered well a second, and `mean`
-    of these.
+    of these; the quantiles are of all, also of those that were never sent because all connections were busy.
     `lag` is how late the load generator was itself (p99), `busy` the share of a core that it used; `server_cores` is
     how many cores the server kept busy, 0 where that is not known.
     """
@@ -86,7 +86,7 @@ class Step:
     def holds(self, limit: float) -> bool:
         """Whether the p99 is within the limit: surely, or else by what was seen."""
         if self.verdict is Verdict.UNDECIDED:
-            return self.p99 <= limit
+            return math.isfinite(self.p99) and self.p99 <= limit
         return self.verdict is Verdict.HOLDS
 
     def by_the_client(self, limit: float) -> bool:
@@ -121,15 +121,18 @@ async def closed_loop(work: Work, connections: int, seconds: float, *, limit: fl
         await pool.settle(work.patience)
     finally:
         pool.close()
-    return _step(record, measured, limit, rate=0.0, connections=connections)
+    return step_of(record, measured, limit, rate=0.0, connections=connections)
 
 
-async def open_loop(work: Work, rate: float, window: Window, limit: float, enough: Enough) -> Step:
-    """`rate` requests a second, whatever the answers do; ends early when `enough`; raises NotConnected."""
+async def open_loop(work: Work, rate: float, window: Window, limit: float, enough: Enough, *, looks: int = 0) -> Step:
+    """`rate` requests a second, whatever the answers do; ends early when `enough`; raises NotConnected.
+
+    `looks` is how often this rate was looked at before: each look has arrivals of its own.
+    """
     record, pool = Record(), Pool(work.endpoint)
     try:
         await pool.open(work.connections)
-        start, seed = time.perf_counter(), round(rate * 1000)  # another chance for each level
+        start, seed = time.perf_counter(), round(rate * 1000) + looks
         loop = OpenLoop(work.requests, record, time.perf_counter, arrivals(rate, start, seed))
         watch = _Watch(work, record, window)
         pool.begin(loop)
@@ -139,7 +142,7 @@ async def open_loop(work: Work, rate: float, window: Window, limit: float, enoug
         await pool.settle(work.patience)
     finally:
         pool.close()
-    return _step(record, measured, limit, rate=rate, connections=work.connections)
+    return step_of(record, measured, limit, rate=rate, connections=work.connections)
 
 
 @contextlib.contextmanager
@@ -174,7 +177,9 @@ def _paced(loop: OpenLoop) -> Iterator[None]:
 
 
 @dataclass(frozen=True, slots=True)
-class _Measured:
+class Measured:
+    """How long a level was looked at, and what the load generator and the server used meanwhile, in cores."""
+
     seconds: float
     busy: float
     server_cores: float
@@ -189,7 +194,7 @@ class _Watch:
         self._window = window
         record.since = time.perf_counter() + window.warm
 
-    async def until(self, enough: Enough) -> _Measured:
+    async def until(self, enough: Enough) -> Measured:
         await asyncio.sleep(self._window.warm)
         began, used, server = time.perf_counter(), time.process_time(), self._work.server_seconds()
         await asyncio.sleep(self._window.shortest)
@@ -197,20 +202,20 @@ class _Watch:
             await asyncio.sleep(LOOK_SECONDS)
         seconds = time.perf_counter() - began
         server_cores = (self._work.server_seconds() - server) / seconds
-        return _Measured(seconds, (time.process_time() - used) / seconds, server_cores)
+        return Measured(seconds, (time.process_time() - used) / seconds, server_cores)
 
 
-def _step(record: Record, measured: _Measured, limit: float, *, rate: float, connections: int) -> Step:
+def step_of(record: Record, measured: Measured, limit: float, *, rate: float, connections: int) -> Step:
     ordered = np.sort(record.latencies)
-    good = ordered[np.isfinite(ordered)]
+    answered, mean = record.answers
     return Step(
         rate=rate,
         connections=connections,
         seconds=measured.seconds,
         requests=len(record),
         failures=dict(record.failures),
-        answered=len(good) / measured.seconds,
-        mean=float(good.mean()) if len(good) else 0.0,
+        answered=answered / measured.seconds,
+        mean=mean,
         p50=quantile(ordered, 0.5),
         p90=quantile(ordered, 0.9),
         p99=quantile(ordered, 0.99),

@@ -19,13 +19,14 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from tidegate.client import Client
+from tidegate.client import Client, ClientError
 from tidegate.errors import Failed, UsageError
 
 LISTEN_SECONDS = 60.0
 READY_SECONDS = 600.0
 END_SECONDS = 20.0
 LOOK_SECONDS = 0.05
+NEWS_SECONDS = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,21 +66,24 @@ def _children(pid: int) -> list[int]:
 def served(wanted: Serve) -> Iterator[Served]:
     """A server while this lasts.
 
-    Raises UsageError for more cores than there are, Failed with the server's reason when it does not come up.
+    Raises UsageError for more cores than there are, Failed with the server's reason when it does not come up or ends
+    before it is to.
     """
     with tempfile.TemporaryDirectory(prefix="tidegate-bench-") as folder, _lifeline() as reading:
-        said = _Said(Path(folder))
+        said = Said(Path(folder))
         with _apart(wanted.cores) as pinned:
             process = _start(wanted, reading, said)
             try:
                 if pinned:
                     os.sched_setaffinity(process.pid, pinned)
-                yield Served(_ready(process, said), process.pid, len(pinned))
+                server = Served(_ready(process, said), process.pid, len(pinned))
+                with running(process, said):
+                    yield server
             finally:
                 _end(process)
 
 
-class _Said:
+class Said:
     """What a server leaves behind in a folder: its log, and its last words."""
 
     def __init__(self, folder: Path) -> None:
@@ -87,13 +91,27 @@ class _Said:
         self.last_words = folder / "last-words"
 
     def failure(self, code: int) -> Failed:
-        """Why it ended with this exit code before it was ready, in its own words."""
+        """Why it ended with this exit code, or by a signal, in its own words."""
         try:
             words = json.loads(self.last_words.read_text())
         except (OSError, ValueError):
             last = self.log.read_text(errors="replace").strip().rpartition("\n")[2] or "it said nothing"
-            return Failed(f"it ended with exit code {code} before it was ready: {last[:300]}", where="the server")
+            how = f"with exit code {code}" if code >= 0 else f"by {signal.Signals(-code).name}"
+            return Failed(f"it ended {how}: {last[:300]}", where="the server")
         return Failed(str(words.get("message", "")), where="the server", reason=str(words.get("reason", "")))
+
+
+@contextlib.contextmanager
+def running(process: subprocess.Popen[str], said: Said) -> Iterator[None]:
+    """Raise Failed where it has ended: that explains whatever else went wrong."""
+    try:
+        yield
+    except (ClientError, Failed):
+        with contextlib.suppress(subprocess.TimeoutExpired):  # who lost a connection may know it before us
+            raise said.failure(process.wait(NEWS_SECONDS)) from None
+        raise
+    if (code := process.poll()) is not None:
+        raise said.failure(code)
 
 
 @contextlib.contextmanager
@@ -131,7 +149,7 @@ def divided(cores: Sequence[int], wanted: int | None) -> tuple[set[int], set[int
     return set(cores[:count]), set(cores[count:] or cores)
 
 
-def _start(wanted: Serve, lifeline: int, said: _Said) -> subprocess.Popen[str]:
+def _start(wanted: Serve, lifeline: int, said: Said) -> subprocess.Popen[str]:
     command = [
         sys.executable, "-P", "-m", "tidegate_runtime", "serve", "--bundle", str(wanted.folder), "--name", wanted.model,
         "--device", wanted.device,
@@ -145,7 +163,7 @@ def _start(wanted: Serve, lifeline: int, said: _Said) -> subprocess.Popen[str]:
         )
 
 
-def _ready(process: subprocess.Popen[str], said: _Said) -> str:
+def _ready(process: subprocess.Popen[str], said: Said) -> str:
     """The server's address, as soon as it can be asked."""
     assert process.stdout is not None
     readable, _, _ = select.select([process.stdout], [], [], LISTEN_SECONDS)

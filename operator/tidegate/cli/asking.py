@@ -30,6 +30,10 @@ OF_THE_BODY = frozenset({  # where it ends and what it holds: the client writes 
     "content-encoding", "content-length", "content-type", "host", "inference-header-content-length",
     "transfer-encoding",
 })  # fmt: skip
+CLIENT_CERT = click.option(
+    "--client-cert", type=(click.Path(path_type=Path), click.Path(path_type=Path)), metavar="CERT KEY",
+    help="PEM files, for a server that asks for one.",
+)  # fmt: skip
 SERVER = re.compile(  # a URL, or a path alone
     r"(?=.)(https?://([\w.-]+|\[[\da-f:.]+\])(:\d{1,5})?)?(/[\w.~!$&'()*+,;=:@%/-]*)?", re.ASCII | re.IGNORECASE
 )
@@ -40,6 +44,7 @@ SERVER = re.compile(  # a URL, or a path alone
 @click.option("-i", "--input", "inputs", multiple=True, metavar="[NAME=]VALUE", help="JSON, FILE.json|npy|npz, or -.")
 @click.option("--version", default="", help="Ask this version or revision, whatever the weights say.")
 @click.option("--header", "headers", multiple=True, metavar="NAME:VALUE", help="Send this header too.")
+@CLIENT_CERT
 @click.option("--timeout", default="30s", show_default=True, type=Duration(), help="How long to wait for the answer.")
 @click.option("--save", type=click.Path(path_type=Path, dir_okay=False), help="Write the outputs here (.npz).")
 @target_options
@@ -64,7 +69,8 @@ def predict(target: str | None, output: str, quiet: bool, **given: Any) -> None:
 
     headers = dict(map(header, given["headers"]))
     address = model_to_ask(target, given["state"], given["version"], local=given["local"])
-    with Client(address.server, timeout=given["timeout"], headers=headers) as client:
+    client_cert = given["client_cert"]
+    with Client(address.server, timeout=given["timeout"], headers=headers, client_cert=client_cert) as client:
         takes = cache(lambda: client.metadata(address.model, version=address.version).inputs)
         inputs = read_inputs(given["inputs"], takes)
         try:

@@ -57,6 +57,7 @@ def document(measured: Measured) -> dict[str, Any]:
         "scaling": target and _scaling(target),
         "loadGeneratorBound": found.by_the_client,
         "finished": found.finished,
+        "durationNeeded": found.too_short or None,
     }
 
 
@@ -132,10 +133,10 @@ def conclusions(measured: Measured) -> list[str]:
         lines.append("interrupted: this is what was measured until then")
     if found.alone and not measured.limit_given:
         lines.append(f"limit   p99 {_written(found.limit)} ms: ten times what a request takes alone; --slo-p99 sets it")
-    if found.knee:
-        lines.append(f"knee    {_knee(found, found.knee)}")
-    elif found.steps and not found.holds:
-        lines.append(f"knee    none: even {figures(found.rising[0].rate)}/s are above p99 {_written(found.limit)} ms")
+    if told := _knee(found):
+        lines.append(f"knee    {told}")
+    if not math.isfinite(found.limit) and not found.holds and found.finished:
+        lines.append("failed  more than 1 % of the requests: no p99 at all")
     if found.by_the_client and found.beyond:
         late = f"late by {_written(found.beyond.lag)} ms at {figures(found.beyond.rate)}/s"
         lines.append(f"note    the load generator itself was {late}: the server may bear more")
@@ -149,9 +150,21 @@ def conclusions(measured: Measured) -> list[str]:
     return lines
 
 
-def _knee(found: Findings, knee: Step) -> str:
+def _knee(found: Findings) -> str:
+    if found.too_short:
+        return f"not known: too short for this model: --duration {found.too_short:.0f}s"
+    knee, limit = found.knee, f"p99 {_written(found.limit)} ms"
+    if not knee:
+        return _none(found, limit) if math.isfinite(found.limit) and not found.holds else ""
     beyond = f", {figures(found.beyond.rate)}/s are too many" if found.beyond else ", and more was not tried"
-    return f"{figures(knee.rate)}/s within p99 {_written(found.limit)} ms ({_in_work(knee)}){beyond}"
+    return f"{figures(knee.rate)}/s within {limit} ({_in_work(knee)}){beyond}"
+
+
+def _none(found: Findings, limit: str) -> str:
+    if found.steps:
+        return f"none: even {figures(found.rising[0].rate)}/s are above {limit}"
+    alone = found.alone if found.finished else None
+    return f"none: one request alone takes {_written(alone.p50)} ms, above {limit}" if alone else ""
 
 
 def _in_work(step: Step) -> str:

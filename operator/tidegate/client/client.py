@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -122,6 +123,7 @@ def _transport(url: str, headers: Mapping[str, str], certificate: Certificate | 
     match = OVER_GRPC.fullmatch(url)
     if match is None:
         raise Invalid("not the address of a gRPC server", where=url, do="write grpc://HOST:PORT")
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # it writes to stderr what becomes an error of ours
     try:
         from tidegate.client.over_grpc import GrpcTransport
     except ModuleNotFoundError as missing:

@@ -121,7 +121,7 @@ def _broken(error: urllib3.exceptions.HTTPError, where: str) -> ClientError:
         return NotTrusted(cause.verify_message, where=where, do="SSL_CERT_FILE may name an authority of yours")
     if isinstance(cause, ssl.SSLError) and cause.reason in NOT_LET_IN:
         return NotTrusted("the server does not take the client's certificate", where=where,
-                          do="give one that it knows with client_cert")  # fmt: skip
+                          do="give one that it knows: client_cert, --client-cert CERT KEY")  # fmt: skip
     if isinstance(cause, ssl.SSLError) and cause.reason in NOT_TLS:
         return ServerFailed("the answer is not TLS", where=where, do="the server there speaks http://")
     if isinstance(cause, BadStatusLine) and not isinstance(cause, RemoteDisconnected):

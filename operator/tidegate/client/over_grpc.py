@@ -7,6 +7,7 @@ grpc: it is only imported for an address that asks for it.
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
@@ -63,11 +64,20 @@ REFUSED = frozenset({400, 401, 403, 404, 501})
 PUSHBACK = "grpc-retry-pushback-ms"
 # In grpc's own words. Should they change, a request is not made again that could have been; never the reverse.
 NO_CONNECTION = ("failed to connect", "DNS resolution failed", "Failed to pick subchannel", "Name resolution failure")
+HTTP_PORT = ("the answer is not HTTP/2", "is this the HTTP port?")
+OTHER_PROTOCOL = {  # in the same words, and OpenSSL's
+    "WRONG_VERSION_NUMBER": ("the answer is not TLS", "the server there speaks grpc://"),
+    "http1.x server": HTTP_PORT,
+    "Failed parsing HTTP/2": HTTP_PORT,
+    "missing selected ALPN": HTTP_PORT,
+}
 NOT_VERIFIED = {
     "CERTIFICATE_VERIFY_FAILED": "nobody trusted vouches for its certificate",
     "Hostname Verification Check failed": "its certificate is for another host",
 }
 AUTHORITIES = "SSL_CERT_FILE"
+METADATA_NAME = re.compile(r"[0-9a-z_.-]+(?<!-bin)")
+METADATA_VALUE = re.compile(r"[ -~]*")
 TOO_LARGE = "larger than max"
 OPTIONS = (
     ("grpc.max_receive_message_length", MOST_ANSWER),
@@ -87,7 +97,7 @@ class GrpcTransport:
         self, address: str, *, secure: bool, headers: Mapping[str, str], certificate: Certificate | None = None
     ) -> None:
         self._where = f"{'grpcs' if secure else 'grpc'}://{address}"
-        self._metadata = tuple((name.lower(), value) for name, value in headers.items())
+        self._metadata = tuple(_metadata(name.lower(), value) for name, value in headers.items())
         if secure:
             shown = certificate.contents() if certificate else (None, None)
             self._channel = grpc.secure_channel(address, grpc.ssl_channel_credentials(_authorities(), *shown), OPTIONS)
@@ -129,6 +139,16 @@ class GrpcTransport:
             return answer, _texts(ended.trailing_metadata()).get(REVISION, "")
 
         return ask
+
+
+def _metadata(name: str, value: str) -> tuple[str, str]:
+    """A header as gRPC carries it; raises Invalid, which shows no value: it may be a secret."""
+    if not METADATA_NAME.fullmatch(name):
+        raise Invalid("gRPC carries no text under this name", where=f"header {name!r}",
+                      do="use letters, digits, _, . and -, and not -bin at the end")  # fmt: skip
+    if not METADATA_VALUE.fullmatch(value):
+        raise Invalid("gRPC carries one line of ASCII text only", where=f"header {name!r}")
+    return name, value
 
 
 def _authorities() -> bytes | None:
@@ -202,6 +222,9 @@ def _unavailable(what: str, where: str) -> ClientError:
     for words, sentence in NOT_VERIFIED.items():
         if words in what:
             return NotTrusted(sentence, where=where, do=f"{AUTHORITIES} may name an authority of yours")
+    for words, (sentence, do) in OTHER_PROTOCOL.items():
+        if words in what:
+            return ServerFailed(sentence, where=where, do=do)
     if what.startswith(NO_CONNECTION):
         return NotConnected(f"no connection: {what}", where=where, do="is the server running there?")
     return Unanswered(what, where=where)

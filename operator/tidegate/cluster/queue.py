@@ -55,7 +55,8 @@ class WorkQueue:
     def begin(self, there: Collection[Key]) -> None:
         """Workers are there from now on, for all of `there`: first for what has changed last."""
         self._stands_by = False
-        recent = [key for key in self._ready if key in set(there)]
+        present = set(there)
+        recent = [key for key in self._ready if key in present]
         self._ready = OrderedDict.fromkeys([*recent, *there], self._now())
         self._news.set()
 

@@ -81,6 +81,27 @@ def test_nothing_that_holds_is_told_with_the_lowest_level_that_was_tried() -> No
     assert any(line.startswith("knee    none: even 5/s are above p99 30 ms") for line in conclusions(measured(found)))
 
 
+def test_a_measurement_that_was_too_short_names_no_knee_but_a_time_that_would_do() -> None:
+    found = measured(replace(findings(), steps=findings().steps[:2], target=None, too_short=48.0))
+
+    assert conclusions(found) == ["knee    not known: too short for this model: --duration 48s"]
+    assert document(found)["durationNeeded"] == 48
+    assert document(found)["knee"] is None
+    assert not found.found.holds
+
+
+def test_a_limit_that_one_request_alone_exceeds_is_told_as_such() -> None:
+    found = Findings(limit=LIMIT, alone=level(0.0, 0.4, Verdict.UNDECIDED), finished=True)
+
+    assert conclusions(measured(found)) == ["knee    none: one request alone takes 100 ms, above p99 30 ms"]
+
+
+def test_failures_are_told_where_there_is_no_limit() -> None:
+    found = Findings(steps=[level(50.0, math.inf, Verdict.EXCEEDS)], finished=True)
+
+    assert conclusions(measured(found)) == ["failed  more than 1 % of the requests: no p99 at all"]
+
+
 def test_what_was_measured_before_an_interruption_is_shown(capsys: pytest.CaptureFixture[str]) -> None:
     found = replace(findings(), target=None, finished=False)
 

@@ -10,6 +10,7 @@ from tests.unit.bench.simulation import Line, Simulation, closed, opened
 
 from tidegate.bench.loops import OpenLoop, arrivals
 from tidegate.bench.record import Record, quantile
+from tidegate.bench.run import Measured, step_of
 
 
 def p99(record: Record) -> float:
@@ -40,6 +41,14 @@ def test_what_still_waits_at_the_end_has_waited_until_then() -> None:
 
     assert len(record) > 900
     assert p99(record) > 8.0
+
+
+def test_an_overloaded_server_answers_no_more_than_it_can() -> None:
+    record = opened(Simulation(0.01), rate=300.0, seconds=10.0, connections=4)
+
+    step = step_of(record, Measured(10.0, 0.0, 0.0), 1.0, rate=300.0, connections=4)
+
+    assert 95 < step.answered <= 100
 
 
 def test_requests_keep_their_order_and_their_turn() -> None:

@@ -52,6 +52,15 @@ def test_whoever_gets_an_error_has_waited_in_vain() -> None:
     assert record.p99_interval()[1] == math.inf
 
 
+def test_without_a_limit_it_is_failures_that_exceed_it() -> None:
+    refused = filled([0.01] * 400)
+    for number in range(400):
+        refused.answered(number / 40, number / 40, 429)
+
+    assert refused.verdict(math.inf) is Verdict.EXCEEDS
+    assert filled([0.01] * 400).verdict(math.inf) is Verdict.HOLDS
+
+
 def test_the_warm_up_leaves_no_trace() -> None:
     record = Record(since=2.0)
     record.answered(1.9, 2.5, 200)
@@ -61,6 +70,24 @@ def test_the_warm_up_leaves_no_trace() -> None:
     assert len(record) == 1
     assert record.latencies.tolist() == [0.5]
     assert record.failures == {}
+
+
+def test_the_lateness_of_the_warm_up_leaves_no_trace_either() -> None:
+    record = Record(since=2.0)
+    record.sent(1.9, 2.5)
+    record.sent(2.0, 2.1)
+
+    assert record.lag == pytest.approx(0.1)
+
+
+def test_a_request_that_was_never_sent_has_waited_but_was_not_answered() -> None:
+    record = Record(since=2.0)
+    record.answered(2.0, 2.5, 200)
+    record.unsent(1.0, 9.0)
+    record.unsent(3.0, 9.0)
+
+    assert record.latencies.tolist() == [0.5, 6.0]
+    assert record.answers == (1, 0.5)
 
 
 def test_a_glimpse_of_very_many_answers_shows_the_same() -> None:

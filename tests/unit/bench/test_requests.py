@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 from tests.runtime import small_bundles as small
 
-from tidegate.bench.requests import Tensor, in_rows, made_up, of_bundle, request_bytes, request_of
+from tidegate.bench.requests import in_rows, made_up, of_bundle, request_bytes, request_of
 from tidegate.bundle.element_types import ELEMENT_TYPES
 from tidegate.bundle.golden import GoldenSample
 from tidegate.bundle.manifest import read_bundle_dir
-from tidegate.client import ModelAddress
+from tidegate.client import ModelAddress, TensorMetadata
 from tidegate.client.tensors import datatype_of
 from tidegate.errors import Invalid
 
@@ -66,7 +66,7 @@ def test_inputs_are_made_up_where_there_are_no_samples(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("datatype", ELEMENT_TYPES)
 def test_inputs_of_every_type_can_be_made_up_and_sent(datatype: str) -> None:
-    asked = made_up([Tensor("x", datatype, [-1, 3])], rows=2)
+    asked = made_up([TensorMetadata("x", datatype, (-1, 3))], rows=2)
 
     for inputs in asked.inputs:
         assert (datatype_of(inputs["x"]), inputs["x"].shape) == (datatype, (2, 3))
@@ -74,12 +74,15 @@ def test_inputs_of_every_type_can_be_made_up_and_sent(datatype: str) -> None:
 
 
 def test_sizes_that_nobody_knows_are_told() -> None:
-    assert made_up([Tensor("ids", "INT64", [-1, -1])], rows=1).said == "made-up inputs, 8 long where any length will do"
+    assert (
+        made_up([TensorMetadata("ids", "INT64", (-1, -1))], rows=1).said
+        == "made-up inputs, 8 long where any length will do"
+    )
 
 
 def test_a_type_that_is_not_known_is_refused() -> None:
     with pytest.raises(Invalid, match="the type 'INT4' is not known"):
-        made_up([Tensor("x", "INT4", [1])], rows=1)
+        made_up([TensorMetadata("x", "INT4", (1,))], rows=1)
 
 
 def test_a_request_in_json_has_every_bit_of_its_numbers() -> None:

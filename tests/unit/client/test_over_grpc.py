@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ssl
 import struct
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -11,6 +13,7 @@ import grpc
 import numpy as np
 import pytest
 from tests.bundle.web import authority
+from tests.unit.client import scripted_server as http
 from tests.unit.client.scripted_grpc import LATER, Said, Silence, following
 from tests.unit.client.test_retries import nobody
 
@@ -118,6 +121,48 @@ def test_headers_are_the_metadata_of_every_call() -> None:
         asked(server.url, headers={"Authorization": "Bearer t"})
 
     assert server.metadata[0]["authorization"] == "Bearer t"
+
+
+@pytest.mark.parametrize("name", ["x-bin", "X-Bin", "x y", ":path", "é", ""])
+def test_a_header_whose_name_grpc_does_not_carry_is_refused_without_its_value(name: str) -> None:
+    with pytest.raises(Invalid, match=f"header '{name.lower()}'") as refused:
+        Client("grpc://h:1", headers={name: "secret"})
+
+    assert "secret" not in str(refused.value)
+
+
+@pytest.mark.parametrize("value", ["sécret", "secret\n", "\tsecret"])
+def test_a_header_whose_value_grpc_does_not_carry_is_refused_without_it(value: str) -> None:
+    with pytest.raises(Invalid, match="header 'x-token': gRPC carries one line of ASCII") as refused:
+        Client("grpc://h:1", headers={"X-Token": value})
+
+    assert "cret" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("scheme", "hint"), [("grpc", "is this the HTTP port?"), ("grpcs", "the server there speaks grpc://")]
+)
+def test_a_port_of_http_is_told_in_a_sentence_and_nothing_of_grpcs_own(scheme: str, hint: str) -> None:
+    ask = "import sys; from tidegate.client import Client; Client(sys.argv[1]).metadata('m')"
+    with http.following(http.Answer()) as server:
+        url = f"{scheme}://localhost:{server.url.rpartition(':')[2]}"
+        done = subprocess.run([sys.executable, "-c", ask, url], capture_output=True, text=True, check=False)
+
+    first, *_, last = done.stderr.splitlines()
+    assert first == "Traceback (most recent call last):"
+    assert last.startswith("tidegate.client.errors.ServerFailed")
+    assert last.endswith(hint)
+
+
+def test_a_port_of_https_is_no_grpc_port(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    ca, chain = authority(tmp_path)
+    (tmp_path / "ca.pem").write_text(ca)
+    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    tls.load_cert_chain(chain)
+    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "ca.pem"))
+
+    with http.following(http.Answer(), tls=tls) as server, pytest.raises(ServerFailed, match="is this the HTTP port"):
+        asked(server.url.replace("https://", "grpcs://"))
 
 
 def test_the_version_and_the_outputs_that_are_wanted_are_named() -> None:

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from itertools import pairwise
 from typing import TypeVar
 
@@ -237,6 +237,26 @@ def test_a_standby_has_nobody_waiting_and_begins_with_what_changed_last() -> Non
         return depth, age, later, [await queue.get() for _ in range(3)]
 
     assert run(_with_queue(story)) == (0, 0.0, 0.0, [B, A, C])
+
+
+def test_a_standby_that_begins_goes_through_the_deployments_a_fixed_number_of_times() -> None:
+    class Counted(list[Key]):
+        times = 0
+
+        def __iter__(self) -> Iterator[Key]:
+            self.times += 1
+            return super().__iter__()
+
+    async def story(queue: WorkQueue) -> int:
+        there = Counted(("ns", str(number)) for number in range(100))
+        queue.stand_by()
+        for key in there:
+            queue.add(key)
+        before = there.times
+        queue.begin(there)
+        return there.times - before
+
+    assert run(_with_queue(story)) == 2
 
 
 def test_a_standby_remembers_a_limited_number() -> None:

@@ -97,8 +97,13 @@ def test_one_process_answers_unless_more_are_asked_for() -> None:
 
 @pytest.mark.parametrize("text", ["0", "65", "many", ""])
 def test_what_is_no_number_of_processes_is_refused(text: str) -> None:
-    with pytest.raises(ValueError, match=r"--workers: .* is not a whole number from 1 to 64"):
+    with pytest.raises(ValueError, match=r"--workers: .* is not a whole number from 1 to 64, or auto"):
         parse([*BUNDLE, "--workers", text], {})
+
+
+def test_a_port_that_can_be_left_out_says_so_where_it_is_none() -> None:
+    with pytest.raises(ValueError, match="--grpc-port: 'no' is not a whole number from 0 to 65535, or off"):
+        parse([*BUNDLE, "--grpc-port", "no"], {})
 
 
 def test_each_process_needs_a_place_in_the_queue() -> None:
