@@ -71,6 +71,8 @@ def table() -> str:
     told = comments(text)
     rows = ["| value | default | may be | |", "|---|---|---|---|"]
     for path, default, rule in leaves(yaml.safe_load(text), schema):
+        if not told[path]:
+            raise SystemExit(f"error: {CHART}/values.yaml says nothing of {path}: write a comment above it")
         rows.append(f"| `{path}` | `{json.dumps(default)}` | {allowed(rule)} | {told[path]} |")
     return "\n".join(rows) + "\n"
 

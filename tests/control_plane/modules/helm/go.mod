@@ -1,7 +1,7 @@
 // Helm for the tests of the chart.
 module tidegate.test/helm
 
-go 1.26.7
+go 1.26.0
 
 tool helm.sh/helm/v4/cmd/helm
 
