@@ -171,6 +171,13 @@ def test_a_crd_of_somebody_else_may_stay_where_it_is(helm: Helm, cluster: Plane)
     assert operators(cluster) == [HOME]
 
 
+def test_a_crd_that_nobody_has_brought_is_missed(helm: Helm, cluster: Plane) -> None:
+    with pytest.raises(HelmFailed, match=r"crds\.install is false, and there is no CustomResourceDefinition"):
+        helm.install(cluster, "--set", "crds.install=false")
+
+    assert operators(cluster) == []
+
+
 def test_a_crd_is_handed_over_by_the_commands_of_the_message(helm: Helm, cluster: Plane) -> None:
     install_crds(cluster)
     made = cluster.client.create(deployment())
