@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from tests.chart import before
 from tests.chart.helm import Helm
 from tests.control_plane import plane as planes
 from tests.control_plane import programs
@@ -38,6 +39,11 @@ def installed(helm: Helm) -> Iterator[Plane]:
 
 def install(helm: Helm, plane: Plane) -> None:
     helm.install(plane, "--set", "image.registry=registry.example.com/ml")
+
+
+@pytest.fixture
+def chart_of_before(tmp_path: Path) -> Path:
+    return before.chart_of_before(tmp_path)
 
 
 @pytest.fixture(scope="session")

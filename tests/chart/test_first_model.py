@@ -178,3 +178,35 @@ def test_told_namespaces_it_works_with_roles_in_them_alone(
         assert {one.namespace for one in asked} == {shop, HOME}
     finally:
         confined.close()
+
+
+def test_with_an_older_crd_it_works_and_rests(
+    helm: Helm, installed: Plane, operator: AsDeployed, shop: str, chart_of_before: Path, tmp_path: Path
+) -> None:
+    """What that CRD does not know is dropped from each status: it must not be written again and again."""
+    operator.close()
+    helm.upgrade(installed, "--reset-then-reuse-values", chart=chart_of_before)
+    installed.client.delete("modeldeployments", shop, "fraud")
+    installed.client.until_gone("services", shop, "fraud")
+    newer = AsDeployed(installed, tmp_path / "operator")
+    try:
+        newer.start().leads()
+        installed.client.apply(manifest_of_the_readme(shop), manager="a-person")
+        found = installed.client.until(
+            "modeldeployments", shop, "fraud", lambda one: condition(one, "Promoted") == "True"
+        )
+        assert "history" not in found["status"]
+        newer.until(lambda: writes_nothing_more(newer, shop), "it rests")
+    finally:
+        newer.close()
+
+
+def writes_nothing_more(operator: AsDeployed, namespace: str) -> bool:
+    """Whether three more looks at the deployment lead to no write."""
+    mark = operator.plane.audit.mark()
+    for count in range(3):
+        before = operator.reconciles()
+        label = {"metadata": {"labels": {"at": f"{count}"}}}
+        operator.plane.client.patch("modeldeployments", namespace, "fraud", label)
+        operator.until(lambda: operator.reconciles() > before, "it looks again")  # noqa: B023
+    return operator.plane.audit.writes(mark, user=ACCOUNT, namespace=namespace) == []

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import re
-import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
-from tests.chart.helm import CHART, HOME, Helm, HelmFailed, one
+from tests.chart import before
+from tests.chart.helm import HOME, Helm, HelmFailed, one
 from tests.control_plane.client import APPLY, path_of
 from tests.control_plane.plane import Plane, install_crds
 from tests.control_plane.resources import Object
@@ -21,7 +20,6 @@ pytestmark = pytest.mark.slow
 CRD = "modeldeployments.serving.tidegate.io"
 LABEL = "app.kubernetes.io/managed-by"
 OTHERS = "crds.install=false,userRoles.create=false"
-BEFORE = "0.0.9"
 
 
 @pytest.fixture
@@ -32,34 +30,10 @@ def cluster(bare: Plane, helm: Helm) -> Iterator[Plane]:
     yield bare
     for release in yaml.safe_load(helm.run("list", "--all-namespaces", "-o", "json", plane=bare)):
         helm.uninstall(bare, release["name"], release["namespace"])
+    if bare.client.get("customresourcedefinitions", "", CRD):
+        until_served(bare)  # one that goes before its objects can be listed is looked at again only much later
     bare.client.delete("customresourcedefinitions", "", CRD)
-    bare.client.until_gone("customresourcedefinitions", "", CRD)
-
-
-@pytest.fixture
-def chart_of_before(tmp_path: Path) -> Path:
-    """A version of this chart whose CRD does not know `spec.paused` yet, nor its values `operator.workers`."""
-    chart = tmp_path / "tidegate"
-    shutil.copytree(CHART, chart)
-    crd = yaml.safe_load((chart / "files/crd.yaml").read_text())
-    del spec_of(crd)["paused"]
-    (chart / "files/crd.yaml").write_text(yaml.safe_dump(crd))
-    schema = json.loads((chart / "values.schema.json").read_text())
-    del schema["properties"]["operator"]["properties"]["workers"]
-    schema["properties"]["operator"]["required"].remove("workers")
-    (chart / "values.schema.json").write_text(json.dumps(schema))
-    values = yaml.safe_load((chart / "values.yaml").read_text())
-    del values["operator"]["workers"]
-    (chart / "values.yaml").write_text(yaml.safe_dump(values))
-    text = (chart / "Chart.yaml").read_text()
-    (chart / "Chart.yaml").write_text(re.sub(r"(?m)^(version|appVersion): .*", rf"\1: {BEFORE}", text))
-    return chart
-
-
-def spec_of(crd: Object) -> Object:
-    [version] = crd["spec"]["versions"]
-    found: Object = version["schema"]["openAPIV3Schema"]["properties"]["spec"]["properties"]
-    return found
+    bare.client.until_gone("customresourcedefinitions", "", CRD, 60)
 
 
 def deployment(**spec: Any) -> Object:
@@ -68,6 +42,11 @@ def deployment(**spec: Any) -> Object:
         "metadata": {"name": "fraud", "namespace": "shop"},
         "spec": {"bundle": {"uri": "s3://models/fraud/1.4.0"}, **spec},
     }  # fmt: skip
+
+
+def knows_pauses(crd: Object) -> bool:
+    """Which the chart of before does not."""
+    return "paused" in before.fields(crd, "spec")
 
 
 def until_served(plane: Plane, holds: Callable[[Object], bool] = bool) -> Object:
@@ -205,7 +184,7 @@ def test_an_older_crd_that_is_handed_over_is_taken_by_force(helm: Helm, cluster:
     helm.run("uninstall", "tidegate", "-n", HOME, plane=cluster)
     helm.install(cluster, "--force-conflicts")
 
-    assert "paused" in spec_of(cluster.client.read("customresourcedefinitions", "", CRD))
+    assert knows_pauses(cluster.client.read("customresourcedefinitions", "", CRD))
 
 
 def test_a_namespace_that_does_not_exist_is_named(helm: Helm, cluster: Plane) -> None:
@@ -215,12 +194,12 @@ def test_a_namespace_that_does_not_exist_is_named(helm: Helm, cluster: Plane) ->
 
 def test_an_upgrade_brings_the_new_crd_and_keeps_the_objects(helm: Helm, cluster: Plane, chart_of_before: Path) -> None:
     helm.install(cluster, chart=chart_of_before)
-    until_served(cluster, lambda crd: "paused" not in spec_of(crd))
+    until_served(cluster, lambda crd: not knows_pauses(crd))
     made = cluster.client.create(deployment())
 
     helm.upgrade(cluster)
 
-    until_served(cluster, lambda crd: "paused" in spec_of(crd))
+    until_served(cluster, knows_pauses)
     kept = cluster.client.read("modeldeployments", "shop", "fraud")
     assert kept["metadata"]["uid"] == made["metadata"]["uid"]
     assert kept["spec"] == made["spec"] | {"paused": False}  # the default of the new field
@@ -242,12 +221,12 @@ def test_what_was_set_stays_and_what_is_new_has_its_default(helm: Helm, cluster:
 def test_a_rollback_of_helm_takes_the_new_fields_along(helm: Helm, cluster: Plane, chart_of_before: Path) -> None:
     helm.install(cluster, chart=chart_of_before)
     helm.upgrade(cluster, "--reset-then-reuse-values")
-    until_served(cluster, lambda crd: "paused" in spec_of(crd))
+    until_served(cluster, knows_pauses)
     wait_until(lambda: cluster.client.apply(deployment(paused=True))["spec"].get("paused"), "the new field is kept")
 
     helm.run("rollback", "tidegate", "-n", HOME, plane=cluster)
 
-    until_served(cluster, lambda crd: "paused" not in spec_of(crd))
+    until_served(cluster, lambda crd: not knows_pauses(crd))
     cluster.client.until("modeldeployments", "shop", "fraud", lambda one: "paused" not in one["spec"])
 
 
@@ -260,11 +239,11 @@ def test_the_way_back_may_leave_the_newer_crd_and_what_is_written_in_it(
 
     helm.upgrade(cluster, "--set", "crds.install=false", chart=chart_of_before)
 
-    assert "paused" in spec_of(cluster.client.read("customresourcedefinitions", "", CRD))
+    assert knows_pauses(cluster.client.read("customresourcedefinitions", "", CRD))
     assert cluster.client.read("modeldeployments", "shop", "fraud")["spec"]["paused"] is True
     assert (
         one(cluster.client.list("deployments"), "Deployment")["metadata"]["labels"]["app.kubernetes.io/version"]
-        == BEFORE
+        == before.VERSION
     )
     helm.upgrade(cluster, "--reset-then-reuse-values", "--set", "crds.install=true")
     assert cluster.client.read("modeldeployments", "shop", "fraud")["spec"]["paused"] is True
