@@ -23,11 +23,31 @@ from tests.control_plane.resources import Object
 pytestmark = pytest.mark.slow
 ROOT = Path(__file__).parents[2]
 ACCOUNT = f"system:serviceaccount:{HOME}:tidegate-operator"
+# $1: the pod's user; the rest is what runs in it.  All that is mounted is read-only.
+RESTRICTED = """
+set -e
+user=$1; shift
+mount --make-rprivate /
+for place in $(cut -d ' ' -f 5 /proc/self/mountinfo | grep -v ^/proc); do
+    mount -o remount,bind,ro "$place" 2> /dev/null || true
+done
+! touch "$PWD/written" 2> /dev/null
+exec unshare --user --map-user="$user" --map-group="$user" -- "$@"
+"""
+UNSHARE = ("unshare", "--user", "--map-root-user", "--mount", "--")
 REVIEW = "/apis/authorization.k8s.io/v1/subjectaccessreviews"
+
+
+def machine_makes_pods() -> bool:
+    """Whether anybody may make namespaces here."""
+    done = subprocess.run([*UNSHARE, "sh", "-c", RESTRICTED, "pod", "1", "true"], capture_output=True, check=False)
+    return done.returncode == 0
 
 
 class AsDeployed(Operator):
     """A process of the Deployment that is in the cluster, with the rights of its service account."""
+
+    within: tuple[str, ...] = ()
 
     def start(self, *flags: str) -> AsDeployed:
         pod = self.plane.client.read("deployments", HOME, "tidegate-operator")["spec"]["template"]["spec"]
@@ -46,7 +66,9 @@ class AsDeployed(Operator):
         self.started = self.plane.audit.mark()
         nowhere = {"HOME": "/nonexistent", "TMPDIR": "/nonexistent"}  # a root that is read-only has no more
         with self.log.open("ab") as log:
-            self.process = subprocess.Popen([TIDEGATE, *arguments, *node, *flags], stderr=log, stdout=log, env=nowhere)
+            self.process = subprocess.Popen(
+                [*self.within, TIDEGATE, *arguments, *node, *flags], stderr=log, stdout=log, env=nowhere
+            )
         return self
 
 
@@ -158,6 +180,20 @@ def test_the_second_replica_stands_by_and_takes_over(installed: Plane, operator:
         second.leads()
     finally:
         second.close()
+
+
+@pytest.mark.skipif(not machine_makes_pods(), reason="this machine allows no user namespaces")
+def test_it_needs_nothing_to_write_to_and_knows_no_user(installed: Plane, operator: AsDeployed, tmp_path: Path) -> None:
+    pod = installed.client.read("deployments", HOME, "tidegate-operator")["spec"]["template"]["spec"]
+    restricted = AsDeployed(installed, tmp_path)
+    restricted.within = (*UNSHARE, "sh", "-c", RESTRICTED, "pod", str(pod["securityContext"]["runAsUser"]))
+    try:
+        operator.close()
+        restricted.start().leads()
+        assert restricted.is_ready()
+        assert restricted.stop() == 0
+    finally:
+        restricted.close()
 
 
 def test_told_namespaces_it_works_with_roles_in_them_alone(
