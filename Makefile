@@ -6,10 +6,11 @@ RESOLVE := .venv/uv/bin/uv pip compile --quiet --upgrade --universal --generate-
     --no-annotate
 LOCK := $(RESOLVE) pyproject.toml
 PROTOCOL := operator/tidegate/protocol
+ARGOCD := charts/tidegate/argocd
 export PYTHONDONTWRITEBYTECODE := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-unit fuzz control-plane coverage lint format crds docs protos lock bench-runtime bench-fetch bench-decisions bench-plan bench-operator bench-gpu bench-traces peers-lock bench-peers bench-overload bench-soak bench-cores clean
+.PHONY: help demo test test-unit fuzz control-plane coverage lint format crds docs protos argocd lock bench-runtime bench-fetch bench-decisions bench-plan bench-operator bench-gpu bench-traces peers-lock bench-peers bench-overload bench-soak bench-cores clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-18s %s\n", $$1, $$2}'
@@ -41,8 +42,8 @@ lint: $(READY)  ## ruff, mypy --strict, import-linter, generated files up to dat
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
-	@$(MAKE) --no-print-directory crds docs protos
-	@git diff --exit-code -- crds charts docs $(PROTOCOL) || { echo "error: generated files differ: commit what make crds docs protos wrote"; exit 1; }
+	@$(MAKE) --no-print-directory crds docs protos argocd
+	@git diff --exit-code -- crds charts docs $(PROTOCOL) || { echo "error: generated files differ: commit what make crds docs protos argocd wrote"; exit 1; }
 
 format: $(READY)  ## format the code and mend what ruff can
 	$(BIN)/ruff format .
@@ -53,11 +54,14 @@ crds: $(READY)  ## write crds/, and the chart's, from the types in operator/tide
 
 docs: $(READY)  ## write docs/manifest.md from the types, and the table of docs/install.md from the chart's values
 	@$(BIN)/python -m tidegate.api.reference > docs/manifest.md
-	@$(BIN)/python -m charts.reference
+	@$(BIN)/python .ci/chart_values.py
 
 protos: $(READY)  ## write the messages of the gRPC protocol from its .proto
 	@$(BIN)/python -m grpc_tools.protoc -I $(PROTOCOL) --python_out=$(PROTOCOL) --pyi_out=$(PROTOCOL) open_inference.proto
 	@sed -i.was 's/^DESCRIPTOR = _descriptor_pool.Default()/DESCRIPTOR = _descriptor_pool.DescriptorPool()/' $(PROTOCOL)/open_inference_pb2.py && rm $(PROTOCOL)/open_inference_pb2.py.was
+
+argocd: $(READY)  ## write the values for Argo CD from the Lua scripts in charts/tidegate/argocd
+	@$(BIN)/python .ci/argocd.py
 
 lock: $(READY)  ## resolve the dependencies of pyproject.toml again
 	$(LOCK) --python-version 3.11 --extra dev --output-file locks/dev.txt

@@ -30,10 +30,8 @@ def schemas() -> Mapping[str, Any]:
 def admitted(obj: Object) -> Object:
     """The object as it is stored."""
     made = {name: obj[name] for name in ("apiVersion", "kind", "metadata")}
-    for name in ("spec", "status"):
-        if name in obj:
-            made[name] = _fitted(schemas()[name], obj[name])
-    return made
+    fields = {name: schemas()[name] for name in ("spec", "status")}
+    return {**made, **_fitted_object(fields, obj)}
 
 
 def _fitted(schema: Mapping[str, Any], value: Any) -> Any:

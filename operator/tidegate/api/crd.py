@@ -26,6 +26,9 @@ PLAIN = frozenset(
 DROPPED = frozenset({"title", "$defs", "propertyNames", "additionalProperties"})  # the last two are looked at first
 FIRST = ("type", "description", "default", "enum", "required")
 LAST = frozenset({"properties", "items", "additionalProperties", "x-kubernetes-validations"})
+# Generations count from 1.  kstatus compares them only where both are there, and calls an object Current that says
+# nothing: a pipeline that waits for a new deployment would be through before the operator has seen it.
+NOT_SEEN = {"observedGeneration": 0}
 COLUMNS = (
     ("Ready", "string", '.status.conditions[?(@.type=="Ready")].status', 0, "Whether the stable version serves."),
     ("Phase", "string", ".status.phase", 0, "Where the deployment stands."),
@@ -139,7 +142,7 @@ def object_schema() -> Schema:
             "kind": {"type": "string", "description": part["kind"]["description"]},
             "metadata": {"type": "object"},  # the API server adds the rest
             "spec": structural(part["spec"], defs, "spec"),
-            "status": without_defaults(structural(part["status"], defs, "status")),
+            "status": begins_as(NOT_SEEN, without_defaults(structural(part["status"], defs, "status"))),
         },
         "x-kubernetes-validations": [
             {
@@ -149,6 +152,12 @@ def object_schema() -> Schema:
             {"rule": rule["rule"].replace("self", "self.metadata.name"), "message": rule["message"]},
         ],
     }
+
+
+def begins_as(value: Mapping[str, Any], schema: Schema) -> Schema:
+    """The schema of a part that is there, as `value`, before anybody has written it."""
+    made = {**schema, "default": dict(value)}
+    return {word: made[word] for word in sorted(made, key=place)}
 
 
 def without_defaults(schema: Schema) -> Schema:

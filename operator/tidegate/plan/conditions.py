@@ -48,13 +48,22 @@ def rejection(s: Situation) -> RejectedRevision | None:
 
 def ready(s: Situation) -> Fact:
     if s.status.stable is not None:
-        if s.servers(s.stable).ready:
-            return Fact("True", "Serving", f"version {s.status.stable.version}")
-        failure = s.servers(s.stable).failure
-        return Fact("False", failure.reason, failure.message) if failure else Fact("False", "StableNotReady")
+        return _serves(s, s.status.stable.version)
     if known := rejection(s):
         return Fact("False", known.reason, known.message)
     return Fact("False", s.rollout.hold_reason or "Starting", s.rollout.hold_message)
+
+
+def _serves(s: Situation, version: str) -> Fact:
+    """Of the stable version; one that was scaled to zero is as it should be, or whoever waits for it would for ever."""
+    servers = s.servers(s.stable)
+    if servers.ready:
+        return Fact("True", "Serving", f"version {version}")
+    if servers.failure:
+        return Fact("False", servers.failure.reason, servers.failure.message)
+    if s.asleep:
+        return Fact("True", "ScaledToZero", f"version {version}: its servers start with the next requests")
+    return Fact("False", "StableNotReady")
 
 
 def promoted(s: Situation) -> Fact:

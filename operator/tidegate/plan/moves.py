@@ -28,8 +28,7 @@ def start(s: Situation, wish: Wish) -> Situation:
         return s.tell(failure.reason, failure.message, version.revision, warning=True)
     live = max(s.servers(s.stable).replicas, s.spec.scaling.min_replicas, 1)
     surge = "Replace" if _replaces(s) else "Surge"
-    idle = not s.first and s.spec.scaling.min_replicas == 0 and not s.servers(s.stable).replicas
-    rollout = RolloutStatus(cause=wish.cause, phase=Phase.PROVING.value, surge=surge, live=live, idle=idle)
+    rollout = RolloutStatus(cause=wish.cause, phase=Phase.PROVING.value, surge=surge, live=live, idle=s.asleep)
     s = replace(s.remember(candidate=version, rollout=rollout), judgement=None)
     s = s.tell("RolloutStarted", f"{wish.cause}: version {version.version} starts", version.revision)
     return _tell_of_weights(s)

@@ -110,6 +110,11 @@ class Situation:
     def servers(self, revision: str) -> RevisionObserved:
         return self.observed.revisions.get(revision) or RevisionObserved(revision, 0, 0)
 
+    @property
+    def asleep(self) -> bool:
+        """Whether the stable version was scaled to zero, as its spec allows."""
+        return not self.first and self.spec.scaling.min_replicas == 0 and not self.servers(self.stable).replicas
+
     def routed(self, revision: str) -> bool:
         """Whether the route in effect sends it any requests."""
         return revision in self.observed.route.routed

@@ -157,6 +157,19 @@ def test_an_idle_deployment_is_woken_once_and_switched(scenario: Scenario) -> No
     assert {0, 100} >= {weight for plan in story.world.plans for weight in plan.weights.values()}
 
 
+def test_a_deployment_that_was_scaled_to_zero_is_ready_unless_its_servers_fail(scenario: Scenario) -> None:
+    scaling = {"minReplicas": 0, "maxReplicas": 4, "provider": "KEDA"}
+    story = scenario(scaling=scaling).serving("v1")
+    story.world.idle = True
+    story.world.refresh_servers()
+    assert story.settle().truth("Ready") == ("True", "ScaledToZero")
+    assert story.truth("Degraded") == ("False", "AsExpected")
+
+    story.fails("v1", "QuotaExceeded", "Environment").settle()
+
+    assert story.truth("Ready") == ("False", "QuotaExceeded")
+
+
 @pytest.mark.parametrize(
     ("capacity", "weight", "needed"),
     [

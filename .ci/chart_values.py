@@ -12,8 +12,9 @@ from typing import Any
 
 import yaml
 
-CHART = Path(__file__).parent / "tidegate"
-PAGE = Path(__file__).parents[1] / "docs/install.md"
+ROOT = Path(__file__).resolve().parent.parent
+CHART = ROOT / "charts/tidegate"
+PAGE = ROOT / "docs/install.md"
 BEGIN, END = "<!-- values: written by make docs -->\n", "<!-- values end -->\n"
 FORMS = {  # of the schema's definitions, in words
     "name": "a name", "objectName": "a name", "registry": "a registry", "repository": "a name",

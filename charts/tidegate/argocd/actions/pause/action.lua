@@ -1,0 +1,8 @@
+-- Freezes rollouts, this one and later ones, until resume.
+local os = require("os")
+local status = obj.status or {}
+local version = status.candidate or status.stable or {}
+obj.metadata.annotations = obj.metadata.annotations or {}
+obj.metadata.annotations["serving.tidegate.io/pause"] =
+  (version.revision or "any") .. "@" .. os.date("!%Y-%m-%dT%H:%M:%SZ")
+return obj
