@@ -6,7 +6,6 @@ RESOLVE := .venv/uv/bin/uv pip compile --quiet --upgrade --universal --generate-
     --no-annotate
 LOCK := $(RESOLVE) pyproject.toml
 PROTOCOL := operator/tidegate/protocol
-ARGOCD := charts/tidegate/argocd
 export PYTHONDONTWRITEBYTECODE := 1
 
 .DEFAULT_GOAL := help
