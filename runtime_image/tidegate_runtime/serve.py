@@ -76,7 +76,6 @@ def execute(arguments: argparse.Namespace) -> int:
         if log_file:
             write_words(Path(log_file), {"reason": "Usage", "message": one_line(str(error))})
         return 2
-    memory.keep_freed()
     given = {flag.field: getattr(arguments, flag.field) for flag in FLAGS}
     code = uvloop.run(_Process(settings, given, collector).live())
     sys.stdout.flush()
@@ -242,6 +241,7 @@ class _Process:
         if self._tracer is not None:
             self._tracer.start()
         self._seen.tracer = self._tracer
+        memory.keep_freed()
         serving = serve_model(model, self._settings, self._parts, self._server, self._tracer)
         if self._grpc is not None:
             self._grpc.serve(serving.inferring, serving.identity)

@@ -52,7 +52,6 @@ def main() -> int:
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     keep_to_lines()
-    memory.keep_freed()
     door, line, life = (int(word) for word in sys.argv[1:4])
     lifeline.watch(life, lambda: os._exit(ORPHANED))
     return uvloop.run(_live(socket.socket(fileno=door), socket.socket(fileno=line)))
