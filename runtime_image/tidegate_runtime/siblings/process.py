@@ -125,6 +125,7 @@ class _Process:
         parts.protection.start()
         if parts.tracer is not None:
             parts.tracer.start()
+        memory.keep_freed()
         serving = serve_model(model, parts.settings, parts.observed, parts.server, parts.tracer)
         parts.statistics = serving.engine.statistics
         parts.server.changed = self._look_who_left
