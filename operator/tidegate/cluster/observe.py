@@ -19,12 +19,12 @@ from tidegate.cluster.failures import environment, failure_of_controller, failur
 from tidegate.cluster.nodes import lack
 from tidegate.cluster.resolution import Work, resolved, still_counts
 from tidegate.plan.accelerators import Nodes, bound, remedy, shortage
+from tidegate.plan.commands import asked_by
 from tidegate.plan.manifests.children import Seen
 from tidegate.plan.manifests.front import routed_by
 from tidegate.plan.manifests.identity import (
     ANNOTATION_STABLE,
     DEPLOYMENT,
-    GROUP,
     JOB,
     LABEL_REVISION,
     SERVICE,
@@ -33,7 +33,7 @@ from tidegate.plan.manifests.identity import (
     child_name,
     job_name,
 )
-from tidegate.plan.observed import Failure, Observed, Resolved, RevisionObserved, RouteObserved, Verb
+from tidegate.plan.observed import Failure, Observed, Resolved, RevisionObserved, RouteObserved
 from tidegate.plan.phases import Surge
 from tidegate.plan.samples import PodSample
 
@@ -83,7 +83,7 @@ def observed(look: Look, samples: Sequence[PodSample], asked: ResolutionStatus |
         route=route(look),
         obstacle=_beside(look),
         stable_marker=_annotations(look.seen.front).get(ANNOTATION_STABLE, ""),
-        commands=commands(look.deployment),
+        commands=asked_by(_annotations(look.deployment)),
         samples=tuple(samples),
         environment=environment_of(look, means),
         unsupported=means.unsupported,
@@ -103,12 +103,6 @@ def environment_of(look: Look, means: Means) -> str:
 
 def _annotations(thing: Object | None) -> Mapping[str, str]:
     return ((thing or {}).get("metadata") or {}).get("annotations") or {}
-
-
-def commands(deployment: Object) -> dict[str, str]:
-    """What people ask for, by verb: annotations, because GitOps tools leave those alone."""
-    given = _annotations(deployment)
-    return {verb.value: given[f"{GROUP}/{verb.value}"][:160] for verb in Verb if f"{GROUP}/{verb.value}" in given}
 
 
 # -- servers

@@ -78,7 +78,7 @@ def candidate_is_ready(s: Situation) -> Hold | None:
 
 
 def surplus_is_gone(s: Situation) -> Hold | None:
-    """Room was asked for by more servers than the first step may have; where ready ones make the split they go first."""
+    """Room was asked for by more servers than the first step may have: where ready ones make the split, those go."""
     ready, wanted = s.servers(s.candidate).ready, max(1, s.capacity.candidate_needs(s.following_weight))
     if s.observed.exact_weights or s.first or s.rollout.phase != Phase.PROVING or ready <= wanted:
         return None

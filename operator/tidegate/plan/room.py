@@ -134,7 +134,7 @@ def _needs_as_much(s: Situation, record: RevisionRecord) -> bool:
 
 
 def not_stopped_yet(s: Situation) -> int:
-    """Servers of the stable version that stay for now, though others are to take their places: one changes at a time."""
+    """Servers of the stable version that stay for now though others are to take their places: one at a time does."""
     if s.rollout.surge != Surge.REPLACE:
         return 0
     most = s.rollout.live if kept(s) else s.rollout.live - s.servers(s.candidate).ready - 1

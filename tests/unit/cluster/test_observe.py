@@ -11,7 +11,7 @@ import pytest
 from tidegate.api.runtime import Accelerator, Runtime
 from tidegate.api.status import ResolutionStatus
 from tidegate.bundle.manifest import Interface
-from tidegate.cluster.observe import Look, Means, commands, observed, route, taken
+from tidegate.cluster.observe import Look, Means, observed, route, taken
 from tidegate.plan.accelerators import Node
 from tidegate.plan.manifests.children import Seen
 from tidegate.plan.manifests.front import front_service
@@ -142,19 +142,6 @@ def test_what_is_refused_beside_servers_and_route_is_told_by_its_name() -> None:
         BLOCKED.reason,
         f"PodDisruptionBudget fraud-{OLD}: {BLOCKED.message}",
     )
-
-
-def test_commands_are_annotations_of_ours_and_nothing_else() -> None:
-    notes = {
-        "serving.tidegate.io/promote": "aaaaaaaaaa@2026-01-01T00:00:00Z",
-        "serving.tidegate.io/dance": "now",
-        "example.com/promote": "x",
-        "serving.tidegate.io/abort": "y" * 500,
-    }
-
-    found = commands({"metadata": {"annotations": notes}})
-
-    assert found == {"promote": notes["serving.tidegate.io/promote"], "abort": "y" * 160}
 
 
 def test_a_job_that_is_not_taken_answers_with_the_reason() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -193,7 +194,7 @@ def test_one_server_changes_at_a_time_however_far_the_next_weight_is(crowded: Cr
 
     running = [sum(w.replicas for w in plan.revisions if w.record.resolution.version == "v1") for plan in
                story.world.plans if plan.status.stable and plan.status.stable.version == "v1"]  # fmt: skip
-    assert max(before - after for before, after in zip(running, running[1:], strict=False)) == 1
+    assert max(before - after for before, after in pairwise(running)) == 1
     assert min(running[2:]) == 1
 
 

@@ -148,7 +148,7 @@ class _Turn:
         yield Scale(DEPLOYMENT, self.owner.namespace, live["metadata"]["name"], count)
 
     def emptied(self) -> Iterator[Effect]:
-        """The only server makes room for the next while requests still go to it: its Deployment stays, for the way back."""
+        """The only server makes room for the next one; its Deployment stays, for the way back."""
         for wanted in self.plan.revisions:
             live = self.seen.deployments.get(wanted.record.revision)
             routed = wanted.record.revision in self.routed
