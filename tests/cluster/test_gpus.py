@@ -261,7 +261,7 @@ def test_a_device_plugin_that_goes_in_mid_rollout_stops_the_next_step_and_no_mor
 
 def test_a_gpu_that_was_taken_meanwhile_is_waited_for_on_the_way_back(gpu: Make, site: Site) -> None:
     card = gpu(1)
-    rollout = {"surge": "Replace", "allowDowntime": True, "progressDeadline": "5s"}
+    rollout: Object = {"surge": "Replace", "allowDowntime": True, "progressDeadline": "5s"}
     card.apply("v1", **rollout)
     site.until_serving("v1")
     other = card.takes()

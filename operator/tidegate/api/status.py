@@ -19,6 +19,7 @@ Revision = Annotated[str, Field(max_length=63)]
 Reason = Annotated[str, Field(max_length=63)]
 Message = Annotated[str, Field(max_length=256)]
 Weight = Annotated[int, Field(ge=0, le=100)]
+LONGEST_SURGE_MESSAGE = 150
 MAX_CHECKS = 16
 MAX_REJECTED = 10
 MAX_HISTORY = 11  # historyLimit and the version that serves
@@ -94,13 +95,15 @@ class CheckStatus(StatusModel):
 class RolloutStatus(StatusModel):
     """A rollout in progress, and all that is needed to go on after a crash."""
 
-    cause: Annotated[str, Field(max_length=32)] = Field("", description="What began it: Spec, Rollback or Restart.")
+    cause: Annotated[str, Field(max_length=16)] = Field("", description="What began it: Spec, Rollback or Restart.")
     phase: Annotated[str, Field(max_length=32)] = Field("", description="Where the rollout stands.")
-    surge: Annotated[str, Field(max_length=32)] = Field(
+    surge: Annotated[str, Field(max_length=16)] = Field(
         "Surge",
         description="Surge or Replace; before one is chosen Auto, and Prove while the bundle is proved for Replace.",
     )
-    surge_message: Message = Field("", description="Why that was chosen, as a sentence.")
+    surge_message: Annotated[str, Field(max_length=LONGEST_SURGE_MESSAGE)] = Field(
+        "", description="Why that was chosen, as a sentence."
+    )
     step: int = Field(0, ge=0, description="Steps that have been entered; 0 before the first.")
     weight: Weight = Field(0, description="Weight of the current step; the candidate's own may be held lower.")
     live: int = Field(1, ge=0, description="Servers of the stable version at the start: they stay until the end.")
@@ -157,7 +160,7 @@ class HistoryEntry(StatusModel):
     number: int = Field(0, ge=0, description="Counts revisions from 1.")
     digest: Annotated[str, Field(max_length=71)] = Field("", description="Digest of the bundle.")
     version: Annotated[str, Field(max_length=64)] = Field("", description="Version that the bundle gives itself.")
-    outcome: Annotated[str, Field(max_length=32)] = Field("", description="How it ended.")
+    outcome: Annotated[str, Field(max_length=16)] = Field("", description="How it ended.")
     reason: Reason = Field("", description="Why, as a code of docs/errors.md.")
     at: AwareDatetime = Field(description="When it ended.")
 

@@ -22,12 +22,12 @@ from __future__ import annotations
 from datetime import timedelta
 
 from tidegate.api.pod import Pod
-from tidegate.api.status import ResolutionStatus
+from tidegate.api.status import LONGEST_SURGE_MESSAGE, ResolutionStatus
 from tidegate.plan.observed import Failure, FailureClass, RevisionRecord
 from tidegate.plan.phases import Phase, Surge
 from tidegate.plan.resolving import asks_for_proof, proof
 from tidegate.plan.situation import Situation, Wish
-from tidegate.plan.texts import sentence
+from tidegate.plan.texts import shortened
 
 # What a pod that is just ending holds is free within moments.  A node autoscaler takes longer: `surge: Surge` says that
 # there is one.
@@ -86,7 +86,7 @@ def choose_room(s: Situation) -> Situation:
 
 
 def _chosen(s: Situation, surge: Surge, why: str) -> Situation:
-    s = s.in_rollout(surge=surge.value, surge_message=sentence(why), waiting_since=None)
+    s = s.in_rollout(surge=surge.value, surge_message=shortened(why, LONGEST_SURGE_MESSAGE), waiting_since=None)
     event = "ReplaceChosen" if surge is Surge.REPLACE else "SurgeChosen"
     return s.tell(event, why, s.candidate)
 
@@ -95,7 +95,9 @@ def _proved_first(s: Situation, why: str) -> Situation:
     """Ask for the proof: another reading of the same bundle, by a Job of its own."""
     known = s.status.resolution or ResolutionStatus()
     s = s.remember(resolution=known.model_copy(update={"attempt": known.attempt + 1}))
-    return s.in_rollout(surge=Surge.PROVE.value, surge_message=sentence(why), waiting_since=None)
+    return s.in_rollout(
+        surge=Surge.PROVE.value, surge_message=shortened(why, LONGEST_SURGE_MESSAGE), waiting_since=None
+    )
 
 
 def given_up(s: Situation) -> Situation:
