@@ -52,7 +52,6 @@ RESOURCES = (
         "clusterroles ClusterRole", "clusterrolebindings ClusterRoleBinding", namespaced=False,
     ),
     *rows("apiextensions.k8s.io/v1", "customresourcedefinitions CustomResourceDefinition", namespaced=False),
-    *rows("scheduling.k8s.io/v1", "priorityclasses PriorityClass", namespaced=False),
     *rows("apiregistration.k8s.io/v1", "apiservices APIService", namespaced=False),
     *rows("serving.tidegate.io/v1alpha1", "modeldeployments ModelDeployment"),
     # The newer events: core events are these, read through their old form.

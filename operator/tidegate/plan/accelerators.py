@@ -78,7 +78,7 @@ def _free(wanted: Accelerator, having: Sequence[Node]) -> str:
     open_ = [node for node in having if not node.closed]
     total = sum(node.has[name] for node in open_)
     where = f"on {len(open_)} node{'' if len(open_) == 1 else 's'}{_closed(having)}"
-    left = [node.has[name] - node.taken.get(name, 0) for node in open_ if node.taken is not None]
+    left = [max(0, node.has[name] - node.taken.get(name, 0)) for node in open_ if node.taken is not None]
     if len(left) < len(open_):
         return f"{total} in all {where}"
     best = f", at most {max(left)} on one" if wanted.count > 1 and len(left) > 1 else ""

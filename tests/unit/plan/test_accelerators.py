@@ -18,6 +18,7 @@ def node(name: str, gpus: int, taken: int | None = 0, closed: str = "") -> Node:
 CASES: tuple[tuple[Accelerator, int, Nodes, str], ...] = (
     (GPU, 1, [node("a", 2, 2)], "1 server waits for 1 nvidia.com/gpu, 0 of 2 free on 1 node"),
     (GPU, 3, [node("a", 2, 2), node("b", 4, 3)], "3 servers wait for 1 nvidia.com/gpu each, 1 of 6 free on 2 nodes"),
+    (GPU, 1, [node("a", 1, 3), node("b", 2, 1)], "1 server waits for 1 nvidia.com/gpu, 1 of 3 free on 2 nodes"),
     (GPU, 1, [node("a", 2, None), node("b", 0)], "1 server waits for 1 nvidia.com/gpu, 2 in all on 1 node"),
     (
         GPU, 1, [node("a", 2, 2), node("b", 2, 0, "cordoned"), node("c", 2, 0, "not ready")],
