@@ -164,6 +164,11 @@ def has_served(status: ModelDeploymentStatus, revision: str) -> bool:
     return any(entry.revision == revision and entry.outcome == "Promoted" for entry in status.history)
 
 
+def may_stop_all(witness: Witness) -> bool:
+    """Whether somebody has allowed that the only server stops before the next one is ready."""
+    return any((spec.get("rollout") or {}).get("allowDowntime") for spec in witness.specs.values())
+
+
 def kept(witness: Witness, status: ModelDeploymentStatus, revision: str, weight: int) -> int:
     """Servers that a revision with so much of the requests keeps."""
     least = min(int(spec["scaling"]["minReplicas"]) for spec in witness.specs.values())
@@ -171,7 +176,7 @@ def kept(witness: Witness, status: ModelDeploymentStatus, revision: str, weight:
     if rollout is None or status.stable is None:
         return max(1, least)
     if status.stable.revision == revision:
-        return max(capacity(rollout).stable_keeps(prepared(witness, status)), 1)
+        return max(capacity(rollout).stable_keeps(prepared(witness, status)), 0 if may_stop_all(witness) else 1)
     return max(1, capacity(rollout).candidate_needs(weight))
 
 
