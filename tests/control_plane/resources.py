@@ -44,6 +44,7 @@ RESOURCES = (
     *rows("batch/v1", "jobs Job"),
     *rows("coordination.k8s.io/v1", "leases Lease"),
     *rows("discovery.k8s.io/v1", "endpointslices EndpointSlice"),
+    *rows("networking.k8s.io/v1", "networkpolicies NetworkPolicy"),
     *rows("policy/v1", "poddisruptionbudgets PodDisruptionBudget"),
     *rows("rbac.authorization.k8s.io/v1", "roles Role", "rolebindings RoleBinding"),
     *rows(
