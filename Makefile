@@ -6,7 +6,6 @@ RESOLVE := .venv/uv/bin/uv pip compile --quiet --upgrade --universal --generate-
     --no-annotate
 LOCK := $(RESOLVE) pyproject.toml
 PROTOCOL := operator/tidegate/protocol
-ARGOCD := charts/tidegate/argocd
 export PYTHONDONTWRITEBYTECODE := 1
 
 .DEFAULT_GOAL := help
@@ -43,17 +42,18 @@ lint: $(READY)  ## ruff, mypy --strict, import-linter, generated files up to dat
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
 	@$(MAKE) --no-print-directory crds docs protos argocd
-	@git diff --exit-code -- crds docs $(PROTOCOL) $(ARGOCD) || { echo "error: generated files differ: commit what make crds docs protos argocd wrote"; exit 1; }
+	@git diff --exit-code -- crds charts docs $(PROTOCOL) || { echo "error: generated files differ: commit what make crds docs protos argocd wrote"; exit 1; }
 
 format: $(READY)  ## format the code and mend what ruff can
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-crds: $(READY)  ## write crds/ from the types in operator/tidegate/api
-	@$(BIN)/tidegate crd > crds/serving.tidegate.io_modeldeployments.yaml
+crds: $(READY)  ## write crds/, and the chart's, from the types in operator/tidegate/api
+	@$(BIN)/tidegate crd | tee charts/tidegate/files/crd.yaml > crds/serving.tidegate.io_modeldeployments.yaml
 
-docs: $(READY)  ## write docs/manifest.md from the types
+docs: $(READY)  ## write docs/manifest.md from the types, and the table of docs/install.md from the chart's values
 	@$(BIN)/python -m tidegate.api.reference > docs/manifest.md
+	@$(BIN)/python .ci/chart_values.py
 
 protos: $(READY)  ## write the messages of the gRPC protocol from its .proto
 	@$(BIN)/python -m grpc_tools.protoc -I $(PROTOCOL) --python_out=$(PROTOCOL) --pyi_out=$(PROTOCOL) open_inference.proto

@@ -50,5 +50,5 @@ def test_every_command_of_the_tutorial_works_and_prints_what_the_page_shows(tmp_
 
 def _environment(home: Path) -> dict[str, str]:
     path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "XDG_"))}
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "KUBE", "XDG_"))}
     return kept | {"PATH": path, "HOME": str(home), "XDG_CACHE_HOME": str(home / "cache")}

@@ -12,6 +12,11 @@ from tests.control_plane.plane import Plane
 __all__ = ["control_plane", "namespace", "pytest_collection_finish"]
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What all tests have asked for is compared with the chart's rights when they have."""
+    items.sort(key=lambda item: item.path.name == "test_rights.py")
+
+
 @pytest.fixture
 def namespace(control_plane: Plane) -> Iterator[str]:
     """What is in it is deleted afterwards, in the background; a fault of the player fails the test."""

@@ -22,8 +22,9 @@ from tests.control_plane.users import OPERATOR, User
 from tests.waiting import wait_until
 
 TIDEGATE = str(Path(sys.executable).with_name("tidegate"))
-ROLES = Path(__file__).parents[2] / "docs/operator-role.yaml"
+RIGHTS = Path(__file__).parents[2] / "charts/tidegate/files/rights.yaml"
 HOME = "tidegate"  # the operator's namespace
+NAME = "tidegate-operator"
 IMAGE = "registry.example.com/tidegate-runtime:test"
 PATIENCE = 30.0
 QUICK = {"interval": "1s", "warmup": "0s", "minRequests": 1, "confidence": 0}
@@ -31,18 +32,21 @@ GROUP = "serving.tidegate.io"
 
 
 def grant(plane: Plane, *users: User) -> None:
-    """The operator's home, its rights as docs/operator-role.yaml has them, and the account that servers know."""
+    """The operator's home, its rights as the chart gives them, and the account that servers know."""
     if plane.client.get("namespaces", "", HOME) is None:
         plane.client.create({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": HOME}})
-    cluster_role, role = yaml.safe_load_all(ROLES.read_text())
+    rights = yaml.safe_load(RIGHTS.read_text())
     group = "rbac.authorization.k8s.io"
     subjects = [{"apiGroup": group, "kind": "User", "name": user.name} for user in users or (OPERATOR,)]
-    for rules, kind in ((cluster_role, "ClusterRoleBinding"), (role, "RoleBinding")):
-        reference = {"apiGroup": group, "kind": rules["kind"], "name": rules["metadata"]["name"]}
-        plane.client.apply(rules)
+    for kind, about, rules in (
+        ("ClusterRole", {"name": NAME}, rights["models"] + rights["cluster"]),
+        ("Role", {"name": NAME, "namespace": HOME}, rights["lease"]),
+    ):
+        role = {"apiVersion": f"{group}/v1", "kind": kind, "metadata": about, "rules": rules}
+        plane.client.apply(role)
         plane.client.apply({
-            "apiVersion": rules["apiVersion"], "kind": kind, "metadata": rules["metadata"],
-            "roleRef": reference, "subjects": subjects,
+            "apiVersion": f"{group}/v1", "kind": f"{kind}Binding", "metadata": about,
+            "roleRef": {"apiGroup": group, "kind": kind, "name": NAME}, "subjects": subjects,
         })  # fmt: skip
     account = {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "operator", "namespace": HOME}}
     plane.client.apply(account)

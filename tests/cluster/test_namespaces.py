@@ -7,26 +7,19 @@ from pathlib import Path
 
 import pytest
 import yaml
-from tests.cluster.operating import ROLES, Operator, Site, resolves
+from tests.cluster.operating import RIGHTS, Operator, Site, resolves
 from tests.control_plane.audit import Mark
 from tests.control_plane.plane import Plane
 from tests.control_plane.resources import Object
 
 pytestmark = pytest.mark.slow
 GROUP = "rbac.authorization.k8s.io"
-WHOLE_CLUSTER = "customresourcedefinitions"
 
 
-def rules_of_a_namespace() -> list[Object]:
-    """docs/operator-role.yaml without what its comments call unneeded here."""
-    cluster_role, _ = yaml.safe_load_all(ROLES.read_text())
-    return [rule for rule in cluster_role["rules"] if WHOLE_CLUSTER not in rule.get("resources", [WHOLE_CLUSTER])]
-
-
-def rules_of_its_home() -> list[Object]:
-    _, role = yaml.safe_load_all(ROLES.read_text())
-    rules: list[Object] = role["rules"]
-    return rules
+def rules(part: str) -> list[Object]:
+    """Of the chart's rights, those for `models` or for the `lease`."""
+    found: list[Object] = yaml.safe_load(RIGHTS.read_text())[part]
+    return found
 
 
 def allow(plane: Plane, namespace: str, rules: list[Object], home: str) -> None:
@@ -55,9 +48,9 @@ def confined(control_plane: Plane, spaces: dict[str, str], tmp_path: Path) -> It
     home, mark = spaces["home"], control_plane.audit.mark()
     account = {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "operator", "namespace": home}}
     control_plane.client.create(account)
-    allow(control_plane, home, rules_of_its_home(), home)
+    allow(control_plane, home, rules("lease"), home)
     for name in ("told", "also-told"):
-        allow(control_plane, spaces[name], rules_of_a_namespace(), home)
+        allow(control_plane, spaces[name], rules("models"), home)
     kubeconfig = control_plane.client.as_token(control_plane.client.token(home, "operator"))
     flags = ("--namespaces", f"{spaces['told']},{spaces['also-told']}", "--lease-namespace", home)
     operator = Operator(

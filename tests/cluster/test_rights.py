@@ -1,22 +1,22 @@
-"""docs/operator-role.yaml is what the operator needs, both ways: a story that touches everything is read in the audit log.
+"""The chart's rights are what the operator needs, both ways: a story that touches everything is read in the audit log.
 
-What is not in that log: the two addresses of the cluster's public keys, which are no objects.  That they are read shows
-in the ConfigMap of each deployment.
+These tests come last (conftest.py): then the log holds what every other test made an operator ask for, too.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
-from tests.cluster.operating import HOME, ROLES, Operator, Site, grant, resolves, weight
+from tests.cluster.operating import HOME, RIGHTS, Operator, Site, grant, resolves, weight
 from tests.control_plane.audit import Mark, Request
 from tests.control_plane.plane import Plane
 from tests.control_plane.resources import Object
-from tests.control_plane.users import OPERATOR
+from tests.control_plane.users import OPERATOR, SECOND_OPERATOR
 
 pytestmark = pytest.mark.slow
 Right = tuple[str, str, str]  # group, resource with its part, verb
@@ -29,6 +29,8 @@ CHILDREN = (
     "networkpolicies",
 )  # fmt: skip
 MANAGED_BY = "app.kubernetes.io/managed-by"
+START = Mark(0)  # of the whole log
+ACCOUNT = "system:serviceaccount:[^:]+:operator"
 UNLABELLED = {"metadata": {"labels": {MANAGED_BY: None}}}
 
 
@@ -170,7 +172,7 @@ def asked(control_plane: Plane, tmp_path_factory: pytest.TempPathFactory) -> Ite
     story = Story(control_plane, tmp_path_factory.mktemp("operator"))
     try:
         story.play()
-        yield story.asked()
+        yield story.asked() + addresses(control_plane, story.mark)
     finally:
         story.operator.close()
         control_plane.client.delete("namespaces", "", story.site.namespace)
@@ -179,12 +181,22 @@ def asked(control_plane: Plane, tmp_path_factory: pytest.TempPathFactory) -> Ite
 def granted() -> set[Right]:
     return {
         (group, resource, verb)
-        for role in yaml.safe_load_all(ROLES.read_text())
-        for rule in role["rules"]
-        for group in rule.get("apiGroups", [])
-        for resource in rule.get("resources", [])
+        for rules in yaml.safe_load(RIGHTS.read_text()).values()
+        for rule in rules
+        for group in rule.get("apiGroups", [""])
+        for resource in rule.get("resources", rule.get("nonResourceURLs"))
         for verb in rule["verbs"]
     }
+
+
+def addresses(plane: Plane, mark: Mark) -> list[Request]:
+    """Of the cluster's public keys, which are no objects."""
+    return [one for one in plane.audit.addresses(mark) if is_an_operator(one.user)]
+
+
+def is_an_operator(user: str) -> bool:
+    """As a user of these tests, or as a service account of test_namespaces."""
+    return user in (OPERATOR.name, SECOND_OPERATOR.name) or re.fullmatch(ACCOUNT, user) is not None
 
 
 def used(requests: list[Request]) -> set[Right]:
@@ -198,6 +210,14 @@ def test_nothing_is_granted_that_is_not_used(asked: list[Request]) -> None:
 def test_nothing_is_used_that_is_not_granted(asked: list[Request]) -> None:
     assert used(asked) - granted() == set()
     assert [one for one in asked if not one.allowed] == []
+
+
+def test_no_other_test_has_made_an_operator_ask_for_more(asked: list[Request], control_plane: Plane) -> None:
+    objects = [one for one in control_plane.audit.since(START) if is_an_operator(one.user)]
+    everything = objects + addresses(control_plane, START)
+
+    assert len(everything) >= len(asked) > 0
+    assert used(everything) - granted() == set()
 
 
 def test_secrets_are_no_business_of_the_operator(asked: list[Request]) -> None:

@@ -22,7 +22,8 @@ from tests.unit.api.conftest import ApiServer
 from tests.unit.plan.manifests.test_fields import EXAMPLES as FIELDS
 
 from tidegate.api import yamltext
-from tidegate.api.spec import KIND, ModelDeployment
+from tidegate.api.names import KIND
+from tidegate.api.spec import ModelDeployment
 
 ROOT = Path(__file__).resolve().parents[2]
 SIMULATED = ApiServer()

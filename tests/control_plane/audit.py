@@ -6,7 +6,7 @@ A request is in the log when its answer has arrived, so a count right after a ca
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -80,13 +80,20 @@ class Audit:
     def reads(self, mark: Mark, **which: str | None) -> list[Request]:
         return self.since(mark, verbs=READS, **which)
 
+    def addresses(self, mark: Mark) -> list[Request]:
+        """The requests for what is no object, as far as they are written down: an address stands for the resource."""
+        return [about(line, resource=line["requestURI"]) for line in self._lines(mark) if "objectRef" not in line]
+
     def _read(self, mark: Mark) -> list[Request]:
+        return [request for line in self._lines(mark) if (request := request_of(line))]
+
+    def _lines(self, mark: Mark) -> Iterator[Mapping[str, Any]]:
         if not self.log.exists():
-            return []
+            return
         with self.log.open("rb") as file:
             file.seek(mark.offset)
             whole, _, _ = file.read().rpartition(b"\n")
-        return [request for line in whole.splitlines() if (request := request_of(orjson.loads(line)))]
+        yield from map(orjson.loads, whole.splitlines())
 
 
 def counted(requests: Iterable[Request]) -> Counter[tuple[str, str]]:
@@ -96,18 +103,24 @@ def counted(requests: Iterable[Request]) -> Counter[tuple[str, str]]:
 
 def request_of(line: Mapping[str, Any]) -> Request | None:
     """A line of the log; None for the end of a watch, whose begin was there before, and for what is no object."""
-    about = line.get("objectRef")
-    if about is None or (line["verb"] == "watch") != (line["stage"] == "ResponseStarted"):
+    found = line.get("objectRef")
+    if found is None or (line["verb"] == "watch") != (line["stage"] == "ResponseStarted"):
         return None
+    return about(line, resource="/".join(found[key] for key in ("resource", "subresource") if found.get(key)))
+
+
+def about(line: Mapping[str, Any], *, resource: str) -> Request:
+    """What a line says, with a resource that its caller makes of it."""
+    found = line.get("objectRef", {})
     return Request(
         user=line["user"]["username"],
         verb=line["verb"],
-        resource="/".join(about[key] for key in ("resource", "subresource") if about.get(key)),
-        namespace=about.get("namespace", ""),
-        name=about.get("name", ""),
+        resource=resource,
+        namespace=found.get("namespace", ""),
+        name=found.get("name", ""),
         code=line.get("responseStatus", {}).get("code", 0),
         agent=line.get("userAgent", ""),
         at=line["requestReceivedTimestamp"],
-        group=about.get("apiGroup", ""),
+        group=found.get("apiGroup", ""),
         allowed=line.get("annotations", {}).get("authorization.k8s.io/decision") != "forbid",
     )

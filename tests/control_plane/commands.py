@@ -18,12 +18,14 @@ CONTROLLERS_PORT = 10257
 SCHEDULER_PORT = 10259
 ISSUER = "https://kubernetes.default.svc"
 SERVICES = "10.96.0.0/16"
+KEYS = ["/.well-known/openid-configuration", "/openid/v1/jwks"]  # of service accounts' tokens
 # Leases and probes would be most of the log; what the cluster's own parts read interests nobody.
 AUDIT_POLICY: dict[str, Any] = {
     "apiVersion": "audit.k8s.io/v1",
     "kind": "Policy",
     "omitStages": ["RequestReceived"],
     "rules": [
+        {"level": "Metadata", "nonResourceURLs": KEYS},
         {"level": "None", "nonResourceURLs": ["*"]},
         {"level": "None", "users": ["system:apiserver"]},
         {"level": "None", "namespaces": ["kube-node-lease"]},

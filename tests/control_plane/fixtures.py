@@ -16,7 +16,13 @@ from tests.control_plane.plane import Plane, only_api, whole
 
 Start = Callable[[], contextlib.AbstractContextManager[Plane]]
 PLANES = pytest.StashKey[dict[Start, Plane]]()
-NEEDS = {"api_server": programs.API_ONLY, "control_plane": programs.ALL}
+NEEDS = {
+    "api_server": programs.API_ONLY,
+    "control_plane": programs.ALL,
+    "helm": (programs.HELM,),
+    "bare": programs.API_ONLY,
+    "installed": programs.ALL,
+}
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:

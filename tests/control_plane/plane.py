@@ -121,17 +121,28 @@ def only_api() -> Iterator[Plane]:
     """etcd and kube-apiserver with our CRD: no object has any consequence."""
     with ExitStack() as stack:
         plane = start_api(stack)
-        plane.install(*sorted(CRDS.glob("*.yaml")))
+        install_crds(plane)
         yield plane
 
 
+def install_crds(plane: Plane) -> None:
+    plane.install(*sorted(CRDS.glob("*.yaml")))
+
+
 @contextmanager
-def whole() -> Iterator[Plane]:
-    """A cluster without machines."""
+def bare() -> Iterator[Plane]:
+    """etcd and kube-apiserver, and nothing in it."""
+    with ExitStack() as stack:
+        yield start_api(stack)
+
+
+@contextmanager
+def whole(prepare: Callable[[Plane], None] = install_crds) -> Iterator[Plane]:
+    """A cluster without machines; `prepare` brings the CRD."""
     with ExitStack() as stack:
         plane = start_api(stack)
         start_simulation(plane)
-        plane.install(*sorted(CRDS.glob("*.yaml")))
+        prepare(plane)
         start_controllers(plane)
         client = stack.enter_context(closing(plane.client_of(PLAYER)))
         plane.player = stack.enter_context(

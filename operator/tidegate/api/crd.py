@@ -11,7 +11,8 @@ from typing import Any
 
 import yaml
 
-from tidegate.api.spec import GROUP, KIND, MAX_NAME, VERSION, ModelDeployment
+from tidegate.api.names import GROUP, KIND, PLURAL, VERSION
+from tidegate.api.spec import MAX_NAME, ModelDeployment
 
 Schema = dict[str, Any]
 
@@ -178,18 +179,17 @@ def column(name: str, kind: str, path: str, priority: int, description: str) -> 
 
 def custom_resource_definition() -> Schema:
     """The whole definition, as it is applied to a cluster."""
-    plural = f"{KIND.lower()}s"
     return {
         "apiVersion": "apiextensions.k8s.io/v1",
         "kind": "CustomResourceDefinition",
-        "metadata": {"name": f"{plural}.{GROUP}"},
+        "metadata": {"name": f"{PLURAL}.{GROUP}"},
         "spec": {
             "group": GROUP,
             "scope": "Namespaced",
             "names": {
                 "kind": KIND,
                 "listKind": f"{KIND}List",
-                "plural": plural,
+                "plural": PLURAL,
                 "singular": KIND.lower(),
                 "shortNames": ["mdep"],
                 "categories": ["all"],

@@ -12,7 +12,8 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from tidegate.api.spec import GROUP, KIND, ModelDeployment
+from tidegate.api.names import GROUP, KIND
+from tidegate.api.spec import ModelDeployment
 from tidegate.api.yamltext import MAX_BYTES, Document, Unreadable, documents
 from tidegate.errors import Invalid, UsageError
 

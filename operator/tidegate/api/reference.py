@@ -14,7 +14,7 @@ from typing import Any
 
 from tidegate.api.crd import Schema, object_schema
 from tidegate.api.local_meaning import NOT_HERE, SAME, local_meaning
-from tidegate.api.spec import API_VERSION, KIND
+from tidegate.api.names import API_VERSION, KIND
 from tidegate.errors import Invalid
 
 INTRODUCTION = f"""# The manifest

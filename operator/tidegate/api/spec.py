@@ -18,10 +18,6 @@ from tidegate.api.scalars import Flag, matches
 from tidegate.api.scaling import Scaling
 from tidegate.api.status import ModelDeploymentStatus
 
-GROUP = "serving.tidegate.io"
-VERSION = "v1alpha1"
-KIND = "ModelDeployment"
-API_VERSION = f"{GROUP}/{VERSION}"
 # Names of children add a revision and a suffix and must stay within 63 characters.
 MAX_NAME = 40
 

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from tidegate.cli.local import Duration, target_options, the_target
+from tidegate.cli.duration import Duration
 from tidegate.cli.output import emit, output_option, print_table, quiet_option
+from tidegate.cli.target import local_options
 from tidegate.errors import TidegateError, UsageError
 
 if TYPE_CHECKING:
@@ -47,7 +48,7 @@ SERVER = re.compile(  # a URL, or a path alone
 @CLIENT_CERT
 @click.option("--timeout", default="30s", show_default=True, type=Duration(), help="How long to wait for the answer.")
 @click.option("--save", type=click.Path(path_type=Path, dir_okay=False), help="Write the outputs here (.npz).")
-@target_options
+@local_options
 @output_option
 @quiet_option
 def predict(target: str | None, output: str, quiet: bool, **given: Any) -> None:
@@ -134,11 +135,11 @@ def model_to_ask(target: str | None, state: Path | None, version: str, *, local:
 
 
 def url_of_run(name: str | None, state: Path | None) -> str:
-    found = the_target(state, name)
+    from tidegate.local.commands import NotRunning, one_target
+
+    found = one_target(state, name)
     url = found.memory().status.url
     if not url or not found.running:
-        from tidegate.local.commands import NotRunning
-
         raise NotRunning("nothing serves it now", where=str(found), do="see `tidegate status`")
     return url
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from tidegate.cli.asking import CLIENT_CERT, header, model_to_ask
-from tidegate.cli.local import Duration
+from tidegate.cli.duration import Duration
 from tidegate.cli.output import emit, output_option, quiet_option
 from tidegate.errors import TidegateError, UsageError
 from tidegate.interrupts import INTERRUPTED

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import importlib
 import sys
-from pathlib import PurePath
 
 import click
 
 from tidegate.cli.output import fail, wants_json
+from tidegate.cli.target import called
 from tidegate.errors import Failed, TidegateError, UsageError
 from tidegate.interrupts import INTERRUPTED, ends_at_once
 
@@ -32,16 +32,16 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "sign": ("tidegate.cli.bundles", "sign", "Sign a bundle directory."),
     "lint": ("tidegate.cli.manifests", "lint", "Check manifests against the schema and its rules, offline."),
     "run": ("tidegate.cli.local", "run", "Serve a manifest on this machine, rollouts included."),
-    "status": ("tidegate.cli.local", "status", "Show the versions, weights and verdicts of a deployment."),
-    "history": ("tidegate.cli.local", "history", "Show which versions were served, and how each ended."),
-    "promote": ("tidegate.cli.local", "promote", "Pass the current gate, or go to 100 % at once with --full."),
-    "abort": ("tidegate.cli.local", "abort", "Send all traffic back to the stable version."),
-    "retry": ("tidegate.cli.local", "retry", "Try a rejected version again."),
-    "pause": ("tidegate.cli.local", "pause", "Freeze a rollout where it is."),
-    "resume": ("tidegate.cli.local", "resume", "Let a paused rollout go on."),
-    "rollback": ("tidegate.cli.local", "rollback", "Return to an earlier version."),
-    "restart": ("tidegate.cli.local", "restart", "Roll out the same bundle once more, with fresh servers."),
-    "wait": ("tidegate.cli.local", "wait", "Wait until a deployment is promoted or ready."),
+    "status": ("tidegate.cli.status", "status", "Show the versions, weights and verdicts of a deployment."),
+    "history": ("tidegate.cli.status", "history", "Show which versions were served, and how each ended."),
+    "promote": ("tidegate.cli.acting", "promote", "Pass the current gate, or go to 100 % at once with --full."),
+    "abort": ("tidegate.cli.acting", "abort", "Send all traffic back to the stable version."),
+    "retry": ("tidegate.cli.acting", "retry", "Try a rejected version again."),
+    "pause": ("tidegate.cli.acting", "pause", "Freeze a rollout where it is."),
+    "resume": ("tidegate.cli.acting", "resume", "Let a paused rollout go on."),
+    "rollback": ("tidegate.cli.acting", "rollback", "Return to an earlier version."),
+    "restart": ("tidegate.cli.acting", "restart", "Roll out the same bundle once more, with fresh servers."),
+    "wait": ("tidegate.cli.acting", "wait", "Wait until a deployment is promoted or ready."),
     "predict": ("tidegate.cli.asking", "predict", "Ask a model once."),
     "openapi": ("tidegate.cli.asking", "openapi", "Print what a bundle's model can be asked, as OpenAPI."),
     "bench": ("tidegate.cli.bench", "bench", "Find out how much load a model bears."),
@@ -109,11 +109,6 @@ def wrong_usage(error: click.ClickException) -> int:
     context = error.ctx if isinstance(error, click.UsageError) else None
     path = context.command_path if context else "tidegate"
     return fail(UsageError(error.format_message(), where=path, do=f"see {path} --help"))
-
-
-def called() -> str:
-    """As what this was typed: the same file is a plugin of kubectl."""
-    return "kubectl tidegate" if PurePath(sys.argv[0]).name.startswith("kubectl-") else "tidegate"
 
 
 def foreseen(error: Exception) -> TidegateError:

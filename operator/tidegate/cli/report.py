@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import click
 
-from tidegate.errors import UsageError
+from tidegate.cli.target import choice_of, in_cluster, target_options, the_run
+from tidegate.errors import Failed, UsageError
 
 
 @click.command()
@@ -16,23 +18,26 @@ from tidegate.errors import UsageError
     "-o", "--output", type=click.Path(path_type=Path, dir_okay=False), help="Write the page here (an HTML file)."
 )
 @click.option("--data", type=click.Path(path_type=Path, dir_okay=False), help="Write the same as JSON here; - prints.")
-@click.option("--state", type=click.Path(path_type=Path, file_okay=False), help="The run with this state.")
-@click.option("--local", is_flag=True, expose_value=False, help="A run on this machine; the only kind so far.")
-def report(name: str | None, output: Path | None, data: Path | None, state: Path | None) -> None:
+@target_options
+def report(name: str | None, output: Path | None, data: Path | None, **given: Any) -> None:
     """Write one deployment's rollouts as a page with plots.
 
     Weights, requests, errors, latency and divergence of its versions over time, with each verdict and its reason. The
-    page needs no network. Without NAME: the only deployment that runs here.
+    page needs no network. Without NAME: the only deployment that runs here. Of a local run only: a cluster
+    does not keep the course of a rollout.
 
     \b
     Example: tidegate report fraud -o report.html
     """
-    from tidegate.local.commands import one_target
     from tidegate.report import report_data, write_report
 
     if output is None and data is None:
         raise UsageError("nothing to write", do="add -o FILE.html, or --data FILE.json")
-    folder = one_target(state, name).kept.folder
+    choice = choice_of(given)
+    if in_cluster(choice, name):
+        do = "see `tidegate history` and `tidegate status` for what it keeps, and Prometheus for the course"
+        raise Failed("a cluster does not keep the course of a rollout", do=do, reason="NothingToReport")
+    folder = the_run(choice, name).kept.folder
     if output is not None:
         write_report([folder], output)
         click.echo(f"wrote {output}")

@@ -188,7 +188,7 @@ def refusal(sentence: str) -> Failure:
     """
     message = FORBIDDEN.sub(r"\1: ", sentence)
     if MISSING_RIGHT.search(message):
-        return environment("Forbidden", message, "compare the operator's role with docs/operator-role.yaml")
+        return environment("Forbidden", message, "compare the operator's role with docs/rbac.md")
     if "exceeded quota" in message:
         return environment("QuotaExceeded", message, "raise the quota, or lower runtime.resources or the replicas")
     if any(word in message for word in ADMISSION):

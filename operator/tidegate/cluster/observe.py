@@ -16,12 +16,12 @@ from typing import Any
 from tidegate.api.status import ResolutionStatus
 from tidegate.cluster.failures import environment, failure_of_controller, failure_of_pods
 from tidegate.cluster.resolution import Work, resolved, still_counts
+from tidegate.plan.commands import asked_by
 from tidegate.plan.manifests.children import Seen
 from tidegate.plan.manifests.front import routed_by
 from tidegate.plan.manifests.identity import (
     ANNOTATION_STABLE,
     DEPLOYMENT,
-    GROUP,
     JOB,
     LABEL_REVISION,
     SERVICE,
@@ -30,7 +30,7 @@ from tidegate.plan.manifests.identity import (
     child_name,
     job_name,
 )
-from tidegate.plan.observed import Failure, Observed, Resolved, RevisionObserved, RouteObserved, Verb
+from tidegate.plan.observed import Failure, Observed, Resolved, RevisionObserved, RouteObserved
 from tidegate.plan.samples import PodSample
 
 JOB_OF_POD = "batch.kubernetes.io/job-name"
@@ -76,7 +76,7 @@ def observed(look: Look, samples: Sequence[PodSample], asked: ResolutionStatus |
         route=route(look),
         obstacle=_beside(look),
         stable_marker=_annotations(look.seen.front).get(ANNOTATION_STABLE, ""),
-        commands=commands(look.deployment),
+        commands=asked_by(_annotations(look.deployment)),
         samples=tuple(samples),
         environment=environment_of(look, means),
         unsupported=means.unsupported,
@@ -95,12 +95,6 @@ def environment_of(look: Look, means: Means) -> str:
 
 def _annotations(thing: Object | None) -> Mapping[str, str]:
     return ((thing or {}).get("metadata") or {}).get("annotations") or {}
-
-
-def commands(deployment: Object) -> dict[str, str]:
-    """What people ask for, by verb: annotations, because GitOps tools leave those alone."""
-    given = _annotations(deployment)
-    return {verb.value: given[f"{GROUP}/{verb.value}"][:160] for verb in Verb if f"{GROUP}/{verb.value}" in given}
 
 
 # -- servers

@@ -11,6 +11,7 @@ to write.  What was measured and read of kopf 1.45.2, and is dealt with here:
 - its own runner cancels every task that began after it, ours included, and may wait for ever: we run its tasks;
 - when one watcher fails the others go on: we end them;
 - it kills the process half a minute after any end that it was not told of by its stop flag: that is always set;
+- for a peering that we do not have it asks for the user's name, and a pod's user has none: it is given one;
 - credentials that were refused once are never used again, and without any it waits in silence: a session is new each
   time, and logging in again slows down.
 
@@ -24,7 +25,7 @@ import logging
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import aiohttp
 import kopf
@@ -176,6 +177,7 @@ class Watches:
             clusterwide=not self._namespaces,
             namespaces=self._namespaces,
             stop_flag=ended,
+            identity=cast("Any", MANAGER),
         )
         spawned()
         stopping = asyncio.create_task(stop.wait(), name="stop of the watches")

@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tidegate.api.load import Checked, ManifestInvalid, check_text
-from tidegate.api.spec import KIND, ModelDeployment
+from tidegate.api.names import KIND
+from tidegate.api.spec import ModelDeployment
 from tidegate.errors import Invalid, TidegateError, UsageError
 
 LOOPBACK = ("127.0.0.1", "::1", "localhost")

@@ -26,11 +26,11 @@ from tidegate.local.here import fitted, without_effect
 from tidegate.local.machine import envoy_binary
 from tidegate.local.manifest import ManifestFile
 from tidegate.local.narrator import Narrator, Shown
-from tidegate.local.outcome import Outcome, outcome, overall, settled
 from tidegate.local.proxy import PortTaken, Proxy, free_port
 from tidegate.local.routes import Listen, ModelRoute
 from tidegate.local.servers import Workplace
 from tidegate.local.state import DeploymentState, State
+from tidegate.plan.outcome import Outcome, outcome, overall, settled
 
 POLL_SECONDS = 0.2
 PORT_PATIENCE_SECONDS = 5.0  # a run that was killed leaves its Envoy for a moment

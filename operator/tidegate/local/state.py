@@ -19,7 +19,6 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import hashlib
-import os
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -33,6 +32,7 @@ from tidegate.api.spec import ModelDeploymentSpec
 from tidegate.api.status import ModelDeploymentStatus
 from tidegate.errors import Failed
 from tidegate.local.files import read_json, write_json, write_whole
+from tidegate.local.runs import locked, names_in, run_of, running, runs_folder
 from tidegate.plan.observed import RevisionRecord
 
 RECORD: TypeAdapter[RevisionRecord] = TypeAdapter(RevisionRecord)
@@ -44,24 +44,6 @@ class AlreadyRunning(Failed):
     """Another runner has this state."""
 
     reason = "AlreadyRunning"
-
-
-def runs_folder() -> Path:
-    base = os.environ.get("XDG_STATE_HOME") or "~/.local/state"
-    return Path(base).expanduser() / "tidegate" / "runs"
-
-
-def default_state(manifest: Path) -> Path:
-    """The folder of a manifest that was given no `--state`: the same one at the next start."""
-    full = manifest.resolve()
-    return runs_folder() / f"{full.stem}-{hashlib.sha256(str(full).encode()).hexdigest()[:8]}"
-
-
-def known_states() -> list[Path]:
-    """Every state folder that a run on this machine has used and that still exists."""
-    folder = runs_folder()
-    found = sorted(folder.iterdir()) if folder.is_dir() else []
-    return [entry.resolve() for entry in found if (entry / "run.json").is_file()]
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,35 +94,20 @@ class State:
             self._lock.close()
 
     def running(self) -> bool:
-        """Whether a runner holds the lock now."""
-        try:
-            with FileIO(self.folder / "lock", "r") as file:
-                return not locked(file, fcntl.LOCK_SH)
-        except OSError:
-            return False
+        return running(self.folder)
 
     def write_run(self, document: Mapping[str, Any]) -> None:
         write_json(self.folder / "run.json", document)
 
     def run(self) -> dict[str, Any]:
-        found = read_json(self.folder / "run.json")
-        return found if isinstance(found, dict) else {}
+        return run_of(self.folder)
 
     def names(self) -> list[str]:
         """The deployments that this state knows, those of the manifest first read."""
-        named = self.run().get("deployments")
-        return [str(name) for name in named] if isinstance(named, list) else []
+        return names_in(self.folder)
 
     def of(self, name: str) -> DeploymentState:
         return DeploymentState(self.folder / name)
-
-
-def locked(file: FileIO, kind: int) -> bool:
-    try:
-        fcntl.flock(file, kind | fcntl.LOCK_NB)
-    except OSError:
-        return False
-    return True
 
 
 @dataclass(frozen=True, slots=True)

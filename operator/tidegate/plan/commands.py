@@ -11,7 +11,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
-from tidegate.plan.observed import Verb
+from tidegate.api.names import GROUP
+from tidegate.plan.verbs import Verb
 
 MAX_VALUE = 160
 _VALUE = re.compile(r"(?P<revision>[a-z0-9-]{1,63})(?:/(?P<step>\d{1,3}))?@(?P<time>\S{1,64})")
@@ -25,6 +26,17 @@ class Command:
     revision: str
     step: int | None
     at: datetime
+
+
+def asked_by(annotations: Mapping[str, str]) -> dict[str, str]:
+    """What people ask for, by verb: annotations of a deployment, because GitOps tools leave those alone."""
+    names = {verb.value: f"{GROUP}/{verb.value}" for verb in Verb}
+    return {verb: annotations[name][:MAX_VALUE] for verb, name in names.items() if name in annotations}
+
+
+def value_time(at: datetime) -> str:
+    """The moment of a command as its value holds it; `at` is in UTC."""
+    return at.isoformat(timespec="microseconds").replace("+00:00", "Z")
 
 
 def parse_command(verb: str, value: str) -> Command | None:

@@ -11,12 +11,13 @@ from dataclasses import replace
 from tidegate.plan import moves
 from tidegate.plan.commands import Command, latest, new_commands
 from tidegate.plan.history import served
-from tidegate.plan.observed import Failure, FailureClass, Verb
+from tidegate.plan.observed import Failure, FailureClass
 from tidegate.plan.phases import ACTIVE, Phase
 from tidegate.plan.rejected import forgive, reject
 from tidegate.plan.resolving import restarted, whole
 from tidegate.plan.revision import resolve_key
 from tidegate.plan.situation import Situation
+from tidegate.plan.verbs import Verb
 
 Act = Callable[[Situation, Command], Situation]
 

@@ -10,10 +10,11 @@ from dataclasses import replace
 
 from tidegate.api.status import ResolutionStatus
 from tidegate.plan.commands import Command, parse_command
-from tidegate.plan.observed import Failure, FailureClass, Resolution, Resolved, RevisionRecord, Verb
+from tidegate.plan.observed import Failure, FailureClass, Resolution, Resolved, RevisionRecord
 from tidegate.plan.rejected import blocked, reject
 from tidegate.plan.revision import resolve_key, restarted_name, revision_name, source_key
 from tidegate.plan.situation import Situation, Wish
+from tidegate.plan.verbs import Verb
 from tidegate.plan.wanted import ResolveWanted
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from tidegate.api.status import ResolutionStatus
-from tidegate.cluster.observe import Look, Means, commands, observed, route, taken
+from tidegate.cluster.observe import Look, Means, observed, route, taken
 from tidegate.plan.manifests.children import Seen
 from tidegate.plan.manifests.front import front_service
 from tidegate.plan.manifests.identity import BUDGET, DEPLOYMENT, JOB, SERVICE, Owner
@@ -138,19 +138,6 @@ def test_what_is_refused_beside_servers_and_route_is_told_by_its_name() -> None:
         BLOCKED.reason,
         f"PodDisruptionBudget fraud-{OLD}: {BLOCKED.message}",
     )
-
-
-def test_commands_are_annotations_of_ours_and_nothing_else() -> None:
-    notes = {
-        "serving.tidegate.io/promote": "aaaaaaaaaa@2026-01-01T00:00:00Z",
-        "serving.tidegate.io/dance": "now",
-        "example.com/promote": "x",
-        "serving.tidegate.io/abort": "y" * 500,
-    }
-
-    found = commands({"metadata": {"annotations": notes}})
-
-    assert found == {"promote": notes["serving.tidegate.io/promote"], "abort": "y" * 160}
 
 
 def test_a_job_that_is_not_taken_answers_with_the_reason() -> None:

@@ -257,6 +257,20 @@ def test_signals_can_be_taken_back_from_kopf() -> None:
     assert asyncio.run(main())
 
 
+def test_a_user_without_a_name_can_watch(monkeypatch: pytest.MonkeyPatch) -> None:
+    """That of a restricted pod stands in no passwd file."""
+
+    def unknown() -> str:
+        raise KeyError("getpwuid(): uid not found: 65532")
+
+    monkeypatch.setattr("getpass.getuser", unknown)
+
+    async def story(watcher: Watcher) -> None:
+        await watcher.filled()
+
+    watched(story)
+
+
 def test_an_interrupted_run_leaves_nothing_open() -> None:
     async def story(watcher: Watcher) -> None:
         await watcher.filled()

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from tests.unit.plan.conftest import Story
 
-from tidegate.api.spec import GROUP
+from tidegate.api.names import GROUP
 
 from .argocd import enabled, offered, patch_of
 from .told import deployment

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from lupa.lua51 import LuaError
 
-from tidegate.api.spec import GROUP
+from tidegate.api.names import GROUP
 from tidegate.plan.commands import parse_command
 
 from .argocd import ACTIONS, WORDS, enabled, health, offered, patch_of, run

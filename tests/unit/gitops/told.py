@@ -6,7 +6,7 @@ from typing import Any
 
 from tests.unit.plan.conftest import Story
 
-from tidegate.api.spec import GROUP, KIND, VERSION
+from tidegate.api.names import GROUP, KIND, VERSION
 
 Object = dict[str, Any]
 

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import UTC, datetime
 from typing import Any
 
 import pytest
+from tests.unit.plan.statuses import status_of
 
 from tidegate.api.spec import ModelDeploymentSpec
 from tidegate.api.status import ModelDeploymentStatus
-
-NOW = datetime(2026, 1, 1, tzinfo=UTC)
 
 
 @pytest.fixture
@@ -24,10 +22,11 @@ def spec() -> Callable[..., ModelDeploymentSpec]:
 
 @pytest.fixture
 def status() -> Callable[..., ModelDeploymentStatus]:
-    """A status of generation 1 with the conditions that are named as true, and further parts as written."""
+    return status_of
 
-    def make(*true: str, **parts: Any) -> ModelDeploymentStatus:
-        conditions = [{"type": name, "status": "True", "reason": "Because", "lastTransitionTime": NOW} for name in true]
-        return ModelDeploymentStatus.model_validate({"observedGeneration": 1, "conditions": conditions} | parts)
 
-    return make
+@pytest.fixture(autouse=True)
+def no_cluster(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A developer's own kubeconfig would be a second target of every command."""
+    monkeypatch.setenv("KUBECONFIG", "/nonexistent/kubeconfig")
+    monkeypatch.delenv("KUBERNETES_SERVICE_HOST", raising=False)

@@ -9,26 +9,25 @@ from click.testing import CliRunner
 
 from tidegate.api.spec import ModelDeploymentSpec
 from tidegate.api.status import ModelDeploymentStatus
-from tidegate.cli import local as cli
+from tidegate.cli.group import cli
 from tidegate.errors import Failed, UsageError
 from tidegate.local.commands import (
     NoSuchRun,
-    NothingToDo,
     NotRunning,
-    NotYet,
     Target,
-    act,
-    await_state,
     awaited_target,
     one_target,
 )
 from tidegate.local.manifest import content_digest
 from tidegate.local.state import State
-from tidegate.plan.observed import Verb
+from tidegate.plan.outcome import NotYet
+from tidegate.plan.subjects import NothingToDo
+from tidegate.plan.verbs import Verb
 
 Make = Callable[..., ModelDeploymentStatus]
 STABLE = {"revision": "aaa", "number": 1, "version": "1.0", "digest": "sha256:" + "a" * 64}
 CANDIDATE = {"revision": "bbb", "number": 2, "version": "2.0", "digest": "sha256:" + "b" * 64}
+AT_A_GATE = {"step": 1, "phase": "Holding"}
 AT = "2026-01-01T00:00:00Z"
 
 
@@ -75,7 +74,7 @@ def history(*versions: str) -> list[dict[str, Any]]:
 def test_what_is_so_already_needs_no_run(
     target: Callable[..., Target], status: Make, verb: Verb, parts: dict[str, Any]
 ) -> None:
-    asked = act(target(status("Promoted", "Ready", **parts)), verb)
+    asked = target(status("Promoted", "Ready", **parts)).act(verb)
 
     assert asked.already
     assert asked.message.startswith("already")
@@ -83,16 +82,16 @@ def test_what_is_so_already_needs_no_run(
 
 def test_a_command_to_a_run_that_has_ended_is_refused(target: Callable[..., Target], status: Make) -> None:
     with pytest.raises(NotRunning, match="the run has ended"):
-        act(target(status(stable=STABLE, candidate=CANDIDATE)), Verb.PROMOTE)
+        target(status(stable=STABLE, candidate=CANDIDATE, rollout=AT_A_GATE)).act(Verb.PROMOTE)
 
 
 def test_promote_names_the_candidate_and_its_step_and_the_same_step_is_passed_once(
     target: Callable[..., Target], status: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("tidegate.local.commands.TAKEN_SECONDS", 0.0)
-    trying = target(status(stable=STABLE, candidate=CANDIDATE, rollout={"step": 2}), running=True)
+    trying = target(status(stable=STABLE, candidate=CANDIDATE, rollout={"step": 2, "phase": "Holding"}), running=True)
 
-    first, second = act(trying, Verb.PROMOTE), act(trying, Verb.PROMOTE)
+    first, second = trying.act(Verb.PROMOTE), trying.act(Verb.PROMOTE)
 
     assert trying.kept.commands()["promote"].startswith("bbb/2@")
     assert (first.already, first.taken, second.already) == (False, False, True)
@@ -105,11 +104,13 @@ def test_a_promote_of_an_earlier_try_does_not_stand_for_one_of_this(
 ) -> None:
     monkeypatch.setattr("tidegate.local.commands.TAKEN_SECONDS", 0.0)
     earlier = f"bbb/1@{AT}" if verb is Verb.PROMOTE else f"bbb@{AT}"
-    known = status(stable=STABLE, candidate=CANDIDATE, rollout={"step": 1}, commands={verb: earlier})
+    known = status(
+        stable=STABLE, candidate=CANDIDATE, rollout={"step": 1, "phase": "Holding"}, commands={verb: earlier}
+    )
     trying = target(known, running=True)
     trying.kept.command(verb, earlier)
 
-    asked = act(trying, verb)
+    asked = trying.act(verb)
 
     assert not asked.already
     assert trying.kept.commands()[verb] != earlier
@@ -118,14 +119,17 @@ def test_a_promote_of_an_earlier_try_does_not_stand_for_one_of_this(
 
 @pytest.mark.parametrize(
     ("verb", "rollout"),
-    [(Verb.PROMOTE, {"step": 1, "promotedStep": 1}), (Verb.PROMOTE_FULL, {"step": 1, "full": True})],
+    [
+        (Verb.PROMOTE, {"step": 1, "phase": "Holding", "promotedStep": 1}),
+        (Verb.PROMOTE_FULL, {"step": 1, "phase": "Holding", "full": True}),
+    ],
 )
 def test_what_was_promoted_already_is_not_promoted_twice(
     target: Callable[..., Target], status: Make, verb: Verb, rollout: dict[str, Any]
 ) -> None:
     known = target(status(stable=STABLE, candidate=CANDIDATE, rollout=rollout))
 
-    assert act(known, verb).already
+    assert known.act(verb).already
 
 
 def test_a_command_is_taken_when_the_status_holds_it(
@@ -135,9 +139,9 @@ def test_a_command_is_taken_when_the_status_holds_it(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("tidegate.local.commands.now_text", lambda: AT)
-    known = status(stable=STABLE, candidate=CANDIDATE, commands={"abort": f"bbb@{AT}"})
+    known = status(stable=STABLE, candidate=CANDIDATE, rollout={"phase": "Holding"}, commands={"abort": f"bbb@{AT}"})
 
-    asked = act(found := target(known, running=True), Verb.ABORT)
+    asked = (found := target(known, running=True)).act(Verb.ABORT)
 
     assert asked.taken
     found.state.close()
@@ -145,7 +149,7 @@ def test_a_command_is_taken_when_the_status_holds_it(
 
 def test_promote_without_a_candidate_says_what_to_do(target: Callable[..., Target], status: Make) -> None:
     with pytest.raises(NothingToDo, match="tidegate retry"):
-        act(target(status("Ready", stable=STABLE)), Verb.PROMOTE)
+        target(status("Ready", stable=STABLE)).act(Verb.PROMOTE)
 
 
 @pytest.mark.parametrize(("wish", "subject"), [(None, "r2"), ("1.0", "r1"), ("1", "r1"), ("r1", "r1")])
@@ -156,7 +160,7 @@ def test_rollback_finds_an_earlier_version_by_any_of_its_names(
     stable = {"revision": "r3", "number": 3, "version": "3.0"}
     known = target(status("Ready", stable=stable, history=history("1.0", "2.0", "3.0")), running=True)
 
-    act(known, Verb.ROLLBACK_TO, wish)
+    known.act(Verb.ROLLBACK_TO, wish)
 
     assert known.kept.commands()["rollback-to"].startswith(f"{subject}@")
     known.state.close()
@@ -166,14 +170,14 @@ def test_a_second_rollback_does_not_go_forward_again(target: Callable[..., Targe
     stalled = {"type": "Stalled", "status": "True", "reason": "RolledBack", "lastTransitionTime": AT}
     known = status(stable=STABLE, history=history("1.0", "2.0"), conditions=[stalled])
 
-    assert act(target(known), Verb.ROLLBACK_TO).already
+    assert target(known).act(Verb.ROLLBACK_TO).already
 
 
 def test_rollback_to_an_unknown_version_lists_the_known_ones(target: Callable[..., Target], status: Make) -> None:
     stable = {"revision": "r2", "number": 2, "version": "2.0"}
 
     with pytest.raises(NothingToDo, match=r"no earlier version 9.9: known are: 1.0 \(r1\)"):
-        act(target(status("Ready", stable=stable, history=history("1.0", "2.0"))), Verb.ROLLBACK_TO, "9.9")
+        target(status("Ready", stable=stable, history=history("1.0", "2.0"))).act(Verb.ROLLBACK_TO, "9.9")
 
 
 def test_of_several_runs_one_must_be_named(target: Callable[..., Target], status: Make, tmp_path: Path) -> None:
@@ -206,23 +210,23 @@ def test_no_run_at_all_is_said() -> None:
 
 
 def test_waiting_ends_with_the_promotion(target: Callable[..., Target], status: Make) -> None:
-    assert await_state(target(status("Promoted", "Ready")), "promoted", 1) == "fraud is promoted"
+    assert target(status("Promoted", "Ready")).wait("promoted", 1) == "fraud is promoted"
 
 
 def test_waiting_for_a_promotion_fails_with_the_reason_of_the_refusal(
     target: Callable[..., Target], status: Make
 ) -> None:
     with pytest.raises(Failed, match="Because"):
-        await_state(target(status("Stalled", "Ready")), "promoted", 1)
+        target(status("Stalled", "Ready")).wait("promoted", 1)
 
 
 def test_waiting_for_a_decision_takes_a_refusal_too(target: Callable[..., Target], status: Make) -> None:
-    assert "Because" in await_state(target(status("Stalled", "Ready")), "settled", 1)
+    assert "Because" in target(status("Stalled", "Ready")).wait("settled", 1)
 
 
 def test_waiting_too_long_may_be_tried_again(target: Callable[..., Target], status: Make) -> None:
     with pytest.raises(NotYet) as caught:
-        await_state(target(status()), "promoted", 0.0)
+        target(status()).wait("promoted", 0.0)
 
     assert caught.value.exit_code == 5
 
@@ -233,7 +237,7 @@ def test_waiting_is_for_what_the_file_says_now(target: Callable[..., Target], st
     promoted = target(status("Promoted", "Ready"), manifest=str(file), manifestDigest="of the old")
 
     with pytest.raises(NotYet):
-        await_state(promoted, "promoted", 0.0)
+        promoted.wait("promoted", 0.0)
 
 
 def test_waiting_for_a_manifest_that_is_nonsense_fails_at_once(
@@ -244,7 +248,7 @@ def test_waiting_for_a_manifest_that_is_nonsense_fails_at_once(
     known = {"manifest": str(file), "manifestDigest": content_digest(file), "problem": f"{file}:1: no mapping"}
 
     with pytest.raises(Failed, match="the manifest is not used"):
-        await_state(target(status("Promoted", "Ready"), **known), "promoted", 1)
+        target(status("Promoted", "Ready"), **known).wait("promoted", 1)
 
 
 def test_waiting_for_a_run_that_does_not_appear_may_be_tried_again() -> None:
@@ -255,6 +259,6 @@ def test_waiting_for_a_run_that_does_not_appear_may_be_tried_again() -> None:
 def test_history_in_quiet_is_a_revision_per_line_the_oldest_first(target: Callable[..., Target], status: Make) -> None:
     known = target(status("Ready", stable=STABLE, history=history("1.0", "2.0")))
 
-    shown = CliRunner().invoke(cli.history, ["fraud", "--quiet", "--state", str(known.state.folder)])
+    shown = CliRunner().invoke(cli, ["history", "fraud", "--quiet", "--state", str(known.state.folder)])
 
     assert (shown.exit_code, shown.output) == (0, "r1\nr2\n")

@@ -10,7 +10,8 @@ from tidegate.api.spec import ModelDeploymentSpec
 from tidegate.api.status import ModelDeploymentStatus
 from tidegate.bundle.manifest import Interface, TensorSpec
 from tidegate.local.files import write_whole
-from tidegate.local.state import AlreadyRunning, DeploymentState, State, default_state, known_states
+from tidegate.local.runs import default_state, known_states
+from tidegate.local.state import AlreadyRunning, DeploymentState, State
 from tidegate.plan.observed import Resolution, RevisionRecord
 
 

@@ -6,8 +6,8 @@ from collections.abc import Callable
 
 import pytest
 
-from tidegate.plan.commands import latest, new_commands, parse_command
-from tidegate.plan.observed import Verb
+from tidegate.plan.commands import asked_by, latest, new_commands, parse_command
+from tidegate.plan.verbs import Verb
 
 from .conftest import Story
 
@@ -39,6 +39,19 @@ def test_a_command_names_a_revision_perhaps_a_step_and_a_time() -> None:
 )
 def test_anything_else_is_no_command(verb: str, value: str) -> None:
     assert parse_command(verb, value) is None
+
+
+def test_commands_are_annotations_of_ours_and_nothing_else() -> None:
+    notes = {
+        "serving.tidegate.io/promote": "aaaaaaaaaa@2026-01-01T00:00:00Z",
+        "serving.tidegate.io/dance": "now",
+        "example.com/promote": "x",
+        "serving.tidegate.io/abort": "y" * 500,
+    }
+
+    found = asked_by(notes)
+
+    assert found == {"promote": notes["serving.tidegate.io/promote"], "abort": "y" * 160}
 
 
 def test_only_values_of_known_verbs_that_changed_are_new() -> None:

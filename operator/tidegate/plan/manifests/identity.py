@@ -10,10 +10,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from tidegate.api import spec
+from tidegate.api import names
 
-GROUP, VERSION, KIND, API_VERSION = spec.GROUP, spec.VERSION, spec.KIND, spec.API_VERSION
-PLURAL = "modeldeployments"
+GROUP, VERSION, KIND, API_VERSION = names.GROUP, names.VERSION, names.KIND, names.API_VERSION
+PLURAL = names.PLURAL
 MANAGER = "tidegate"  # field manager of every write
 
 LABEL_MANAGED_BY = "app.kubernetes.io/managed-by"

@@ -1,4 +1,4 @@
-"""How a run with `--once` ends: when every deployment is settled, and the exit code that says how."""
+"""Where a deployment stands: what `tidegate wait` waits for, and how a run with `--once` ends."""
 
 from __future__ import annotations
 
@@ -6,6 +6,13 @@ from collections.abc import Iterable
 from enum import IntEnum
 
 from tidegate.api.status import ModelDeploymentStatus
+from tidegate.errors import Failed, Temporary
+
+
+class NotYet(Temporary):
+    """It did not happen within the time that was given."""
+
+    reason = "Timeout"
 
 
 class Outcome(IntEnum):
@@ -47,3 +54,23 @@ def overall(outcomes: Iterable[Outcome]) -> Outcome:
 
 def settled(outcomes: Iterable[Outcome]) -> bool:
     return Outcome.UNSETTLED not in outcomes
+
+
+def awaited(name: str, status: ModelDeploymentStatus, generation: int, wanted: str) -> str | None:
+    """How a wait for `promoted`, `ready` or `settled` ends, as a sentence; None while it is undecided.
+
+    Raises Failed when the version was refused or rolled back, and that is not what was waited for.
+    """
+    now = outcome(status, generation)
+    if now is Outcome.UNSETTLED and wanted == "ready" and holds(status, "Ready"):
+        now = Outcome.SERVING
+    if now in (Outcome.UNSETTLED, Outcome.SERVING):
+        return f"{name} is {wanted}" if now is Outcome.SERVING else None
+    why = why_stalled(status)
+    if wanted == "settled" or (wanted == "ready" and now is Outcome.RETURNED):
+        return f"{name} is {wanted}: {why}"
+    raise Failed(why, where=name, reason="Rejected")
+
+
+def why_stalled(status: ModelDeploymentStatus) -> str:
+    return next((f"{one.reason}: {one.message}" for one in status.conditions if one.type == "Stalled"), status.phase)
