@@ -14,7 +14,8 @@ export PYTHONDONTWRITEBYTECODE := 1
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-18s %s\n", $$1, $$2}'
 
-$(READY): pyproject.toml locks/dev.txt .ci/bootstrap.py
+$(READY): pyproject.toml locks/dev.txt .ci/bootstrap.py hatch_build.py \
+    runtime_image/tidegate_runtime/_json_numbers.c runtime_image/tidegate_runtime/_json_numbers.h
 	@$(PYTHON) .ci/bootstrap.py
 
 demo: $(READY)  ## a real model published, proved, served and rolled out on this machine (build/demo/report.html)
@@ -65,6 +66,7 @@ argocd: $(READY)  ## write the values for Argo CD from the Lua scripts in charts
 lock: $(READY)  ## resolve the dependencies of pyproject.toml again
 	$(LOCK) --python-version 3.11 --extra dev --output-file locks/dev.txt
 	$(LOCK) --python-version 3.12 --extra runtime --output-file locks/runtime-cpu.txt
+	echo 'ziglang>=0.14' | $(RESOLVE) - --python-version 3.12 --output-file locks/native.txt
 	$(LOCK) --python-version 3.12 --extra runtime-cuda --output-file locks/runtime-cuda.txt
 
 bench-runtime: $(READY)  ## the server beside raw ONNX Runtime, two minutes (build/bench/runtime.json; ARGS="--help")

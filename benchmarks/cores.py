@@ -1,4 +1,4 @@
-"""What more cores give: `make bench-cores` writes build/bench/cores.json and the table, build/bench/cores.md.
+"""What more cores give: `make bench-cores` writes build/bench/cores.json and prints the table.
 
 Three questions: does a model of 75 ms use every core with its weights in memory once; does a tiny model lose nothing by
 a second core, and what does a second process give it; and are probes and metrics answered while all cores are busy.
@@ -8,6 +8,7 @@ machine's cores, as a client on the same node would.
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import http.client
 import json
@@ -26,8 +27,10 @@ from typing import Any
 import numpy as np
 import onnxruntime
 import uvloop
+from benchmarks.docs import write_section
 from benchmarks.forms import FORMS
 from benchmarks.load import Result, load
+from benchmarks.machine import machine, sentence
 from benchmarks.models import MODELS, BenchModel
 from benchmarks.processes import cpu_seconds, memory_mib
 from tests.runtime import small_bundles as small
@@ -38,7 +41,7 @@ from tidegate.bench.record import quantile
 OUT = Path(__file__).resolve().parents[1] / "build/bench"
 ROUNDS = 3
 SETUPS = {"medium": ((1, 1), (1, 2)), "tiny": ((1, 1), (1, 2), (2, 2))}  # processes and cores
-SECONDS = {"tiny": 2.0, "medium": 6.0}
+SECONDS = {"tiny": 2.0, "medium": 12.0}
 CONNECTIONS = {"tiny": 64, "medium": 8}
 CALIBRATION = 2.0
 PROBES = 300
@@ -59,6 +62,8 @@ class Row:
     mebibytes: float
     raw_rps: float  # of one thread that does nothing else
     raw_limit: float  # times that, of as many threads as cores over one session
+    server_share: float  # cores' worth of time that the server had
+    client_share: float
 
     @property
     def times_raw(self) -> float:
@@ -69,7 +74,8 @@ class Row:
             "model": self.model, "cores": self.cores, "processes": self.processes, "rps": round(self.rps, 1),
             "cpuUsPerRequest": round(self.cpu_us, 1), "rssMiB": round(self.mebibytes, 1),
             "rawRunsPerSecondOneThread": round(self.raw_rps, 1), "timesOneThread": round(self.times_raw, 2),
-            "rawThreadsTimesOne": round(self.raw_limit, 2),
+            "rawThreadsTimesOne": round(self.raw_limit, 2), "serverCores": round(self.server_share, 3),
+            "clientCores": round(self.client_share, 3),
         }  # fmt: skip
 
 
@@ -113,13 +119,15 @@ def measure(model: BenchModel, bundle: Path, scratch: Path, *, processes: int, c
     before = raw_runs_per_second(model, session)
     with served(bundle, scratch, processes, cores) as server:
         put_load_on(server, model, CONNECTIONS[model.name], 0.5)
-        used = cpu_seconds(server.process.pid)
+        used, own, began = cpu_seconds(server.process.pid), time.process_time(), time.perf_counter()
         result = put_load_on(server, model, CONNECTIONS[model.name], SECONDS[model.name])
-        used = cpu_seconds(server.process.pid) - used
+        took = time.perf_counter() - began
+        used, own = cpu_seconds(server.process.pid) - used, time.process_time() - own
         memory = memory_mib(server.process.pid)
     raw = (before + raw_runs_per_second(model, session)) / 2
     limit = raw_runs_per_second(model, session, cores) / raw
-    return Row(model.name, cores, processes, result.rps, used / result.requests * 1e6, memory, raw, limit)
+    cpu_us, shares = used / result.requests * 1e6, (used / took, own / took)
+    return Row(model.name, cores, processes, result.rps, cpu_us, memory, raw, limit, *shares)
 
 
 def probe_while_busy(server: RunningServer, model: BenchModel) -> Mapping[str, list[float]]:
@@ -169,6 +177,9 @@ def measure_model(name: str, setups: Sequence[tuple[int, int]], scratch: Path) -
 
 
 def main() -> int:
+    parser = argparse.ArgumentParser(prog="make bench-cores", description="What more cores give.")
+    parser.add_argument("--write-docs", action="store_true", help="put the tables into docs/performance.md")
+    given = parser.parse_args()
     cores = len(os.sched_getaffinity(0))
     if cores < 2:
         print("error: this needs two cores", file=sys.stderr)
@@ -181,8 +192,10 @@ def main() -> int:
     document = {"rows": [row.document() for row in rows], "probes": probe_document(probes), "cores": cores}
     OUT.mkdir(parents=True, exist_ok=True)
     (OUT / "cores.json").write_text(json.dumps(document, indent=1) + "\n")
-    (OUT / "cores.md").write_text(table(rows, probes) + "\n")
-    print(table(rows, probes))
+    text = f"{table(rows, probes)}\n\n{sentence(machine())}"
+    print(text)
+    if given.write_docs:
+        write_section("cores", text)
     return 0
 
 
@@ -198,12 +211,13 @@ def table(rows: list[Row], probes: Mapping[str, list[float]]) -> str:
     """The figures as two Markdown tables."""
     lines = [
         "| model | cores | processes | req/s | times one raw thread | as many raw threads as cores "
-        "| CPU µs/request | memory MiB |",
-        "|---|---|---|---|---|---|---|---|",
+        "| CPU µs/request | cores that the server had | and the client | memory MiB |",
+        "|---|---|---|---|---|---|---|---|---|---|",
     ]
     lines += [
         f"| {row.model} | {row.cores} | {row.processes} | {row.rps:.0f} | **{row.times_raw:.2f}** | "
-        f"{row.raw_limit:.2f} | {row.cpu_us:.1f} | {row.mebibytes:.0f} |"
+        f"{row.raw_limit:.2f} | {row.cpu_us:.1f} | {row.server_share:.2f} | {row.client_share:.2f} | "
+        f"{row.mebibytes:.0f} |"
         for row in rows
     ]
     lines += ["", "| while every core runs the medium model | p50 ms | p99 ms | must |", "|---|---|---|---|"]

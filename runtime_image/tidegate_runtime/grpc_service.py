@@ -119,7 +119,7 @@ class InferenceService:
         """Before anything is spent on a request, its message included."""
         model = self._require_model()
         call.trailing = model.revision
-        if (full := model.inferring.refusal(GrpcSource(call.metadata), time.monotonic())) is not None:
+        if (full := model.inferring.refusal(GrpcSource(call.metadata))) is not None:
             raise full
 
     def _model_infer(self, call: Call, raw: bytes | memoryview) -> None:

@@ -23,7 +23,7 @@ from tidegate_runtime.answers import CLOSE, CONTINUE, JSON, KEEP, head
 from tidegate_runtime.errors import BadRequest, RequestError
 from tidegate_runtime.inflate import encoding_of
 from tidegate_runtime.pipeline import Pipeline
-from tidegate_runtime.request import KEPT, SCRATCH, Front, Request
+from tidegate_runtime.request import FIRST, KEPT, SCRATCH, Front, Request
 from tidegate_runtime.request_log import LEFT, answered_over_http
 
 MOST_HEADER: Final = 64 * 1024
@@ -101,8 +101,9 @@ class Connection(asyncio.BufferedProtocol):
 
     def buffer_updated(self, nbytes: int) -> None:
         if self._bulk is None:
-            if not (self._at is IDLE and self._front.pressure.on and self._waits(self._front.scratch[:nbytes])):
-                self._read(self._front.scratch[:nbytes])
+            data = self._front.scratch[:nbytes]
+            if not (nbytes <= FIRST and self._at is IDLE and self._front.pressure.on and self._waits(data)):
+                self._read(data)
             return
         self._filled += nbytes
         if self._filled == len(self._bulk):
@@ -135,6 +136,9 @@ class Connection(asyncio.BufferedProtocol):
             self._parser.feed_data(data)
         except httptools.HttpParserUpgrade:
             self._ending = True  # not offered: the request is answered as if it had not asked
+        except httptools.HttpParserCallbackError:  # a fault of ours, in what the parser calls
+            LOG.exception("reading a request failed")
+            self._break_off(RequestError("internal error"))
         except httptools.HttpParserError:
             self._break_off(BadRequest("malformed HTTP request"))
         if self._at is not IDLE:
@@ -210,18 +214,19 @@ class Connection(asyncio.BufferedProtocol):
         """Look at the header before any of the body is read."""
         route = self._front.route(request)
         route.require(request.method)
-        if b"content-encoding" in request.headers:
-            request.encoding = encoding_of(request.headers[b"content-encoding"])
-        length = int(request.headers.get(b"content-length", b"0"))
+        headers = request.headers
+        if b"content-encoding" in headers:
+            request.encoding = encoding_of(headers[b"content-encoding"])
+        length = int(headers.get(b"content-length", b"0"))
         if length > self._front.limits.max_body:
             raise self._front.limits.too_large()
-        if route.refusal is not None and (refusal := route.refusal(request, time.monotonic())) is not None:
+        if route.refusal is not None and (refusal := route.refusal(request)) is not None:
             raise refusal
-        if b"transfer-encoding" in request.headers:
+        if b"transfer-encoding" in headers:
             request.chunks = bytearray()
         elif length > SCRATCH:
             self._bulk, self._filled = request.room(length), 0
-        if request.headers.get(b"expect", b"").lower() == b"100-continue" and not request.old:
+        if b"expect" in headers and headers[b"expect"].lower() == b"100-continue" and not request.old:
             self._ask_for_body()
 
     def _ask_for_body(self) -> None:

@@ -58,12 +58,12 @@ class Inferring:
         self._has_texts = any(spec.element_type == "BYTES" for spec in model.inputs)
         self._names = [spec.name for spec in model.outputs]
 
-    def refusal(self, source: Source, arrived: float) -> RequestError | None:
+    def refusal(self, source: Source) -> RequestError | None:
         """Asked before anything is spent on a request: why it is refused, already counted; None while there is room."""
         if not self._engine.admission.full:
             return None
         error = self._engine.refuse()
-        self.refused(error, arrived=arrived, source=source)
+        self.refused(error, arrived=time.monotonic(), source=source)
         return error
 
     def is_short(self, size: int) -> bool:
@@ -78,17 +78,16 @@ class Inferring:
         `arrived` is time.monotonic; `seconds` the client's own limit, counted from then, 0.0 when it has none.
         Raises RequestError, not yet counted, when the engine does not take the call on.
         """
+        signature, submitted = self.signature, time.monotonic()
         own = 0.0 < seconds < self._longest
-        submitted = time.monotonic()
-        call = Call(
-            feeds=feeds,
-            rows=self.signature.rows(feeds),
-            key=self.signature.key(feeds),
-            done=partial(self._finish, reply, source, own, submitted),
-            arrived=arrived,
-            deadline=arrived + (seconds if own else self._longest),
-            apart=not short or self.signature.is_apart(feeds),
-        )
+        deadline = arrived + (seconds if own else self._longest)
+        done = partial(self._finish, reply, source, own, submitted)
+        if signature.uniform:
+            call = Call(feeds, signature.rows(feeds), None, done, arrived, deadline)
+            call.apart = not short
+        else:
+            call = Call(feeds, signature.rows(feeds), signature.key(feeds), done, arrived, deadline)
+            call.apart = not short or signature.is_apart(feeds)
         self._engine.submit(call)
         return call
 

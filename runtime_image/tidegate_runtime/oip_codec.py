@@ -15,11 +15,20 @@ import orjson
 from tidegate_runtime import classification, parameters
 from tidegate_runtime.errors import BadRequest, RunFailed
 from tidegate_runtime.interfaces import Array, Body, LoadedModel
-from tidegate_runtime.json_reader import SMALL, JsonReader, Shape, check_for_stray_lists, tensor
+from tidegate_runtime.json_reader import (
+    JsonReader,
+    Lifted,
+    Shape,
+    document,
+    lifted,
+    tensor,
+    tensor_of_numbers,
+)
 from tidegate_runtime.signature import LONGEST_SHOWN, MOST_TENSORS, Port, Signature
 from tidegate_runtime.wanted import Wanted
 
-REMEMBERED: Final = 64  # JSON parts of at most 2 KB: reading one again costs 3 µs
+REMEMBERED: Final = 64  # JSON parts without their numbers: reading one again costs 3 µs
+SMALL: Final = 2048  # bytes of one that is remembered
 NOTHING: Final = memoryview(b"")
 
 
@@ -49,24 +58,26 @@ class Inference:
 
 @dataclass(slots=True)
 class Layout:
-    """What the JSON part of a request says whose tensors are all binary, and was found to be right."""
+    """What the JSON part of a request says beside its numbers, and was found to be right."""
 
-    inputs: Sequence[tuple[Port, Shape, int, int | None]]  # number of elements, and of bytes
+    inputs: Sequence[tuple[Port, Shape, int, int | None, int]]  # elements; bytes of a binary one; place of a lifted one
     wanted: Sequence[WantedOverHttp]
     null_for_nonfinite: bool
     timeout: float
 
-    def inference(self, raw: memoryview) -> Inference:
-        """The request whose tensors are `raw`; raises a BadRequest that names what is wrong."""
+    def inference(self, arrays: list[Lifted], raw: memoryview) -> Inference:
+        """The request with these numbers; raises a BadRequest that names what is wrong."""
         feeds: dict[str, Array] = {}
         at = 0
-        for port, shape, count, size in self.inputs:
-            end = at + (size or 0)
+        for port, shape, count, size, place in self.inputs:
             try:
-                feeds[port.name] = _from_bytes(port, raw[at:end], end - at, count).reshape(shape)
+                if size is None:
+                    feeds[port.name] = tensor_of_numbers(port.carrier, arrays[place], shape, count)
+                else:
+                    feeds[port.name] = _from_bytes(port, raw[at : at + size], size, count).reshape(shape)
+                    at += size
             except ValueError as error:
                 raise BadRequest(f"input {port.name!r}: {error}") from None
-            at = end
         _require_end(raw, at)
         return Inference("", feeds, self.wanted, self.null_for_nonfinite, self.timeout)
 
@@ -85,49 +96,56 @@ class InferCodec:
         self._opening = orjson.dumps({"model_name": model.name, "model_version": model.version})[:-1]
         self._labels = model.labels
         self._shapes: dict[Shape, bytes] = {}
+        self._beginnings: dict[Shape, bytes] = {}
         self._layouts: dict[bytes, Layout] = {}
 
     def decode(self, body: Body, header_length: int | None) -> Inference:
         """The request in `body`; raises a RequestError that names what is wrong."""
         if header_length is None:
-            return self._inference(self._document(body), NOTHING, body)
+            return self._lifted(body, NOTHING)
         if header_length > len(body):
             raise BadRequest("inference-header-content-length is larger than the body")
         whole = memoryview(body)
         text, raw = whole[:header_length], whole[header_length:]
-        if header_length > SMALL:
-            return self._inference(self._document(text), raw, text)
-        said = bytes(text)
+        if header_length <= SMALL and (layout := self._layouts.get(bytes(text))) is not None:
+            return layout.inference([], raw)
+        return self._lifted(text, raw)
+
+    def _lifted(self, text: Body, raw: memoryview) -> Inference:
+        rest, arrays = self._reader.lift(text)
+        if len(rest) > SMALL:
+            return self._inference(document(rest, arrays), arrays, raw)
+        said = bytes(rest)
         layout = self._layouts.get(said)
         if layout is not None:
-            return layout.inference(raw)
-        document = self._document(said)
-        inference = self._inference(document, raw, said)
-        self._remember(said, document, inference)
+            return layout.inference(arrays, raw)
+        asked = document(said, arrays)
+        inference = self._inference(asked, arrays, raw)
+        self._remember(said, asked, arrays, inference)
         return inference
 
-    def _document(self, text: Body) -> dict[str, Any]:
-        document = self._reader.read(text)
-        if type(document) is not dict:
-            raise BadRequest("the body must be a JSON object")
-        return document
-
-    def _remember(self, said: bytes, document: dict[str, Any], inference: Inference) -> None:
-        """A client says the same of its binary tensors each time, unless it names its requests."""
-        inputs = [self._declared(entry, ()) for entry in document["inputs"]]
-        if inference.id or any(size is None for _, _, _, size in inputs):
+    def _remember(self, said: bytes, asked: dict[str, Any], arrays: list[Lifted], inference: Inference) -> None:
+        """A client says the same around its numbers each time, unless it names its requests."""
+        if inference.id:
             return
+        inputs = []
+        for entry in asked["inputs"]:
+            port, shape, count, size = self._declared(entry, ())
+            data = entry.get("data")
+            if size is None and lifted(data, arrays) is None:
+                return  # its values are in the text
+            inputs.append((port, shape, count, size, 0 if size is not None else data[1]))
         if len(self._layouts) == REMEMBERED:
             self._layouts.clear()
         self._layouts[said] = Layout(inputs, inference.wanted, inference.null_for_nonfinite, inference.timeout)
 
-    def _inference(self, document: dict[str, Any], raw: memoryview, text: Body) -> Inference:
-        feeds = self._feeds(document, raw, text)
+    def _inference(self, asked: dict[str, Any], arrays: list[Lifted], raw: memoryview) -> Inference:
+        feeds = self._feeds(asked, arrays, raw)
         self._signature.check_together(feeds)
-        name, given = parameters.request_id(document.get("id", "")), document.get("parameters")
-        if self._all_over_json and not given and "outputs" not in document:
+        name, given = parameters.request_id(asked.get("id", "")), asked.get("parameters")
+        if self._all_over_json and not given and "outputs" not in asked:
             return Inference(name, feeds, self._all_json, False, 0.0)
-        wanted, given = document.get("outputs"), _parameters(given, "parameters")
+        wanted, given = asked.get("outputs"), _parameters(given, "parameters")
         return self._with_parameters(name, feeds, wanted, given)
 
     def _with_parameters(self, name: str, feeds: dict[str, Array], outputs: Any, given: dict[str, Any]) -> Inference:
@@ -157,29 +175,24 @@ class InferCodec:
         count = 0 if classes is None else classification.asked(port.spec, classes)
         return WantedOverHttp(index, port, count, binary=as_bytes)
 
-    def _feeds(self, document: dict[str, Any], raw: memoryview, text: Body) -> dict[str, Array]:
-        entries = document.get("inputs")
+    def _feeds(self, asked: dict[str, Any], arrays: list[Lifted], raw: memoryview) -> dict[str, Array]:
+        entries = asked.get("inputs")
         if type(entries) is not list:
             raise BadRequest("inputs must be a list of tensors, at least one")
         self._signature.require_number(len(entries))
         feeds: dict[str, Array] = {}
-        large: list[tuple[Any, Shape]] = []
         at = 0
         for entry in entries:
             port, shape, count, size = self._declared(entry, feeds)
             try:
                 if size is None:
-                    values = entry.get("data")
-                    feeds[port.name] = tensor(port.carrier, values, shape, count)
-                    large.append((values, shape))
+                    feeds[port.name] = _from_json(port, entry.get("data"), arrays, shape, count)
                 else:
                     feeds[port.name] = _from_bytes(port, raw[at : at + size], size, count).reshape(shape)
                     at += size
             except ValueError as error:
                 raise BadRequest(f"input {port.name!r}: {error}") from None
         _require_end(raw, at)
-        if len(text) > SMALL and large:
-            _check_lists(text, large, document)
         return feeds
 
     def _declared(self, entry: Any, feeds: Container[str]) -> tuple[Port, Shape, int, int | None]:
@@ -195,6 +208,10 @@ class InferCodec:
 
     def encode(self, inference: Inference, outputs: Sequence[Array]) -> tuple[bytes, int | None]:
         """The answer's body, and how long its JSON part is when tensors follow it."""
+        if inference.wanted is self._all_json and len(outputs) == 1 and not inference.id:  # what nearly all ask for
+            (want,) = self._all_json
+            text = _json_data(want, outputs[0], inference.null_for_nonfinite)
+            return b"%b%b}]}" % (self._before_the_only_one(outputs[0].shape), text), None
         parts = [self._opening]
         if inference.id:
             parts += (b',"id":', orjson.dumps(inference.id))
@@ -212,6 +229,14 @@ class InferCodec:
         parts.append(b"]}")
         text = b"".join(parts)
         return (b"".join([text, *binaries]), len(text)) if binaries else (text, None)
+
+    def _before_the_only_one(self, shape: Shape) -> bytes:
+        found = self._beginnings.get(shape)
+        if found is None:
+            found = b'%b,"outputs":[%b%b,"data":' % (self._opening, self._all_json[0].label, self._shape(shape))
+            if len(self._beginnings) < MOST_TENSORS:
+                self._beginnings[shape] = found
+        return found
 
     def _shape(self, shape: Shape) -> bytes:
         found = self._shapes.get(shape)
@@ -243,6 +268,13 @@ def _require_end(raw: memoryview, at: int) -> None:
         raise BadRequest(f"the body has {len(raw) - at} bytes that belong to no input")
 
 
+def _from_json(port: Port, data: Any, arrays: list[Lifted], shape: Shape, count: int) -> Array:
+    array = lifted(data, arrays)
+    if array is None:
+        return tensor(port.carrier, data, shape, count)
+    return tensor_of_numbers(port.carrier, array, shape, count)
+
+
 def _from_bytes(port: Port, raw: memoryview, size: int, count: int) -> Array:
     if len(raw) != size:
         raise ValueError(f"binary_data_size is {size} but only {len(raw)} bytes are left in the body")
@@ -260,14 +292,6 @@ def _binary_size(name: Any, given: Any, entry: dict[str, Any]) -> int | None:
     if "data" in entry:
         raise BadRequest(f"input {name!r}: has both data and binary_data_size")
     return size
-
-
-def _check_lists(text: Body, tensors: list[tuple[Any, Shape]], document: dict[str, Any]) -> None:
-    others = 1 + len(document["inputs"]) + ("outputs" in document)
-    try:
-        check_for_stray_lists(text, tensors, others)
-    except ValueError as error:
-        raise BadRequest(str(error)) from None
 
 
 def _parameters(given: Any, where: str) -> dict[str, Any]:

@@ -94,7 +94,7 @@ class _Reply:
         """A candidate is asked in the Open Inference Protocol only."""
 
 
-def _not_offered(sentence: str, source: Source, arrived: float) -> RequestError:  # noqa: ARG001 - see Route.refusal
+def _not_offered(sentence: str, source: Source) -> RequestError:  # noqa: ARG001 - see Route.refusal
     return RequestError(sentence, 501)
 
 

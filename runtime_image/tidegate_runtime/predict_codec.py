@@ -19,14 +19,13 @@ from tidegate_runtime.errors import BadRequest, RunFailed
 from tidegate_runtime.interfaces import Array, Body
 from tidegate_runtime.json_reader import (
     JsonReader,
-    Shape,
-    check_for_stray_lists,
-    holds_objects,
-    is_list,
-    plain_prediction,
-    plain_rows,
+    Lifted,
+    document,
+    lifted,
+    plain,
     shape_of,
     tensor,
+    tensor_of_numbers,
 )
 from tidegate_runtime.signature import LONGEST_SHOWN, MOST_NAMES, Port, Signature
 from tidegate_runtime.types import Carrier, strings_from_list
@@ -50,7 +49,7 @@ class PredictCodec:
 
     def __init__(self, signature: Signature, most_numbers: int) -> None:
         self._signature = signature
-        self._reader = JsonReader(most_numbers, plain_prediction)
+        self._reader = JsonReader(most_numbers)
         self._carriers = {port.name: _with_base64(port.carrier) for port in signature.inputs_in_order}
         required = [port.name for port in signature.inputs_in_order if not port.optional]
         self._alone = required[0] if len(required) == 1 else None  # what values without a name belong to
@@ -60,18 +59,17 @@ class PredictCodec:
 
     def decode(self, body: Body) -> Prediction:
         """The request in `body`; raises a RequestError that names what is wrong."""
-        document = self._reader.read(body)
-        if type(document) is not dict:
-            raise BadRequest("the body must be a JSON object")
-        _check_signature(document)
-        if ("instances" in document) == ("inputs" in document):
+        rest, arrays = self._reader.lift(body)
+        asked = document(rest, arrays)
+        _check_signature(asked)
+        if ("instances" in asked) == ("inputs" in asked):
             raise BadRequest('either "instances" (rows) or "inputs" (columns) is expected')
-        by_row = "instances" in document
+        by_row = "instances" in asked
         self._check_outputs(by_row)
-        tensors = self._rows(document["instances"]) if by_row else self._columns(document["inputs"])
-        feeds = self._feeds(tensors, body)
+        tensors = self._rows(asked["instances"], arrays) if by_row else self._columns(asked["inputs"], arrays)
+        feeds = self._feeds(tensors, arrays)
         self._signature.check_together(feeds)
-        others = document.get("parameters")  # what others put there is none of our business, as in TensorFlow Serving
+        others = asked.get("parameters")  # what others put there is none of our business, as in TensorFlow Serving
         nulls = type(others) is dict and parameters.null_for_nonfinite(others)
         return Prediction(feeds, by_row, nulls)
 
@@ -91,31 +89,30 @@ class PredictCodec:
         if by_row and (port := self._without_rows) is not None:
             raise BadRequest(f'output {port.name!r} is a scalar and has no rows: send "inputs" instead of "instances"')
 
-    def _rows(self, rows: Any) -> dict[str, Any]:
+    def _rows(self, rows: Any, arrays: list[Lifted]) -> dict[str, Any]:
         """The values of each input; rows are objects that name the inputs, or values of the only one."""
-        if not is_list(rows) or not len(rows):
+        if lifted(rows, arrays) is not None:
+            return {self._only_input("each instance"): rows}
+        if type(rows) is not list or not rows:
             raise BadRequest("instances must be a list, at least one")
-        if not holds_objects(rows):
+        if type(rows[0]) is not dict or _is_base64(rows[0]):
             return {self._only_input("each instance"): rows}
         if len(rows) > self._signature.most_rows:
             raise BadRequest(f"instances are {len(rows)}, above the limit of {self._signature.most_rows}")
-        plain = plain_rows(rows)
-        first = next(plain)
-        if _is_base64(first):
-            return {self._only_input("each instance"): [first, *plain]}
+        first = rows[0]
         for name in first:
             self._signature.input(name)
-        columns: dict[str, list[Any]] = {name: [value] for name, value in first.items()}
-        for index, row in enumerate(plain, 1):
+        columns: dict[str, list[Any]] = {name: [] for name in first}
+        for index, row in enumerate(rows):
             if type(row) is not dict or row.keys() != first.keys():
                 names = _list(first)
                 raise BadRequest(f"instance {index} must be an object of the same inputs as the first: {names}")
             for name, value in row.items():
-                columns[name].append(value)
+                columns[name].append(plain(value, arrays))
         return columns
 
-    def _columns(self, columns: Any) -> dict[str, Any]:
-        if _names_inputs(columns):
+    def _columns(self, columns: Any, arrays: list[Lifted]) -> dict[str, Any]:
+        if _names_inputs(columns) and lifted(columns, arrays) is None:
             named: dict[str, Any] = columns
             return named
         return {self._only_input("inputs"): columns}
@@ -126,21 +123,22 @@ class PredictCodec:
             raise BadRequest(f"{what} must be an object that names the model's inputs: {names}")
         return self._alone
 
-    def _feeds(self, tensors: dict[str, Any], text: Body) -> dict[str, Array]:
+    def _feeds(self, tensors: dict[str, Any], arrays: list[Lifted]) -> dict[str, Array]:
         feeds: dict[str, Array] = {}
         for name, values in tensors.items():
             port = self._signature.input(name)
             try:
-                feeds[name] = self._tensor(port, values)
+                feeds[name] = self._tensor(port, values, arrays)
             except ValueError as error:
                 raise BadRequest(f"input {name!r}: {error}") from None
-        _check_lists(text, [(values, feeds[name].shape) for name, values in tensors.items()])
         return feeds
 
-    def _tensor(self, port: Port, values: Any) -> Array:
-        shape = shape_of(values)
+    def _tensor(self, port: Port, values: Any, arrays: list[Lifted]) -> Array:
+        carrier, array = self._carriers[port.name], lifted(values, arrays)
+        shape = shape_of(values) if array is None else array[2]
         count = port.count(shape)
-        carrier = self._carriers[port.name]
+        if array is not None:
+            return tensor_of_numbers(carrier, array, shape, count)
         if not shape:
             return carrier.from_list(carrier, [values]).reshape(shape)
         return tensor(carrier, values, shape, count)
@@ -152,16 +150,6 @@ def _check_signature(document: dict[str, Any]) -> None:
         raise BadRequest("signature_name must be a text")
     if name not in (SIGNATURE, ""):
         raise BadRequest(f"signature {name[:LONGEST_SHOWN]!r} is not served here: this model has {SIGNATURE!r}")
-
-
-def _check_lists(text: Body, tensors: list[tuple[Any, Shape]]) -> None:
-    """Lists that simdjson would flatten; plain ones were looked at one by one."""
-    if all(type(values) is list or not is_list(values) for values, _ in tensors):
-        return
-    try:
-        check_for_stray_lists(text, [(values, shape) for values, shape in tensors if is_list(values)], 0)
-    except ValueError as error:
-        raise BadRequest(str(error)) from None
 
 
 # -- texts

@@ -29,6 +29,7 @@ KEPT: Final = frozenset(
 SERVER_ERROR: Final = 500
 MOST_PATH: Final = 256  # of a path, in a span
 SCRATCH: Final = 16 * 1024
+FIRST: Final = len(POST)  # bytes that are read of a request that may have to wait
 ALIGNMENT: Final = 16
 MOST_DIGITS: Final = 12
 
@@ -122,4 +123,4 @@ class Front:
     log: RequestLog | None = None
 
     def __post_init__(self) -> None:
-        self.first = self.scratch[: len(POST)]
+        self.first = self.scratch[:FIRST]

@@ -16,7 +16,7 @@ from tidegate_runtime.errors import BadRequest, NotFound, RequestError
 from tidegate_runtime.interfaces import Source
 
 Handler = Callable[[Any, Any], None]  # (Connection, Request) of http.py
-Refusal = Callable[[Source, float], RequestError | None]  # the request; when it arrived (time.monotonic)
+Refusal = Callable[[Source], RequestError | None]
 MOST_SHOWN = 128
 SETTINGS = "settings cannot be changed over the network: flags of the server set them"
 # What other servers of the protocol offer below /v2, or below a model, and this one for a reason does not.

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, Final
 import uvloop
 
 from tidegate.errors import TidegateError
-from tidegate_runtime import __version__, golden, lifeline, memory, session, tracing
+from tidegate_runtime import __version__, golden, json_reader, lifeline, memory, session, tracing
 from tidegate_runtime.admission import Admission
 from tidegate_runtime.cores import usable_cores
 from tidegate_runtime.counters import Counters
@@ -241,11 +241,14 @@ class _Process:
         if self._tracer is not None:
             self._tracer.start()
         self._seen.tracer = self._tracer
+        memory.keep_freed()
         serving = serve_model(model, self._settings, self._parts, self._server, self._tracer)
         if self._grpc is not None:
             self._grpc.serve(serving.inferring, serving.identity)
         batching = serving.engine.batching
         self._seen.model, self._seen.batching = model, batching
+        if not json_reader.is_native():
+            log("warning", "large JSON bodies are read slowly", why="_json_numbers was not built: docs/server.md")
         log("info", "batching", rows=batching.rows, reason=batching.code, why=batching.sentence)
         if self._family is not None:
             self._seen.processes, self._family.statistics = self._family, serving.engine.statistics

@@ -6,6 +6,7 @@ JSON numbers keep every bit: signed and unsigned integers have a reader each, be
 
 from __future__ import annotations
 
+import math
 import struct
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -30,42 +31,59 @@ class Carrier:
     dtype: np.dtype[Any]
     size: int  # bytes of one element; 0: BYTES
     python: frozenset[type]  # what orjson makes of its values; empty: not over JSON
-    buffer: str  # simdjson's reader of whole arrays, "" when there is none
     from_list: Callable[[Carrier, list[Any]], Array]
     from_bytes: Callable[[Carrier, memoryview, int], Array]
     to_json: Callable[[Array], bytes]
     to_bytes: Callable[[Array], bytes | memoryview]
+    kinds: str = ""  # of the arrays that json_reader lifts, those it takes
+    least: float = 0  # of their numbers
+    most: float = 0
 
     @property
     def over_json(self) -> bool:
         return bool(self.python)
+
+    @property
+    def out_of_range(self) -> str:
+        return (
+            "holds a number too large for FP32"
+            if self.name == "FP32"
+            else f"holds a number out of the range of {self.name}"
+        )
+
+    def unfit(self, found: str) -> str:
+        """What is said of JSON values that are not its."""
+        if not self.over_json:
+            return f"{self.name} cannot be sent as JSON: use the binary tensor extension"
+        called = "BYTES (text)" if self.name == "BYTES" else self.name
+        return f"holds {found} where {called} values are expected"
 
 
 def numbers_from_list(carrier: Carrier, values: list[Any]) -> Array:
     """A flat list of parsed JSON values as an array, nothing converted silently."""
     kinds = set(map(type, values))
     if not kinds <= carrier.python:
-        raise ValueError(f"holds {_named(kinds - carrier.python)} where {carrier.name} values are expected")
-    if carrier.name == "FP32" and values and not (min(values) > -FLOAT32_END and max(values) < FLOAT32_END):
-        raise ValueError("holds a number too large for FP32")
+        raise ValueError(carrier.unfit(_named(kinds - carrier.python)))
+    if carrier.name == "FP32" and values and not (carrier.least <= min(values) and max(values) <= carrier.most):
+        raise ValueError(carrier.out_of_range)
     try:
         return np.array(values, carrier.dtype)
     except OverflowError:
-        raise ValueError(f"holds a number out of the range of {carrier.name}") from None
+        raise ValueError(carrier.out_of_range) from None
 
 
 def strings_from_list(carrier: Carrier, values: list[Any]) -> Array:
     """Texts as an object array of `str`, which is what ONNX Runtime reads without harm."""
     kinds = set(map(type, values))
     if not kinds <= carrier.python:
-        raise ValueError(f"holds {_named(kinds - carrier.python)} where BYTES (text) values are expected")
+        raise ValueError(carrier.unfit(_named(kinds - carrier.python)))
     array = np.empty(len(values), object)
     array[:] = values
     return array
 
 
 def not_over_json(carrier: Carrier, values: list[Any]) -> Array:  # noqa: ARG001 - the shape of every reader
-    raise ValueError(f"{carrier.name} cannot be sent as JSON: use the binary tensor extension")
+    raise ValueError(carrier.unfit(""))
 
 
 def numbers_from_bytes(carrier: Carrier, raw: memoryview, count: int) -> Array:
@@ -141,18 +159,20 @@ def _carrier(name: str) -> Carrier:
     numeric = (numbers_from_bytes, numbers_to_json, numbers_to_bytes)
     if name == "BYTES":
         texts = (strings_from_bytes, strings_to_json, strings_to_bytes)
-        return Carrier(name, dtype, 0, frozenset({str}), "", strings_from_list, *texts)
+        return Carrier(name, dtype, 0, frozenset({str}), strings_from_list, *texts)
     if name == "BOOL":
         flags = (booleans_from_bytes, *numeric[1:])
-        return Carrier(name, dtype, 1, frozenset({bool}), "", numbers_from_list, *flags)
+        return Carrier(name, dtype, 1, frozenset({bool}), numbers_from_list, *flags)
     if name in ("FP16", "BF16"):
-        return Carrier(
-            name, dtype, 2, frozenset(), "", not_over_json, numbers_from_bytes, refuse_json, numbers_to_bytes
-        )
+        binary = (not_over_json, numbers_from_bytes, refuse_json, numbers_to_bytes)
+        return Carrier(name, dtype, 2, frozenset(), *binary)
     if name in ("FP32", "FP64"):
-        return Carrier(name, dtype, element.bytes, frozenset({int, float}), "d", numbers_from_list, *numeric)
-    letter = "u" if dtype.kind == "u" else "i"
-    return Carrier(name, dtype, element.bytes, frozenset({int}), letter, numbers_from_list, *numeric)
+        end = FLOAT32_END if name == "FP32" else math.inf
+        ends = (math.nextafter(-end, 0.0), math.nextafter(end, 0.0))
+        return Carrier(name, dtype, element.bytes, frozenset({int, float}), numbers_from_list, *numeric, "diu", *ends)
+    whole = np.iinfo(dtype)
+    ends = (int(whole.min), int(whole.max))
+    return Carrier(name, dtype, element.bytes, frozenset({int}), numbers_from_list, *numeric, "iu", *ends)
 
 
 CARRIERS: Final[dict[str, Carrier]] = {name: _carrier(name) for name in ELEMENT_TYPES}

@@ -73,7 +73,7 @@ def test_what_tensorflow_serving_refuses_is_refused_with_its_status(server_of: S
 
 def test_a_large_request_with_a_list_too_deep_is_refused(fraud: Running) -> None:
     answer = predict(fraud, {"instances": [*[ROW] * 500, [1.0, 2.0, 3.0, [4.0]]]})
-    assert (answer.status, answer.error) == (400, "data has lists inside lists that its shape does not have")
+    assert (answer.status, answer.error) == (400, "input 'x': holds lists where FP32 values are expected")
 
 
 @pytest.mark.parametrize("form", ["rows", "named rows", "column", "named column"])

@@ -14,12 +14,11 @@ from hypothesis.extra import numpy as arrays
 from tests.unit.runtime.fake_model import FakeModel
 
 from tidegate.bundle.manifest import TensorSpec
+from tidegate_runtime import json_reader
 from tidegate_runtime.errors import RequestError
 from tidegate_runtime.interfaces import Array
 from tidegate_runtime.predict_codec import PredictCodec
 from tidegate_runtime.signature import Signature
-
-FILLER = "x" * 4096  # makes a body large enough for the other parser
 
 
 def codec(inputs: tuple[TensorSpec, ...], outputs: tuple[TensorSpec, ...]) -> PredictCodec:
@@ -33,7 +32,7 @@ SEVERAL = codec(
     (TensorSpec("y", "FP32", ("N", 2)), TensorSpec("label", "INT64", ("N",))),
 )
 
-whole = st.integers(-(2**63), 2**64 - 1)  # beyond, the one parser makes a fraction of it and the other refuses
+whole = st.integers(-(2**63), 2**64 - 1)
 plain = st.none() | st.booleans() | whole | st.floats() | st.text(max_size=8)
 b64 = st.fixed_dictionaries({"b64": st.sampled_from(["YQ==", "YQ", "!", "/w=="]) | plain})
 values = st.recursive(plain | b64, lambda inner: st.lists(inner, max_size=3), max_leaves=8)
@@ -65,11 +64,14 @@ def decode(codec: PredictCodec, document: Any) -> dict[str, Array] | None:
 @example(document={"instances": [{"x": 1, "text": ["a"]}]})
 @example(document={"inputs": [[1, [2]]]})
 def test_any_json_is_a_request_or_one_error_whichever_parser_reads_it(codec: PredictCodec, document: Any) -> None:
-    small, large = decode(codec, document), decode(codec, {**document, "filler": FILLER})
-    assert (small is None) == (large is None)
-    for name, array in (small or {}).items():
-        assert large is not None
-        np.testing.assert_array_equal(array, large[name])
+    native = decode(codec, document)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(json_reader, "native", None)
+        other = decode(codec, document)
+    assert (native is None) == (other is None)
+    for name, array in (native or {}).items():
+        assert other is not None
+        np.testing.assert_array_equal(array, other[name])
 
 
 @settings(max_examples=200, deadline=None)
@@ -106,23 +108,16 @@ def test_rows_and_columns_are_the_same_tensor_and_the_same_answer(x: Array) -> N
     np.testing.assert_array_equal(np.array(predictions, np.float32), x)
 
 
-MANY = dict.fromkeys(map(str, range(5000)))
-MEMBERS = "an object of the request has more than 1024 members"
-
-
 @pytest.mark.parametrize(
     ("document", "sentence"),
     [
-        ({"instances": [[1, 2]], **MANY}, MEMBERS),
-        ({"inputs": MANY}, MEMBERS),
-        ({"instances": [MANY]}, MEMBERS),
         ({"instances": [{"x": [1, 2]}] * 5000}, "instances are 5000, above the limit of 64"),
         ({"instances": [{}] * 5000}, "instances are 5000, above the limit of 64"),
         ({"instances": [{"z": 1}] * 5000}, "instances are 5000, above the limit of 64"),
-        ({"instances": [{"z": 1}], "filler": FILLER}, "input 'z' is not one of the model's: 'x'"),
+        ({"instances": [dict.fromkeys(map(str, range(5000)))]}, "input '0' is not one of the model's: 'x'"),
     ],
 )
-def test_what_is_far_too_much_is_refused_before_it_is_read(document: Any, sentence: str) -> None:
+def test_what_is_far_too_much_is_refused(document: Any, sentence: str) -> None:
     with pytest.raises(RequestError) as refused:
         NUMBERS.decode(json.dumps(document).encode())
     assert refused.value.message == sentence

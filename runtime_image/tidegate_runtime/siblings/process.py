@@ -16,7 +16,7 @@ from typing import Final
 import uvloop
 
 from tidegate.errors import Temporary, TidegateError
-from tidegate_runtime import __version__, golden, lifeline, session, tracing
+from tidegate_runtime import __version__, golden, lifeline, memory, session, tracing
 from tidegate_runtime.admission import Admission
 from tidegate_runtime.counters import Counters
 from tidegate_runtime.further import further
@@ -125,6 +125,7 @@ class _Process:
         parts.protection.start()
         if parts.tracer is not None:
             parts.tracer.start()
+        memory.keep_freed()
         serving = serve_model(model, parts.settings, parts.observed, parts.server, parts.tracer)
         parts.statistics = serving.engine.statistics
         parts.server.changed = self._look_who_left

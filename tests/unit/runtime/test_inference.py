@@ -50,12 +50,12 @@ def test_a_request_refused_before_it_is_read_is_counted_as_the_traffic_it_is() -
     async def story() -> None:
         recorder, admission = Noting(), Admission(1)
         found = inferring(recorder, admission)
-        assert found.refusal(Request(), time.monotonic()) is None
+        assert found.refusal(Request()) is None
         admission.queued = 1
         pinned = Request()
         pinned.headers[b"x-tidegate-pinned"] = b"1"
         for request in (Request(), pinned):
-            refusal = found.refusal(request, time.monotonic())
+            refusal = found.refusal(request)
             assert refusal is not None
             assert refusal.status == 429
         assert recorder.counted == [("requests", 429), ("pinned", 429)]

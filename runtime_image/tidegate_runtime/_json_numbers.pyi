@@ -1,0 +1,3 @@
+from tidegate_runtime.json_reader import Lifted, Text
+
+def lift(text: Text, mark: str, most: int, /) -> tuple[Text, list[Lifted]]: ...
