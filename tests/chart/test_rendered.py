@@ -13,10 +13,18 @@ from tests.chart.variants import VARIANTS
 from tests.control_plane.client import APPLY, ApiError, path_of
 from tests.control_plane.plane import Plane
 from tests.control_plane.resources import Object
+from tests.fakes.network_policy import Network, Pod
 
+from tidegate.api.network import Peer
+from tidegate.api.spec import ModelDeploymentSpec
+from tidegate.cluster.main import platform_of
 from tidegate.cluster.settings import FLAGS, OperatorSettings, read_settings
+from tidegate.plan.manifests.identity import LABEL_COMPONENT, SERVER, Owner, labels
+from tidegate.plan.manifests.network import network_policy
+from tidegate.plan.manifests.pods import METRICS_PORT
 
 ROOT = Path(__file__).parents[2]
+BARE = {"runtime_image": "registry.example.com/runtime:1", "lease_namespace": HOME}
 STRICT = {"dryRun": "All", "fieldValidation": "Strict", "fieldManager": "helm", "force": "true"}
 
 
@@ -99,6 +107,36 @@ def test_each_value_of_the_operator_reaches_it(helm: Helm) -> None:
     assert found.namespaces == ("shop", "bank")
     assert found.prometheus == VARIANTS["Prometheus as evidence"]["prometheus"]["servers"]
     assert str(found.prometheus_credentials) == "/var/run/tidegate/prometheus"
+
+
+def test_what_model_servers_may_reach_is_told_to_the_operator(helm: Helm) -> None:
+    default = settings(one(helm.template(), "Deployment"))
+    at_home = settings(one(helm.template(VARIANTS["stores and metrics at home"]), "Deployment"))
+
+    assert platform_of(default).network == platform_of(read_settings(BARE, {})).network
+    assert at_home.metrics_peers == (
+        Peer(namespace="monitoring", pods={"app": "prometheus", "team": "ops"}),
+        Peer(cidr="10.1.0.0/16"),
+    )
+    assert (at_home.store_networks, at_home.store_ports) == (("10.20.0.0/16",), (443, 9000))
+    assert at_home.identity_endpoints == (("169.254.170.23", 80), ("fd00:ec2::23", 80))
+
+
+def test_the_policies_of_operator_and_servers_let_it_read_their_counters(helm: Helm) -> None:
+    """Both have to: its own, which lets it out, and that of the deployment, which lets it in."""
+    objects = helm.template()
+    spec = ModelDeploymentSpec.model_validate({"bundle": {"uri": "s3://models/fraud/1"}})
+    owner, installed = Owner("shop", "fraud", "uid"), platform_of(settings(one(objects, "Deployment"))).network
+    theirs = network_policy(owner, spec, [], installed)
+    assert theirs
+    operator = Pod("10.1.0.1", HOME, one(objects, "Deployment")["spec"]["template"]["metadata"]["labels"])
+    server = Pod("10.1.0.2", "shop", {**labels(owner, "a"), LABEL_COMPONENT: SERVER})
+    named = {name: {"kubernetes.io/metadata.name": name} for name in (HOME, "shop")}
+    network = Network(named, (one(objects, "NetworkPolicy"), theirs))
+
+    assert network.allows(operator, server, METRICS_PORT)
+    assert not network.allows(operator, server, 22)
+    assert not network.allows(server, operator, 8081)
 
 
 def test_files_that_flags_name_are_mounted(helm: Helm) -> None:

@@ -39,6 +39,11 @@ VARIANTS: dict[str, Values] = {
         "networkPolicy": {"apiServerPorts": [6443], "apiServerCIDRs": ["10.0.0.1/32", "fd00::1/128"],
                           "metricsFrom": {"kubernetes.io/metadata.name": "monitoring"}},
     },
+    "stores and metrics at home": {
+        "modelNetwork": {"metricsPeers": ["monitoring/app=prometheus&team=ops", "10.1.0.0/16"],
+                         "storeNetworks": ["10.20.0.0/16"], "storePorts": [443, 9000],
+                         "identityEndpoints": ["169.254.170.23:80", "[fd00:ec2::23]:80"]},
+    },
     "no network policy and no budget": {"networkPolicy": {"create": False}, "podDisruptionBudget": {"create": False}},
     "special nodes": {
         "priorityClassName": "system-cluster-critical", "nodeSelector": {"pool": "system"},

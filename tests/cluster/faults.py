@@ -177,6 +177,7 @@ def foreign(site: Site, kind: str, name: str) -> Object:
         "Service": {"apiVersion": "v1", "spec": {"ports": [{"port": 80}], "selector": {"app": "theirs"}}},
         "ConfigMap": {"apiVersion": "v1", "data": {"theirs": "1"}},
         "Deployment": {"apiVersion": "apps/v1", "spec": {"replicas": 0, "selector": selector, "template": pod}},
+        "NetworkPolicy": {"apiVersion": "networking.k8s.io/v1", "spec": {"podSelector": selector}},
         "ControllerRevision": {"apiVersion": "apps/v1", "revision": 1, "data": {"theirs": 1}},
     }
     return site.plane.client.create({"kind": kind, "metadata": meta, **whole[kind]})

@@ -25,6 +25,7 @@ KINDS = (
     "poddisruptionbudgets",
     "controllerrevisions",
     "configmaps",
+    "networkpolicies",
 )
 
 

@@ -10,7 +10,7 @@ from tests.cluster import faults
 from tests.cluster.faults import BAD, GOOD, bad_is, last_words
 from tests.cluster.operating import GROUP, Operator, Site, condition, fact, serves, weight
 from tests.control_plane.plane import Plane
-from tests.control_plane.resources import Object
+from tests.control_plane.resources import Object, resource_of
 from tests.control_plane.simulation import REASON
 from tests.control_plane.users import OPERATOR
 from tests.local.local_run import bundles
@@ -201,10 +201,10 @@ def test_a_predecessor_that_is_still_being_removed_is_waited_for(site: Site) -> 
     site.until_serving(GOOD, 60)
 
 
-@pytest.mark.parametrize("kind", ["Service", "ConfigMap", "Deployment", "ControllerRevision"])
+@pytest.mark.parametrize("kind", ["Service", "ConfigMap", "NetworkPolicy", "Deployment", "ControllerRevision"])
 def test_an_object_of_somebody_else_is_never_changed(site: Site, kind: str) -> None:
-    plural = f"{kind.lower()}s"
-    name = {"Service": "fraud", "ConfigMap": "fraud-access"}.get(kind, f"fraud-{faults.revision_of(site, GOOD)}")
+    named = {"Service": "fraud", "ConfigMap": "fraud-access", "NetworkPolicy": "fraud-network"}
+    name = named.get(kind, f"fraud-{faults.revision_of(site, GOOD)}")
     before = faults.foreign(site, kind, name)
 
     site.simulate(GOOD, rollout={"progressDeadline": "1s"})
@@ -213,7 +213,7 @@ def test_an_object_of_somebody_else_is_never_changed(site: Site, kind: str) -> N
     site.plane.client.delete("modeldeployments", site.namespace, "fraud")
     wait_until(lambda: not site.children("jobs"), lambda: "all of ours is collected")
 
-    after = site.plane.client.read(plural, site.namespace, name)
+    after = site.plane.client.read(resource_of(before).plural, site.namespace, name)
     for field in ("uid", "labels", "ownerReferences"):
         assert after["metadata"].get(field) == before["metadata"].get(field)
     assert {row["manager"] for row in after["metadata"]["managedFields"]} <= {"tests", "kube-controller-manager"}

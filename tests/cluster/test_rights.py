@@ -26,6 +26,7 @@ MANUAL = {"steps": [{"weight": 50, "hold": "manual"}], "historyLimit": 1}
 AT_ONCE = {"steps": [], "historyLimit": 1}
 CHILDREN = (
     "deployments", "services", "horizontalpodautoscalers", "poddisruptionbudgets", "controllerrevisions", "configmaps",
+    "networkpolicies",
 )  # fmt: skip
 MANAGED_BY = "app.kubernetes.io/managed-by"
 START = Mark(0)  # of the whole log
@@ -63,6 +64,7 @@ class Story:
         self.a_gpu_is_missing()
         self.labels_are_stripped()
         self.somebody_is_faster()
+        self.its_network_is_opened()
         self.it_starts_without_a_token()
         self.everything_is_deleted()
         assert self.operator.stop() == 0
@@ -124,7 +126,7 @@ class Story:
     def labels_are_stripped(self) -> None:
         """From each child: it is not seen any more, made again in vain, read, and marked again."""
         stable = self.site.get()["status"]["stable"]["revision"]
-        names = {f"fraud-{stable}", "fraud", "fraud-access"}
+        names = {f"fraud-{stable}", "fraud", "fraud-access", "fraud-network"}
         for plural in CHILDREN:
             for child in self.site.children(plural):
                 name = child["metadata"]["name"]
@@ -150,6 +152,11 @@ class Story:
 
         self.until(too_late, "a status that is written too late")
         self.until(lambda: ("get", "modeldeployments") in [(one.verb, one.resource) for one in self.asked()], "a read")
+
+    def its_network_is_opened(self) -> None:
+        opened = {"spec": {"networkPolicy": {"enabled": False}}}
+        self.plane.client.patch("modeldeployments", self.site.namespace, "fraud", opened)
+        self.until(lambda: not self.site.children("networkpolicies"), "no policy")
 
     def it_starts_without_a_token(self) -> None:
         """Then servers need no keys; and with one they do again."""

@@ -16,6 +16,7 @@ from tests.control_plane.users import write_kubeconfig
 from tests.waiting import PATIENCE, wait_until
 
 MERGE = "application/merge-patch+json"
+JSON_PATCH = "application/json-patch+json"
 STRATEGIC = "application/strategic-merge-patch+json"
 APPLY = "application/apply-patch+yaml"
 AGAIN_SECONDS = 0.2

@@ -6,12 +6,14 @@ from typing import Any
 
 from tests.unit.plan.world import bundle
 
+from tidegate.api.network import Peer
 from tidegate.api.spec import ModelDeploymentSpec
 from tidegate.plan.manifests.access import access_map
 from tidegate.plan.manifests.front import front_service, revision_service
 from tidegate.plan.manifests.identity import Owner
 from tidegate.plan.manifests.jobs import resolve_job
-from tidegate.plan.manifests.platform import Platform
+from tidegate.plan.manifests.network import network_policy
+from tidegate.plan.manifests.platform import Network, Platform
 from tidegate.plan.manifests.pods import pod_template
 from tidegate.plan.manifests.stored import Stored, controller_revision
 from tidegate.plan.manifests.workload import autoscaler, budget, deployment
@@ -21,7 +23,13 @@ from tidegate.plan.wanted import ResolveWanted, RevisionWanted
 from .fields import Object
 
 REVISION = "v1abc"
-PLATFORM = Platform("registry.example:5000/tidegate/runtime:0.1", access='{"issuer": "https://example", "keys": []}')
+NETWORK = Network(
+    metrics=(Peer(namespace="tidegate"), Peer(namespace="*", pods={"app.kubernetes.io/name": "prometheus"})),
+    stores=("10.20.0.0/16", "::/0"),
+    store_ports=(443, 9000),
+    identity=(("169.254.170.23", 80), ("fd00:ec2::23", 80)),
+)
+PLATFORM = Platform("registry.example:5000/tidegate/runtime:0.1", '{"issuer": "https://example", "keys": []}', NETWORK)
 RULES = {"policies": [{"type": "Pods", "value": 2, "periodSeconds": 30}], "selectPolicy": "Min"}
 TERM = {"matchExpressions": [{"key": "zone", "operator": "In", "values": ["a", "b"]}]}
 NEIGHBOURS = {"labelSelector": {"matchLabels": {"app": "cache"}}, "topologyKey": "kubernetes.io/hostname"}
@@ -76,6 +84,18 @@ FULL: dict[str, Any] = {
         "maxReplicas": 5,
         "behavior": {"scaleUp": RULES, "scaleDown": {"stabilizationWindowSeconds": 0}},
     },
+    "networkPolicy": {
+        "clients": [
+            {"namespace": "gateways"},
+            {"namespace": "*"},
+            {"namespace": "*", "pods": {"empty": ""}},
+            {"pods": {"app": "checkout", "team": "fraud"}},
+            {"cidr": "10.9.8.7/8"},
+            {"cidr": "0.0.0.0/0"},
+            {"cidr": "2001:db8:1::/48"},
+        ],
+        "egress": [{"to": {"namespace": "minio", "pods": {"app": "minio"}}, "ports": [9000, 1, 65535]}],
+    },
 }
 SPECS = {"plain": PLAIN, "full": FULL}
 
@@ -89,10 +109,13 @@ def rendered(owner: Owner, written: dict[str, Any]) -> dict[str, Object]:
     template = pod_template(owner, record, "Require", secret, PLATFORM)
     pods = deployment(owner, REVISION, template)
     access = access_map(owner, PLATFORM, [spec.runtime])
+    policy = network_policy(owner, spec, [record], PLATFORM.network)
     assert access is not None
+    assert policy is not None
     return {
         "record": controller_revision(owner, Stored(record, template, secret)),
         "access": access,
+        "policy": policy,
         "deployment": {**pods, "spec": {**pods["spec"], "replicas": 2}},
         "service": revision_service(owner, REVISION),
         "front": front_service(owner, {REVISION: 90, "v2def": 10}, REVISION),
@@ -102,4 +125,4 @@ def rendered(owner: Owner, written: dict[str, Any]) -> dict[str, Object]:
     }
 
 
-CHILDREN = ("record", "access", "deployment", "service", "front", "autoscaler", "budget", "job")
+CHILDREN = ("record", "access", "policy", "deployment", "service", "front", "autoscaler", "budget", "job")

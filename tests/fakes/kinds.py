@@ -13,6 +13,7 @@ from tidegate.plan.manifests.identity import (
     DEPLOYMENT,
     JOB,
     MODEL_DEPLOYMENT,
+    NETWORK_POLICY,
     POD,
     SERVICE,
     Kind,
@@ -40,6 +41,7 @@ TRAITS = {
     SERVICE: Traits(status={"loadBalancer": {}}),
     AUTOSCALER: Traits(status={"currentMetrics": None, "desiredReplicas": 0}),
     BUDGET: Traits(status=NO_HEALTH, counts_changes=True),
+    NETWORK_POLICY: Traits(counts_changes=True),
     CONFIG_MAP: Traits(),
     CONTROLLER_REVISION: Traits(),
 }

@@ -20,6 +20,7 @@ from tidegate.plan.manifests.identity import (
     LABEL_DEPLOYMENT,
     LABEL_MANAGED_BY,
     LABEL_REVISION,
+    NETWORK_POLICY,
     POD,
     SERVICE,
     Kind,
@@ -38,6 +39,10 @@ def front(stage: Stage) -> list[str]:
 
 def access(stage: Stage) -> list[str]:
     return [f"{NAME}-access"]
+
+
+def network(stage: Stage) -> list[str]:
+    return [f"{NAME}-network"]
 
 
 def of_revisions(stage: Stage) -> list[str]:
@@ -135,6 +140,7 @@ VANDALS: tuple[Fault, ...] = (
     deletes(BUDGET, of_stable),
     deletes(AUTOSCALER, of_stable),
     deletes(CONFIG_MAP, access),
+    deletes(NETWORK_POLICY, network),
     deletes(CONTROLLER_REVISION, of_revisions),
     edits("scaled to nothing", DEPLOYMENT, of_revisions, with_spec(replicas=0)),
     edits("scaled to 9", DEPLOYMENT, of_stable, with_spec(replicas=9)),
@@ -151,5 +157,7 @@ VANDALS: tuple[Fault, ...] = (
     edits("a minimum instead", BUDGET, of_stable, with_spec(minAvailable=3, maxUnavailable=None)),
     edits("other bounds", AUTOSCALER, of_stable, bounds_apart),
     edits("other content", CONFIG_MAP, access, other_content),
+    edits("open to everybody", NETWORK_POLICY, network, with_spec(ingress=[{}], egress=[{}])),
+    edits("without our labels", NETWORK_POLICY, network, unlabelled(*OURS)),
     Fault("all pods deleted", partial(pods_deleted, names=of_revisions)),
 )

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from tests.fakes.fields import Object
 
-from tidegate.plan.manifests.identity import CONFIG_MAP, CONTROLLER_REVISION, DEPLOYMENT, SERVICE, Kind
+from tidegate.plan.manifests.identity import CONFIG_MAP, CONTROLLER_REVISION, DEPLOYMENT, NETWORK_POLICY, SERVICE, Kind
 
 from .cluster_endings import ending, outcome
 from .cluster_families import all_end_the_same, every
@@ -237,7 +237,8 @@ def taken_names(stage: Stage) -> dict[str, tuple[Kind, str]]:
     revision = next(iter(reference(PROMOTED).frames[-1].run.stage.view.deployments))
     child = f"{NAME}-{revision}"
     return {
-        "front": (SERVICE, NAME), "access": (CONFIG_MAP, f"{NAME}-access"), "record": (CONTROLLER_REVISION, child),
+        "front": (SERVICE, NAME), "access": (CONFIG_MAP, f"{NAME}-access"),
+        "network": (NETWORK_POLICY, f"{NAME}-network"), "record": (CONTROLLER_REVISION, child),
         "servers": (DEPLOYMENT, child), "service": (SERVICE, child),
     }  # fmt: skip
 
@@ -248,12 +249,13 @@ def strangers() -> dict[str, Object]:
     return {
         SERVICE.kind: {"spec": {"ports": [{"port": 80}], "selector": labels}},
         CONFIG_MAP.kind: {"data": {"mine": "1"}},
+        NETWORK_POLICY.kind: {"spec": {"podSelector": {"matchLabels": labels}}},
         CONTROLLER_REVISION.kind: {"revision": 7, "data": {"mine": "1"}},
         DEPLOYMENT.kind: {"spec": {"replicas": 0, "selector": {"matchLabels": labels}, "template": template}},
     }
 
 
-@pytest.mark.parametrize("what", ["front", "access", "record", "servers", "service"])
+@pytest.mark.parametrize("what", ["front", "access", "network", "record", "servers", "service"])
 def test_an_object_of_somebody_else_is_never_adopted(what: str) -> None:
     stage = Stage()
     kind, name = taken_names(stage)[what]

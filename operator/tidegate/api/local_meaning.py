@@ -78,6 +78,8 @@ LOCAL_MEANING: dict[str, str] = {
     "routing.existingRouteRef.*": "As routing.existingRouteRef.",
     "routing.headers": SAME,
     "routing.headers.*": SAME,
+    "networkPolicy": NOT_HERE + "the servers listen on loopback only.",
+    "networkPolicy.*": "As networkPolicy.",
     "paused": SAME,
 }
 

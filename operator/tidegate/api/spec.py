@@ -9,6 +9,7 @@ from pydantic import ConfigDict, Field
 
 from tidegate.api.acceptance import Acceptance
 from tidegate.api.bundle import BundleSource
+from tidegate.api.network import NetworkPolicy
 from tidegate.api.rollout import Rollout
 from tidegate.api.routing import Routing
 from tidegate.api.rules import ApiModel, Rule
@@ -53,6 +54,9 @@ class ModelDeploymentSpec(ApiModel):
     scaling: Scaling = Field(default_factory=Scaling, description="How many servers run.")
     rollout: Rollout = Field(default_factory=Rollout, description="How a new version takes over.")
     routing: Routing = Field(default_factory=Routing, description="How requests find the model from outside.")
+    network_policy: NetworkPolicy = Field(
+        default_factory=NetworkPolicy, description="Who may connect to the pods, and where they may connect to."
+    )
     paused: Flag = Field(False, description="Freezes a rollout where it is; nothing is aborted or taken back.")
 
     RULES: ClassVar[tuple[Rule, ...]] = (

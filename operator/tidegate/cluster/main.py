@@ -16,10 +16,12 @@ import logging
 import signal
 import time
 from collections.abc import Coroutine
+from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 
+from tidegate.api.network import Peer
 from tidegate.cluster import logs
 from tidegate.cluster.asking import hear
 from tidegate.cluster.connection import Connection
@@ -43,7 +45,7 @@ from tidegate.cluster.trust import AFTER_TROUBLE_SECONDS, AGAIN_SECONDS, OwnToke
 from tidegate.cluster.watch import Watches, cancelled
 from tidegate.cluster.workers import Workers
 from tidegate.plan.manifests.identity import MODEL_DEPLOYMENT
-from tidegate.plan.manifests.platform import Platform
+from tidegate.plan.manifests.platform import Network, Platform
 from tidegate.plan.wanted import Event
 
 LAST_TURN_SECONDS = 5.0
@@ -64,13 +66,24 @@ async def _live(settings: OperatorSettings) -> int:
     return await Operator(settings, login).run()
 
 
+def platform_of(settings: OperatorSettings) -> Platform:
+    """What every deployment is given; the operator's pods are in the namespace of its lease."""
+    network = Network(
+        metrics=(Peer(namespace=settings.lease_namespace), *settings.metrics_peers),
+        stores=settings.store_networks,
+        store_ports=settings.store_ports,
+        identity=settings.identity_endpoints,
+    )
+    return Platform(settings.runtime_image, None if settings.token_file else "", network)
+
+
 class Operator:
     """One life of the operator."""
 
     def __init__(self, settings: OperatorSettings, login: Login) -> None:
         self._settings = settings
         self._stop = asyncio.Event()
-        self._platform = Platform(settings.runtime_image, None if settings.token_file else "")
+        self._platform = platform_of(settings)
         self._token = OwnToken(settings.token_file)
         self._cache, self._queue = Cache(), WorkQueue()
         self._metrics = metrics = Metrics()
@@ -207,7 +220,7 @@ class Operator:
         access = await try_access(self._connection, self._token, self._platform.access)
         if access == self._platform.access:
             return False
-        self._platform = Platform(self._settings.runtime_image, access)
+        self._platform = replace(self._platform, access=access)
         return True
 
     async def _keep_access(self) -> None:

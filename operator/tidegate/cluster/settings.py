@@ -15,7 +15,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tidegate.api.network import Peer
 from tidegate.api.scalars import DURATION, parse_duration
+from tidegate.cluster import networks
 from tidegate.errors import UsageError
 
 LEVELS = ("debug", "info", "warning", "error")  # of the log
@@ -43,6 +45,10 @@ class OperatorSettings:
     measure_concurrency: int
     prometheus: Mapping[str, str]
     prometheus_credentials: Path | None
+    metrics_peers: tuple[Peer, ...]
+    store_networks: tuple[str, ...]
+    store_ports: tuple[int, ...]
+    identity_endpoints: tuple[tuple[str, int], ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,6 +173,25 @@ FLAGS: tuple[Flag, ...] = (
         "servers that specs may name by `ref`: main=https://HOST:PORT, with commas",
     ),
     Flag("prometheus-credentials", Path, None, "folder with NAME.token, NAME.username and .password, NAME.ca.crt"),
+    Flag(
+        "metrics-peers",
+        networks.all_of(networks.peer),
+        "*/app.kubernetes.io/name=prometheus",
+        "who may read the servers' metrics, besides the lease's namespace: NAMESPACE/LABEL=VALUE or CIDR, with commas",
+    ),
+    Flag(
+        "store-networks",
+        networks.all_of(networks.network),
+        "0.0.0.0/0,::/0",
+        "networks that the pods may fetch bundles from, with commas",
+    ),
+    Flag("store-ports", networks.all_of(networks.port), "443", "ports of the bundles' stores, with commas"),
+    Flag(
+        "identity-endpoints",
+        networks.all_of(networks.endpoint),
+        "",
+        "link-local ADDRESS:PORT that gives pods a cloud's credentials, with commas; none: pods reach none",
+    ),
 )
 
 

@@ -31,6 +31,7 @@ WITHOUT_EFFECT: dict[str, str] = {
     "routing.parent_refs": "the only listener is --port",
     "routing.grpc_hostnames": "requests come over HTTP",
     "routing.existing_route_ref": "the only listener is --port",
+    "network_policy": "servers listen on loopback only",
 }
 
 

@@ -29,6 +29,8 @@ WORDS = [
     "x" * 63, "x" * 64, "tidegate.io/a", "serving.tidegate.io/a", "app.kubernetes.io/name", "nottidegate.io/a", "kubernetes.io/hostname",
     "TZ", "LD_PRELOAD", "use_tf32", "trt_fp16_enable", "device_id", "AWS_REGION", "f1", "accuracy", "vendor.example.com/gpu", "host", "x-model-version", "x-tidegate-pinned", "X-Upper", "*.example.com", "1.2.3.4",
     "Require", "Auto", "KEDA", "cuda", "Prometheus", "true", "null", "a\n", "\n", "a b", "é", "\x00", "'", "\\", "p99.9", "Ünï",
+    "*", "10.20.0.0/16", "10.20.0.7/32", "10.20.0.0/33", "10.20.0/16", "256.0.0.0/8", "0.0.0.0/0", "010.0.0.0/8", "169.254.0.0/16", "100.100.100.200/32",
+    "::/0", "fd00:1::/48", "fe80::/10", "fd00:ec2::254/128", "1:2:3:4:5:6:7:8/128", "1:2:3:4:5:6:7::/129", "::ffff:10.0.0.1/128", "10.0.0.0/8\n",
 ]  # fmt: skip
 NUMBERS = [
     0,
@@ -130,7 +132,10 @@ def taken_by_types(manifest: dict[str, Any]) -> ModelDeployment | None:
 
 @settings(max_examples=600, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
 @given(
-    name=st.sampled_from(["acceptance", "runtime", "scaling", "rollout", "routing", "bundle", "paused"]), data=st.data()
+    name=st.sampled_from(
+        ["acceptance", "runtime", "scaling", "rollout", "routing", "networkPolicy", "bundle", "paused"]
+    ),
+    data=st.data(),
 )
 def test_types_and_schema_agree_on_every_manifest(
     name: str, data: st.DataObject, api_server: Any, minimal: Any

@@ -152,6 +152,66 @@ REFUSED: dict[str, tuple[str, str, str]] = {
     "text for truth": ("paused: 'true'", "spec.paused", "without quotes"),
     "an unknown field": ("rolout: {}", "spec.rolout", "did you mean rollout?"),
     "fields as a list": ("rollout: []", "spec.rollout", "fields here"),
+    "a peer of two kinds": (
+        "networkPolicy: {clients: [{cidr: 10.0.0.0/8, namespace: a}]}",
+        "spec.networkPolicy.clients[0]",
+        "either cidr, or namespace",
+    ),
+    "a peer of no kind": (
+        "networkPolicy: {clients: [{}]}",
+        "spec.networkPolicy.clients[0]",
+        "either cidr, or namespace",
+    ),
+    "a peer without labels": (
+        "networkPolicy: {clients: [{pods: {}}]}",
+        "spec.networkPolicy.clients[0].pods",
+        "1 entr",
+    ),
+    "a network without its length": (
+        "networkPolicy: {clients: [{cidr: 10.0.0.7}]}",
+        "spec.networkPolicy.clients[0].cidr",
+        "10.20.0.7/32",
+    ),
+    "a network by name": (
+        "networkPolicy: {clients: [{cidr: example.com}]}",
+        "spec.networkPolicy.clients[0].cidr",
+        "10.20.0.0/16",
+    ),
+    "a network of 33 bits": (
+        "networkPolicy: {clients: [{cidr: 10.0.0.0/33}]}",
+        "spec.networkPolicy.clients[0].cidr",
+        "10.20.0.0/16",
+    ),
+    "the metadata address": (
+        "networkPolicy: {egress: [{to: {cidr: 169.254.169.254/32}, ports: [80]}]}",
+        "spec.networkPolicy.egress[0].to.cidr",
+        "--identity-endpoints",
+    ),
+    "the metadata address in IPv6": (
+        "networkPolicy: {egress: [{to: {cidr: 'fd00:ec2::254/128'}, ports: [80]}]}",
+        "spec.networkPolicy.egress[0].to.cidr",
+        "--identity-endpoints",
+    ),
+    "a namespace by pattern": (
+        "networkPolicy: {clients: [{namespace: 'team-*'}]}",
+        "spec.networkPolicy.clients[0].namespace",
+        "'*' for all",
+    ),
+    "egress without ports": (
+        "networkPolicy: {egress: [{to: {namespace: a}, ports: []}]}",
+        "spec.networkPolicy.egress[0].ports",
+        "1 entr",
+    ),
+    "egress to port 0": (
+        "networkPolicy: {egress: [{to: {namespace: a}, ports: [0]}]}",
+        "spec.networkPolicy.egress[0].ports[0]",
+        "1 or more",
+    ),
+    "nine clients": (
+        f"networkPolicy: {{clients: [{', '.join(['{namespace: a}'] * 9)}]}}",
+        "spec.networkPolicy.clients",
+        "8 entries at most",
+    ),
 }  # fmt: skip
 URIS = {
     "credentials": ("s3://key:hunter2@models/fraud", "credentials do not belong"),

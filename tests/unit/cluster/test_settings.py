@@ -5,8 +5,11 @@ from pathlib import Path
 
 import pytest
 
+from tidegate.api.network import Peer
+from tidegate.cluster.main import platform_of
 from tidegate.cluster.settings import FLAGS, OperatorSettings, own_identity, read_settings
 from tidegate.errors import UsageError
+from tidegate.plan.manifests.platform import Network
 
 IMAGE = {"runtime_image": "registry.example/tidegate-runtime@sha256:" + "0" * 64}
 
@@ -48,6 +51,37 @@ def test_a_token_file_is_a_path() -> None:
     assert read_settings({**IMAGE, "token_file": "/t/token"}, {}).token_file == Path("/t/token")
 
 
+def test_readers_of_metrics_are_namespaces_labels_and_networks() -> None:
+    text = "monitoring, */app.kubernetes.io/name=prometheus,ops/app=scraper&team=ops,10.1.0.0/16,fd00:1::/48,ops/a="
+
+    assert read_settings({**IMAGE, "metrics_peers": text}, {}).metrics_peers == (
+        Peer(namespace="monitoring"),
+        Peer(namespace="*", pods={"app.kubernetes.io/name": "prometheus"}),
+        Peer(namespace="ops", pods={"app": "scraper", "team": "ops"}),
+        Peer(cidr="10.1.0.0/16"),
+        Peer(cidr="fd00:1::/48"),
+        Peer(namespace="ops", pods={"a": ""}),
+    )
+
+
+def test_stores_and_identities_are_networks_ports_and_addresses() -> None:
+    given = {"store_networks": "10.0.0.0/8,::/0", "store_ports": "443, 9000,443",
+             "identity_endpoints": "169.254.170.23:80,[fd00:ec2::23]:80"}  # fmt: skip
+    settings = read_settings({**IMAGE, **given}, {})
+
+    assert settings.store_networks == ("10.0.0.0/8", "::/0")
+    assert settings.store_ports == (443, 9000)
+    assert settings.identity_endpoints == (("169.254.170.23", 80), ("fd00:ec2::23", 80))
+
+
+def test_by_default_bundles_come_from_anywhere_by_https_and_no_identity_is_given() -> None:
+    network = platform_of(read_settings({**IMAGE, "lease_namespace": "tidegate"}, {})).network
+
+    prometheus = Peer(namespace="*", pods={"app.kubernetes.io/name": "prometheus"})
+    assert network == Network(metrics=(Peer(namespace="tidegate"), prometheus))
+    assert (network.stores, network.store_ports, network.identity) == (("0.0.0.0/0", "::/0"), (443,), ())
+
+
 def test_the_image_is_required() -> None:
     with pytest.raises(UsageError, match="--runtime-image: the image"):
         read_settings({}, {})
@@ -71,6 +105,22 @@ def test_the_image_is_required() -> None:
         ("resync", "1s"),
         ("resync", "169h"),
         ("measure_concurrency", "0"),
+        ("metrics_peers", "Monitoring"),
+        ("metrics_peers", "monitoring/prometheus"),
+        ("metrics_peers", "monitoring/"),
+        ("metrics_peers", "monitoring/app=a b"),
+        ("metrics_peers", "10.0.0.0/33"),
+        ("metrics_peers", "a/app=b=c"),
+        ("metrics_peers", ",".join(f"n{i}" for i in range(33))),
+        ("store_networks", "10.0.0.1/8"),  # is it one address, or the network?
+        ("store_networks", "example.com"),
+        ("store_ports", "0"),
+        ("store_ports", "65536"),
+        ("store_ports", "443-444"),
+        ("identity_endpoints", "169.254.169.254"),
+        ("identity_endpoints", "fd00:ec2::23:80"),
+        ("identity_endpoints", "[169.254.169.254]:80"),
+        ("identity_endpoints", "metadata:80"),
     ],
 )
 def test_nonsense_is_refused_by_the_name_of_its_flag(field: str, text: str) -> None:

@@ -12,5 +12,6 @@ NOW = datetime(2026, 1, 1, tzinfo=UTC)
 
 def status_of(*true: str, **parts: Any) -> ModelDeploymentStatus:
     """A status of generation 1 with the conditions that are named as true, and further parts as written."""
-    conditions = [{"type": name, "status": "True", "reason": "Because", "lastTransitionTime": NOW} for name in true]
+    said = {"status": "True", "reason": "Because", "message": "it was so", "lastTransitionTime": NOW}
+    conditions = [{"type": name, **said} for name in true]
     return ModelDeploymentStatus.model_validate({"observedGeneration": 1, "conditions": conditions} | parts)

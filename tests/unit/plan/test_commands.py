@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import UTC, datetime
 
 import pytest
 
-from tidegate.plan.commands import asked_by, latest, new_commands, parse_command
+from tidegate.plan.commands import asked_by, latest, new_commands, parse_command, value_time
 from tidegate.plan.verbs import Verb
 
 from .conftest import Story
@@ -111,3 +112,13 @@ def test_a_first_version_that_the_user_replaces_before_it_is_ready_just_goes(sce
 
     assert story.weights == {"v2": 100}
     assert story.rejected == []
+
+
+def test_a_moment_is_read_as_it_was_written() -> None:
+    at = datetime(2026, 1, 1, 10, 0, 0, 250, UTC)
+
+    command = parse_command("promote", f"abc/1@{value_time(at)}")
+
+    assert command is not None
+    assert command.at == at
+    assert value_time(at) == "2026-01-01T10:00:00.000250Z"

@@ -1,6 +1,9 @@
 from __future__ import annotations
 
-from tidegate.plan.outcome import Outcome, outcome, overall, settled
+import pytest
+
+from tidegate.errors import Failed
+from tidegate.plan.outcome import Outcome, awaited, outcome, overall, settled
 
 from .statuses import status_of
 
@@ -33,3 +36,30 @@ def test_of_several_deployments_a_failed_one_decides() -> None:
     assert overall([Outcome.SERVING, Outcome.FAILED, Outcome.RETURNED]) is Outcome.FAILED
     assert overall([Outcome.SERVING, Outcome.RETURNED]) is Outcome.RETURNED
     assert not settled([Outcome.SERVING, Outcome.UNSETTLED])
+
+
+@pytest.mark.parametrize(
+    ("true", "wanted", "said"),
+    [
+        (("Promoted", "Ready"), "promoted", "fraud is promoted"),
+        (("Promoted", "Ready"), "settled", "fraud is settled"),
+        (("Ready",), "ready", "fraud is ready"),
+        (("Ready",), "promoted", None),
+        (("Promoted",), "ready", None),
+        (("Stalled", "Ready"), "ready", "fraud is ready: Because: it was so"),
+        (("Stalled", "Ready"), "settled", "fraud is settled: Because: it was so"),
+        (("Stalled",), "settled", "fraud is settled: Because: it was so"),
+    ],
+)
+def test_a_wait_ends_with_what_it_waited_for(true: tuple[str, ...], wanted: str, said: str | None) -> None:
+    assert awaited("fraud", status_of(*true), 1, wanted) == said
+
+
+@pytest.mark.parametrize(("true", "wanted"), [(("Stalled", "Ready"), "promoted"), (("Stalled",), "ready")])
+def test_a_wait_for_what_will_not_come_fails_with_the_reason(true: tuple[str, ...], wanted: str) -> None:
+    with pytest.raises(Failed, match="Because: it was so"):
+        awaited("fraud", status_of(*true), 1, wanted)
+
+
+def test_a_wait_for_a_spec_that_nobody_has_looked_at_goes_on() -> None:
+    assert awaited("fraud", status_of("Promoted"), 2, "settled") is None

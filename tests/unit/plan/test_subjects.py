@@ -7,15 +7,17 @@ from typing import Any
 
 import pytest
 
+from tidegate.plan.history import ROLLED_BACK
 from tidegate.plan.subjects import SUBJECTS, Asked, NothingToDo
 from tidegate.plan.verbs import Verb
 
 from .conftest import Story
-from .statuses import status_of
+from .statuses import NOW, status_of
 
 STABLE = {"revision": "aaa", "number": 1, "version": "1.0", "digest": "sha256:" + "a" * 64}
 CANDIDATE = {"revision": "bbb", "number": 2, "version": "2.0", "digest": "sha256:" + "b" * 64}
 HOLDING = {"phase": "Holding", "step": 2, "weight": 50}
+STABLE_SERVED = {"revision": "aaa", "number": 1, "version": "1.0"}
 TRYING: dict[str, Any] = {"stable": STABLE, "candidate": CANDIDATE, "rollout": HOLDING}
 
 
@@ -88,6 +90,76 @@ def test_a_second_restart_and_a_second_rollback_are_on_their_way() -> None:
     assert isinstance(restart, Asked)
     assert isinstance(rollback, Asked)
     assert (restart.already, rollback.already) == (True, True)
+
+
+SERVED = {"revision": "ccc", "number": 0, "version": "0.9", "outcome": "Promoted", "at": "2026-01-01T00:00:00Z"}
+REJECTED = {"key": "bbb-1", "class": "Content", "reason": "Because", "at": "2026-01-01T00:00:00Z"}
+
+
+@pytest.mark.parametrize(
+    ("verb", "wish", "true", "parts", "message"),
+    [
+        (Verb.PROMOTE, None, ["Promoted"], {"stable": STABLE}, "the version is promoted"),
+        (Verb.PROMOTE_FULL, None, ["Promoted"], {"stable": STABLE}, "the version is promoted"),
+        (Verb.PROMOTE_FULL, None, [], {**TRYING, "rollout": {**HOLDING, "full": True}}, "it goes to 100 % as soon as"),
+        (Verb.PROMOTE, None, [], {**TRYING, "rollout": {**HOLDING, "promotedStep": 2}}, "step 2 is passed as soon as"),
+        (Verb.RETRY, None, ["Ready"], {"stable": STABLE}, "nothing that the manifest asks for is rejected"),
+        (Verb.PAUSE, None, [], {"stable": STABLE, "paused": True}, "it is paused"),
+        (Verb.RESUME, None, [], {"stable": STABLE}, "it is not paused by a command"),
+        (Verb.RESTART, None, [], {"stable": STABLE, "candidate": {**CANDIDATE, "digest": STABLE["digest"]}}, "are being"),
+        (Verb.ROLLBACK_TO, "1.0", [], {"stable": STABLE}, "aaa serves"),
+    ],
+)  # fmt: skip
+def test_what_is_so_already_is_not_asked_for_again(
+    verb: Verb, wish: str | None, true: list[str], parts: dict[str, Any], message: str
+) -> None:
+    answer = subject(verb, wish, *true, **parts)
+
+    assert isinstance(answer, Asked)
+    assert answer.already
+    assert message in answer.message
+
+
+@pytest.mark.parametrize(
+    ("verb", "wish", "parts", "sentence"),
+    [
+        (Verb.PROMOTE, None, {"stable": STABLE}, "no version is being tried"),
+        (Verb.RESTART, None, {}, "no version serves yet"),
+        (Verb.ROLLBACK_TO, None, {}, "no version serves yet"),
+        (Verb.ROLLBACK_TO, None, {"stable": STABLE}, "no earlier version"),
+        (Verb.ROLLBACK_TO, "7.0", {"stable": STABLE, "history": [SERVED]}, "no earlier version 7.0"),
+    ],
+)
+def test_what_cannot_be_done_is_refused(verb: Verb, wish: str | None, parts: dict[str, Any], sentence: str) -> None:
+    with pytest.raises(NothingToDo, match=sentence):
+        subject(verb, wish, **parts)
+
+
+@pytest.mark.parametrize(
+    ("verb", "wish", "true", "parts", "named"),
+    [
+        (Verb.RETRY, None, ["Stalled"], {"stable": STABLE, "rejected": [REJECTED]}, "bbb"),
+        (Verb.RETRY, None, ["Stalled"], {"stable": STABLE}, "any"),
+        (Verb.PAUSE, None, [], {}, "any"),
+        (Verb.RESUME, None, [], {"stable": STABLE, "paused": True}, "aaa"),
+        (Verb.RESTART, None, [], {"stable": STABLE}, "aaa"),
+        (Verb.ROLLBACK_TO, None, [], {"stable": STABLE, "history": [SERVED]}, "ccc"),
+        (Verb.ROLLBACK_TO, "1.0", [], {**TRYING, "history": [{**SERVED, **STABLE_SERVED}]}, "aaa"),
+    ],
+)
+def test_a_command_names_what_it_is_about(
+    verb: Verb, wish: str | None, true: list[str], parts: dict[str, Any], named: str
+) -> None:
+    assert subject(verb, wish, *true, **parts) == named
+
+
+def test_a_rollback_without_a_wish_is_done_when_the_last_one_was() -> None:
+    done = {"type": "Stalled", "status": "True", "reason": ROLLED_BACK, "lastTransitionTime": NOW}
+
+    answer = subject(Verb.ROLLBACK_TO, stable=STABLE, history=[SERVED], conditions=[done])
+
+    assert isinstance(answer, Asked)
+    assert answer.message == "already: 1.0 serves since the last rollback"
 
 
 def given(story: Story, verb: Verb, wish: str | None = None) -> None:

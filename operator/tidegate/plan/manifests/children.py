@@ -1,7 +1,7 @@
 """From a plan and the live children to what has to be done to them; nothing where everything is as it should be.
 
     records   the ControllerRevisions of new revisions
-    changes   1 the ConfigMap of access, autoscalers that must not count any more
+    changes   1 the NetworkPolicy, before any pod; the ConfigMap of access, autoscalers that must not count any more
               2 Deployments made, repaired and scaled up; Services, budgets, autoscalers
               3 the front Service: traffic moves when those that get it are there
               4 Deployments scaled down
@@ -25,6 +25,7 @@ from tidegate.plan.manifests.effects import Apply, Create, Delete, Effect, Effec
 from tidegate.plan.manifests.front import revision_service, routed_by, wanted_front
 from tidegate.plan.manifests.identity import DEPLOYMENT, Object, Owner, job_name, kind_of
 from tidegate.plan.manifests.jobs import resolve_job
+from tidegate.plan.manifests.network import network_policy
 from tidegate.plan.manifests.platform import Platform
 from tidegate.plan.manifests.pods import pod_template
 from tidegate.plan.manifests.seen import Seen, foreign, seen_of
@@ -99,6 +100,7 @@ class _Turn:
     # -- changes -----------------------------------------------------------------------------------
 
     def changes(self) -> Iterator[Effect]:
+        yield from self.walls()
         runtimes = [wanted.record.runtime for wanted in self.running]
         if runtimes:
             yield from self.kept(access_map(self.owner, self.platform, runtimes), self.seen.access)
@@ -116,6 +118,14 @@ class _Turn:
     @property
     def running(self) -> list[RevisionWanted]:
         return [wanted for wanted in self.plan.revisions if wanted.max_replicas]
+
+    def walls(self) -> Iterator[Effect]:
+        records = [wanted.record for wanted in self.running]
+        wanted, live = network_policy(self.owner, self.spec, records, self.platform.network), self.seen.policy
+        if wanted is not None:
+            yield from _kept(wanted, live)
+        elif live is not None:
+            yield from _removed(live)
 
     def kept(self, wanted: Mapping[str, Any] | None, live: Object | None) -> Iterator[Effect]:
         if wanted is not None:

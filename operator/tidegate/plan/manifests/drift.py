@@ -3,6 +3,7 @@
 Only what is wanted is compared: defaults, status and what others have added are nobody's drift, and an apply could not
 take them away.  The rules are those by which server-side apply merges, so that an apply always ends a difference:
 lists with keys by their items, other lists and selectors whole, quantities by amount, and what is empty is not there.
+Rules of a NetworkPolicy are compared word for word: one that says less allows more, and an empty selector is everybody.
 """
 
 from __future__ import annotations
@@ -24,7 +25,8 @@ _KEYS: Mapping[str, tuple[str, ...]] = {
     "topologySpreadConstraints": ("topologyKey", "whenUnsatisfiable"),
     "ports": ("containerPort", "port"),  # of a container, of a Service: the other one is in neither
 }
-_WHOLE = frozenset({"selector", "matchLabels", "nodeSelector", "labelSelector"})
+_WHOLE = frozenset({"selector", "matchLabels", "nodeSelector", "labelSelector", "podSelector"})
+_WORD_FOR_WORD = frozenset({"ingress", "egress"})
 _AMOUNTS = frozenset({"requests", "limits"})
 _AMOUNT = "sizeLimit"
 
@@ -33,6 +35,8 @@ def differs(wanted: object, live: object, field: str = "") -> bool:
     """Whether `live` lacks anything of `wanted`; `field` is where both stand."""
     if wanted is None:
         return False
+    if field in _WORD_FOR_WORD:
+        return wanted != live
     if isinstance(wanted, Mapping):
         return _map_differs(wanted, {} if live is None else live, field)
     if isinstance(wanted, list):

@@ -48,8 +48,9 @@ POD = Kind("v1", "Pod", "pods")
 JOB = Kind("batch/v1", "Job", "jobs")
 AUTOSCALER = Kind("autoscaling/v2", "HorizontalPodAutoscaler", "horizontalpodautoscalers")
 BUDGET = Kind("policy/v1", "PodDisruptionBudget", "poddisruptionbudgets")
+NETWORK_POLICY = Kind("networking.k8s.io/v1", "NetworkPolicy", "networkpolicies")
 
-CHILD_KINDS = (DEPLOYMENT, SERVICE, JOB, AUTOSCALER, BUDGET, CONTROLLER_REVISION, CONFIG_MAP)
+CHILD_KINDS = (DEPLOYMENT, SERVICE, JOB, AUTOSCALER, BUDGET, CONTROLLER_REVISION, CONFIG_MAP, NETWORK_POLICY)
 _KINDS = {(kind.api_version, kind.kind): kind for kind in (*CHILD_KINDS, POD, MODEL_DEPLOYMENT)}
 
 
@@ -107,6 +108,10 @@ def job_name(owner: Owner, key: str, attempt: int) -> str:
 
 def access_name(owner: Owner) -> str:
     return f"{owner.name}-access"
+
+
+def policy_name(owner: Owner) -> str:
+    return f"{owner.name}-network"
 
 
 def labels(owner: Owner, revision: str = "") -> dict[str, str]:

@@ -15,6 +15,7 @@ from tidegate.plan.manifests.identity import (
     JOB,
     KIND,
     LABEL_DEPLOYMENT,
+    NETWORK_POLICY,
     SERVICE,
     Kind,
     Object,
@@ -23,6 +24,7 @@ from tidegate.plan.manifests.identity import (
     controller_of,
     kind_of,
     owns,
+    policy_name,
     revision_of,
 )
 from tidegate.plan.manifests.stored import Stored, read_stored
@@ -37,6 +39,7 @@ class Seen:
 
     front: Object | None = None
     access: Object | None = None
+    policy: Object | None = None
     deployments: Mapping[str, Object] = field(default_factory=dict)
     services: Mapping[str, Object] = field(default_factory=dict)
     autoscalers: Mapping[str, Object] = field(default_factory=dict)
@@ -62,6 +65,7 @@ def seen_of(owner: Owner, objects: Iterable[Object]) -> Seen:
     return Seen(
         front=found.get(SERVICE, {}).get(owner.name),
         access=found.get(CONFIG_MAP, {}).get(access_name(owner)),
+        policy=found.get(NETWORK_POLICY, {}).get(policy_name(owner)),
         deployments=by_revision(DEPLOYMENT),
         services=by_revision(SERVICE),
         autoscalers=by_revision(AUTOSCALER),

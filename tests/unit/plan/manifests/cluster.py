@@ -25,7 +25,7 @@ KEYED = {
     "containers": "name", "initContainers": "name", "env": "name", "volumes": "name", "volumeMounts": "mountPath",
     "ownerReferences": "uid", "imagePullSecrets": "name",
 }  # fmt: skip
-ATOMIC = {"selector", "nodeSelector", "labelSelector"}
+ATOMIC = {"selector", "nodeSelector", "labelSelector", "podSelector"}
 
 
 class Cluster:

@@ -88,6 +88,7 @@ def test_a_record_is_kept_before_the_status_and_everything_else_comes_after_it()
 
     assert kinds(found.records) == [f"Create ControllerRevision {OF_OLD}"]
     assert kinds(found.changes) == [
+        "Create NetworkPolicy fraud-network",
         "Create ConfigMap fraud-access",
         f"Create Deployment {OF_OLD}",
         f"Create Service {OF_OLD}",

@@ -32,6 +32,7 @@ from .parts import OLD, OWNER
         ({"selector": {"a": "b"}}, {"selector": {"a": "b"}}),
         ({"selector": {"matchLabels": {"a": "b"}}}, {"selector": {"matchLabels": {"a": "b"}, "matchExpressions": []}}),
         ({"args": ["a", "b"]}, {"args": ["a", "b"]}),
+        ({"egress": [{"ports": [{"port": 1}]}]}, {"egress": [{"ports": [{"port": 1}]}]}),
     ],
 )
 def test_the_same_in_other_words_is_no_difference(wanted: object, live: object) -> None:
@@ -60,6 +61,12 @@ def test_the_same_in_other_words_is_no_difference(wanted: object, live: object) 
         ({"args": ["a", "b"]}, {"args": ["a"]}),
         ({"args": ["a", "b"]}, {"args": ["b", "a"]}),
         ({"tolerations": [{"key": "a"}]}, {"tolerations": [{"key": "a"}, {"key": "b"}]}),
+        ({"podSelector": {"matchLabels": {"a": "b"}}}, {"podSelector": {"matchLabels": {"a": "b"}, "x": [1]}}),
+        ({"egress": [{"ports": [{"port": 1}]}]}, {"egress": [{"ports": [{"port": 1}, {"port": 2}]}]}),
+        ({"egress": [{"ports": [{"port": 1}]}]}, {"egress": [{"ports": [{"port": 1, "endPort": 2}]}]}),
+        ({"egress": [{"to": [{"podSelector": {}}]}]}, {"egress": [{"to": [{}]}]}),
+        ({"ingress": [{"ports": []}]}, {"ingress": [{"ports": [], "from": [1]}]}),
+        ({"ingress": []}, {}),
     ],
 )
 def test_what_is_missing_or_otherwise_is_a_difference(wanted: object, live: object) -> None:

@@ -10,6 +10,7 @@ from tidegate.plan.manifests.identity import (
     CONFIG_MAP,
     CONTROLLER_REVISION,
     DEPLOYMENT,
+    NETWORK_POLICY,
     SERVICE,
     Kind,
 )
@@ -47,6 +48,7 @@ def edited(kind: Kind, name: str, path: str, value: object) -> tuple[Kind, str, 
         edited(AUTOSCALER, OF_OLD, "spec.maxReplicas", 100),
         edited(BUDGET, OF_OLD, "spec.maxUnavailable", 5),
         edited(CONFIG_MAP, "fraud-access", "data", {}),
+        edited(NETWORK_POLICY, "fraud-network", "metadata.labels", {}),
         edited(CONTROLLER_REVISION, OF_OLD, "metadata.labels", {}),
     ],
 )
@@ -66,7 +68,7 @@ def test_what_somebody_edits_is_mended_by_one_apply(kind: Kind, name: str, path:
     ("kind", "name"),
     [
         (SERVICE, "fraud"), (SERVICE, OF_OLD), (DEPLOYMENT, OF_OLD), (AUTOSCALER, OF_OLD), (BUDGET, OF_OLD),
-        (CONFIG_MAP, "fraud-access"), (CONTROLLER_REVISION, OF_OLD),
+        (CONFIG_MAP, "fraud-access"), (CONTROLLER_REVISION, OF_OLD), (NETWORK_POLICY, "fraud-network"),
     ],
 )  # fmt: skip
 def test_what_somebody_deletes_is_created_and_never_applied(kind: Kind, name: str) -> None:
