@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from tidegate.client import Client
 
 __all__ = ["Client"]
+__version__ = "0.1.0"  # as in pyproject.toml; the images hold the source, without metadata of a package
 
 
 def __getattr__(name: str) -> Any:

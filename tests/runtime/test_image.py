@@ -34,6 +34,29 @@ def test_it_runs_as_nobody_and_starts_the_server_without_a_shell() -> None:
     assert text.index("AS cuda") < text.index("AS cpu"), "a build without a target must give the CPU image"
 
 
+def test_the_operators_image_runs_as_nobody_what_the_chart_gives_arguments_to() -> None:
+    image = CONTAINERFILE.read_text().partition("AS operator\n")[2].partition("\nFROM")[0]
+
+    assert "USER 65532:65532" in image
+    assert 'ENTRYPOINT ["/opt/tidegate/bin/python", "-m", "tidegate"]' in image
+    done = subprocess.run(
+        [sys.executable, "-m", "tidegate", "operator", "--help"], capture_output=True, text=True, timeout=60, check=True
+    )
+    assert "--runtime-image" in done.stdout
+
+
+def test_the_operators_packages_are_locked_by_hash_and_the_tested_ones() -> None:
+    locked = pins("operator.txt")
+
+    assert locked.items() <= pins("dev.txt").items()
+    assert "kopf" in locked
+    assert not {"onnxruntime", "numpy", "pytest"} & locked.keys()
+    code = "import sys, tidegate.cluster.main; print([m for m in ('numpy', 'onnx', 'grpc', 'jwt') if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
+    assert done.stdout.strip() == "[]"
+    assert (ROOT / "locks/operator.txt").read_text().count("--hash=sha256:") >= len(locked)
+
+
 def test_everything_it_copies_exists_and_reaches_the_builder() -> None:
     sources = re.findall(r"^COPY (?!--from)(\S+)", CONTAINERFILE.read_text(), re.MULTILINE)
     allowed = [line[1:] for line in (ROOT / ".dockerignore").read_text().splitlines() if line.startswith("!")]

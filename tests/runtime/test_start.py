@@ -17,6 +17,7 @@ from tests.runtime.conftest import DEADLINE, Running, start
 from tests.runtime.slow_model import ENDLESS, stepping
 from tests.waiting import wait_until
 
+import tidegate
 import tidegate_runtime
 from tidegate.bundle.golden import GoldenSample
 
@@ -169,4 +170,4 @@ def test_serving_imports_nothing_that_is_slow_or_large() -> None:
 
 def test_the_version_is_that_of_the_distribution() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    assert tidegate_runtime.__version__ == project["version"]
+    assert tidegate_runtime.__version__ == tidegate.__version__ == project["version"]

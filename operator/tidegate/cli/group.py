@@ -10,6 +10,7 @@ import sys
 
 import click
 
+from tidegate import __version__
 from tidegate.cli.output import fail, wants_json
 from tidegate.cli.target import called
 from tidegate.errors import Failed, TidegateError, UsageError
@@ -72,7 +73,7 @@ class LazyGroup(click.Group):
 
 
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(package_name="tidegate", prog_name="tidegate")
+@click.version_option(__version__, prog_name="tidegate")
 @click.option("--debug", is_flag=True, help="Show the traceback of an error.")
 @click.pass_context
 def cli(ctx: click.Context, debug: bool) -> None:

@@ -12,7 +12,6 @@ import os
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from copy import copy
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -22,12 +21,13 @@ from kubernetes.aio.client.api_client import ApiClient
 from kubernetes.aio.client.configuration import Configuration
 from kubernetes.aio.config import ConfigException, load_kube_config
 
+from tidegate import __version__
 from tidegate.cluster.errors import LoginFailed, NotLeader
 
 SERVICE_ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 HOME_CONFIG = "~/.kube/config"
 FRESH_SECONDS = 60.0
-NAME = f"tidegate-operator/{version('tidegate')}"
+NAME = f"tidegate-operator/{__version__}"
 # What the loader of kubeconfigs raises for files that are no such thing.
 MALFORMED = (ConfigException, yaml.YAMLError, OSError, KeyError, TypeError, ValueError, AttributeError)
 
