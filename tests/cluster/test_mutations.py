@@ -82,6 +82,7 @@ def test_a_container_that_a_rule_of_the_cluster_injects_stays_and_costs_no_write
         site.simulate("v2", rollout={"steps": []})
         site.until_serving("v2")
         wait_until(lambda: all_have_proxies(site), lambda: "all servers have proxies")
+        wait_until(lambda: len(site.children("deployments")) == 1, lambda: "the first version's servers are gone")
 
         assert writes_to_servers(operator, site, looks=3) == []
 
