@@ -30,7 +30,7 @@ SIMULATED = ApiServer()
 # What Kubernetes says of a value that a schema without rules of ours refuses.
 OWN_WORDS = (
     "in body must be of type", "in body should be", "in body should match", "Too many", "Too long", "must be",
-    "Unsupported value", "Duplicate value", "unknown field",
+    "Unsupported value", "Duplicate value", "unknown field", "should have at least",
 )  # fmt: skip
 
 
