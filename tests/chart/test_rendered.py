@@ -253,12 +253,11 @@ def test_a_release_is_as_new_as_the_package() -> None:
 
 def test_images_have_the_names_that_the_containerfile_gives_them(helm: Helm) -> None:
     text = (ROOT / "runtime_image/Containerfile").read_text()
-    image = settings(one(helm.template(), "Deployment")).runtime_image
+    deployment = one(helm.template(), "Deployment")
 
-    name, _, tag = image.partition(":")
-    target = tag.rpartition("-")[2]
-    assert f"-t {name}:{target}" in text
-    assert f" AS {target}\n" in text
+    for image, target in ((settings(deployment).runtime_image, "cpu"), (container(deployment)["image"], "operator")):
+        assert re.search(rf"--target {target} +-t {re.escape(image)} ", text)
+        assert f" AS {target}\n" in text
 
 
 def test_of_two_images_each_has_its_own_registry_or_that_of_both(helm: Helm) -> None:
