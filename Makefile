@@ -65,10 +65,11 @@ argocd: $(READY)  ## write the values for Argo CD from the Lua scripts in charts
 
 lock: $(READY)  ## resolve the dependencies of pyproject.toml again
 	$(LOCK) --python-version 3.11 --extra dev --output-file locks/dev.txt
-	$(LOCK) --python-version 3.12 --extra operator --output-file locks/operator.txt
-	$(LOCK) --python-version 3.12 --extra runtime --output-file locks/runtime-cpu.txt
-	echo 'ziglang>=0.14' | $(RESOLVE) - --python-version 3.12 --output-file locks/native.txt
-	$(LOCK) --python-version 3.12 --extra runtime-cuda --output-file locks/runtime-cuda.txt
+	$(LOCK) --python-version 3.13 --extra operator --output-file locks/operator.txt
+	$(LOCK) --python-version 3.13 --extra runtime --output-file locks/runtime-cpu.txt
+	echo 'ziglang>=0.14' | $(RESOLVE) - --python-version 3.13 --output-file locks/native.txt
+	echo 'cyclonedx-python-lib>=11.12' | $(RESOLVE) - --python-version 3.13 --output-file locks/sbom.txt
+	$(LOCK) --python-version 3.13 --extra runtime-cuda --output-file locks/runtime-cuda.txt
 
 bench-runtime: $(READY)  ## the server beside raw ONNX Runtime, two minutes (build/bench/runtime.json; ARGS="--help")
 	@$(BIN)/python -m benchmarks.runtime $(ARGS)
