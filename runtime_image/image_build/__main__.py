@@ -45,7 +45,9 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--cache", type=Path, default=cache(), help="where downloads are kept")
     parser.add_argument("--debian-mirror", metavar="URL", help="instead of those of this machine's apt")
     parser.add_argument("--build-arg", action="append", default=[], metavar="NAME=VALUE", help="as Docker's")
-    return parser.parse_args()
+    given = parser.parse_args()
+    given.cache = given.cache.resolve()  # overlays are mounted from within it
+    return given
 
 
 def cache() -> Path:
