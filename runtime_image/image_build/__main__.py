@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import shutil
+import signal
 import ssl
 import subprocess
 import sys
@@ -153,6 +154,7 @@ def main() -> None:
     given = arguments()
     try:
         namespace.enter()
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # its folder goes with it
         os.umask(0o022)  # else an image would depend on the user's
         for name, archive, digest in build(given):
             sys.stdout.write(f"{digest}  {name}  {archive}\n")

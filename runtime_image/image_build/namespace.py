@@ -20,7 +20,7 @@ def enter() -> None:
     if ENTERED in os.environ:
         return
     again = [*within(), sys.executable, "-m", "image_build", *sys.argv[1:]]
-    raise SystemExit(subprocess.run(again, env={**os.environ, ENTERED: "1"}, check=False).returncode)
+    os.execvpe(again[0], again, {**os.environ, ENTERED: "1"})  # noqa: S606 - in its place: who ends this one ends that one
 
 
 def within() -> tuple[str, ...]:

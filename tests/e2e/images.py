@@ -77,7 +77,7 @@ def build(folder: Path, *targets: str, environment: dict[str, str] | None = None
     done = subprocess.run(
         [sys.executable, "-m", "image_build", *targets, "--output", str(folder)],
         cwd="/", env={**os.environ, **(environment or {})}, umask=umask,
-        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=600, check=False,
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=900, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout
     found = [line.split() for line in done.stdout.splitlines() if line.startswith("sha256:")]

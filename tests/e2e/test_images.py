@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 import os
 import re
@@ -19,7 +20,7 @@ from tests.e2e.containerd import Containerd
 from tests.e2e.images import ROOT, Image, Unpacked, build
 from tests.runtime.running_server import RunningServer, numbers
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 LOCKS = {"cpu": "runtime-cpu", "operator": "operator"}
 SBOM = "opt/tidegate/sbom.cdx.json"
 SERVE = (
@@ -123,6 +124,16 @@ def test_the_sbom_lists_what_is_in_the_image_and_nothing_else(images: dict[str, 
         assert {"libc6", "python3.13", "ca-certificates"} <= packages
         carried = {library["name"] for one in wheels for library in one.get("components", [])}
         assert carried == {name.split("/")[-1] for name in names if re.search(r"\.libs/[^/]+$", name)}
+
+
+def test_the_sbom_has_the_hash_of_our_own_c(images: dict[str, Image], runtime: Unpacked) -> None:
+    native = runtime.root / "opt/tidegate/lib/python3.13/site-packages/tidegate_runtime/_json_numbers.abi3.so"
+    files = {name: [one for one in json.loads(text)["components"] if one["type"] == "file"]
+             for name, text in documents(images).items()}  # fmt: skip
+
+    [found] = files["cpu"]
+    assert found["hashes"][0]["content"] == hashlib.sha256(native.read_bytes()).hexdigest()
+    assert files["operator"] == []
 
 
 def test_the_runtimes_image_serves_a_model_read_only_without_rights_and_without_a_shell(
