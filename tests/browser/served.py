@@ -47,16 +47,23 @@ def started(*options: str, kubeconfig: Path, port: int = 0) -> subprocess.Popen[
 @contextmanager
 def served(*options: str, kubeconfig: Path, port: int = 0) -> Iterator[Served]:
     child = started(*options, kubeconfig=kubeconfig, port=port)
-    assert child.stdout
-    assert child.stderr
     try:
-        lines = []
-        for _ in range(2):
-            assert select.select([child.stdout], [], [], START_SECONDS)[0], "no address was printed"
-            lines.append(child.stdout.readline().strip())
-        assert lines[1].startswith("http://"), child.stderr.read()
-        yield Served(child, lines[1], lines[0].removeprefix("target: "))
+        target, address = first_lines(child)
+        yield Served(child, address, target.removeprefix("target: "))
     finally:
         if child.poll() is None:
             child.terminate()
         child.communicate(timeout=15)
+
+
+def first_lines(child: subprocess.Popen[str]) -> tuple[str, str]:
+    """The two lines that it prints once it serves."""
+    assert child.stdout
+    told = b""
+    while told.count(b"\n") < 2:
+        assert select.select([child.stdout], [], [], START_SECONDS)[0], "no address was printed"
+        more = os.read(child.stdout.fileno(), 4096)
+        assert more, child.stderr and child.stderr.read()
+        told += more
+    target, address = told.decode().splitlines()
+    return target, address

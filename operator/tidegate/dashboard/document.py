@@ -22,6 +22,7 @@ ROLLOUT = (
 def rollout_document(found: Mapping[str, Any]) -> Document:
     """The object as the page knows it; its pods come from elsewhere."""
     meta, spec, status = found["metadata"], found.get("spec") or {}, found.get("status") or {}
+    asked = new_commands(asked_by(meta.get("annotations") or {}), status.get("commands") or {})
     shown: Document = {
         "namespace": meta["namespace"],
         "name": meta["name"],
@@ -32,7 +33,7 @@ def rollout_document(found: Mapping[str, Any]) -> Document:
         "steps": (spec.get("rollout") or {}).get("steps") or [],
         "pausedBySpec": bool(spec.get("paused")),
         "paused": bool(status.get("paused")),
-        "waiting": new_commands(asked_by(meta.get("annotations") or {}), status.get("commands") or {}),
+        "waiting": {str(verb): value for verb, value in asked.items()},  # plain texts, for JSON
     }
     shown |= {name: status[name] for name in STATUS if status.get(name)}
     if rollout := status.get("rollout"):

@@ -38,11 +38,16 @@ def events(board: Board, changes: Changes) -> Iterator[bytes]:
     for number, put in enumerate(pieces, 1):
         first, last = number == 1, number == len(pieces)
         told = b'{"reset":%s,"gone":%s,"put":[' % (
-            b"true" if first and changes.reset else b"false",
+            flag(first and changes.reset),
             gone if first else b"[]",
         )
-        whole = told + b",".join(put) + b'],"whole":%s}' % (b"true" if last else b"false")
+        ends = b'],"whole":%s,"full":%s}' % (flag(last), flag(board.left_out))
+        whole = told + b",".join(put) + ends
         yield event("changes", whole, f"{board.epoch}-{changes.position}" if last else "")
+
+
+def flag(value: bool) -> bytes:
+    return b"true" if value else b"false"
 
 
 def split(contents: Sequence[bytes]) -> Iterator[tuple[bytes, ...]]:

@@ -90,12 +90,16 @@ class Watcher(threading.Thread):
                 self._version = ""
                 self._over.wait(SECOND_LIST_PAUSE)
             except ClusterError as error:
-                if not self._over.is_set():
-                    self._hearer.trouble(self._where, error)
-                self._rest(error)
+                self._in_trouble(error)
+            except Exception as error:  # noqa: BLE001 - a form that nobody foresaw must not end a watch in silence
+                what = f"what the API server says is not understood: {type(error).__name__}: {error}"
+                self._in_trouble(ClusterError(what, where=str(self._where), do="use a newer tidegate"))
 
-    def _rest(self, error: ClusterError) -> None:
-        """A server that was away is not asked by everybody in the same moment."""
+    def _in_trouble(self, error: ClusterError) -> None:
+        """Say so and rest; a server that was away is not asked by everybody in the same moment."""
+        if self._over.is_set():
+            return
+        self._hearer.trouble(self._where, error)
         pause = self._pause if isinstance(error, Temporary) else REFUSED_PAUSE
         self._pause = min(2 * self._pause, LONGEST_PAUSE)
         self._over.wait(pause * random.uniform(0.75, 1.25))  # noqa: S311

@@ -11,7 +11,7 @@ const CONFIRM = {
   abort: ["Abort?", "All requests go back to the stable version, and this version is not tried again until somebody retries it."],
 };
 const RIGHTS_MS = 30000;
-let acts = false, open = "", lastPhase = "", incoming = null, facts = {}, live = ["wait", "connecting"];
+let acts = false, open = "", lastPhase = "", incoming = null, full = false, facts = {}, live = ["wait", "connecting"];
 const rights = new Map(); // namespace -> {known, refusal, at}
 
 // -- the key: it comes in the part of the address that is never sent, and is kept for the page's other tabs
@@ -36,6 +36,7 @@ const stream = new Stream(key, {
   changes(told) {
     performance.mark("changes");
     if (told.reset) incoming = new Set();
+    if (told.full !== full) { full = told.full; showFacts(); }
     for (const one of told.put) { list.put(one); incoming?.add(list.keyOf(one)); }
     for (const [namespace, name] of told.gone) list.drop(`${namespace}/${name}`);
     if (told.whole && incoming) { list.dropAll(incoming); incoming = null; }
@@ -57,7 +58,8 @@ function showFacts() {
   byId("live").dataset.state = state;
   keep(byId("live-text"), state, () => ({ wait: "connecting", lost: "stale", live: "live" }[state]));
   document.body.dataset.state = state;
-  keep(byId("notices"), [stale, troubles, live], () => [
+  keep(byId("notices"), [stale, troubles, live, full], () => [
+    full && h("p", { class: "notice warn" }, "There are more rollouts than this page shows: choose namespaces with -n."),
     live[0] === "lost" && h("p", { class: "notice bad" }, h("b", {}, "Not live: "), `${live[1]}. Trying again; what is shown may be old.`),
     live[0] === "live" && troubles.map((one) => h("p", { class: `notice ${one.passes ? "bad" : "warn"}` }, h("b", {}, one.passes ? `Stale since ${new Date(one.since).toLocaleTimeString()}: ` : `Not shown, ${one.about}: `), one.passes ? `${one.about}: ${one.what}. Trying again.` : [one.what, one.do && `: ${one.do}`])),
   ]);
