@@ -9,7 +9,7 @@ PROTOCOL := operator/tidegate/protocol
 export PYTHONDONTWRITEBYTECODE := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-unit fuzz control-plane coverage lint format crds docs protos argocd lock bench-runtime bench-fetch bench-decisions bench-plan bench-operator bench-gpu bench-traces peers-lock bench-peers bench-overload bench-soak bench-cores clean
+.PHONY: help demo test test-unit fuzz control-plane coverage lint format crds docs protos argocd dashboard-pictures lock bench-runtime bench-fetch bench-decisions bench-plan bench-operator bench-gpu bench-traces peers-lock bench-peers bench-overload bench-soak bench-cores clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-18s %s\n", $$1, $$2}'
@@ -63,6 +63,9 @@ protos: $(READY)  ## write the messages of the gRPC protocol from its .proto
 argocd: $(READY)  ## write the values for Argo CD from the Lua scripts in charts/tidegate/argocd
 	@$(BIN)/python .ci/argocd.py
 
+dashboard-pictures: $(READY)  ## take the pictures of docs/dashboard.md, after a change of the page
+	@$(BIN)/python -m tests.browser.pictures
+
 lock: $(READY)  ## resolve the dependencies of pyproject.toml again
 	$(LOCK) --python-version 3.11 --extra dev --output-file locks/dev.txt
 	$(LOCK) --python-version 3.12 --extra operator --output-file locks/operator.txt
@@ -82,7 +85,10 @@ bench-overload: $(READY)  ## ten times as many requests as the server can answer
 bench-soak: $(READY)  ## memory over two million requests of all kinds (build/bench/soak.json)
 	@$(BIN)/python -m benchmarks.soak $(ARGS)
 
-peers-lock: $(READY)  ## resolve the packages of the benchmarked peers again
+peers-dashboard-pictures: $(READY)  ## take the pictures of docs/dashboard.md, after a change of the page
+	@$(BIN)/python -m tests.browser.pictures
+
+lock: $(READY)  ## resolve the packages of the benchmarked peers again
 	@for one in benchmarks/peers/locks/*.in; do $(RESOLVE) --python-version 3.11 --output-file $${one%.in}.txt $$one || exit 1; done
 
 bench-traces: $(READY)  ## what tracing costs a request

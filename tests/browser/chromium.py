@@ -83,7 +83,18 @@ def fetch(home: Path) -> None:
             "-o", "Debug::NoLocking=1", "-o", "APT::Sandbox::User=", "-qq",
         ]  # fmt: skip
         run(["apt-get", *options, "update"])
-        run(["apt-get", *options, "install", "--yes", "--no-install-recommends", "--download-only", "--reinstall", *PACKAGES])
+        run(
+            [
+                "apt-get",
+                *options,
+                "install",
+                "--yes",
+                "--no-install-recommends",
+                "--download-only",
+                "--reinstall",
+                *PACKAGES,
+            ]
+        )
         for package in archives.glob("*.deb"):
             run(["dpkg-deb", "-x", str(package), str(made)])
         shutil.rmtree(home, ignore_errors=True)

@@ -35,7 +35,9 @@ def past(*numbers: int) -> list[Object]:
     for number in numbers:
         one = version(number, 0)
         outcome = {"outcome": "RolledBack", "reason": "ErrorRate"} if number % 4 == 2 else {"outcome": "Promoted"}
-        entries.append({**{k: one[k] for k in ("revision", "number", "version", "digest")}, **outcome, "at": at(3000 / number)})
+        entries.append(
+            {**{k: one[k] for k in ("revision", "number", "version", "digest")}, **outcome, "at": at(3000 / number)}
+        )
     return entries
 
 
@@ -52,7 +54,14 @@ def trying(phase: str, weight: int, step: int, reason: str, message: str, **more
     one = serving(6)
     measured = {
         "stable": {"requests": 18402, "rps": 61.2, "errorRate": 0.0011, "p50Ms": 6.4, "p99Ms": 31.8},
-        "candidate": {"requests": 12268, "rps": 40.8, "errorRate": 0.0009, "p50Ms": 6.1, "p99Ms": 30.2, "divergence": 0.004},
+        "candidate": {
+            "requests": 12268,
+            "rps": 40.8,
+            "errorRate": 0.0009,
+            "p50Ms": 6.1,
+            "p99Ms": 30.2,
+            "divergence": 0.004,
+        },
     }
     checks = [
         {"name": "maxErrorRate", "verdict": "pass", "message": "error rate 0.09 % (limit 1 %), 12,268 requests"},
@@ -109,7 +118,11 @@ def pods(namespace: str, name: str, status: Object) -> Iterator[tuple[Object, Ob
     for one in (status.get("stable"), status.get("candidate")):
         for number in range(one["replicas"] if one else 0):
             labels = {f"{GROUP}/deployment": name, f"{GROUP}/revision": one["revision"]}
-            meta = {"name": f"{name}-{one['revision']}-{'abcdefgh'[number]}x{number}kd", "namespace": namespace, "labels": labels}
+            meta = {
+                "name": f"{name}-{one['revision']}-{'abcdefgh'[number]}x{number}kd",
+                "namespace": namespace,
+                "labels": labels,
+            }
             spec = {"containers": [{"name": "server", "image": "runtime"}], "nodeName": f"worker-{number + 1}"}
             told = {"phase": "Running", "containerStatuses": [
                 {"name": "server", "ready": True, "restartCount": 0, "image": "runtime", "imageID": "", "state": {"running": {}}},
@@ -121,7 +134,9 @@ def play(client: Client) -> None:
     """All scenes, in namespaces of their names."""
     for namespace in sorted({namespace for namespace, _ in SCENES.values()}):
         client.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace}})
-        client.apply({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "default", "namespace": namespace}})
+        client.apply(
+            {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "default", "namespace": namespace}}
+        )
     for name, (namespace, status) in SCENES.items():
         one = manifest(namespace, name)
         client.create(one)

@@ -73,7 +73,9 @@ class Page:
 
     def act(self, namespace: str, verb: str, name: str = "fraud") -> tuple[int, dict[str, Any]]:
         body = json.dumps({"namespace": namespace, "name": name, "verb": verb}).encode()
-        answer = self._pool.request("POST", f"{self.root}/act", body=body, headers={**self.headers, "Origin": self.root})
+        answer = self._pool.request(
+            "POST", f"{self.root}/act", body=body, headers={**self.headers, "Origin": self.root}
+        )
         return answer.status, answer.json()
 
     def refusal(self, namespace: str) -> str:
@@ -175,10 +177,15 @@ def test_what_a_person_may_not_list_is_said_and_the_rest_is_shown(stranger: Site
 
     with opened(stranger, "-n", stranger.namespace, "-n", hidden) as (_, page):
         wait_until(lambda: of(page, stranger), "what may be seen is shown")
-        wait_until(lambda: len(page.facts.get("troubles", [])) == 3, lambda: f"all that is refused is said: {page.facts}")
+        wait_until(
+            lambda: len(page.facts.get("troubles", [])) == 3, lambda: f"all that is refused is said: {page.facts}"
+        )
         assert "pods" not in of(page, stranger), "none were looked at, which is not the same as there being none"
         said = {one["about"]: one for one in page.facts["troubles"]}
-        assert set(said) == {f"pods in namespace {stranger.namespace}", *(f"{kind} in namespace {hidden}" for kind in ("pods", "modeldeployments"))}
+        assert set(said) == {
+            f"pods in namespace {stranger.namespace}",
+            *(f"{kind} in namespace {hidden}" for kind in ("pods", "modeldeployments")),
+        }
         one = said[f"modeldeployments in namespace {hidden}"]
         assert one["what"] == f"{STRANGER.name} may not list modeldeployments.{GROUP} in namespace {hidden}"
         assert not one["passes"]
@@ -210,7 +217,9 @@ def test_an_api_server_that_was_away_is_caught_up_with(site: Site) -> None:
     with opened(site) as (_, page):
         wait_until(lambda: of(page, site), "it is shown")
         with gone(site.plane):
-            wait_until(lambda: any(one["passes"] for one in page.facts.get("troubles", [])), "the page knows that it is stale")
+            wait_until(
+                lambda: any(one["passes"] for one in page.facts.get("troubles", [])), "the page knows that it is stale"
+            )
             assert of(page, site), "what was shown stays"
         site.says({**HOLDING, "phase": "Returning"})
         wait_until(lambda: of(page, site)["phase"] == "Returning", "what has changed meanwhile is shown", AWAY)
@@ -299,4 +308,6 @@ def test_an_object_of_a_form_that_nobody_foresaw_does_not_end_a_watch_in_silence
 
     wait_until(lambda: heard.lists, "it has listed")
     watcher.stop()
-    assert [error.what for error in heard.errors] == ["what the API server says is not understood: KeyError: 'metadata'"]
+    assert [error.what for error in heard.errors] == [
+        "what the API server says is not understood: KeyError: 'metadata'"
+    ]

@@ -99,7 +99,9 @@ class Page:
 Story = Callable[[World], Awaitable[None]]
 
 
-def told(story: Story, *, acts: Acts | None = None, pages: int = 4, names: tuple[str, ...] = (), token: str = KEY) -> None:
+def told(
+    story: Story, *, acts: Acts | None = None, pages: int = 4, names: tuple[str, ...] = (), token: str = KEY
+) -> None:
     """Run a story against a dashboard."""
 
     async def run() -> None:

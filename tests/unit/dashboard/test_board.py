@@ -93,11 +93,15 @@ def test_beyond_the_bound_new_rollouts_are_left_out_and_known_ones_stay_current(
     assert (len(board), board.left_out) == (2, True)
 
 
-Acts = some.lists(some.tuples(some.integers(0, 5), some.one_of(some.none(), some.binary(min_size=1, max_size=1))), max_size=40)
+Acts = some.lists(
+    some.tuples(some.integers(0, 5), some.one_of(some.none(), some.binary(min_size=1, max_size=1))), max_size=40
+)
 
 
 @given(acts=Acts, looks=some.sets(some.integers(0, 40)), remembered=some.integers(1, 5))
-def test_whoever_applies_what_is_told_has_what_is_there(acts: list[tuple[int, bytes | None]], looks: set[int], remembered: int) -> None:
+def test_whoever_applies_what_is_told_has_what_is_there(
+    acts: list[tuple[int, bytes | None]], looks: set[int], remembered: int
+) -> None:
     """Whenever it looks, and however few removals are remembered."""
     board, there, page, at = Board("a", remembered=remembered), dict[Key, bytes](), dict[bytes, int](), None
     for number, (name, content) in enumerate(acts):
@@ -111,7 +115,11 @@ def test_whoever_applies_what_is_told_has_what_is_there(acts: list[tuple[int, by
             there[key] = told
         if number in looks or number == len(acts) - 1:
             changes = board.since(at)
-            kept = {} if changes.reset else {row: 1 for row in page if ("n", row.partition(b"=")[0].decode()) not in changes.gone}
+            kept = (
+                {}
+                if changes.reset
+                else {row: 1 for row in page if ("n", row.partition(b"=")[0].decode()) not in changes.gone}
+            )
             heads = {row.partition(b"=")[0] for row in changes.put}
             page = {row: 1 for row in kept if row.partition(b"=")[0] not in heads} | dict.fromkeys(changes.put, 1)
             at = changes.position

@@ -35,7 +35,10 @@ def test_the_counts_that_verdicts_are_made_from_stay_where_they_are() -> None:
 
 
 def test_a_command_that_nobody_has_taken_up_is_told() -> None:
-    notes = {"serving.tidegate.io/pause": "b@2026-11-26T06:00:00Z", "serving.tidegate.io/abort": "b@2026-11-26T06:00:00Z"}
+    notes = {
+        "serving.tidegate.io/pause": "b@2026-11-26T06:00:00Z",
+        "serving.tidegate.io/abort": "b@2026-11-26T06:00:00Z",
+    }
     handled = {**FOUND, "metadata": {**META, "annotations": notes}}
 
     told = orjson.loads(orjson.dumps(rollout_document(handled)))
@@ -50,7 +53,10 @@ def test_an_object_that_nobody_has_looked_at_is_told_as_it_is() -> None:
 
 
 def test_secrets_and_environment_of_a_spec_are_not_told() -> None:
-    spec = {"bundle": {"uri": "s3://models/fraud/2", "secretRef": {"name": "keys"}}, "runtime": {"env": [{"name": "A", "value": "hidden"}]}}
+    spec = {
+        "bundle": {"uri": "s3://models/fraud/2", "secretRef": {"name": "keys"}},
+        "runtime": {"env": [{"name": "A", "value": "hidden"}]},
+    }
 
     told = orjson.dumps(rollout_document({"metadata": META, "spec": spec}))
 
@@ -59,5 +65,8 @@ def test_secrets_and_environment_of_a_spec_are_not_told() -> None:
 
 
 def test_pods_are_put_into_a_document_that_is_json_already() -> None:
-    assert orjson.loads(with_pods(b'{"name":"fraud"}', [b'{"a":1}', b'{"a":2}'])) == {"name": "fraud", "pods": [{"a": 1}, {"a": 2}]}
+    assert orjson.loads(with_pods(b'{"name":"fraud"}', [b'{"a":1}', b'{"a":2}'])) == {
+        "name": "fraud",
+        "pods": [{"a": 1}, {"a": 2}],
+    }
     assert orjson.loads(with_pods(b'{"name":"fraud"}', [])) == {"name": "fraud", "pods": []}

@@ -53,7 +53,12 @@ def test_an_act_that_fails_says_what_and_what_to_do() -> None:
     async def story(world: World) -> None:
         status, answer = await post(world, {**FRAUD, "verb": "abort"})
         assert status == 409
-        assert answer["error"] == {"reason": "NothingToDo", "what": "no version is being tried", "where": "fraud", "do": "see the status"}
+        assert answer["error"] == {
+            "reason": "NothingToDo",
+            "what": "no version is being tried",
+            "where": "fraud",
+            "do": "see the status",
+        }
 
     told(story, acts=Person())
 
@@ -115,7 +120,14 @@ def test_without_acts_there_is_nothing_to_post_to() -> None:
 
 def test_what_is_of_the_cluster_needs_the_key_and_the_page_itself_does_not() -> None:
     async def story(world: World) -> None:
-        for path, status in (("/events", 401), ("/", 200), ("/app.js", 200), ("/style.css", 200), ("/../guard.py", 401), ("/x", 401)):
+        for path, status in (
+            ("/events", 401),
+            ("/", 200),
+            ("/app.js", 200),
+            ("/style.css", 200),
+            ("/../guard.py", 401),
+            ("/x", 401),
+        ):
             assert (await world.ask(path, headers={TOKEN: ""}))[0] == status, path
 
     told(story)

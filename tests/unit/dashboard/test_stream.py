@@ -23,7 +23,13 @@ def test_changes_are_an_event_with_a_position() -> None:
     [changes] = told(board, 1)
 
     assert (changes["event"], changes["id"]) == ("changes", "ab-3")
-    assert json.loads(changes["data"]) == {"reset": False, "gone": [["shop", "churn"]], "put": [], "whole": True, "full": False}
+    assert json.loads(changes["data"]) == {
+        "reset": False,
+        "gone": [["shop", "churn"]],
+        "put": [],
+        "whole": True,
+        "full": False,
+    }
 
 
 def test_much_is_sent_in_pieces_and_only_the_last_has_the_position() -> None:

@@ -16,11 +16,14 @@ const rights = new Map(); // namespace -> {known, refusal, at}
 
 // -- the key: it comes in the part of the address that is never sent, and is kept for the page's other tabs
 
-const given = new URLSearchParams(location.hash.slice(1)).get("key");
-if (given) {
+function takesKey() {
+  const given = new URLSearchParams(location.hash.slice(1)).get("key");
+  if (!given) return false;
   localStorage.setItem("tidegate-key", given);
   history.replaceState(null, "", location.pathname + "#/");
+  return true;
 }
+takesKey();
 const key = localStorage.getItem("tidegate-key") ?? "";
 
 // -- what the server tells
@@ -94,6 +97,7 @@ function showDetail() {
 }
 
 function route() {
+  if (takesKey()) return location.reload(); // the address of a server that was started anew, in the old one's tab
   const [namespace, name] = location.hash.slice(2).split("/").map(decodeURIComponent);
   open = namespace && name ? `${namespace}/${name}` : "";
   lastPhase = "";
