@@ -33,7 +33,7 @@ class Chromium:
     """How it is started."""
 
     program: Path
-    environment: dict[str, str] = field(default_factory=dict)
+    environment: dict[str, str | float | bool] = field(default_factory=dict)
 
     @property
     def flags(self) -> list[str]:

@@ -116,7 +116,9 @@ def manifest(namespace: str, name: str) -> Object:
 def pods(namespace: str, name: str, status: Object) -> Iterator[tuple[Object, Object]]:
     """The servers of both versions, and what a kubelet would say of each."""
     for one in (status.get("stable"), status.get("candidate")):
-        for number in range(one["replicas"] if one else 0):
+        if one is None:
+            continue
+        for number in range(one["replicas"]):
             labels = {f"{GROUP}/deployment": name, f"{GROUP}/revision": one["revision"]}
             meta = {
                 "name": f"{name}-{one['revision']}-{'abcdefgh'[number]}x{number}kd",

@@ -23,6 +23,7 @@ from typing import Any
 
 from tidegate.api.network import Peer
 from tidegate.cluster import logs
+from tidegate.cluster.api import Key
 from tidegate.cluster.asking import hear
 from tidegate.cluster.connection import Connection
 from tidegate.cluster.errors import ClusterError
@@ -41,6 +42,7 @@ from tidegate.cluster.queue import WorkQueue
 from tidegate.cluster.reconcile import Reconciler, Surroundings
 from tidegate.cluster.seen import Cache
 from tidegate.cluster.settings import OperatorSettings
+from tidegate.cluster.showing import Showing
 from tidegate.cluster.trust import AFTER_TROUBLE_SECONDS, AGAIN_SECONDS, OwnToken, try_access
 from tidegate.cluster.watch import Watches, cancelled
 from tidegate.cluster.workers import Workers
@@ -85,7 +87,10 @@ class Operator:
         self._stop = asyncio.Event()
         self._platform = platform_of(settings)
         self._token = OwnToken(settings.token_file)
-        self._cache, self._queue = Cache(), WorkQueue()
+        self._showing: Showing | None = None
+        self._cache, self._queue = Cache(self._show), WorkQueue()
+        if settings.dashboard_port is not None:
+            self._showing = Showing(settings, self._cache, settings.dashboard_port)
         self._metrics = metrics = Metrics()
         self._lease_connection = Connection(
             login.client(LEASE_CONNECTIONS), lambda verb, *rest: metrics.requested(f"lease-{verb}", *rest)
@@ -117,9 +122,15 @@ class Operator:
         log.info("probes and metrics on port %d, standing by as %s", port, self._settings.identity)
         self._help(self._pulse.run(), self._recorder.run())
         try:
+            if self._showing:
+                await self._showing.start(self._settings.probe_host)
             return await self._work()
         finally:
             await self._end()
+
+    def _show(self, key: Key) -> None:
+        if self._showing:
+            self._showing.changed(key)
 
     def _alive(self) -> dict[str, Any]:
         return {
@@ -238,6 +249,8 @@ class Operator:
         with contextlib.suppress(Exception):  # whatever it is, the process ends
             await self._elector.release()
         await self._probes.stop()
+        if self._showing:
+            await self._showing.stop()
         await self._prometheus.close()
         await self._connection.close()
         await self._lease_connection.close()

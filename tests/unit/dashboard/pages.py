@@ -47,6 +47,11 @@ class World:
     def root(self) -> str:
         return f"http://127.0.0.1:{self.port}"
 
+    async def pages_are(self, count: int) -> None:
+        """Wait until so many streams are open."""
+        while self.publisher.readers != count:  # noqa: ASYNC110 - the story has a deadline
+            await asyncio.sleep(0.01)
+
     async def ask(self, path: str, method: str = "GET", **options: Any) -> tuple[int, Any]:
         headers = {TOKEN: KEY} | options.pop("headers", {})
         async with self.session.request(method, self.root + path, headers=headers, **options) as answer:

@@ -29,7 +29,7 @@ def test_it_is_told_where_a_rollout_stands() -> None:
 
 def test_the_counts_that_verdicts_are_made_from_stay_where_they_are() -> None:
     evidence = largest_evidence(10).model_dump(mode="json", by_alias=True)
-    found = {**FOUND, "status": {**FOUND["status"], "rollout": {"phase": "Holding", "evidence": evidence}}}  # type: ignore[dict-item]
+    found = {**FOUND, "status": {**FOUND["status"], "rollout": {"phase": "Holding", "evidence": evidence}}}
 
     assert len(orjson.dumps(rollout_document(found))) < 1000
 

@@ -95,12 +95,10 @@ def test_a_page_that_takes_nothing_is_dropped(monkeypatch: pytest.MonkeyPatch) -
     async def story(world: World) -> None:
         for number in range(300):
             world.put(str(number), text=BIG)  # 30 MB: more than the system keeps for a connection
-        reader, writer = await asyncio.open_connection("127.0.0.1", world.port, limit=1024)
+        _, writer = await asyncio.open_connection("127.0.0.1", world.port, limit=1024)
         writer.write(b"GET /events HTTP/1.1\r\nHost: localhost\r\nX-Tidegate-Token: the-key\r\n\r\n")
-        while not world.publisher.readers:
-            await asyncio.sleep(0.01)
-        while world.publisher.readers:
-            await asyncio.sleep(0.01)
+        await world.pages_are(1)
+        await world.pages_are(0)
         writer.close()
 
     told(story)
@@ -112,8 +110,7 @@ def test_a_page_that_leaves_makes_room() -> None:
             status, answer = await world.ask("/events")
             assert status == 503
             assert answer["error"]["what"] == "2 pages are open already: close some"
-        while world.publisher.readers:
-            await asyncio.sleep(0.01)
+        await world.pages_are(0)
         async with world.page() as page:
             assert (await page.event())[0] == "hello"
 

@@ -4,12 +4,11 @@
 
 import { byId, h, keep } from "./dom.js";
 import { badge } from "./list.js";
-import { actsOf, ago, groupOf, isPaused, phaseOf, reasonOf, rounded, shortDigest, whole } from "./words.js";
+import { actsOf, ago, groupOf, isPaused, phaseOf, reasonOf, rounded, shortDigest, VERDICTS, whole } from "./words.js";
 
 const TITLES = {
   promote: "Promote", "promote-full": "Promote to 100 %", abort: "Abort", pause: "Pause", resume: "Resume", retry: "Retry",
 };
-const VERDICTS = { pass: ["good", "✓"], fail: ["bad", "✕"], undecided: ["warn", "…"] };
 const OUTCOMES = { Promoted: "good", RolledBack: "bad" };
 const PARTS = ["head", "acts", "now", "versions", "figures", "checks", "facts", "rejected", "history"];
 let shownKey = "";
@@ -141,7 +140,7 @@ function figures(measured) {
 
 function checks(found = []) {
   return table("Verdicts", ["Check", "Verdict", "Evidence"], found.map((row) => {
-    const [tone, symbol] = VERDICTS[row.verdict] ?? ["warn", "?"];
+    const { tone, symbol } = VERDICTS[row.verdict] ?? { tone: "warn", symbol: "?" };
     return [row.name, h("span", { class: "badge", "data-tone": tone }, h("span", { "aria-hidden": "true" }, symbol), ` ${row.verdict}`), row.message ?? ""];
   }));
 }

@@ -1,7 +1,7 @@
 // The list: a card per rollout, the ones that need somebody first.
 
 import { byId, h } from "./dom.js";
-import { ago, groupOf, GROUPS, isPaused, phaseOf, promotedAt, reasonOf, whole } from "./words.js";
+import { ago, groupOf, GROUPS, isPaused, phaseOf, promotedAt, reasonOf, VERDICTS, whole } from "./words.js";
 
 const ORDER = Object.keys(GROUPS);
 const cards = new Map(); // key -> {item, link, one, group, text}
@@ -47,10 +47,18 @@ function inside(one, group, reason, message) {
   return [
     h("div", { class: "line" }, h("h2", { class: "name" }, one.name), badge(group, phaseOf(one))),
     h("div", { class: "line quiet" }, h("span", { class: "cut" }, one.namespace), h("span", { title: "servers that are ready" }, `${whole(ready)}/${whole(servers)} ready`)),
-    h("p", { class: "versions" }, version),
+    h("div", { class: "line" }, h("p", { class: "versions" }, version), tally(one)),
     traffic(one),
     h("p", { class: "why" }, reason ? [h("b", {}, reason), message && reason !== message ? ` ${message}` : ""] : message || steady(one)),
   ];
+}
+
+// The verdicts so far, and on how many requests of the new version.
+function tally(one) {
+  const checks = one.rollout?.checks ?? [], requests = one.rollout?.measurements?.candidate?.requests;
+  const counts = Object.entries(VERDICTS).map(([verdict, { tone, symbol }]) => ({ verdict, tone, symbol, count: checks.filter((row) => row.verdict === verdict).length })).filter(({ count }) => count);
+  return h("p", { class: "tally" }, requests ? `${whole(requests)} requests` : "",
+    counts.map(({ verdict, tone, symbol, count }) => h("span", { "data-tone": tone, class: "mark", role: "img", "aria-label": `${count} ${verdict}`, title: `${count} ${verdict}` }, `${symbol} ${count}`)));
 }
 
 function steady(one) {

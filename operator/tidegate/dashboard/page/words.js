@@ -6,6 +6,9 @@ export const GROUPS = {
   moving: { title: "Rolling out", symbol: "↗", tone: "busy" },
   serving: { title: "Serving", symbol: "✓", tone: "good" },
 };
+export const VERDICTS = {
+  pass: { tone: "good", symbol: "✓" }, fail: { tone: "bad", symbol: "✕" }, undecided: { tone: "warn", symbol: "…" },
+};
 const FAILED = new Set(["Failed", "Refused", "Returning"]);
 
 export const condition = (one, type) => (one.conditions ?? []).find((row) => row.type === type);
