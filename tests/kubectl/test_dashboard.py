@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import signal
-import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
 import pytest
-import urllib3
 from tests.browser.served import Served, served, started
+from tests.browser.told import Page
 from tests.cluster.outage import gone
 from tests.control_plane.users import STRANGER
 from tests.kubectl.conftest import GROUP, HOLDING, Site
@@ -31,63 +29,11 @@ PODS = {"apiGroups": [""], "resources": ["pods"], "verbs": ["list", "watch"]}
 AWAY = 60.0
 
 
-class Page:
-    """A page that is open, without a browser: what it has been told."""
-
-    def __init__(self, dashboard: Served, token: str = "") -> None:
-        self.root = f"http://127.0.0.1:{dashboard.port}"
-        self.headers = {"X-Tidegate-Token": token or dashboard.token}
-        self.shown: dict[str, dict[str, Any]] = {}
-        self.facts: dict[str, Any] = {}
-        self._pool = urllib3.PoolManager(retries=False)
-        self._stream = self._pool.request("GET", f"{self.root}/events", headers=self.headers, preload_content=False)
-        assert self._stream.status == 200
-        self._reading = threading.Thread(target=self._read)
-        self._reading.start()
-
-    def _read(self) -> None:
-        rest = b""
-        with contextlib.suppress(urllib3.exceptions.HTTPError):  # closed
-            while piece := self._stream.read1(65536):
-                *whole, rest = (rest + piece).split(b"\n\n")
-                for text in whole:
-                    lines = dict(line.split(": ", 1) for line in text.decode().split("\n"))
-                    self._take(lines["event"], json.loads(lines["data"]))
-
-    def _take(self, name: str, told: dict[str, Any]) -> None:
-        if name == "facts":
-            self.facts = told
-        if name == "changes":
-            if told["reset"]:
-                self.shown = {}
-            self.shown |= {f"{one['namespace']}/{one['name']}": one for one in told["put"]}
-            for namespace, gone_name in told["gone"]:
-                self.shown.pop(f"{namespace}/{gone_name}", None)
-
-    def close(self) -> None:
-        with contextlib.suppress(RuntimeError):  # the server was first
-            self._stream.shutdown()
-        self._reading.join()
-        self._stream.close()
-        self._pool.clear()
-
-    def act(self, namespace: str, verb: str, name: str = "fraud") -> tuple[int, dict[str, Any]]:
-        body = json.dumps({"namespace": namespace, "name": name, "verb": verb}).encode()
-        answer = self._pool.request(
-            "POST", f"{self.root}/act", body=body, headers={**self.headers, "Origin": self.root}
-        )
-        return answer.status, answer.json()
-
-    def refusal(self, namespace: str) -> str:
-        answer = self._pool.request("GET", f"{self.root}/rights?namespace={namespace}", headers=self.headers)
-        return str(answer.json()["refusal"])
-
-
 @contextmanager
 def opened(site: Site, *options: str) -> Iterator[tuple[Served, Page]]:
     kubeconfig = site.folder / ("stranger" if (site.folder / "stranger").exists() else "kubeconfig")
     with served(*options, kubeconfig=kubeconfig) as dashboard:
-        page = Page(dashboard)
+        page = Page(dashboard.port, dashboard.token)
         try:
             yield dashboard, page
         finally:
@@ -284,8 +230,7 @@ def test_a_long_list_is_read_in_pages(site: Site, monkeypatch: pytest.MonkeyPatc
 def test_a_signal_ends_it_in_order_while_a_page_is_open(site: Site, number: int, code: int) -> None:
     with opened(site) as (dashboard, page):
         assert dashboard.ends(number) == code
-        page._reading.join(10)
-        assert not page._reading.is_alive()
+        wait_until(lambda: not page.reading, "its stream has ended")
         assert dashboard.child.stderr
         assert dashboard.child.stderr.read() == ""
 

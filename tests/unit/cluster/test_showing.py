@@ -51,7 +51,7 @@ async def shown(port: int) -> dict[str, Any]:
 def test_what_is_in_the_cache_is_shown_whoever_it_came_from(unused_port: int) -> None:
     settings = read_settings({**GIVEN, "dashboard_port": str(unused_port)}, {})
     pages: list[Showing] = []
-    cache = Cache(lambda key: pages[0].changed(key))
+    cache = Cache(lambda key: pages[0].changed(key))  # noqa: PLW0108 - which is there later
     pages.append(Showing(settings, cache, unused_port))
 
     async def story() -> None:
