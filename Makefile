@@ -9,7 +9,7 @@ PROTOCOL := operator/tidegate/protocol
 export PYTHONDONTWRITEBYTECODE := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-unit fuzz control-plane coverage lint format crds docs protos argocd dashboard-pictures lock bench-runtime bench-fetch bench-decisions bench-plan bench-operator bench-gpu bench-traces peers-lock bench-peers bench-overload bench-soak bench-cores clean
+.PHONY: help demo test test-unit fuzz control-plane coverage lint format crds docs protos argocd dashboard-pictures lock bench-runtime bench-fetch bench-decisions bench-plan bench-operator bench-gpu bench-traces peers-lock bench-peers bench-overload bench-soak bench-cores bench-dashboard clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-18s %s\n", $$1, $$2}'
@@ -111,6 +111,9 @@ bench-plan: $(READY)  ## what one decision costs
 
 bench-operator: $(READY)  ## the operator with 2,000 objects on a real API server, half an hour (build/bench/operator.json)
 	@$(BIN)/python -m benchmarks.operator
+
+bench-dashboard: $(READY)  ## 500 rollouts in a browser: how fast, how large (build/bench/dashboard.json)
+	@$(BIN)/python -m benchmarks.dashboard $(ARGS)
 
 clean:  ## remove what was built or installed here
 	rm -rf .venv build

@@ -132,13 +132,16 @@ def pods(namespace: str, name: str, status: Object) -> Iterator[tuple[Object, Ob
             yield {"apiVersion": "v1", "kind": "Pod", "metadata": meta, "spec": spec}, told
 
 
+def make_namespace(client: Client, name: str) -> None:
+    """One that is ready for pods."""
+    client.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}})
+    client.apply({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "default", "namespace": name}})
+
+
 def play(client: Client) -> None:
     """All scenes, in namespaces of their names."""
     for namespace in sorted({namespace for namespace, _ in SCENES.values()}):
-        client.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace}})
-        client.apply(
-            {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "default", "namespace": namespace}}
-        )
+        make_namespace(client, namespace)
     for name, (namespace, status) in SCENES.items():
         one = manifest(namespace, name)
         client.create(one)
