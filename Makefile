@@ -85,10 +85,7 @@ bench-overload: $(READY)  ## ten times as many requests as the server can answer
 bench-soak: $(READY)  ## memory over two million requests of all kinds (build/bench/soak.json)
 	@$(BIN)/python -m benchmarks.soak $(ARGS)
 
-peers-dashboard-pictures: $(READY)  ## take the pictures of docs/dashboard.md, after a change of the page
-	@$(BIN)/python -m tests.browser.pictures
-
-lock: $(READY)  ## resolve the packages of the benchmarked peers again
+peers-lock: $(READY)  ## resolve the packages of the benchmarked peers again
 	@for one in benchmarks/peers/locks/*.in; do $(RESOLVE) --python-version 3.11 --output-file $${one%.in}.txt $$one || exit 1; done
 
 bench-traces: $(READY)  ## what tracing costs a request
