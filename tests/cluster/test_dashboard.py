@@ -10,6 +10,7 @@ import pytest
 from tests.browser.served import served
 from tests.browser.told import Page
 from tests.cluster.operating import HOME, Operator, Site, grant
+from tests.cluster.outage import gone
 from tests.control_plane.plane import Plane
 from tests.control_plane.users import ADMIN
 from tests.waiting import wait_until
@@ -66,6 +67,15 @@ def test_a_rollout_is_followed_on_both_pages_and_promoted_on_ones_own(operator: 
         both(lambda one: [row["outcome"] for row in one["history"]] == ["Promoted", "Promoted"], "and the history")
         assert {name.partition("/")[0] for name in mine.shown} == {site.namespace}
         assert HOME not in {name.partition("/")[0] for name in everybodys.shown}
+
+
+@pytest.mark.slow
+def test_the_operators_page_knows_when_it_is_stale(operator: Operator, control_plane: Plane) -> None:
+    with closing(Page(page_port(operator))) as page:
+        with gone(control_plane):
+            wait_until(lambda: page.facts.get("troubles"), "the page is stale")
+        assert page.facts["troubles"][0]["what"] == "the API server does not answer"
+        wait_until(lambda: page.facts["troubles"] == [], "the page is current", SECONDS)
 
 
 def test_the_page_ends_with_the_operator(operator: Operator) -> None:

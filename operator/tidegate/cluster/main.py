@@ -96,7 +96,7 @@ class Operator:
             login.client(LEASE_CONNECTIONS), lambda verb, *rest: metrics.requested(f"lease-{verb}", *rest)
         )
         lease = KubeLease(self._lease_connection, settings.lease_namespace, settings.lease_name)
-        self._watches = Watches(login, self._cache, self._queue.add, settings.namespaces, metrics.requested)
+        self._watches = Watches(login, self._cache, self._queue.add, settings.namespaces, self._requested)
         self._elector = Elector(lease, settings.identity, able=self._watches.filled.is_set)
         self._connection = Connection(login.client(MOST, self._elector.holds), metrics.requested)
         self._kube = kube = Kube(self._connection, Limit(), self._elector.left)
@@ -127,6 +127,11 @@ class Operator:
             return await self._work()
         finally:
             await self._end()
+
+    def _requested(self, verb: str, code: str, seconds: float) -> None:
+        self._metrics.requested(verb, code, seconds)
+        if self._showing:
+            self._showing.requested(verb, code)
 
     def _show(self, key: Key) -> None:
         if self._showing:

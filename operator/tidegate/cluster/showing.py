@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
+from datetime import UTC, datetime
 
 import orjson
 
@@ -24,6 +25,8 @@ from tidegate.plan.manifests.identity import LABEL_REVISION, MODEL_DEPLOYMENT, P
 
 log = logging.getLogger(__name__)
 
+PASSING = ("404", "410", "429")  # a kind that is not installed, a watch that is too old, a busy server
+
 
 class Showing:
     """The page, from `start` to `stop`."""
@@ -34,6 +37,7 @@ class Showing:
         place = f"namespace {', '.join(settings.namespaces)}" if settings.namespaces else "all namespaces"
         self._server = Dashboard(Shown(place, self._publisher, names=settings.dashboard_hosts))
         self._publishing: asyncio.Task[None] | None = None
+        self._lost: str | None = None  # since when nothing is heard
 
     async def start(self, host: str) -> None:
         """Listen; raises Failed where the port is taken."""
@@ -49,6 +53,18 @@ class Showing:
     def changed(self, key: Key) -> None:
         """News of a rollout, or of something that belongs to it."""
         self._publisher.changed(key)
+
+    def requested(self, verb: str, code: str) -> None:
+        """How a request of the watches went: without an answer the page is stale, until one is answered again."""
+        if verb not in ("list", "watch") or code in PASSING:
+            return
+        fine = code.startswith("2")
+        if fine == (self._lost is None):
+            return
+        self._lost = None if fine else datetime.now(UTC).isoformat(timespec="seconds")
+        what = "the API server does not answer" if code == "none" else f"the API server answers {code}"
+        trouble = {"about": "the operator's watches", "what": what, "do": "", "since": self._lost, "passes": True}
+        self._publisher.tell(orjson.dumps({"troubles": [] if fine else [trouble]}))
 
     def _look(self, key: Key) -> bytes | None:
         found = self._cache.get(MODEL_DEPLOYMENT, *key)

@@ -78,6 +78,29 @@ def test_what_is_in_the_cache_is_shown_whoever_it_came_from(unused_port: int) ->
     asyncio.run(story())
 
 
+def test_the_page_is_stale_from_the_first_request_without_an_answer_until_one_has_one() -> None:
+    async def story() -> None:
+        page = Showing(read_settings({**GIVEN, "dashboard_port": "0"}, {}), Cache(), 0)
+        board = page._publisher.board
+
+        def troubles() -> list[Any]:
+            return list(json.loads(board.since(None).facts or b"{}").get("troubles", []))
+
+        page.requested("watch", "200")
+        page.requested("watch", "410")
+        page.requested("update", "none")
+        assert troubles() == []
+        page.requested("watch", "none")
+        [before] = troubles()
+        page.requested("list", "503")
+        assert troubles() == [before], "since when does not move"
+        assert (before["what"], before["passes"]) == ("the API server does not answer", True)
+        page.requested("list", "200")
+        assert troubles() == []
+
+    asyncio.run(story())
+
+
 @pytest.fixture
 def unused_port() -> int:
     import socket
