@@ -19,10 +19,9 @@ from tidegate.cluster.errors import ClusterError
 from tidegate.cluster.kubectl.connection import Connection
 from tidegate.cluster.kubectl.deployments import pod_document
 from tidegate.cluster.kubectl.kept import Kept, Name
-from tidegate.cluster.kubectl.watching import Object, Watcher, Where
+from tidegate.cluster.kubectl.watching import Object, Watcher, Where, is_refused
 from tidegate.dashboard.document import Document, rollout_document
 from tidegate.dashboard.publishing import Publisher
-from tidegate.errors import Temporary
 from tidegate.plan.manifests.identity import LABEL_DEPLOYMENT, LABEL_REVISION, MODEL_DEPLOYMENT, POD
 
 FIRST_LIST_SECONDS = 30.0
@@ -47,14 +46,14 @@ class Following:
         self._watchers = [Watcher(connection, where, self) for where in self._awaited]
 
     async def start(self) -> None:
-        """Watch, and wait until every place was listed or refused.
+        """Watch, and wait for a while until every place was listed or refused.
 
         Raises the error of the first namespace when no namespace's rollouts can be seen.
         """
         for watcher in self._watchers:
             watcher.start()
-        async with asyncio.timeout(FIRST_LIST_SECONDS):
-            await self._answered.wait()
+        with contextlib.suppress(TimeoutError):  # a long list: the page fills up
+            await asyncio.wait_for(self._answered.wait(), FIRST_LIST_SECONDS)
         if all(where in self._errors for where in self._rollouts):
             raise self._errors[self._rollouts[0]]
 
@@ -108,13 +107,12 @@ class Following:
         before = self._errors.pop(where, None)
         if error:
             self._errors[where] = error
-            same = before is not None and str(before) == str(error)
-            since = self._since.get(where) if same else None
-            self._since[where] = since or datetime.now(UTC).isoformat(timespec="seconds")
+            if before is None:
+                self._since[where] = datetime.now(UTC).isoformat(timespec="seconds")
             self._listing.pop(where, None)
             self._heard_of(where)
         if where.kind == POD:
-            refused = error is not None and not isinstance(error, Temporary)
+            refused = error is not None and is_refused(error)
             for key in self._kept.refuse_pods(where.namespace, refused=refused):
                 self._publisher.changed(key)
         self._publisher.tell(orjson.dumps({"troubles": [self._told(one) for one in sorted(self._errors, key=str)]}))
@@ -123,7 +121,7 @@ class Following:
         error = self._errors[where]
         return {
             "about": str(where), "what": error.what, "do": error.do, "since": self._since[where],
-            "passes": isinstance(error, Temporary),
+            "passes": not is_refused(error),
         }  # fmt: skip
 
     def _heard_of(self, where: Where) -> None:

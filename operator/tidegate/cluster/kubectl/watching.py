@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from tidegate.cluster.api import metadata, path
-from tidegate.cluster.errors import ApiDown, ClusterError, Expired, error_of
-from tidegate.cluster.kubectl.connection import Connection, Lines
+from tidegate.cluster.errors import ApiDown, ClusterError, Expired, Forbidden, error_of
+from tidegate.cluster.kubectl.connection import Connection, CrdMissing, Lines
 from tidegate.errors import Temporary
 from tidegate.plan.manifests.identity import Kind
 
@@ -99,6 +99,10 @@ class Watcher(threading.Thread):
         """Say so and rest; a server that was away is not asked by everybody in the same moment."""
         if self._over.is_set():
             return
+        if is_refused(error):
+            if not self._version:
+                self._hearer.listed(self._where)  # what may not be listed is not shown any longer either
+            self._version = ""  # and what may not be watched is listed now and then
         self._hearer.trouble(self._where, error)
         pause = self._pause if isinstance(error, Temporary) else REFUSED_PAUSE
         self._pause = min(2 * self._pause, LONGEST_PAUSE)
@@ -115,7 +119,6 @@ class Watcher(threading.Thread):
             more = str(about.get("continue") or "")
             if not more:
                 self._hearer.listed(self._where)
-                self._heard()
                 return str(about.get("resourceVersion") or "")
 
     def _watch(self) -> None:
@@ -127,7 +130,8 @@ class Watcher(threading.Thread):
         self._lines = lines
         if self._over.is_set():
             lines.close()
-        self._heard()
+        self._pause = FIRST_PAUSE
+        self._hearer.trouble(self._where, None)
         try:
             for what, found in events_in(lines, str(self._where)):
                 if what in NEWS:
@@ -139,9 +143,10 @@ class Watcher(threading.Thread):
     def _chosen(self) -> dict[str, str]:
         return {"labelSelector": self._where.selector} if self._where.selector else {}
 
-    def _heard(self) -> None:
-        self._pause = FIRST_PAUSE
-        self._hearer.trouble(self._where, None)
+
+def is_refused(error: ClusterError) -> bool:
+    """Whether there is nothing to see for this person; any other error hides what is there for a while."""
+    return isinstance(error, Forbidden | CrdMissing)
 
 
 def events_in(lines: Lines, where: str) -> Iterator[tuple[str, Object]]:
