@@ -99,11 +99,11 @@ class Watcher(threading.Thread):
         """Say so and rest; a server that was away is not asked by everybody in the same moment."""
         if self._over.is_set():
             return
+        self._hearer.trouble(self._where, error)
         if is_refused(error):
             if not self._version:
                 self._hearer.listed(self._where)  # what may not be listed is not shown any longer either
             self._version = ""  # and what may not be watched is listed now and then
-        self._hearer.trouble(self._where, error)
         pause = self._pause if isinstance(error, Temporary) else REFUSED_PAUSE
         self._pause = min(2 * self._pause, LONGEST_PAUSE)
         self._over.wait(pause * random.uniform(0.75, 1.25))  # noqa: S311

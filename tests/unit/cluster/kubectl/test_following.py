@@ -146,4 +146,4 @@ def test_a_right_that_is_withdrawn_takes_away_what_was_shown(monkeypatch: Any) -
 
     told.watcher.run()
 
-    assert told.words == ["page of 1", "listed", "Forbidden", "listed", "Forbidden"]
+    assert told.words == ["page of 1", "listed", "Forbidden", "Forbidden", "listed"]
