@@ -34,7 +34,7 @@ def past(*numbers: int) -> list[Object]:
     entries = []
     for number in numbers:
         one = version(number, 0)
-        outcome = {"outcome": "RolledBack", "reason": "ErrorRate"} if number % 4 == 2 else {"outcome": "Promoted"}
+        outcome = {"outcome": "RolledBack", "reason": "ErrorRate"} if number == 2 else {"outcome": "Promoted"}
         entries.append(
             {**{k: one[k] for k in ("revision", "number", "version", "digest")}, **outcome, "at": at(3000 / number)}
         )

@@ -63,8 +63,8 @@ class Following:
 
     # -- in the watches' threads
 
-    def page(self, where: Where, items: list[Object]) -> None:
-        self._later(self._page, where, [small(where, found) for found in items])
+    def page(self, where: Where, items: list[Object], *, first: bool) -> None:
+        self._later(self._page, where, [small(where, found) for found in items], first)
 
     def listed(self, where: Where) -> None:
         self._later(self._listed, where)
@@ -81,8 +81,10 @@ class Following:
 
     # -- in the event loop
 
-    def _page(self, where: Where, items: list[Row]) -> None:
-        listed = self._listing.setdefault(where, set())
+    def _page(self, where: Where, items: list[Row], first: bool) -> None:
+        if first:  # one that was begun before has broken off
+            self._listing[where] = set()
+        listed = self._listing[where]
         for name, content in items:
             listed.add(name)
             self._kept.put(name, content)
@@ -109,7 +111,6 @@ class Following:
             self._errors[where] = error
             if before is None:
                 self._since[where] = datetime.now(UTC).isoformat(timespec="seconds")
-            self._listing.pop(where, None)
             self._heard_of(where)
         if where.kind == POD:
             refused = error is not None and is_refused(error)

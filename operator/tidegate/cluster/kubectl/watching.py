@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import random
 import threading
+import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -25,7 +26,7 @@ WATCH_SECONDS = 60
 SILENCE_SECONDS = WATCH_SECONDS + 15.0
 FIRST_PAUSE, LONGEST_PAUSE = 0.5, 15.0  # seconds
 REFUSED_PAUSE = 15.0  # a right may be given, a login renewed
-SECOND_LIST_PAUSE = 1.0
+SOON_SECONDS = 1.0  # between two lists, or two watches, at least
 GONE = 410
 NEWS = ("ADDED", "MODIFIED", "DELETED")
 Object = Mapping[str, Any]
@@ -46,8 +47,8 @@ class Where:
 class Hearer(Protocol):
     """Who is told; called from the threads of the watches."""
 
-    def page(self, where: Where, items: list[Object]) -> None:
-        """Some of a list; what is in no page of it is not there."""
+    def page(self, where: Where, items: list[Object], *, first: bool) -> None:
+        """Some of a list; what is in no page of it, from the first to the last, is not there."""
         ...
 
     def listed(self, where: Where) -> None:
@@ -85,10 +86,13 @@ class Watcher(threading.Thread):
             try:
                 if not self._version:
                     self._version = self._list()
+                began = time.monotonic()
                 self._watch()
+                if time.monotonic() - began < SOON_SECONDS:  # a proxy that holds nothing open
+                    self._over.wait(SOON_SECONDS)
             except Expired:
                 self._version = ""
-                self._over.wait(SECOND_LIST_PAUSE)
+                self._over.wait(SOON_SECONDS)
             except ClusterError as error:
                 self._in_trouble(error)
             except Exception as error:  # noqa: BLE001 - a form that nobody foresaw must not end a watch in silence
@@ -114,7 +118,7 @@ class Watcher(threading.Thread):
         while True:
             query = {"limit": PAGE} | ({"continue": more} if more else {})
             page = self._connection.get(self._path, **self._chosen(), **query)
-            self._hearer.page(self._where, page.get("items") or [])
+            self._hearer.page(self._where, page.get("items") or [], first=not more)
             about = metadata(page)
             more = str(about.get("continue") or "")
             if not more:

@@ -35,7 +35,7 @@ class Scene:
         self.following = Following(cast("Connection", None), ["shop"], self.kept, self.publisher)
 
     def listed(self, *found: dict[str, Any], where: Where = SHOP) -> None:
-        self.following.page(where, list(found))
+        self.following.page(where, list(found), first=True)
         self.following.listed(where)
 
     async def settled(self) -> None:
@@ -95,6 +95,19 @@ def test_what_is_deleted_or_was_not_listed_again_is_not_shown() -> None:
     played(story)
 
 
+def test_a_list_that_broke_off_between_two_pages_keeps_nothing_alive() -> None:
+    """410 between two pages: what it had shown may be gone when the next one is read."""
+
+    async def story(scene: Scene) -> None:
+        scene.following.page(SHOP, [FOUND], first=True)
+        scene.listed({"metadata": {"namespace": "shop", "name": "churn"}})
+        await scene.settled()
+        assert scene.kept.show(FRAUD) is None
+        assert scene.kept.show(("shop", "churn"))
+
+    played(story)
+
+
 class Answers:
     """A connection whose lists and watches end with what the test says."""
 
@@ -124,7 +137,7 @@ class Told:
         if len(self.words) >= self._enough:
             self.watcher.stop()
 
-    def page(self, where: Where, items: list[Any]) -> None:
+    def page(self, where: Where, items: list[Any], *, first: bool) -> None:
         self._tell(f"page of {len(items)}")
 
     def listed(self, where: Where) -> None:
@@ -147,3 +160,25 @@ def test_a_right_that_is_withdrawn_takes_away_what_was_shown(monkeypatch: Any) -
     told.watcher.run()
 
     assert told.words == ["page of 1", "listed", "Forbidden", "Forbidden", "listed"]
+
+
+def test_a_server_that_ends_each_watch_at_once_is_not_asked_all_the_time(monkeypatch: Any) -> None:
+    monkeypatch.setattr("tidegate.cluster.kubectl.watching.SOON_SECONDS", 60.0)
+    told = Told(enough=5)
+
+    class Nothing(list[bytes]):
+        def close(self) -> None:
+            """It has ended by itself."""
+
+    class Ending(Answers):
+        def lines(self, path: str, silence: float, **query: str) -> Any:
+            return Nothing()
+
+    told.watcher = Watcher(cast("Connection", Ending({"items": [], "metadata": {"resourceVersion": "7"}})), SHOP, told)
+    rests: list[float] = []
+    monkeypatch.setattr(told.watcher._over, "wait", rests.append)
+
+    told.watcher.run()
+
+    assert told.words == ["page of 0", "listed", "heard", "heard", "heard"]
+    assert rests == [60.0, 60.0, 60.0]
