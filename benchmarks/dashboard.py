@@ -119,6 +119,12 @@ def memory(dashboard: Served, field: str = "VmRSS") -> float:
     return round(int(re.findall(rf"{field}:\s+(\d+)", text)[0]) / 1024, 1)
 
 
+def cpu_seconds(dashboard: Served) -> float:
+    """What the process has used so far."""
+    fields = Path(f"/proc/{dashboard.child.pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
 def updates(page: Page) -> tuple[list[float], list[float]]:
     """Milliseconds of the page's own work, and until it was painted; since it was last asked."""
     rows = page.evaluate("() => window.updates.splice(0)")
@@ -149,7 +155,9 @@ def measured(count: int) -> dict[str, Any]:
         found["rssMiB"]["pages"] = memory(dashboard)
         page.evaluate(PAINTED)
         for name, rounds, size in (("single", SINGLE, 1), ("burst", BURSTS, BURST)):
+            used = cpu_seconds(dashboard)
             found[name] = rows(bench.change, rounds, size, watch, readers, page)
+            found[name]["cpuMs"] = round(1000 * (cpu_seconds(dashboard) - used) / (rounds * size), 2)
         found["rssMiB"] |= {"changes": memory(dashboard), "peak": memory(dashboard, "VmHWM")}
         found["pageMiB"] = round(page.evaluate("performance.memory.usedJSHeapSize") / 2**20, 1)
         return found
@@ -216,6 +224,10 @@ def table(found: dict[str, Any]) -> str:
             one = found[name][part]
             lines.append(f"| {words}: {what} | {one['p50Ms']} ms | {one['p95Ms']} ms | {one['maxMs']} ms |")
     rss, used = found["rssMiB"], machine()
+    cpu_told = (
+        f"CPU of the process for a change that {READERS + 1} pages are told of: {found['single']['cpuMs']} ms alone, "
+        f"{found['burst']['cpuMs']} ms in a burst."
+    )
     memory_told = (
         f"Memory of the whole process (RSS): {rss['listed']} MiB with everything listed, {rss['pages']} MiB with the "
         f"pages open, {rss['changes']} MiB after all changes, {rss['peak']} MiB at most. Start until it serves: "
@@ -225,7 +237,7 @@ def table(found: dict[str, Any]) -> str:
         f"{used['cores']} cores, shared with the API server, etcd, Chromium and others, {used['cpu']}, "
         f"Linux {used['kernel']}, Python {used['python']}; load average {found['loadAverage']} at the end."
     )
-    return "\n".join([*lines, "", memory_told, machine_told])
+    return "\n".join([*lines, "", cpu_told, memory_told, machine_told])
 
 
 def main() -> int:
