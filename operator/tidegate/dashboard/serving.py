@@ -29,6 +29,7 @@ PACE_SECONDS = 0.04  # between two looks for one page: a burst is one update
 REQUEST_SECONDS = 10.0
 BODY_BYTES = 4096
 ACTS = frozenset({"promote", "promote-full", "abort", "retry", "pause", "resume"})
+STREAM = {"Content-Type": "text/event-stream", "X-Accel-Buffering": "no"}  # nginx would keep events to itself
 TYPES = {
     "html": "text/html; charset=utf-8", "css": "text/css; charset=utf-8",
     "js": "text/javascript; charset=utf-8", "svg": "image/svg+xml",
@@ -132,7 +133,7 @@ class Dashboard:
         publisher = self._shown.publisher
         if publisher.readers >= self._pages:
             return refused(503, f"{self._pages} pages are open already: close some")
-        stream = web.StreamResponse(headers={"Content-Type": "text/event-stream", **guard.HEADERS})
+        stream = web.StreamResponse(headers=STREAM | guard.HEADERS)
         with publisher.reading() as news:
             await stream.prepare(request)
             try:

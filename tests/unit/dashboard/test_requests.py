@@ -143,6 +143,15 @@ def test_without_a_key_everybody_may_read() -> None:
     told(story, token="")
 
 
+def test_a_proxy_is_asked_not_to_keep_events_to_itself() -> None:
+    async def story(world: World) -> None:
+        async with world.page() as page:
+            assert page.answer.headers["X-Accel-Buffering"] == "no"
+            assert page.answer.headers["Content-Type"] == "text/event-stream"
+
+    told(story)
+
+
 def test_a_name_that_was_allowed_is_ours() -> None:
     async def story(world: World) -> None:
         assert (await world.ask("/", headers={"Host": "models.example.com"}))[0] == 200
