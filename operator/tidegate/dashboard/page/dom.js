@@ -1,7 +1,7 @@
 // Elements from plain data.  Whatever comes from the cluster becomes text here and nothing else: there is no way in this
 // page from a string to HTML, and the server's Content-Security-Policy (Trusted Types) would refuse one.
 
-const ATTRIBUTES = /^(aria-|data-|role$|id$|href$|type$|for$|title$|tabindex$|colspan$|scope$|datetime$|value$|rel$|target$|disabled$)/;
+const ATTRIBUTES = /^(aria-|data-|role$|id$|href$|type$|title$|tabindex$|scope$|datetime$|value$|disabled$)/;
 
 export function h(tag, attributes = {}, ...children) {
   const element = document.createElement(tag);
