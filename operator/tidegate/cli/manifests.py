@@ -16,7 +16,6 @@ from tidegate.cli.output import emit, output_option, quiet_option
     "--filename",
     "paths",
     multiple=True,
-    required=True,
     metavar="FILE",
     help="A manifest, a folder of them, or - for standard input; may be given several times.",
 )
@@ -32,7 +31,9 @@ def lint(paths: tuple[str, ...], more: tuple[str, ...], output: str, quiet: bool
     \b
     Example: tidegate lint -f deploy/
     """
-    checked = check([*paths, *more])
+    if not (every := [*paths, *more]):
+        raise click.UsageError("Nothing to check: name a FILE.")
+    checked = check(every)
     emit(as_document(checked), output=output, table=lambda: print_findings(checked, quiet))
     return 1 if checked.problems else 0
 

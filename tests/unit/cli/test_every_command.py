@@ -51,6 +51,11 @@ def test_an_unknown_option_is_wrong_usage(tidegate: Tidegate, name: str) -> None
     assert "Traceback" not in error
 
 
+def test_a_command_that_is_mistyped_is_told_of_the_one_that_may_be_meant(tidegate: Tidegate) -> None:
+    assert "No such command 'bnech'. Did you mean 'bench'?" in tidegate("bnech")[2]
+    assert tidegate("xyz")[2].endswith("No such command 'xyz'.\n")
+
+
 def test_wrong_usage_is_json_where_json_was_asked_for(tidegate: Tidegate) -> None:
     code, said, error = tidegate("verify", "-o", "json")
 

@@ -55,7 +55,9 @@ def test_json_holds_the_same(tidegate: Tidegate, tmp_path: Path) -> None:
 
 
 def test_nothing_to_check_is_wrong_usage(tidegate: Tidegate) -> None:
-    assert tidegate("lint")[0] == 2
+    code, _, err = tidegate("lint")
+    assert code == 2
+    assert "name a FILE" in err
     code, _, err = tidegate("lint", "-f", "/does/not/exist.yaml")
     assert code == 2
     assert err.startswith("error: /does/not/exist.yaml: cannot be read")
