@@ -94,7 +94,7 @@ def test_with_its_arrays_put_back_it_is_the_same_document(asked: dict[str, Any],
 @settings(max_examples=500, deadline=None)
 @given(st.binary(max_size=60) | st.text(alphabet='{}[]":,.-+eE0123456789 \\n', max_size=60).map(str.encode), st.data())
 def test_what_is_not_json_is_not_made_json(wrong: bytes, data: st.DataObject) -> None:
-    text = MEMBER + b'[1.5,[' + wrong + b"],2]," + wrong + b'"x":[1,2.5' + wrong + b"3]}"
+    text = MEMBER + b"[1.5,[" + wrong + b"],2]," + wrong + b'"x":[1,2.5' + wrong + b"3]}"
     try:
         expected = orjson.loads(text)
     except orjson.JSONDecodeError:
@@ -139,7 +139,7 @@ def test_numbers_of_every_length_are_read(width: int, sign: str, separator: str)
     whole = [f"{sign}{digits}"] * 130  # more than two windows
 
     assert floats(f"[{separator.join(fractions)}]".encode()) == [float(text) for text in fractions]
-    rest, found = READER.lift(MEMBER + b'[' + separator.join(whole).encode() + b"]}")
+    rest, found = READER.lift(MEMBER + b"[" + separator.join(whole).encode() + b"]}")
     assert plain(document(rest, found)[""], found) == [int(sign + digits)] * 130
 
 
@@ -194,7 +194,9 @@ def test_only_members_are_lifted_and_a_shape_stays() -> None:
 def test_nothing_outside_of_the_text_is_read(spaces: int) -> None:
     """A page that nobody may read lies before and behind it: whoever does ends the process."""
     page, libc = mmap.PAGESIZE, ctypes.CDLL(None)
-    text = MEMBER + b" " * spaces + b"[" + b"0.12345678,-1.234567890123456,12,12345678901," * 3 + b'1],"y":[[1,2],[3,4]]}'
+    text = (
+        MEMBER + b" " * spaces + b"[" + b"0.12345678,-1.234567890123456,12,12345678901," * 3 + b'1],"y":[[1,2],[3,4]]}'
+    )
     memory = mmap.mmap(-1, 3 * page)
     view = np.frombuffer(memory, np.uint8)
     for fence in (0, 2 * page):
@@ -293,7 +295,7 @@ def test_open_inference_requests_are_the_same_in_both_ways(inputs: Any, more: An
 
 
 @pytest.mark.parametrize("key", [r"s\u0068ape", r"dat\u0061", r"\u006eame"])
-def test_keys_that_are_written_with_escapes_are_the_same_keys(reader: str, key: str) -> None:  # noqa: ARG001
+def test_keys_that_are_written_with_escapes_are_the_same_keys(reader: str, key: str) -> None:
     body = rb'{"inputs":[{"name":"x","shape":[1,2],"datatype":"FP32","data":[1,2]}]}'
     escaped = body.replace(orjson.loads(f'"{key}"').encode(), key.encode())
 
