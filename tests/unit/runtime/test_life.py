@@ -71,7 +71,7 @@ def test_a_process_that_has_ended_leaves_no_descriptor_open(monkeypatch: pytest.
 @pytest.mark.parametrize(
     ("code", "words"),
     [
-        (-9, "was ended by signal 9 (SIGKILL)"),
+        (-9, "was ended by SIGKILL"),
         (-(signal.SIGRTMIN + 3), f"was ended by signal {signal.SIGRTMIN + 3}"),
         (3, "exited with 3"),
     ],
