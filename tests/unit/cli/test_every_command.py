@@ -110,6 +110,15 @@ def test_the_version_is_told(tidegate: Tidegate) -> None:
     assert said.startswith("tidegate, version ")
 
 
+def test_until_ctrl_c_ends_it_without_a_word_next_to_nothing_is_loaded() -> None:
+    code = "import sys; before = {*sys.modules}; import tidegate.cli.main; print(len({*sys.modules} - before))"
+
+    done = subprocess.run([sys.executable, "-S", "-c", f"import sys; sys.path[:] = {sys.path!r}; {code}"],
+                          capture_output=True, text=True, timeout=60, check=True)  # fmt: skip
+
+    assert int(done.stdout) < 40  # typing and re alone are 20
+
+
 def test_ctrl_c_while_a_command_is_loaded_ends_without_a_word() -> None:
     code = (
         "import os, signal\n"
