@@ -22,6 +22,8 @@
 
 #define MOST_LEVELS 16
 #define WINDOW 64  /* bytes that are searched for separators at once */
+#define MANY 64    /* arrays: few requests have more tensors, but rows may be many, each with its own */
+#define SMALL 32   /* numbers: orjson reads so few as quickly as they are lifted and given back */
 #define WINDOWS 32 /* of them, at most, before the numbers between their separators are read */
 
 /* What becomes of the rest, in values of 32 bytes. */
@@ -276,6 +278,8 @@ static const char *lift_one(Lifting *lifting, const char *at, const char *end)
     const char *stop = box(numbers, at, end, sizes, &levels);
     if (!stop)
         return PyErr_Occurred() ? NULL : at;
+    if (numbers->count < SMALL && PyList_Size(lifting->arrays) >= MANY)
+        return at;
     lifting->weight += numbers->count + ARRAY;
     char place[64];
     int size = PyOS_snprintf(place, sizeof place, "[\"%s\",%zd]", lifting->mark, PyList_Size(lifting->arrays));
