@@ -73,8 +73,8 @@ def test_a_rollout_is_followed_on_both_pages_and_promoted_on_ones_own(operator: 
 def test_the_operators_page_knows_when_it_is_stale(operator: Operator, control_plane: Plane) -> None:
     with closing(Page(page_port(operator))) as page:
         with gone(control_plane):
-            wait_until(lambda: page.facts.get("troubles"), "the page is stale")
-        assert page.facts["troubles"][0]["what"] == "the API server does not answer"
+            [trouble] = wait_until(lambda: page.facts.get("troubles"), "the page is stale")
+        assert trouble["what"] == "the API server does not answer"
         wait_until(lambda: page.facts["troubles"] == [], "the page is current", SECONDS)
 
 
