@@ -32,9 +32,8 @@ def not_scaled(scaling: Scaling, runtime: Runtime) -> str:
     least = max(1, scaling.min_replicas)
     if scaling.provider == "KEDA":
         return f"scaling.provider: KEDA has no effect yet: {least} pods run"
-    if scaling.target.cpu_utilization is None:
-        return f"only scaling.target.cpuUtilization has an effect yet: {least} pods run"
-    if runtime.resources.requests.cpu is None and runtime.resources.limits.cpu is None:
+    cpu = runtime.resources.requests.cpu or runtime.resources.limits.cpu
+    if scaling.target.cpu_utilization is not None and cpu is None:
         return f"scaling.target.cpuUtilization is a share of runtime.resources.requests.cpu: add that; {least} pods run"
     return ""
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
 
 from tidegate.api.scaling import Scaling
+from tidegate.plan.load import MEASURES
+from tidegate.plan.manifests.drift import differs
 from tidegate.plan.manifests.pods import pod_template
 from tidegate.plan.manifests.stored import template_hash
 from tidegate.plan.manifests.unheeded import not_scaled, unheeded, unsupported
@@ -57,6 +60,33 @@ def test_an_autoscaler_holds_the_servers_own_cpu_between_the_plans_bounds() -> N
     ]  # fmt: skip
 
 
+@pytest.mark.parametrize(
+    ("target", "metric", "held"),
+    [
+        ({"concurrency": 2.5}, "tidegate_concurrency", {"type": "AverageValue", "averageValue": "2500m"}),
+        ({"requestsPerSecond": 2000}, "tidegate_requests_per_second", {"type": "AverageValue", "averageValue": "2000"}),
+        ({"queueTime": "20ms"}, "tidegate_queue_seconds", {"type": "Value", "value": "20m"}),
+        ({"gpuUtilization": 80}, "tidegate_gpu_utilization", {"type": "Value", "value": "80"}),
+    ],
+)
+def test_what_servers_count_is_held_by_an_external_metric_of_the_revision(
+    target: dict[str, Any], metric: str, held: dict[str, str]
+) -> None:
+    [made] = autoscaler(OWNER, wanted(), scaling(target=target))["spec"]["metrics"]
+
+    selector = {"matchLabels": {"deployment": "fraud", "revision": OLD}}
+    assert made == {"type": "External", "external": {"metric": {"name": metric, "selector": selector}, "target": held}}
+    assert metric in MEASURES
+
+
+def test_an_amount_that_the_server_wrote_otherwise_is_no_drift() -> None:
+    made = autoscaler(OWNER, wanted(), scaling(target={"requestsPerSecond": 2000}))
+    live = json.loads(json.dumps(made).replace('"2000"', '"2k"'))
+
+    assert not differs(made, live)
+    assert differs(made, json.loads(json.dumps(made).replace('"2000"', '"3k"')))
+
+
 def test_a_pinned_autoscaler_has_one_bound_twice_and_never_none() -> None:
     pinned = autoscaler(OWNER, wanted(OLD, 4, 4), scaling())["spec"]
     empty = autoscaler(OWNER, wanted(OLD, 0, 0), scaling())["spec"]
@@ -95,7 +125,6 @@ def test_a_budget_lets_one_pod_go_at_a_time_and_those_that_are_not_ready_always(
         ({"routing": {"headers": {"x-model-version": "canary"}}}, "spec.routing"),
         ({"routing": {"parentRefs": [{"name": "public"}]}}, "spec.routing"),
         ({"scaling": {"minReplicas": 0, "maxReplicas": 2, "provider": "KEDA"}}, "scaling.provider"),
-        ({"scaling": {"maxReplicas": 2, "target": {"concurrency": 4}}}, "scaling.target"),
         (
             {"scaling": {"maxReplicas": 2}, "runtime": {"resources": {"requests": {"memory": "1Gi"}}}},
             "runtime.resources.requests.cpu",
