@@ -44,6 +44,8 @@ WRONG: list[tuple[str, Any]] = [
     ("/prometheus/servers/main", {"main": "prometheus:9090"}),
     ("/prometheus/servers", {"Main": "https://prometheus:9090"}),
     ("/prometheus/credentialsSecret", {"name": "x"}),
+    ("/metricsApi/enabled", "yes"),
+    ("/metricsApi/port", 443),
     ("/podDisruptionBudget/create", "no"),
     ("/networkPolicy/create", "no"),
     ("/networkPolicy/apiServerPorts", []),

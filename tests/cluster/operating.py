@@ -39,8 +39,8 @@ def grant(plane: Plane, *users: User) -> None:
     group = "rbac.authorization.k8s.io"
     subjects = [{"apiGroup": group, "kind": "User", "name": user.name} for user in users or (OPERATOR,)]
     for kind, about, rules in (
-        ("ClusterRole", {"name": NAME}, rights["models"] + rights["cluster"]),
-        ("Role", {"name": NAME, "namespace": HOME}, rights["lease"]),
+        ("ClusterRole", {"name": NAME}, rights["models"] + rights["cluster"] + rights["metricsApi"]),
+        ("Role", {"name": NAME, "namespace": HOME}, rights["lease"] + rights["metricsApiHome"]),
     ):
         role = {"apiVersion": f"{group}/v1", "kind": kind, "metadata": about, "rules": rules}
         plane.client.apply(role)

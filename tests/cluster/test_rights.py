@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 import yaml
+from tests.cluster import metrics_api
 from tests.cluster.operating import HOME, RIGHTS, Operator, Site, grant, resolves, weight
 from tests.control_plane.audit import Mark, Request
 from tests.control_plane.plane import Plane
@@ -40,7 +41,7 @@ class Story:
     def __init__(self, plane: Plane, folder: Path) -> None:
         self.plane = plane
         self.site = Site(plane, plane.new_namespace())
-        self.operator = Operator(plane, folder)
+        self.operator = Operator(plane, folder, metrics_api.flags())
         self.mark: Mark = plane.audit.mark()
         self.resolving: Callable[[Object], Any] = resolves()
         assert plane.player
@@ -72,6 +73,11 @@ class Story:
     def it_starts_without_a_lease(self) -> None:
         self.plane.client.delete("leases", HOME, LEASE)
         self.operator.start().leads()
+        self.external_metrics_are_served()
+
+    def external_metrics_are_served(self) -> None:
+        """By a process that has an address and an authority of its own."""
+        self.until(lambda: self.operator.figures()["tidegate_metrics_api"] == 1, "it serves external metrics")
 
     def a_version_is_read_and_serves(self) -> None:
         """Meanwhile somebody takes the label of the Job that reads it."""
@@ -163,6 +169,7 @@ class Story:
         assert self.operator.stop() == 0
         self.operator.log.unlink()
         self.operator.start("--token-file", "").leads()
+        self.external_metrics_are_served()
         self.until(lambda: not self.site.children("configmaps"), "no keys")
 
     def everything_is_deleted(self) -> None:
@@ -179,12 +186,14 @@ def labelled(obj: Object) -> bool:
 def asked(control_plane: Plane, tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[Request]]:
     """What the operator asked for in a story that touches everything."""
     grant(control_plane)
+    metrics_api.enable(control_plane)
     story = Story(control_plane, tmp_path_factory.mktemp("operator"))
     try:
         story.play()
         yield story.asked() + addresses(control_plane, story.mark)
     finally:
         story.operator.close()
+        metrics_api.disable(control_plane)
         control_plane.client.delete("namespaces", "", story.site.namespace)
 
 

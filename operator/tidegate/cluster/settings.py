@@ -49,6 +49,8 @@ class OperatorSettings:
     store_networks: tuple[str, ...]
     store_ports: tuple[int, ...]
     identity_endpoints: tuple[tuple[str, int], ...]
+    metrics_api_address: str
+    metrics_api_port: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,6 +194,13 @@ FLAGS: tuple[Flag, ...] = (
         "",
         "link-local ADDRESS:PORT that gives pods a cloud's credentials, with commas; none: pods reach none",
     ),
+    Flag(
+        "metrics-api-address",
+        networks.own_address,
+        "",
+        "our own address: serve external.metrics.k8s.io there while we lead; not served when empty",
+    ),
+    Flag("metrics-api-port", whole(0, 65535), "8443", "port of the metrics API; 0 picks a free one"),
 )
 
 
