@@ -24,10 +24,11 @@ from tidegate.api.spec import ModelDeploymentSpec
 from tidegate.api.status import ModelDeploymentStatus
 from tidegate.cluster.api import Api, Key
 from tidegate.cluster.asking import Heard
+from tidegate.cluster.autoscalers import blind_in
 from tidegate.cluster.errors import AlreadyExists, Conflict, Forbidden, NotFound, QuotaExceeded, Refused
 from tidegate.cluster.failures import refusal
 from tidegate.cluster.nodes import in_question
-from tidegate.cluster.observe import Look, Means, Object, observed, taken
+from tidegate.cluster.observe import Look, Means, Object, observed, scaler, taken
 from tidegate.cluster.seen import Cache
 from tidegate.plan.accelerators import Nodes
 from tidegate.plan.manifests.children import Apply, Create, Delete, Effect, Effects, Scale, effects, seen_of
@@ -191,7 +192,8 @@ class Reconciler:
         again = OBSTACLE_AGAIN if memory.obstacles else None
         news = memory.obstacles != known or (moves_traffic(look.owner, wanted) and not memory.obstacles)
         moved = SOON if news else None
-        return min((time for time in (plan.look_again, waits, again, moved) if time is not None), default=None)
+        seeing = blind_in(scaler(look), now)
+        return min((time for time in (plan.look_again, waits, again, moved, seeing) if time is not None), default=None)
 
     def _look(self, key: Key, deployment: Object, memory: Memory, now: datetime) -> Look:
         owner = Owner(*key, str(deployment["metadata"]["uid"]))
