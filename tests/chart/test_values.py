@@ -44,6 +44,7 @@ WRONG: list[tuple[str, Any]] = [
     ("/prometheus/servers/main", {"main": "prometheus:9090"}),
     ("/prometheus/servers", {"Main": "https://prometheus:9090"}),
     ("/prometheus/credentialsSecret", {"name": "x"}),
+    ("/keda/enabled", "yes"),
     ("/metricsApi/enabled", "yes"),
     ("/metricsApi/port", 443),
     ("/podDisruptionBudget/create", "no"),

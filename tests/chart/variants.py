@@ -44,6 +44,7 @@ VARIANTS: dict[str, Values] = {
                          "storeNetworks": ["10.20.0.0/16"], "storePorts": [443, 9000],
                          "identityEndpoints": ["169.254.170.23:80", "[fd00:ec2::23]:80"]},
     },
+    "KEDA": {"keda": {"enabled": True}, "prometheus": {"servers": {"main": "http://prometheus.monitoring:9090"}}},
     "external metrics": {"metricsApi": {"enabled": True, "port": 6443}},
     "no network policy and no budget": {"networkPolicy": {"create": False}, "podDisruptionBudget": {"create": False}},
     "special nodes": {

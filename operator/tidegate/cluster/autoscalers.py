@@ -17,6 +17,7 @@ FAILED = "FailedGet"  # …ExternalMetric, …ContainerResourceMetric
 CPU = "FailedGetContainerResourceMetric"
 METRICS_SERVER = "install metrics-server"
 METRICS_API = "set metricsApi.enabled in the operator's chart, or install an adapter: docs/autoscaling.md"
+KEDA = "correct spec.scaling.keda, or look at KEDA's log"
 
 Object = Mapping[str, Any]
 
@@ -35,6 +36,14 @@ def blind_in(autoscaler: Object | None, now: datetime) -> timedelta | None:
     found = _inactive(autoscaler)
     left = PATIENCE - (now - _since(found)) if found else timedelta(0)
     return left if left > timedelta(0) else None
+
+
+def refused(scaled_object: Object | None) -> Failure | None:
+    """Why KEDA does not scale by an object of ours."""
+    for one in ((scaled_object or {}).get("status") or {}).get("conditions") or ():
+        if one.get("type") == "Ready" and one.get("status") == "False":
+            return environment("LoadUnknown", f"KEDA does not scale by its ScaledObject: {one.get('message')}", KEDA)
+    return None
 
 
 def _inactive(autoscaler: Object | None) -> Object | None:

@@ -77,7 +77,8 @@ def platform_of(settings: OperatorSettings) -> Platform:
         store_ports=settings.store_ports,
         identity=settings.identity_endpoints,
     )
-    return Platform(settings.runtime_image, None if settings.token_file else "", network)
+    access = None if settings.token_file else ""
+    return Platform(settings.runtime_image, access, network, settings.prometheus if settings.keda else None)
 
 
 class Operator:
@@ -94,7 +95,9 @@ class Operator:
             login.client(LEASE_CONNECTIONS), lambda verb, *rest: metrics.requested(f"lease-{verb}", *rest)
         )
         lease = KubeLease(self._lease_connection, settings.lease_namespace, settings.lease_name)
-        self._watches = Watches(login, self._cache, self._queue.add, settings.namespaces, metrics.requested)
+        self._watches = Watches(
+            login, self._cache, self._queue.add, settings.namespaces, metrics.requested, keda=settings.keda
+        )
         self._elector = Elector(lease, settings.identity, able=self._watches.filled.is_set)
         self._connection = Connection(login.client(MOST, self._elector.holds), metrics.requested)
         self._kube = kube = Kube(self._connection, Limit(), self._elector.left)

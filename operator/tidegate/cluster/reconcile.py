@@ -231,7 +231,7 @@ class Reconciler:
 
     def _tell(self, deployment: Object, spec: ModelDeploymentSpec, before: ModelDeploymentStatus, plan: Plan) -> None:
         if before.observed_generation != plan.status.observed_generation:
-            for sentence in unheeded(spec):
+            for sentence in unheeded(spec, self._around.platform()):
                 self._around.tell(deployment, Event("Warning", "WithoutEffect", sentence))
         for event in plan.events:
             self._around.tell(deployment, event)

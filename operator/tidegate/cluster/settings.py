@@ -49,6 +49,7 @@ class OperatorSettings:
     store_networks: tuple[str, ...]
     store_ports: tuple[int, ...]
     identity_endpoints: tuple[tuple[str, int], ...]
+    keda: bool
     metrics_api_address: str
     metrics_api_port: int
 
@@ -133,6 +134,10 @@ def one_of(*words: str) -> Callable[[str], str]:
     return read
 
 
+def yes_or_no(text: str) -> bool:
+    return one_of("yes", "no")(text) == "yes"
+
+
 def prometheus_servers(text: str) -> Mapping[str, str]:
     """NAME=URL with commas between."""
     from tidegate.cluster.prometheus import servers
@@ -194,6 +199,7 @@ FLAGS: tuple[Flag, ...] = (
         "",
         "link-local ADDRESS:PORT that gives pods a cloud's credentials, with commas; none: pods reach none",
     ),
+    Flag("keda", yes_or_no, "no", "yes: KEDA is installed, and scales deployments whose spec wants it"),
     Flag(
         "metrics-api-address",
         networks.own_address,

@@ -3,8 +3,8 @@
 What the fields of `spec.scaling` do: `minReplicas` and `maxReplicas` bound the stable revision's autoscaler, or the
 minimum is the number of pods where there is none; `target` is what it holds: of the server's own CPU, or of what its
 servers count, by an external metric; `behavior` is handed to it, and what is not given is Kubernetes' default, written
-out, because a field that was once written is not taken away by leaving it out.  There is no autoscaler yet for
-`provider: KEDA`: `minReplicas` pods run (one for zero), and unheeded.py says so to whoever sets it.
+out, because a field that was once written is not taken away by leaving it out.  For `provider: KEDA` see keda.py; where
+nobody can scale by a spec `minReplicas` pods run (one for zero), and unheeded.py says why to whoever wrote it.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ def autoscaler(owner: Owner, wanted: RevisionWanted, scaling: Scaling) -> dict[s
         "minReplicas": pods_wanted(wanted),
         "maxReplicas": max(pods_wanted(wanted), wanted.max_replicas),
         "metrics": [_metric(owner, wanted.record.revision, scaling.target)],
-        "behavior": _behavior(scaling.behavior or Behavior()),
+        "behavior": behavior(scaling.behavior or Behavior()),
     }
     return {**head(AUTOSCALER, metadata(owner, name, wanted.record.revision)), "spec": spec}
 
@@ -111,7 +111,8 @@ def quantity(amount: float) -> str:
     return f"{thousandths}m" if thousandths % 1000 else str(thousandths // 1000)
 
 
-def _behavior(given: Behavior) -> dict[str, Any]:
+def behavior(given: Behavior) -> dict[str, Any]:
+    """The whole of it, with Kubernetes' own where nothing is given."""
     return {"scaleUp": _rules(given.scale_up, SCALE_UP), "scaleDown": _rules(given.scale_down, SCALE_DOWN)}
 
 

@@ -36,7 +36,7 @@ class Pods:
         self.cache = cache
         self.loads = Loads(cache, asyncio.Semaphore(4), lambda: self.now)
         monkeypatch.setattr(load, "call", self.call)
-        monkeypatch.setattr(load.asyncio, "sleep", self.sleep)
+        monkeypatch.setattr(asyncio, "sleep", self.sleep)
 
     def pod(self, number: int, **labels: str) -> dict[str, object]:
         found = ready_pod(name=f"fraud-{number}")

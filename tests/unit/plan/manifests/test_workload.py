@@ -124,7 +124,8 @@ def test_a_budget_lets_one_pod_go_at_a_time_and_those_that_are_not_ready_always(
     [
         ({"routing": {"headers": {"x-model-version": "canary"}}}, "spec.routing"),
         ({"routing": {"parentRefs": [{"name": "public"}]}}, "spec.routing"),
-        ({"scaling": {"minReplicas": 0, "maxReplicas": 2, "provider": "KEDA"}}, "scaling.provider"),
+        ({"scaling": {"minReplicas": 1, "maxReplicas": 2, "provider": "KEDA"}}, "keda.enabled in the operator's chart"),
+        ({"scaling": {"keda": {"wake": "up"}}}, "scaling.keda"),
         (
             {"scaling": {"maxReplicas": 2}, "runtime": {"resources": {"requests": {"memory": "1Gi"}}}},
             "runtime.resources.requests.cpu",
@@ -132,7 +133,7 @@ def test_a_budget_lets_one_pod_go_at_a_time_and_those_that_are_not_ready_always(
     ],
 )
 def test_what_has_no_effect_yet_is_said_to_whoever_sets_it(spec: dict[str, Any], said: str) -> None:
-    sentences = unheeded(spec_of(**spec))
+    sentences = unheeded(spec_of(**spec), PLATFORM)
 
     assert len(sentences) == 1
     assert said in sentences[0]
@@ -149,22 +150,22 @@ def test_what_has_no_effect_yet_is_said_to_whoever_sets_it(spec: dict[str, Any],
 )
 def test_what_somebody_would_rely_on_refuses_the_version(spec: dict[str, Any], said: str) -> None:
     assert said in unsupported(spec_of(**spec))
-    assert unheeded(spec_of(**spec)) == ()
+    assert unheeded(spec_of(**spec), PLATFORM) == ()
 
 
 def test_nothing_is_said_of_what_is_heeded() -> None:
     assert unsupported(spec_of()) == ""
-    assert unheeded(spec_of()) == ()
-    assert unheeded(spec_of(scaling={"minReplicas": 2, "maxReplicas": 8})) == ()
+    assert unheeded(spec_of(), PLATFORM) == ()
+    assert unheeded(spec_of(scaling={"minReplicas": 2, "maxReplicas": 8}), PLATFORM) == ()
 
 
 def test_a_limit_of_the_cpu_is_a_request_too() -> None:
     limited = runtime_of(resources={"requests": {"memory": "1Gi"}, "limits": {"cpu": "1", "memory": "2Gi"}})
 
-    assert not_scaled(scaling(), limited) == ""
+    assert not_scaled(scaling(), limited, PLATFORM) == ""
 
 
 def test_one_pod_runs_where_keda_would_run_none() -> None:
     zero = scaling(minReplicas=0, provider="KEDA")
 
-    assert "1 pods run" in not_scaled(zero, runtime_of())
+    assert "1 pods run" in not_scaled(zero, runtime_of(), PLATFORM)
