@@ -91,6 +91,11 @@ def test_external_metrics_that_something_else_serves_are_not_taken(helm: Helm, c
         cluster.client.delete("apiservices", "", name)
 
 
+def test_keda_has_to_be_there_before_it_is_asked_to_scale(helm: Helm, cluster: Plane) -> None:
+    with pytest.raises(HelmFailed, match=r"there is no KEDA in this cluster"):
+        helm.install(cluster, "--set", "keda.enabled=true")
+
+
 def test_the_notes_say_the_next_command(helm: Helm, cluster: Plane) -> None:
     notes = helm.install(cluster)
 

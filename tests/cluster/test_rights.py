@@ -14,6 +14,7 @@ import pytest
 import yaml
 from tests.cluster import metrics_api
 from tests.cluster.operating import HOME, RIGHTS, Operator, Site, grant, resolves, weight
+from tests.control_plane import keda
 from tests.control_plane.audit import Mark, Request
 from tests.control_plane.plane import Plane
 from tests.control_plane.resources import Object
@@ -41,7 +42,8 @@ class Story:
     def __init__(self, plane: Plane, folder: Path) -> None:
         self.plane = plane
         self.site = Site(plane, plane.new_namespace())
-        self.operator = Operator(plane, folder, metrics_api.flags())
+        keda_asks = ("--keda", "yes", "--prometheus", "main=http://prometheus.monitoring:9090")
+        self.operator = Operator(plane, folder, (*metrics_api.flags(), *keda_asks))
         self.mark: Mark = plane.audit.mark()
         self.resolving: Callable[[Object], Any] = resolves()
         assert plane.player
@@ -60,6 +62,7 @@ class Story:
         self.it_starts_without_a_lease()
         self.a_version_is_read_and_serves()
         self.it_is_scaled_up_and_down()
+        self.keda_scales_it()
         self.a_candidate_is_sent_back()
         self.another_is_promoted_and_the_first_one_comes_back()
         self.a_gpu_is_missing()
@@ -100,6 +103,17 @@ class Story:
         self.until(lambda: not self.site.children("horizontalpodautoscalers"), "no autoscaler")
         self.until(lambda: not self.site.children("poddisruptionbudgets"), "no budget")
         self.until(lambda: len(self.site.servers()) == 1, "one server")
+
+    def keda_scales_it(self) -> None:
+        """Somebody takes the label of what KEDA scales by; then the spec changes, and then KEDA goes."""
+        by_keda = {"minReplicas": 1, "maxReplicas": 4, "provider": "KEDA"}
+        self.site.simulate("v1", rollout=AT_ONCE, scaling=by_keda)
+        self.until(lambda: self.site.children("scaledobjects"), "a ScaledObject")
+        name = self.site.children("scaledobjects")[0]["metadata"]["name"]
+        self.plane.client.patch("scaledobjects", self.site.namespace, name, UNLABELLED)
+        self.plane.client.until("scaledobjects", self.site.namespace, name, labelled)
+        self.site.simulate("v1", rollout=AT_ONCE, scaling={"minReplicas": 1})
+        self.until(lambda: not self.site.children("scaledobjects"), "no ScaledObject")
 
     def a_candidate_is_sent_back(self) -> None:
         self.site.simulate("v2", rollout=MANUAL)
@@ -187,6 +201,7 @@ def asked(control_plane: Plane, tmp_path_factory: pytest.TempPathFactory) -> Ite
     """What the operator asked for in a story that touches everything."""
     grant(control_plane)
     metrics_api.enable(control_plane)
+    keda.install(control_plane)
     story = Story(control_plane, tmp_path_factory.mktemp("operator"))
     try:
         story.play()
