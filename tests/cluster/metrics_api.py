@@ -55,7 +55,7 @@ def disable(plane: Plane) -> None:
     wait_until(lambda: not plane.client.list("endpointslices", HOME), lambda: "the EndpointSlices go")
 
 
-def asked(plane: Plane, namespace: str, metric: str, selector: str = "deployment=fraud") -> Object:
+def asked(plane: Plane, namespace: str, metric: str, selector: str = "model=fraud") -> Object:
     """As `kubectl get --raw` asks."""
     return plane.client.request("GET", f"{GROUP}/namespaces/{namespace}/{metric}", query={"labelSelector": selector})
 

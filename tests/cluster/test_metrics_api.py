@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 
@@ -21,6 +20,7 @@ from tidegate.cluster.metrics_api.registration import NAME, REGISTERED
 from tidegate.plan.load import MEASURES
 
 pytestmark = pytest.mark.slow
+REACTION_SECONDS = 30  # from a step of the load until the servers are ready
 HELD = {"minReplicas": 1, "maxReplicas": 6, "target": {"concurrency": 2}}
 
 
@@ -65,9 +65,7 @@ def active(site: Site) -> bool:
     return has_condition(autoscaler(site), "ScalingActive")
 
 
-def test_an_autoscaler_holds_a_concurrency_with_nothing_else_installed(
-    operator: Operator, site: Site, record_property: Callable[[str, object], None]
-) -> None:
+def test_an_autoscaler_holds_a_concurrency_with_nothing_else_installed(operator: Operator, site: Site) -> None:
     site.simulate("v1", scaling={**HELD, "behavior": {"scaleDown": {"stabilizationWindowSeconds": 0}}})
     site.until_serving("v1")
     with load_on(site) as load:
@@ -75,13 +73,9 @@ def test_an_autoscaler_holds_a_concurrency_with_nothing_else_installed(
         load.step(1.0)
         operator.until(lambda: active(site), "the autoscaler knows the load")
 
-        began = time.monotonic()
         load.step(8.0)
-        wait_until(lambda: load.follow() == 4, lambda: told(site), 60)
-        seconds = time.monotonic() - began
+        wait_until(lambda: load.follow() == 4, lambda: told(site), REACTION_SECONDS)
 
-        record_property("seconds from a load step to ready servers", seconds)
-        assert seconds < 30
         load.step(1.0)
         wait_until(lambda: load.follow() == 1, lambda: told(site), 60)
 
@@ -113,10 +107,10 @@ def test_what_cannot_be_answered_is_a_status_of_kubernetes(operator: Operator, s
     here = site.namespace
     with two_servers(site) as load:
         assert refusal(site.plane, here, "tidegate_speed").status == 404
-        assert refusal(site.plane, here, "tidegate_concurrency", "deployment=frau").status == 404
+        assert refusal(site.plane, here, "tidegate_concurrency", "model=frau").status == 404
         assert refusal(site.plane, here, "tidegate_concurrency", "app=fraud").status == 400
         assert value(asked(site.plane, here, "tidegate_concurrency", of_stable(site))) == 0
-        nobody = refusal(site.plane, here, "tidegate_concurrency", "deployment=fraud,revision=0000000000")
+        nobody = refusal(site.plane, here, "tidegate_concurrency", "model=fraud,revision=0000000000")
         load.silent = set(site.endpoints())
         silent = wait_until(lambda: unread(site.plane, here), lambda: "what was read last is old")
 
@@ -133,7 +127,7 @@ def unread(plane: Plane, namespace: str) -> ApiError | None:
 
 
 def of_stable(site: Site) -> str:
-    return f"deployment=fraud,revision={site.get()['status']['stable']['revision']}"
+    return f"model=fraud,revision={site.get()['status']['stable']['revision']}"
 
 
 def test_who_may_read_is_rbacs_business(operator: Operator, site: Site) -> None:
@@ -142,7 +136,7 @@ def test_who_may_read_is_rbacs_business(operator: Operator, site: Site) -> None:
     path = f"{GROUP}/namespaces/{site.namespace}/tidegate_concurrency"
     with two_servers(site):
         with pytest.raises(ApiError) as found:
-            stranger.request("GET", path, query={"labelSelector": "deployment=fraud"})
+            stranger.request("GET", path, query={"labelSelector": "model=fraud"})
         site.plane.client.create({
             "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "RoleBinding",
             "metadata": {"name": "reader", "namespace": site.namespace},
@@ -158,7 +152,7 @@ def test_who_may_read_is_rbacs_business(operator: Operator, site: Site) -> None:
 
 def let_in(client: Client, path: str) -> Object | None:
     try:
-        return client.request("GET", path, query={"labelSelector": "deployment=fraud"})
+        return client.request("GET", path, query={"labelSelector": "model=fraud"})
     except ApiError as error:
         assert error.status == 403
         return None

@@ -11,7 +11,7 @@ from typing import Any
 GROUP, VERSION = "external.metrics.k8s.io", "v1beta1"
 GROUP_VERSION = f"{GROUP}/{VERSION}"
 LIST = "ExternalMetricValueList"
-DEPLOYMENT, REVISION = "deployment", "revision"  # labels that Prometheus could have, too
+MODEL, REVISION = "model", "revision"  # as the servers name them in their own series
 MOST_TEXT = 253
 REQUIREMENT = re.compile(r"([^=!<>(),\s]+)\s*==?\s*([^=!<>(),\s]+)")
 REASONS: Mapping[int, str] = {
@@ -41,7 +41,7 @@ class Subject:
 
     @property
     def labels(self) -> dict[str, str]:
-        found = {DEPLOYMENT: self.deployment, REVISION: self.revision}
+        found = {MODEL: self.deployment, REVISION: self.revision}
         return {name: value for name, value in found.items() if value}
 
 
@@ -50,12 +50,12 @@ def subject_of(selector: str) -> Subject:
     found: dict[str, str] = {}
     for part in selector.split(",") if selector else ():
         match = REQUIREMENT.fullmatch(part.strip())
-        if match is None or match[1] not in (DEPLOYMENT, REVISION):
-            raise Problem(400, f"{part.strip()[:MOST_TEXT]!r} is none of {DEPLOYMENT}=NAME and {REVISION}=REVISION")
+        if match is None or match[1] not in (MODEL, REVISION):
+            raise Problem(400, f"{part.strip()[:MOST_TEXT]!r} is none of {MODEL}=NAME and {REVISION}=REVISION")
         found[match[1]] = match[2]
-    if DEPLOYMENT not in found:
-        raise Problem(400, f"which ModelDeployment? Write labelSelector={DEPLOYMENT}=NAME")
-    return Subject(found[DEPLOYMENT], found.get(REVISION, ""))
+    if MODEL not in found:
+        raise Problem(400, f"which ModelDeployment? Write labelSelector={MODEL}=NAME")
+    return Subject(found[MODEL], found.get(REVISION, ""))
 
 
 def values(metric: str, subject: Subject, value: float, at: datetime, seconds: float) -> Document:

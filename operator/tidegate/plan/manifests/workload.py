@@ -98,8 +98,8 @@ def _metric(owner: Owner, revision: str, target: Target) -> dict[str, Any]:
 
 
 def _external(owner: Owner, revision: str, metric: str, **held: float) -> dict[str, Any]:
-    # Labels that Prometheus can have, too: adapters take a selector's keys for theirs.
-    selector = {"matchLabels": {"deployment": owner.name, "revision": revision}}
+    # Labels of the servers' own series: adapters take a selector's keys for theirs.
+    selector = {"matchLabels": {"model": owner.name, "revision": revision}}
     [(name, amount)] = held.items()
     target = {"type": name[0].upper() + name[1:], name: quantity(amount)}
     return {"type": "External", "external": {"metric": {"name": metric, "selector": selector}, "target": target}}

@@ -23,7 +23,7 @@ from tidegate.plan.load import Reading, Window
 
 HOST = "tidegate-metrics-api.tidegate.svc"
 NAME = "front-proxy-client"
-QUESTION = f"{ROOT}/namespaces/shop/tidegate_concurrency?labelSelector=deployment%3Dfraud"
+QUESTION = f"{ROOT}/namespaces/shop/tidegate_concurrency?labelSelector=model%3Dfraud"
 BEFORE = Reading(at=0, started=1, requests=0, answered=0, busy=0, begun=0, waited=0, in_flight=0)
 
 

@@ -12,9 +12,9 @@ from tidegate.cluster.metrics_api.documents import Problem, Subject, status, sub
 @pytest.mark.parametrize(
     ("selector", "subject"),
     [
-        ("deployment=fraud", Subject("fraud")),
-        ("deployment=fraud,revision=abc", Subject("fraud", "abc")),
-        ("revision==abc, deployment == fraud", Subject("fraud", "abc")),
+        ("model=fraud", Subject("fraud")),
+        ("model=fraud,revision=abc", Subject("fraud", "abc")),
+        ("revision==abc, model == fraud", Subject("fraud", "abc")),
     ],
 )
 def test_a_selector_names_a_deployment_and_perhaps_a_revision(selector: str, subject: Subject) -> None:
@@ -24,13 +24,13 @@ def test_a_selector_names_a_deployment_and_perhaps_a_revision(selector: str, sub
 @pytest.mark.parametrize(
     ("selector", "says"),
     [
-        ("", "deployment=NAME"),
-        ("revision=abc", "deployment=NAME"),
+        ("", "model=NAME"),
+        ("revision=abc", "model=NAME"),
         ("app=fraud", "'app=fraud' is none of"),
-        ("deployment", "'deployment' is none of"),
-        ("deployment!=fraud", "is none of"),
-        ("deployment in (fraud)", "is none of"),
-        ("deployment=fraud,", "is none of"),
+        ("model", "'model' is none of"),
+        ("model!=fraud", "is none of"),
+        ("model in (fraud)", "is none of"),
+        ("model=fraud,", "is none of"),
     ],
 )
 def test_a_selector_that_is_not_understood_is_refused_with_what_to_write(selector: str, says: str) -> None:
@@ -46,7 +46,7 @@ def test_a_value_is_written_in_thousandths() -> None:
 
     assert made["items"] == [
         {
-            "metricName": "tidegate_concurrency", "metricLabels": {"deployment": "fraud", "revision": "abc"},
+            "metricName": "tidegate_concurrency", "metricLabels": {"model": "fraud", "revision": "abc"},
             "timestamp": "2026-01-01T00:00:00Z", "window": 15, "value": "6250m",
         }
     ]  # fmt: skip

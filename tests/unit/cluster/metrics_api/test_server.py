@@ -94,7 +94,7 @@ def test_an_authority_that_is_no_more_is_believed_no_more(signer: Signer, tmp_pa
         (QUESTION.replace("concurrency", "speed"), "GET", 404, "NotFound", "there are tidegate_concurrency,"),
         (QUESTION.replace("fraud", "frau"), "GET", 404, "NotFound", "no ModelDeployment 'frau' in namespace 'shop'"),
         (QUESTION.replace("shop", "bank"), "GET", 404, "NotFound", "in namespace 'bank'"),
-        (QUESTION.partition("?")[0], "GET", 400, "BadRequest", "deployment=NAME"),
+        (QUESTION.partition("?")[0], "GET", 400, "BadRequest", "model=NAME"),
         (QUESTION, "DELETE", 405, "MethodNotAllowed", "read-only"),
         ("/openapi/v2", "GET", 404, "NotFound", ROOT),
     ],

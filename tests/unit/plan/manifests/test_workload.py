@@ -74,7 +74,7 @@ def test_what_servers_count_is_held_by_an_external_metric_of_the_revision(
 ) -> None:
     [made] = autoscaler(OWNER, wanted(), scaling(target=target))["spec"]["metrics"]
 
-    selector = {"matchLabels": {"deployment": "fraud", "revision": OLD}}
+    selector = {"matchLabels": {"model": "fraud", "revision": OLD}}
     assert made == {"type": "External", "external": {"metric": {"name": metric, "selector": selector}, "target": held}}
     assert metric in MEASURES
 
