@@ -10,10 +10,12 @@ import pytest
 from tests.cluster import metrics_api
 from tests.cluster.metrics_api import GROUP, Load, asked, load_on
 from tests.cluster.operating import Operator, Site, grant
+from tests.cluster.test_operator import ask
 from tests.control_plane.client import ApiError, Client
 from tests.control_plane.plane import Plane, has_condition
 from tests.control_plane.resources import Object
 from tests.control_plane.users import OPERATOR, SECOND_OPERATOR, STRANGER
+from tests.local.local_run import bundles
 from tests.waiting import wait_until
 
 from tidegate.cluster.metrics_api.registration import NAME, REGISTERED
@@ -198,6 +200,22 @@ def served(site: Site) -> Object | None:
     except ApiError as error:
         assert error.status in (502, 503), error
         return None
+
+
+def test_real_servers_are_read(operator: Operator, control_plane: Plane, namespace: str, tmp_path: Path) -> None:
+    site = Site(control_plane, namespace)
+    site.mount(bundles(tmp_path))
+    site.apply("v1")
+    site.until_serving("v1")
+
+    def rate() -> float:
+        for address in site.endpoints():
+            ask(address)
+        return value(asked(control_plane, namespace, "tidegate_requests_per_second"))
+
+    wait_until(lambda: rate() > 0, lambda: "the requests are counted")
+    assert value(asked(control_plane, namespace, "tidegate_concurrency")) > 0
+    assert refusal(control_plane, namespace, "tidegate_gpu_utilization").status == 503
 
 
 ANOTHER = {

@@ -5,6 +5,7 @@ Told after a minute only: while an operator takes over, or metrics-server restar
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Any
@@ -15,6 +16,8 @@ from tidegate.plan.observed import Failure
 PATIENCE = timedelta(minutes=1)
 FAILED = "FailedGet"  # …ExternalMetric, …ContainerResourceMetric
 CPU = "FailedGetContainerResourceMetric"
+# What an autoscaler says before the cause is longer than a message may be: the whole selector, as Go prints it.
+BEFORE_CAUSE = re.compile(r"(?:metrics API|\}): ")
 METRICS_SERVER = "install metrics-server"
 METRICS_API = "set metricsApi.enabled in the operator's chart, or install an adapter: docs/autoscaling.md"
 KEDA = "correct spec.scaling.keda, or look at KEDA's log"
@@ -28,7 +31,8 @@ def blind(autoscaler: Object | None, now: datetime) -> Failure | None:
     if found is None or now - _since(found) < PATIENCE:
         return None
     do = METRICS_SERVER if found["reason"] == CPU else METRICS_API
-    return environment("LoadUnknown", f"the autoscaler does not know the load: {found.get('message')}", do)
+    cause = BEFORE_CAUSE.split(str(found.get("message")))[-1]
+    return environment("LoadUnknown", f"the autoscaler does not know the load: {cause}", do)
 
 
 def blind_in(autoscaler: Object | None, now: datetime) -> timedelta | None:

@@ -11,11 +11,20 @@ from tidegate.cluster.autoscalers import blind, blind_in
 
 SINCE = datetime(2026, 1, 1, 12, tzinfo=UTC)
 MINUTE = timedelta(minutes=1)
-MISSING = "unable to get external metric: the server could not find the requested resource"
+MISSING = "the server could not find the requested resource (get tidegate_concurrency.external.metrics.k8s.io)"
+SAID = (
+    "the HPA was unable to compute the replica count: unable to get external metric shop/tidegate_concurrency/"
+    "&LabelSelector{MatchLabels:map[string]string{model: fraud,revision: 0123456789,},"
+    "MatchExpressions:[]LabelSelectorRequirement{},}: "
+)
 
 
-def autoscaler(status: str = "False", reason: str = "FailedGetExternalMetric") -> dict[str, Any]:
-    about = {"lastTransitionTime": "2026-01-01T12:00:00Z", "message": MISSING}
+def autoscaler(
+    status: str = "False",
+    reason: str = "FailedGetExternalMetric",
+    message: str = f"{SAID}unable to fetch metrics from external metrics API: {MISSING}",
+) -> dict[str, Any]:
+    about = {"lastTransitionTime": "2026-01-01T12:00:00Z", "message": message}
     able = {"type": "AbleToScale", "status": "True", "reason": "SucceededGetScale", **about}
     return {"status": {"conditions": [able, {"type": "ScalingActive", "status": status, "reason": reason, **about}]}}
 
@@ -27,8 +36,16 @@ def test_a_missing_source_of_metrics_is_told_after_a_minute_with_the_next_step()
 
     assert found
     assert found.reason == "LoadUnknown"
-    assert MISSING in found.message
-    assert "set metricsApi.enabled" in found.message
+    assert found.message.startswith(f"the autoscaler does not know the load: {MISSING}: set metricsApi.enabled")
+
+
+def test_an_adapter_that_has_no_such_metric_is_told_apart() -> None:
+    nothing = "no metrics returned from external metrics API"
+
+    found = blind(autoscaler(message=SAID + nothing), SINCE + MINUTE)
+
+    assert found
+    assert f"load: {nothing}: set" in found.message
 
 
 def test_where_cpu_is_not_known_metrics_server_is_missing() -> None:
