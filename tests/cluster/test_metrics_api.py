@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 from tests.cluster import metrics_api
+from tests.cluster.clients import ask
 from tests.cluster.metrics_api import GROUP, Load, asked, load_on
 from tests.cluster.operating import Operator, Site, grant
-from tests.cluster.test_operator import ask
 from tests.control_plane.client import ApiError, Client
 from tests.control_plane.plane import Plane, has_condition
 from tests.control_plane.resources import Object
