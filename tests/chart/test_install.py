@@ -86,9 +86,11 @@ def test_external_metrics_that_something_else_serves_are_not_taken(helm: Helm, c
             helm.install(cluster, "--set", "metricsApi.enabled=true")
         helm.install(cluster)
         with pytest.raises(HelmFailed, match=r"keda/keda-metrics-apiserver"):
-            helm.upgrade(cluster, "--set", "metricsApi.enabled=true")
+            helm.upgrade(cluster, "--reset-then-reuse-values", "--set", "metricsApi.enabled=true")
     finally:
         cluster.client.delete("apiservices", "", name)
+    helm.upgrade(cluster, "--reset-then-reuse-values", "--set", "metricsApi.enabled=true")
+    assert cluster.client.get("services", HOME, "tidegate-metrics-api")
 
 
 def test_keda_has_to_be_there_before_it_is_asked_to_scale(helm: Helm, cluster: Plane) -> None:

@@ -75,7 +75,7 @@ def test_an_autoscaler_holds_a_concurrency_with_nothing_else_installed(operator:
         load.step(1.0)
         operator.until(lambda: active(site), "the autoscaler knows the load")
 
-        load.step(8.0)
+        load.step(7.4)
         wait_until(lambda: load.follow() == 4, lambda: told(site), REACTION_SECONDS)
 
         load.step(1.0)

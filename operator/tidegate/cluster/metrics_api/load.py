@@ -1,8 +1,8 @@
 """How much work a deployment's servers have: their counters, read when somebody asks, and never more than the limits.
 
-Two askers within a second share a reading; an old reading is the beginning of the next window.  Where there is none
-yet, the servers are read a second time a second later.  All of the operator's reads of pods share one number of
-connections (`measure.py`), each has its own deadline, and of many servers a part stands for all.
+Two askers within a second share a reading; an old reading is the beginning of the next window.  Where one of the
+servers has none yet, all of them are read a second time a second later.  All of the operator's reads of pods share one
+number of connections (`measure.py`), each has its own deadline, and of many servers a part stands for all.
 """
 
 from __future__ import annotations
@@ -52,8 +52,14 @@ class History:
             self.readings.popleft()
 
     @property
-    def window(self) -> Window | None:
-        return Window(self.readings[0], self.readings[-1]) if len(self.readings) > 1 else None
+    def began(self) -> float | None:
+        """When a window of this server alone would begin; None where there is no reading but the last one."""
+        return self.readings[0].at if len(self.readings) > 1 else None
+
+    def window(self, began: float) -> Window:
+        """From the reading next to that time to the last one."""
+        *earlier, now = self.readings
+        return Window(min(earlier, key=lambda reading: abs(reading.at - began)), now)
 
 
 class Loads:
@@ -79,7 +85,7 @@ class Loads:
                 histories = await self._read(chosen)
         except TimeoutError:
             raise Unread(f"the servers of {key[1]} were not read within {DEADLINE_SECONDS:g} s") from None
-        windows = [history.window for history in histories if history.window]
+        windows = together(histories)
         if 2 * len(windows) < len(chosen):
             raise Unread(f"{len(windows)} of {len(chosen)} servers of {key[1]} have told what they count")
         return windows, len(ready)
@@ -94,11 +100,15 @@ class Loads:
     async def _read(self, pods: Sequence[Object]) -> list[History]:
         """Their histories, each with a reading of now where they answer, and one of before."""
         self._forget()
-        read = await asyncio.gather(*map(self._look, pods))
-        new = [(pod, history) for pod, history in zip(pods, read, strict=True) if history and not history.window]
-        if new:
+        read = await self._look_at_all(pods)
+        if any(history.began is None for history in read):
             await asyncio.sleep(FIRST_SECONDS)
-            await asyncio.gather(*(self._look(pod) for pod, _ in new))
+            read = await self._look_at_all(pods)
+        return read
+
+    async def _look_at_all(self, pods: Sequence[Object]) -> list[History]:
+        """The histories of those that answer."""
+        read = await asyncio.gather(*map(self._look, pods))
         return [history for history in read if history]
 
     async def _look(self, pod: Object) -> History | None:
@@ -121,6 +131,17 @@ class Loads:
         for uid, history in list(self._histories.items()):
             if not history.turn.locked() and (not history.readings or history.readings[-1].at < oldest):
                 del self._histories[uid]
+
+
+def together(histories: Sequence[History]) -> list[Window]:
+    """Windows that all begin at about the same time.
+
+    Load moves from old servers to one that has just begun: with a longer window for the old ones it would count twice,
+    and an autoscaler remembers that for five minutes.
+    """
+    known = [(history, history.began) for history in histories]
+    latest = max((began for _, began in known if began is not None), default=0.0)
+    return [history.window(latest) for history, began in known if began is not None]
 
 
 def is_server(pod: Object, revision: str) -> bool:

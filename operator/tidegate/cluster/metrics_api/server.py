@@ -79,6 +79,9 @@ class MetricsServer:
         first = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         first.sni_callback = self._hand_over
         first.verify_mode = ssl.CERT_REQUIRED
+        # Nobody goes on by a ticket of before with a certificate that would not be believed any more.
+        first.options |= ssl.OP_NO_TICKET
+        first.num_tickets = 0
         if self._runner.server is None:
             await self._runner.setup()
         assert self._runner.server

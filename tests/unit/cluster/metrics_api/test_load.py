@@ -112,6 +112,19 @@ def test_no_more_are_read_at_once_than_there_is_room_for(pods: Pods) -> None:
     assert pods.most_at_once == 4
 
 
+def test_load_that_moves_to_a_new_server_counts_once(pods: Pods) -> None:
+    """One answer's windows are of the same time, for old servers and new ones."""
+    pods.windows()
+    pods.now += 15
+    pods.cache.put(POD, pods.pod(30))
+
+    assert pods.windows() == (7, 7, 1.0)
+    pods.now += 2
+    assert pods.windows()[2] == 3
+    pods.now += 15
+    assert pods.windows()[2] == 15
+
+
 def test_some_that_are_silent_do_not_matter_and_half_of_them_do(pods: Pods) -> None:
     pods.silent = {"10.0.0.0", "10.0.0.1", "10.0.0.2"}
     assert pods.windows()[:2] == (3, 6)
@@ -159,7 +172,7 @@ def test_a_server_that_was_started_anew_has_no_past() -> None:
     history.add(FIRST)
     history.add(replace(FIRST, at=10, started=9))
 
-    assert history.window is None
+    assert history.began is None
 
 
 def test_a_window_has_at_least_five_seconds_where_there_are_readings_that_old() -> None:
@@ -167,6 +180,6 @@ def test_a_window_has_at_least_five_seconds_where_there_are_readings_that_old() 
     for at in range(20):
         history.add(replace(FIRST, at=float(at)))
 
-    assert history.window
-    assert history.window.seconds == 5
+    assert history.began == 14
+    assert history.window(14).seconds == 5
     assert len(history.readings) == 6
