@@ -5,6 +5,7 @@
     server         HTTPS for the API server's front proxy, and nobody else
     front_proxy    who that is
     certificate    what we show it
+    keeping        all of it over time
     registration   where the API server finds us, and that it finds nobody else's place taken
 
 The leader serves, nobody else: it alone writes where it is to be found.  After a failover there is no answer for some
