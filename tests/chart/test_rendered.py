@@ -221,7 +221,7 @@ def test_the_page_on_rights_has_each_of_them() -> None:
     assert told.pop("leases") == {"create; get and update of its own"}
     assert told == {
         resource: set(rule["verbs"])
-        for rule in rights["models"] + rights["cluster"]
+        for rule in rights["models"] + rights["cluster"] + rights["keda"]
         for resource in rule.get("resources", rule.get("nonResourceURLs"))
     }
 
@@ -234,6 +234,17 @@ def test_told_namespaces_it_has_no_right_on_the_cluster(helm: Helm) -> None:
         "bank/tidegate-operator": rights["models"],
         f"{HOME}/tidegate-operator-lease": rights["lease"],
     }
+
+
+@pytest.mark.parametrize("namespaces", [[], ["shop"]])
+def test_with_keda_it_may_touch_scaled_objects_where_models_are(helm: Helm, namespaces: list[str]) -> None:
+    rights = yaml.safe_load((CHART / "files/rights.yaml").read_text())
+    found = helm.template(VARIANTS["KEDA"] | {"namespaces": namespaces})
+
+    of_models = roles(found)["shop/tidegate-operator" if namespaces else "*/tidegate-operator"]
+    assert [rule for rule in of_models if rule not in rights["cluster"]] == rights["models"] + rights["keda"]
+    assert settings(one(found, "Deployment")).keda
+    assert not settings(one(helm.template(), "Deployment")).keda
 
 
 def test_the_crd_is_the_generated_one(helm: Helm) -> None:

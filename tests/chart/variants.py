@@ -53,6 +53,8 @@ VARIANTS: dict[str, Values] = {
         "dashboard": {"enabled": True, "port": 9191, "hosts": ["models.example.com", "dashboard"],
                       "from": {"kubernetes.io/metadata.name": "gateways"}},
     },
+    "KEDA": {"keda": {"enabled": True}, "prometheus": {"servers": {"main": "http://prometheus.monitoring:9090"}}},
+    "external metrics": {"metricsApi": {"enabled": True, "port": 6443}},
     "no network policy and no budget": {"networkPolicy": {"create": False}, "podDisruptionBudget": {"create": False}},
     "special nodes": {
         "priorityClassName": "system-cluster-critical", "nodeSelector": {"pool": "system"},

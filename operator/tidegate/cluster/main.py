@@ -19,7 +19,7 @@ from collections.abc import Coroutine
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tidegate.api.network import Peer
 from tidegate.cluster import logs
@@ -50,6 +50,9 @@ from tidegate.plan.manifests.identity import MODEL_DEPLOYMENT
 from tidegate.plan.manifests.platform import Network, Platform
 from tidegate.plan.wanted import Event
 
+if TYPE_CHECKING:
+    from tidegate.cluster.metrics_api.keeping import MetricsApi
+
 LAST_TURN_SECONDS = 5.0
 AGAIN_SOON = 1.0  # seconds
 LEASE_CONNECTIONS = 2
@@ -76,7 +79,8 @@ def platform_of(settings: OperatorSettings) -> Platform:
         store_ports=settings.store_ports,
         identity=settings.identity_endpoints,
     )
-    return Platform(settings.runtime_image, None if settings.token_file else "", network)
+    access = None if settings.token_file else ""
+    return Platform(settings.runtime_image, access, network, settings.prometheus if settings.keda else None)
 
 
 class Operator:
@@ -96,15 +100,19 @@ class Operator:
             login.client(LEASE_CONNECTIONS), lambda verb, *rest: metrics.requested(f"lease-{verb}", *rest)
         )
         lease = KubeLease(self._lease_connection, settings.lease_namespace, settings.lease_name)
-        self._watches = Watches(login, self._cache, self._queue.add, settings.namespaces, self._requested)
+        self._watches = Watches(
+            login, self._cache, self._queue.add, settings.namespaces, self._requested, keda=settings.keda
+        )
         self._elector = Elector(lease, settings.identity, able=self._watches.filled.is_set)
         self._connection = Connection(login.client(MOST, self._elector.holds), metrics.requested)
         self._kube = kube = Kube(self._connection, Limit(), self._elector.left)
         self._recorder = Recorder(kube.create_event, settings.identity, metrics.told)
         self._prometheus = Prometheus(settings.prometheus, settings.prometheus_credentials)
+        measurer = Measurer(self._token, settings.measure_concurrency)
+        self._metrics_api = self._external_metrics(measurer.room) if settings.metrics_api_address else None
         around = Surroundings(
             api=kube, cache=self._cache, platform=lambda: self._platform,
-            measures=Measurer(self._token, settings.measure_concurrency),
+            measures=measurer,
             tell=self._tell, verdict=metrics.rolled_out, clock=lambda: datetime.now(UTC),
             hear=partial(hear, self._prometheus),
             nodes=NodeReader(kube, allowed=not settings.namespaces).of,
@@ -136,6 +144,23 @@ class Operator:
     def _show(self, key: Key) -> None:
         if self._showing:
             self._showing.changed(key)
+
+    def _external_metrics(self, room: asyncio.Semaphore) -> MetricsApi:
+        from tidegate.cluster.metrics_api.keeping import (  # certificates: 10 MB where nobody needs them
+            MetricsApi,
+            Place,
+        )
+        from tidegate.cluster.metrics_api.load import Loads
+        from tidegate.cluster.metrics_api.server import MetricsServer
+
+        settings = self._settings
+        place = Place(settings.metrics_api_address, settings.metrics_api_port, settings.lease_namespace)
+        server = MetricsServer(Loads(self._cache, room), self._cache.knows, self._metrics.asked)
+        api = MetricsApi(self._connection, place, server)
+        self._metrics.show(
+            "tidegate_metrics_api", "Whether external metrics are served by this process.", lambda: float(api.holds)
+        )
+        return api
 
     def _alive(self) -> dict[str, Any]:
         return {
@@ -203,6 +228,8 @@ class Operator:
         await self._read_deployments()
         await self._refresh_access()
         self._help(self._keep_access())
+        if self._metrics_api:
+            self._help(self._metrics_api.run())
         log.info("everything is at hand after %.1f s", time.monotonic() - began)
 
     async def _read_deployments(self) -> None:

@@ -24,10 +24,11 @@ from tidegate.api.spec import ModelDeploymentSpec
 from tidegate.api.status import ModelDeploymentStatus
 from tidegate.cluster.api import Api, Key
 from tidegate.cluster.asking import Heard
+from tidegate.cluster.autoscalers import blind_in
 from tidegate.cluster.errors import AlreadyExists, Conflict, Forbidden, NotFound, QuotaExceeded, Refused
 from tidegate.cluster.failures import refusal
 from tidegate.cluster.nodes import NO_SIGHT, Sight, in_question
-from tidegate.cluster.observe import Look, Means, Object, observed, taken
+from tidegate.cluster.observe import Look, Means, Object, observed, scaler, taken
 from tidegate.cluster.seen import Cache
 from tidegate.plan.manifests.children import Apply, Create, Delete, Effect, Effects, Scale, effects, seen_of
 from tidegate.plan.manifests.identity import (
@@ -190,7 +191,8 @@ class Reconciler:
         again = OBSTACLE_AGAIN if memory.obstacles else None
         news = memory.obstacles != known or (moves_traffic(look.owner, wanted) and not memory.obstacles)
         moved = SOON if news else None
-        return min((time for time in (plan.look_again, waits, again, moved) if time is not None), default=None)
+        seeing = blind_in(scaler(look), now)
+        return min((time for time in (plan.look_again, waits, again, moved, seeing) if time is not None), default=None)
 
     def _look(self, key: Key, deployment: Object, memory: Memory, now: datetime) -> Look:
         owner = Owner(*key, str(deployment["metadata"]["uid"]))
@@ -228,7 +230,7 @@ class Reconciler:
 
     def _tell(self, deployment: Object, spec: ModelDeploymentSpec, before: ModelDeploymentStatus, plan: Plan) -> None:
         if before.observed_generation != plan.status.observed_generation:
-            for sentence in unheeded(spec):
+            for sentence in unheeded(spec, self._around.platform()):
                 self._around.tell(deployment, Event("Warning", "WithoutEffect", sentence))
         for event in plan.events:
             self._around.tell(deployment, event)

@@ -117,6 +117,10 @@ class Cache:
         names = self._owned.get(kind, {}).get((namespace, deployment), ())
         return [orjson.loads(self._held[kind][namespace, name].content) for name in sorted(names)]
 
+    def knows(self, key: Key) -> bool:
+        """Whether there is such a deployment."""
+        return key in self._held.get(MODEL_DEPLOYMENT, {})
+
     def deployments(self) -> list[Key]:
         return list(self._held.get(MODEL_DEPLOYMENT, {}))
 

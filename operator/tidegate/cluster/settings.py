@@ -52,6 +52,9 @@ class OperatorSettings:
     identity_endpoints: tuple[tuple[str, int], ...]
     dashboard_port: int | None
     dashboard_hosts: tuple[str, ...]
+    keda: bool
+    metrics_api_address: str
+    metrics_api_port: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +122,10 @@ def duration(low: str, high: str) -> Callable[[str], float]:
         return parse_duration(text).total_seconds()
 
     return read
+
+
+def yes_or_no(text: str) -> bool:
+    return one_of("yes", "no")(text) == "yes"
 
 
 def prometheus_servers(text: str) -> Mapping[str, str]:
@@ -189,6 +196,14 @@ FLAGS: tuple[Flag, ...] = (
         "",
         "names that the page may be asked by, besides localhost and addresses, with commas",
     ),
+    Flag("keda", yes_or_no, "no", "yes: KEDA is installed, and scales deployments whose spec wants it"),
+    Flag(
+        "metrics-api-address",
+        networks.own_address,
+        "",
+        "our own address: serve external.metrics.k8s.io there while we lead; not served when empty",
+    ),
+    Flag("metrics-api-port", whole(0, 65535), "8443", "port of the metrics API; 0 picks a free one"),
 )
 
 
