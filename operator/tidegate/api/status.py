@@ -195,6 +195,7 @@ class ModelDeploymentStatus(StatusModel):
     candidate: RevisionStatus | None = Field(None, description="The version that is being tried.")
     rollout: RolloutStatus | None = Field(None, description="The rollout in progress.")
     resolution: ResolutionStatus | None = Field(None, description="What the bundle in the spec turned out to be.")
+    decisions: int = Field(0, ge=0, description="How many have been made: the number of the last one in the history.")
     last_number: int = Field(0, ge=0, description="The highest number that a revision has had: none is given twice.")
     paused: bool = Field(False, description="Whether the pause command froze rollouts.")
     rollback: Revision = Field("", description="The revision that a person wants back, until it serves.")

@@ -129,15 +129,19 @@ def show(found: list[Document], *, output: str, quiet: bool) -> None:
 
 @click.command()
 @click.argument("name", required=False)
+@click.option("--decisions", is_flag=True, help="Each decision instead: what, who, why and on which numbers.")
 @target_options
 @output_option
 @quiet_option
-def history(name: str | None, output: str, quiet: bool, **given: Any) -> None:
-    """Show which versions were served, and how each ended.
+def history(name: str | None, decisions: bool, output: str, quiet: bool, **given: Any) -> None:
+    """Show which versions were served, and how each ended; or every decision about them.
 
     \b
-    Example: tidegate history fraud
+    Example: tidegate history fraud --decisions
     """
+    if decisions:
+        show_decisions(*decisions_of(choice_of(given), name), output=output, quiet=quiet)
+        return
     meant, entries = history_of(choice_of(given), name)
     if quiet:
         for one in entries:
@@ -146,6 +150,30 @@ def history(name: str | None, output: str, quiet: bool, **given: Any) -> None:
     from tidegate.cli.status_view import print_history
 
     emit({"name": meant, "history": entries}, output=output, table=partial(print_history, entries))
+
+
+def show_decisions(name: str, made: list[dict[str, Any]], *, output: str, quiet: bool) -> None:
+    if quiet:
+        for one in made:
+            click.echo(one["reason"])
+        return
+    from tidegate.cli.status_view import print_decisions
+
+    emit({"name": name, "decisions": made}, output=output, table=partial(print_decisions, made))
+
+
+def decisions_of(choice: Choice, name: str | None) -> tuple[str, list[dict[str, Any]]]:
+    """The deployment's name, and the decisions that its course tells of, the oldest first."""
+    from tidegate.plan.told import decisions_in
+
+    if in_cluster(choice, name):
+        there, meant = one_there(choice, name)
+        there.deployment(meant)  # or that there is none
+        return meant, decisions_in(there.course(meant))
+    from tidegate.report.course import kept_in
+
+    target = the_run(choice, name)
+    return target.name, decisions_in(kept_in(target.kept.folder).lines)
 
 
 def history_of(choice: Choice, name: str | None) -> tuple[str, list[Document]]:

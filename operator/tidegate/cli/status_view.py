@@ -213,6 +213,22 @@ def print_history(entries: Sequence[Mapping[str, Any]]) -> None:
     print_table(columns, [history_cells(one) for one in entries])
 
 
+def print_decisions(made: Sequence[Mapping[str, Any]]) -> None:
+    if not made:
+        click.echo("no decision is written down")
+        return
+    print_table(["number", "at", "decision", "version", "weight", "by", "why"], [decision_cells(one) for one in made])
+
+
+def decision_cells(one: Mapping[str, Any]) -> list[str]:
+    before, after, by = (one.get(part) or {} for part in ("before", "after", "by"))
+    who = (by.get("name") or "a person") if by.get("kind") == "Person" else "operator"
+    moved = f"{before.get('weight', 0)} → {after.get('weight', 0)} %"
+    named = [str(one.get(key, "")) for key in ("reason", "revision")]
+    at = str(one.get("at", ""))[:19].replace("T", " ")
+    return [str(one.get("number", "")), at, *named, moved, who, str(one.get("message", ""))]
+
+
 def history_cells(one: Mapping[str, Any]) -> list[str]:
     at = str(one.get("at", ""))[:19].replace("T", " ")
     named = [str(one.get(key, "")) for key in ("number", "revision", "version", "outcome", "reason")]

@@ -25,6 +25,7 @@ from tidegate.api.network import Peer
 from tidegate.cluster import logs
 from tidegate.cluster.asking import hear
 from tidegate.cluster.connection import Connection
+from tidegate.cluster.courses import Courses
 from tidegate.cluster.errors import ClusterError
 from tidegate.cluster.events import Recorder
 from tidegate.cluster.kube import Kube, KubeLease
@@ -34,7 +35,6 @@ from tidegate.cluster.login import Login, log_in
 from tidegate.cluster.measure import Measurer
 from tidegate.cluster.metrics import Metrics
 from tidegate.cluster.nodes import NodeReader
-from tidegate.cluster.observe import Object
 from tidegate.cluster.probes import Probes, Pulse, watches_heard
 from tidegate.cluster.prometheus import Prometheus
 from tidegate.cluster.queue import WorkQueue
@@ -44,11 +44,11 @@ from tidegate.cluster.settings import OperatorSettings
 from tidegate.cluster.trust import AFTER_TROUBLE_SECONDS, AGAIN_SECONDS, OwnToken, try_access
 from tidegate.cluster.watch import Watches, cancelled
 from tidegate.cluster.workers import Workers
-from tidegate.plan.manifests.identity import MODEL_DEPLOYMENT
+from tidegate.plan.manifests.identity import MODEL_DEPLOYMENT, Owner
 from tidegate.plan.manifests.platform import Network, Platform
-from tidegate.plan.wanted import Event
+from tidegate.plan.wanted import Plan
 
-LAST_TURN_SECONDS = 5.0
+LAST_TURN_SECONDS, LAST_ROWS_SECONDS = 5.0, 2.0
 AGAIN_SOON = 1.0  # seconds
 LEASE_CONNECTIONS = 2
 
@@ -96,13 +96,15 @@ class Operator:
         self._connection = Connection(login.client(MOST, self._elector.holds), metrics.requested)
         self._kube = kube = Kube(self._connection, Limit(), self._elector.left)
         self._recorder = Recorder(kube.create_event, settings.identity, metrics.told)
+        self._courses = Courses(kube, partial(datetime.now, UTC))
         self._prometheus = Prometheus(settings.prometheus, settings.prometheus_credentials)
         around = Surroundings(
             api=kube, cache=self._cache, platform=lambda: self._platform,
             measures=Measurer(self._token, settings.measure_concurrency),
-            tell=self._tell, verdict=metrics.rolled_out, clock=lambda: datetime.now(UTC),
+            tell=self._recorder.record, verdict=metrics.rolled_out, clock=lambda: datetime.now(UTC),
             hear=partial(hear, self._prometheus),
             nodes=NodeReader(kube, allowed=not settings.namespaces).of,
+            chronicle=self._chronicle,
         )  # fmt: skip
         self._workers = Workers(self._queue, Reconciler(around), metrics, settings.workers, settings.resync)
         self._pulse = Pulse()
@@ -115,7 +117,7 @@ class Operator:
         self._show_figures()
         port = await self._probes.start(self._settings.probe_host, self._settings.probe_port)
         log.info("probes and metrics on port %d, standing by as %s", port, self._settings.identity)
-        self._help(self._pulse.run(), self._recorder.run())
+        self._help(self._pulse.run(), self._recorder.run(), self._courses.run())
         try:
             return await self._work()
         finally:
@@ -142,11 +144,10 @@ class Operator:
             "tidegate_watch_age_seconds", "Since a kind was last heard of.", "kind", self._watches.listener.ages
         )
 
-    def _tell(self, about: Object, event: Event) -> None:
-        level = logging.WARNING if event.type == "Warning" else logging.INFO
-        with logs.about(revision=event.revision):
-            log.log(level, "%s: %s", event.reason, event.message)
-        self._recorder.record(about, event)
+    def _chronicle(self, owner: Owner, plan: Plan) -> None:
+        for decision in plan.decisions:
+            logs.decided(decision)
+        self._courses.chronicle(owner, plan)
 
     def _heed_signals(self) -> None:
         loop = asyncio.get_running_loop()
@@ -171,7 +172,11 @@ class Operator:
                 self._workers.start()
             await asyncio.wait({watching, *ends}, return_when=asyncio.FIRST_COMPLETED)
             await cancelled({leading})
-            await self._workers.finish(0.0 if self._elector.lost.is_set() else LAST_TURN_SECONDS)
+            if self._elector.lost.is_set():
+                await self._workers.finish(0.0)
+            else:
+                await self._workers.finish(LAST_TURN_SECONDS)
+                await self._courses.finish(LAST_ROWS_SECONDS)
             await self._elector.release()
         finally:
             for task in (leading, *ends):
