@@ -9,6 +9,7 @@ from contextlib import contextmanager
 
 import pytest
 from tests.control_plane.client import ApiError
+from tests.control_plane.users import ADMIN
 from tests.kubectl.conftest import AT, GROUP, HOLDING, STABLE, Kubectl, Site
 
 from tidegate.cluster.errors import ApiDown, Throttled
@@ -152,6 +153,26 @@ def test_while_another_command_waits_none_takes_its_place(site: Site, kubectl: K
 def test_an_abort_takes_the_place_of_what_waits(site: Site, kubectl: Kubectl, impatient: None) -> None:
     site.deploy()
     site.annotate("promote-full", "3f6f694c2a@2099-01-01T00:00:00Z")  # by a clock that is far ahead
+
+    kubectl("abort", "fraud")
+
+    assert set(site.annotations()) == {f"{GROUP}/abort", f"{GROUP}/asked-by"}
+
+
+def test_a_command_says_who_gave_it(site: Site, kubectl: Kubectl, impatient: None) -> None:
+    site.deploy()
+
+    kubectl("abort", "fraud")
+
+    notes = site.annotations()
+    assert notes[f"{GROUP}/asked-by"] == f"{notes[f'{GROUP}/abort']} {ADMIN.name}"
+
+
+def test_where_the_server_does_not_say_who_asks_the_command_names_nobody(
+    site: Site, kubectl: Kubectl, impatient: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site.deploy()
+    monkeypatch.setattr("tidegate.cluster.kubectl.connection.WHO_AM_I", "/apis/authentication.k8s.io/v1/nothing")
 
     kubectl("abort", "fraud")
 

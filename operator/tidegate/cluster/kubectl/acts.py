@@ -16,6 +16,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from tidegate.api.names import ANNOTATION_ASKED_BY
 from tidegate.api.status import ModelDeploymentStatus
 from tidegate.cluster.api import path
 from tidegate.cluster.errors import ApiDown, Conflict, Throttled
@@ -87,6 +88,8 @@ class Target:
 
     def _gave(self, order: Order, found: Object) -> bool:
         notes = {f"{GROUP}/{verb}": None for verb in order.replaces} | {f"{GROUP}/{order.verb}": order.value}
+        who = self.place.connection.who_am_i()
+        notes[ANNOTATION_ASKED_BY] = f"{order.value} {who}" if who else None
         seen = {"uid": found["metadata"]["uid"], "resourceVersion": found["metadata"]["resourceVersion"]}
         change = {"metadata": {**seen, "annotations": notes}}
         where = path(MODEL_DEPLOYMENT, self.place.namespace, self.name)

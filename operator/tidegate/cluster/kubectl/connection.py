@@ -38,6 +38,8 @@ CONNECT_SECONDS = 5.0
 ANSWER_SECONDS = 20.0
 FRESH_SECONDS = 5.0  # credentials that are refused so soon would be again
 BAD = 400
+WHO_AM_I = "/apis/authentication.k8s.io/v1/selfsubjectreviews"
+WHO_AM_I_ASKED = {"apiVersion": "authentication.k8s.io/v1", "kind": "SelfSubjectReview"}
 MERGE_PATCH = "application/merge-patch+json"
 RIGHT = re.compile(
     r'User "(?P<user>[^"]*)" cannot (?P<verb>\w+) resource "(?P<resource>[^"]*)"'
@@ -82,6 +84,15 @@ class Connection:
     def get(self, path: str, **query: str) -> Object:
         return self.request("GET", path, query=query)
 
+    def who_am_i(self) -> str:
+        """The name by which the API server knows us; empty where it does not say."""
+        try:
+            found = self.request("POST", WHO_AM_I, query={}, body=WHO_AM_I_ASKED)
+        except ClusterError:  # an old server, or a right that somebody took away: the act itself needs no name
+            return ""
+        name = ((found.get("status") or {}).get("userInfo") or {}).get("username")
+        return str(name or "")
+
     def patch(self, path: str, change: Mapping[str, Any], **query: str) -> Object:
         """A merge patch; with a resourceVersion in it only if nobody has written since (Conflict)."""
         return self.request("PATCH", path, query=query, body=change)
@@ -104,7 +115,7 @@ class Connection:
     def _answer(self, method: str, path: str, query: Mapping[str, str], body: Mapping[str, Any] | None) -> Object:
         headers = self._headers.copy()
         if body is not None:
-            headers["Content-Type"] = MERGE_PATCH
+            headers["Content-Type"] = MERGE_PATCH if method == "PATCH" else "application/json"
         url = self.context.server + path + (f"?{urlencode(query)}" if query else "")
         content = None if body is None else json.dumps(body).encode()
         try:
