@@ -22,6 +22,7 @@ from tests.control_plane.plane import Plane
 from tests.control_plane.resources import Object
 from tests.control_plane.users import STRANGER
 from tests.local.local_run import bundles
+from tests.runtime.collector import Collector, Seen, collecting
 from tests.waiting import wait_until
 
 from tidegate.api.decision import Decision
@@ -39,6 +40,7 @@ class Told:
     site: Site
     operator: Operator
     kubeconfig: Path
+    collector: Collector
     first: str  # revisions
     second: str
 
@@ -87,12 +89,13 @@ def told(control_plane: Plane, tmp_path_factory: pytest.TempPathFactory) -> Iter
         {"apiGroups": [""], "resources": ["configmaps"], "verbs": ["get"]},
     )
     kubeconfig = control_plane.client_of(STRANGER).kubeconfig(folder / "kubeconfig", site.namespace)
-    operator = Operator(control_plane, folder / "operator").start().leads()
-    try:
-        yield story(Told(site, operator, kubeconfig, "", ""))
-    finally:
-        operator.close()
-        control_plane.client.delete("namespaces", "", site.namespace)
+    with collecting() as collector:
+        operator = Operator(control_plane, folder / "operator", ("--otlp-endpoint", collector.url)).start().leads()
+        try:
+            yield story(Told(site, operator, kubeconfig, collector, "", ""))
+        finally:
+            operator.close()
+            control_plane.client.delete("namespaces", "", site.namespace)
 
 
 def story(told: Told) -> Told:
@@ -198,3 +201,44 @@ def test_the_operators_memory_holds_no_course(told: Told) -> None:
     assert "labels" not in found["metadata"]
     assert [one["name"] for one in found["metadata"]["ownerReferences"]] == ["fraud"]
     assert len(found["data"]["course.jsonl"]) <= 64 * 1024
+
+
+def rollouts(told: Told) -> list[Seen]:
+    """Whole rollouts of this deployment, in the order of time."""
+    found = told.collector.named("rollout", 3)
+    return sorted((one for one in found if mine(told, one)), key=lambda one: one.begun)
+
+
+def mine(told: Told, span: Seen) -> bool:
+    return bool(span.attributes.get("k8s.namespace.name") == told.site.namespace)
+
+
+def test_each_rollout_is_a_trace_also_where_the_operator_was_another_one_in_the_end(told: Told) -> None:
+    first, second, third = rollouts(told)
+
+    assert [one.attributes["tidegate.outcome"] for one in (first, second, third)] == [
+        "Promoted", "Promoted", "DivergenceExceeded",
+    ]  # fmt: skip
+    assert len({one.trace for one in (first, second, third)}) == 3
+    assert [one.failed for one in (first, second, third)] == [False, False, True]
+    steps = [(one.name, one.attributes["tidegate.weight"]) for one in told.collector.below(second)]
+    assert steps == [("proving", 0), ("shifting", 50), ("holding", 50), ("shifting", 100)]
+    assert {one.trace for one in told.collector.below(second)} == {second.trace}
+    assert all(second.begun <= one.begun <= one.ended <= second.ended for one in told.collector.below(second))
+
+
+def test_what_the_analysis_said_is_in_the_step_that_it_ended(told: Told) -> None:
+    *_, third = rollouts(told)
+    (judged,) = [part for step in told.collector.below(third) for part in told.collector.below(step)][-1:]
+
+    assert judged.name == "analysis"
+    assert judged.attributes["tidegate.check.output/scores"].startswith("fail: output scores differs in 100 %")
+
+
+def test_a_turn_says_what_it_decided_and_about_which_rollout(told: Told) -> None:
+    turns = [one for one in told.collector.named("reconcile", 10) if mine(told, one)]
+
+    promoted = [one for one in turns if "StepPromoted" in str(one.attributes["tidegate.decisions"])]
+    assert len(promoted) == 1
+    assert {one.resource["service.name"] for one in turns} == {"tidegate-operator"}
+    assert not any(one.failed for one in turns)

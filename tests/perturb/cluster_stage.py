@@ -170,7 +170,7 @@ class Stage(Told):
     def tell(self, about: Mapping[str, Any], event: Event) -> None:
         self.told.append(event)
 
-    def chronicle(self, owner: Owner, plan: Plan) -> None:
+    def chronicle(self, owner: Owner, before: ModelDeploymentStatus, plan: Plan) -> None:
         self.decided += [(owner.uid, decision) for decision in plan.decisions]
 
     @property

@@ -19,9 +19,10 @@ from collections.abc import Coroutine
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tidegate.api.network import Peer
+from tidegate.api.status import ModelDeploymentStatus
 from tidegate.cluster import logs
 from tidegate.cluster.asking import hear
 from tidegate.cluster.connection import Connection
@@ -41,12 +42,16 @@ from tidegate.cluster.queue import WorkQueue
 from tidegate.cluster.reconcile import Reconciler, Surroundings
 from tidegate.cluster.seen import Cache
 from tidegate.cluster.settings import OperatorSettings
+from tidegate.cluster.tracing import Traced, Traces
 from tidegate.cluster.trust import AFTER_TROUBLE_SECONDS, AGAIN_SECONDS, OwnToken, try_access
 from tidegate.cluster.watch import Watches, cancelled
 from tidegate.cluster.workers import Workers
 from tidegate.plan.manifests.identity import MODEL_DEPLOYMENT, Owner
 from tidegate.plan.manifests.platform import Network, Platform
 from tidegate.plan.wanted import Plan
+
+if TYPE_CHECKING:
+    from tidegate.cluster.spans import OtlpExporter
 
 LAST_TURN_SECONDS, LAST_ROWS_SECONDS = 5.0, 2.0
 AGAIN_SOON = 1.0  # seconds
@@ -75,6 +80,15 @@ def platform_of(settings: OperatorSettings) -> Platform:
         identity=settings.identity_endpoints,
     )
     return Platform(settings.runtime_image, None if settings.token_file else "", network)
+
+
+def exporter_of(settings: OperatorSettings) -> OtlpExporter | None:
+    """Who sends spans, if anybody wants them."""
+    if not settings.otlp_endpoint:
+        return None
+    from tidegate.cluster.spans import OtlpExporter
+
+    return OtlpExporter(settings.otlp_endpoint, settings.identity)
 
 
 class Operator:
@@ -106,7 +120,10 @@ class Operator:
             nodes=NodeReader(kube, allowed=not settings.namespaces).of,
             chronicle=self._chronicle,
         )  # fmt: skip
-        self._workers = Workers(self._queue, Reconciler(around), metrics, settings.workers, settings.resync)
+        self._spans = exporter_of(settings)
+        self._traces = Traces(self._spans) if self._spans else None
+        reconciler = Traced(Reconciler(around), self._traces) if self._traces else Reconciler(around)
+        self._workers = Workers(self._queue, reconciler, metrics, settings.workers, settings.resync)
         self._pulse = Pulse()
         self._probes = Probes(metrics, self._alive(), {"caches": self._filled})
         self._helpers: list[asyncio.Task[None]] = []
@@ -144,10 +161,12 @@ class Operator:
             "tidegate_watch_age_seconds", "Since a kind was last heard of.", "kind", self._watches.listener.ages
         )
 
-    def _chronicle(self, owner: Owner, plan: Plan) -> None:
+    def _chronicle(self, owner: Owner, before: ModelDeploymentStatus, plan: Plan) -> None:
         for decision in plan.decisions:
             logs.decided(decision)
         self._courses.chronicle(owner, plan)
+        if self._traces:
+            self._traces.chronicle(owner, before, plan, datetime.now(UTC))
 
     def _heed_signals(self) -> None:
         loop = asyncio.get_running_loop()
@@ -242,6 +261,8 @@ class Operator:
         await asyncio.gather(*self._helpers, return_exceptions=True)
         with contextlib.suppress(Exception):  # whatever it is, the process ends
             await self._elector.release()
+        if self._spans:
+            self._spans.stop()
         await self._probes.stop()
         await self._prometheus.close()
         await self._connection.close()

@@ -92,10 +92,10 @@ async def read_no_nodes(resources: frozenset[str]) -> Nodes:  # noqa: ARG001
     return None
 
 
-Chronicles = Callable[[Owner, Plan], None]
+Chronicles = Callable[[Owner, ModelDeploymentStatus, Plan], None]
 
 
-def chronicle_nothing(owner: Owner, plan: Plan) -> None:
+def chronicle_nothing(owner: Owner, before: ModelDeploymentStatus, plan: Plan) -> None:
     """Where nobody writes down what is decided."""
 
 
@@ -112,7 +112,7 @@ class Surroundings:
     clock: Callable[[], datetime]
     hear: Hears = hear_nothing  # what Prometheus says
     nodes: ReadsNodes = read_no_nodes
-    chronicle: Chronicles = chronicle_nothing  # plans whose status is written, each once
+    chronicle: Chronicles = chronicle_nothing  # the status before, and a plan whose status is written: each once
 
 
 class Reconciler:
@@ -257,7 +257,7 @@ class Reconciler:
 
     def _told(self, deployment: Object, before: ModelDeploymentStatus, plan: Plan) -> None:
         """What a plan decided, now that its status is written: each thing once."""
-        self._around.chronicle(owner_of(deployment), plan)
+        self._around.chronicle(owner_of(deployment), before, plan)
         for event in plan.events:
             self._around.tell(deployment, event)
             if before.rollout and before.stable and event.reason in OUTCOMES:

@@ -29,9 +29,19 @@ def keep_figures(s: Situation) -> Situation:
 
 def write_down(s: Situation, before: ModelDeploymentStatus) -> Situation:
     """The situation with its decisions, and their number in the status."""
+    s = _entered(s, before)
     told = s.events or tuple(_untold(s, before))
     made = tuple(_decision(s, before, event, place) for place, event in enumerate(told, before.decisions + 1))
     return replace(s.remember(decisions=before.decisions + len(made)), decisions=made)
+
+
+def _entered(s: Situation, before: ModelDeploymentStatus) -> Situation:
+    """Since when the rollout is where it is."""
+    was, now = before.rollout, s.status.rollout
+    if now is None:
+        return s
+    stays = was is not None and (was.phase, was.weight, was.began_at) == (now.phase, now.weight, now.began_at)
+    return s if stays and now.entered_at else s.in_rollout(entered_at=s.now)
 
 
 def standing(status: ModelDeploymentStatus) -> Standing:
