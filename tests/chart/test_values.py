@@ -43,6 +43,8 @@ WRONG: list[tuple[str, Any]] = [
     ("/operator/measureConcurrency", 2000),
     ("/prometheus/servers/main", {"main": "prometheus:9090"}),
     ("/prometheus/servers", {"Main": "https://prometheus:9090"}),
+    ("/tracing/endpoint", "collector:4318"),
+    ("/tracing/endpoint", "http://user:password@collector:4318"),
     ("/prometheus/credentialsSecret", {"name": "x"}),
     ("/podDisruptionBudget/create", "no"),
     ("/networkPolicy/create", "no"),

@@ -51,13 +51,13 @@ class OtlpExporter:
         complain_once()
         about = {"service.name": "tidegate-operator", "service.version": __version__, "service.instance.id": identity}
         resource = Resource.create(about).merge(OTELResourceDetector().detect())  # what the user says goes before
-        self._ids = _Ids()
+        self._ids, self._sender = _Ids(), OTLPSpanExporter(endpoint)
         self._provider = TracerProvider(
             sampler=ALWAYS_ON, resource=resource, id_generator=self._ids, shutdown_on_exit=False
         )
         self._provider.add_span_processor(
             BatchSpanProcessor(
-                OTLPSpanExporter(endpoint),
+                self._sender,
                 max_queue_size=PLACES,
                 max_export_batch_size=MOST_SENT,
                 schedule_delay_millis=PAUSE_MILLISECONDS,
@@ -95,6 +95,8 @@ class OtlpExporter:
         thread = threading.Thread(target=self._provider.shutdown, name="last spans", daemon=True)
         thread.start()
         thread.join(LAST_SECONDS)
+        if thread.is_alive():
+            self._sender.shutdown()  # nothing is tried again
 
 
 class _Ids(RandomIdGenerator):
