@@ -1,6 +1,6 @@
 """One decision about a deployment, as it is told everywhere: in the operator's log, in the history and in the report.
 
-The form is stable: docs/observability.md lists its fields, and a test compares the two.  Nothing in it is a secret.
+The form is stable: docs/operations.md lists its fields, and a test compares the two.  Nothing in it is a secret.
 """
 
 from __future__ import annotations
