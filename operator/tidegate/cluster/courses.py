@@ -17,7 +17,7 @@ from datetime import datetime
 from typing import Any
 
 from tidegate.cluster.api import Api, Key
-from tidegate.cluster.errors import ClusterError, Conflict
+from tidegate.cluster.errors import AlreadyExists, ClusterError, Conflict
 from tidegate.cluster.logs import about, cleaned
 from tidegate.plan.course import Row, kept, lines_of, measured, row
 from tidegate.plan.manifests.identity import CONFIG_MAP, Owner, head, owns
@@ -28,7 +28,7 @@ from tidegate.plan.wanted import Plan
 log = logging.getLogger(__name__)
 
 LIMIT = 64 * 1024  # bytes
-FIGURES_EVERY, WRITTEN_WITHIN = 60.0, 300.0  # seconds
+FIGURES_EVERY, FIRST_WITHIN, WRITTEN_WITHIN = 60.0, 60.0, 300.0  # seconds; a thousand first versions are one write each
 LOOK_EVERY, AFTER_TROUBLE = 10.0, 30.0
 MOST_WAITING = 100
 COMPARED = frozenset({Phase.SHIFTING, Phase.HOLDING, Phase.WATCHING})
@@ -55,17 +55,22 @@ class Course:
             self.rowed_at = now
 
     def due(self, now: float) -> bool:
-        """Whether to write: a decision waits, or figures have waited long enough."""
-        decided = any(one["events"] for one in self.rows)
-        return now >= self.again_at and (decided or (bool(self.rows) and now - self.since >= WRITTEN_WITHIN))
+        """Whether to write: a decision waits, or what is no news (figures, a first version) has waited long enough."""
+        if not self.rows or now < self.again_at:
+            return False
+        decided = [event for one in self.rows for event in one["events"]]
+        if any(event["before"]["stable"] for event in decided):
+            return True
+        return now - self.since >= (FIRST_WITHIN if decided else WRITTEN_WITHIN)
 
 
 class Courses:
     """`chronicle` never waits; `run` writes, as a task of its own, and `finish` what is left at the end."""
 
-    def __init__(self, api: Api, clock: Callable[[], datetime]) -> None:
+    def __init__(self, api: Api, clock: Callable[[], datetime], is_there: Callable[[Owner], bool]) -> None:
         self._api = api
         self._clock = clock
+        self._is_there = is_there
         self._known: dict[Key, Course] = {}
         self._news = asyncio.Event()
 
@@ -98,7 +103,9 @@ class Courses:
 
     async def write(self, *, everything: bool = False) -> None:
         for key, course in [*self._known.items()]:
-            if course.rows and (everything or course.due(time.monotonic())):
+            if not self._is_there(course.owner):
+                del self._known[key]
+            elif course.rows and (everything or course.due(time.monotonic())):
                 await self._write(key, course)
 
     async def _write(self, key: Key, course: Course) -> None:
@@ -120,9 +127,14 @@ async def append(api: Api, owner: Owner, rows: list[Row]) -> None:
     Raises Conflict when the ConfigMap is somebody else's, or was written meanwhile.
     """
     lines = lines_of(cleaned(rows))
+    new = config_map(owner, kept(lines, LIMIT))
+    if begins(rows):
+        with contextlib.suppress(AlreadyExists):  # an attempt whose answer never came, or a status that was lost
+            await api.create(new)
+            return
     there = await api.get(CONFIG_MAP, owner.namespace, course_name(owner.name))
     if there is None:
-        await api.create(config_map(owner, kept(lines, LIMIT)))
+        await api.create(new)
         return
     if not owns(owner, there):
         where = f"ConfigMap {owner.namespace}/{course_name(owner.name)}"
@@ -131,6 +143,11 @@ async def append(api: Api, owner: Owner, rows: list[Row]) -> None:
     added = [line for line in lines if line not in known[-MOST_WAITING:]]
     seen = {name: there["metadata"][name] for name in ("uid", "resourceVersion")}
     await api.apply(config_map(owner, kept([*known, *added], LIMIT), seen))
+
+
+def begins(rows: list[Row]) -> bool:
+    """Whether nothing can have been written before."""
+    return any(event["number"] == 1 for event in rows[0]["events"])
 
 
 def config_map(owner: Owner, lines: list[str], seen: Mapping[str, str] | None = None) -> dict[str, Any]:

@@ -110,7 +110,7 @@ class Operator:
         self._connection = Connection(login.client(MOST, self._elector.holds), metrics.requested)
         self._kube = kube = Kube(self._connection, Limit(), self._elector.left)
         self._recorder = Recorder(kube.create_event, settings.identity, metrics.told)
-        self._courses = Courses(kube, partial(datetime.now, UTC))
+        self._courses = Courses(kube, partial(datetime.now, UTC), self._is_there)
         self._prometheus = Prometheus(settings.prometheus, settings.prometheus_credentials)
         around = Surroundings(
             api=kube, cache=self._cache, platform=lambda: self._platform,
@@ -160,6 +160,10 @@ class Operator:
         self._metrics.show_by(
             "tidegate_watch_age_seconds", "Since a kind was last heard of.", "kind", self._watches.listener.ages
         )
+
+    def _is_there(self, owner: Owner) -> bool:
+        found = self._cache.get(MODEL_DEPLOYMENT, owner.namespace, owner.name)
+        return found is not None and found["metadata"]["uid"] == owner.uid
 
     def _chronicle(self, owner: Owner, before: ModelDeploymentStatus, plan: Plan) -> None:
         for decision in plan.decisions:

@@ -96,7 +96,7 @@ class OtlpExporter:
         thread.start()
         thread.join(LAST_SECONDS)
         if thread.is_alive():
-            self._sender.shutdown()  # nothing is tried again
+            self._sender.shutdown()  # type: ignore[no-untyped-call]  # nothing is tried again
 
 
 class _Ids(RandomIdGenerator):

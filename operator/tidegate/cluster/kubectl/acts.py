@@ -34,6 +34,7 @@ ATTEMPTS = 10  # the status is written a few times a second at most
 TAKEN_SECONDS = 30.0  # an operator that changes its leader takes 15
 LOOK_SECONDS = 0.2
 SLOW_LOOK_SECONDS = 1.0
+LONGEST_SECONDS = 30.0  # without news of a watch
 
 
 class CommandPending(Temporary):
@@ -136,6 +137,7 @@ class Target:
         waited for too.
         """
         end = time.monotonic() + seconds
+        changes = self.place.changes(self.name, longest=LONGEST_SECONDS)
         last: ApiDown | Throttled | None = None
         behind = False
         while True:
@@ -149,7 +151,8 @@ class Target:
                 last = error
             if time.monotonic() >= end:
                 raise last or self._not_yet(wanted, seconds, behind=behind)
-            time.sleep(min(SLOW_LOOK_SECONDS, max(0.0, end - time.monotonic())))
+            pause = SLOW_LOOK_SECONDS if last else LONGEST_SECONDS
+            changes.wait(min(pause, max(0.0, end - time.monotonic())))
 
     def _not_yet(self, wanted: str, seconds: float, *, behind: bool) -> NotYet:
         what = f"{self.name} is not {wanted} after {seconds:.0f} s"

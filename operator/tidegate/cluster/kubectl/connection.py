@@ -13,7 +13,8 @@ import re
 import ssl
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode, urlsplit
@@ -36,6 +37,7 @@ from tidegate.cluster.kubectl.kubeconfig import Context
 
 CONNECT_SECONDS = 5.0
 ANSWER_SECONDS = 20.0
+CHUNK = 16 * 1024
 FRESH_SECONDS = 5.0  # credentials that are refused so soon would be again
 BAD = 400
 WHO_AM_I = "/apis/authentication.k8s.io/v1/selfsubjectreviews"
@@ -83,6 +85,24 @@ class Connection:
 
     def get(self, path: str, **query: str) -> Object:
         return self.request("GET", path, query=query)
+
+    def lines(self, path: str, query: Mapping[str, str], seconds: float) -> Iterator[Object]:
+        """What a watch says, a document each, until the server ends it; raises as `request` does.
+
+        A connection that says nothing for longer than `seconds`, in which the server has to end it, is lost (ApiDown).
+        """
+        url = self.context.server + path + f"?{urlencode(query)}"
+        timeout = urllib3.Timeout(connect=CONNECT_SECONDS, read=seconds + ANSWER_SECONDS)
+        try:
+            answer = self._pool.request(
+                "GET", url, headers=self._headers, redirect=False, preload_content=False, timeout=timeout
+            )
+            if answer.status >= BAD:
+                self._read(answer.status, answer.data, answer.headers.get("Retry-After", ""))
+            with closing(answer):
+                yield from map(document, whole_lines(answer.stream(CHUNK)))
+        except (HTTPError, OSError, ValueError) as error:
+            raise ApiDown(f"the watch is lost: {cause(error)}", where=self.context.server) from None
 
     def who_am_i(self) -> str:
         """The name by which the API server knows us; empty where it does not say."""
@@ -157,6 +177,22 @@ class Connection:
         return error
 
 
+def document(line: bytes) -> Object:
+    """A line as JSON's object; raises ValueError."""
+    found = json.loads(line)
+    if not isinstance(found, dict):
+        raise ValueError("it says what is no document")
+    return found
+
+
+def whole_lines(pieces: Iterable[bytes]) -> Iterator[bytes]:
+    """Lines out of pieces of any length; one that is cut off at the end is none."""
+    rest = b""
+    for piece in pieces:
+        *lines, rest = (rest + piece).split(b"\n")
+        yield from (line for line in lines if line)
+
+
 def missing_right(right: re.Match[str]) -> tuple[str, str]:
     """Which right is missing, and how to see whether one has it."""
     resource = right["resource"] + (f".{right['group']}" if right["group"] else "")
@@ -177,6 +213,7 @@ def pool(context: Context, who: Credentials) -> urllib3.PoolManager:
     options: dict[str, Any] = {
         "retries": False,
         "timeout": urllib3.Timeout(connect=CONNECT_SECONDS, read=ANSWER_SECONDS),
+        "maxsize": 2,  # a watch beside all else
     }
     if server.scheme == "https":
         options["ssl_context"] = tls(context, who)

@@ -9,6 +9,7 @@ from typing import Any
 
 from tidegate.cluster.api import path
 from tidegate.cluster.errors import ClusterError, Forbidden, NotFound
+from tidegate.cluster.kubectl.changes import Changes
 from tidegate.cluster.kubectl.connection import Connection, CrdMissing, Object
 from tidegate.plan.commands import asked_by, new_commands
 from tidegate.plan.manifests.identity import CONFIG_MAP, LABEL_DEPLOYMENT, LABEL_REVISION, MODEL_DEPLOYMENT, POD
@@ -30,6 +31,10 @@ class Place:
         context = self.connection.context
         scope = f"namespace {self.namespace}" if self.namespace else "all namespaces"
         return f"{scope} of context {context.name} ({context.server})"
+
+    def changes(self, name: str = "", *, longest: float) -> Changes:
+        """News of one deployment, or of all; `longest`: seconds after which to look even without any."""
+        return Changes(self.connection, self.namespace, name, longest)
 
     def deployments(self) -> list[Object]:
         """All of them, by namespace and name."""
