@@ -34,9 +34,8 @@ def fields(schema: dict[str, Any], kinds: dict[str, Any], path: str = "") -> Ite
 def kind_of(field: dict[str, Any]) -> str:
     if "enum" in field:
         return " or ".join(f"`{value}`" for value in field["enum"])
-    return {"date-time": "time, RFC 3339"}.get(
-        field.get("format", ""), {"string": "text"}.get(field["type"], field["type"])
-    )
+    words = {"date-time": "time, RFC 3339", "string": "text"}
+    return words.get(str(field.get("format")), words.get(field["type"], str(field["type"])))
 
 
 def test_the_page_lists_every_field_as_the_type_has_it() -> None:

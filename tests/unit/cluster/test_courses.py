@@ -14,7 +14,6 @@ from tests.fakes.apiserver import FakeApi
 from tests.fakes.faults import calls_of
 from tests.unit.plan.conftest import Story
 
-from tidegate.cluster import courses
 from tidegate.cluster.courses import LIMIT, Courses, append
 from tidegate.cluster.errors import Conflict
 from tidegate.plan.course import Row
@@ -31,7 +30,7 @@ class Kept:
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.api = FakeApi()
         self.now = 1000.0
-        monkeypatch.setattr(courses.time, "monotonic", lambda: self.now)
+        monkeypatch.setattr("tidegate.cluster.courses.time.monotonic", lambda: self.now)
         self.there = True
         self.courses = Courses(self.api, partial(datetime.now, UTC), lambda _: self.there)
 
