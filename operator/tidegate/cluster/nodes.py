@@ -2,7 +2,8 @@
 
 Not watched: most clusters never need it, and a large one has megabytes of nodes.  It takes one right, to list nodes;
 where that is not given, or the operator may look into its namespaces only, sentences go without these counts, and
-`surge` is decided by the scheduler's own word alone.
+`surge` is decided by the scheduler's own word alone.  Trouble of the moment is another thing: until nodes can be read
+again, no server is stopped.
 """
 
 from __future__ import annotations
@@ -13,21 +14,22 @@ import re
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 from tidegate.api.runtime import Accelerator
 from tidegate.api.status import ModelDeploymentStatus
 from tidegate.cluster.api import Object, Objects
-from tidegate.cluster.errors import ClusterError
+from tidegate.cluster.errors import ClusterError, Forbidden
 from tidegate.cluster.failures import reasons
-from tidegate.plan.accelerators import Node
+from tidegate.plan.accelerators import Node, Nodes
 from tidegate.plan.manifests.identity import POD, Kind
 from tidegate.plan.observed import Failure, RevisionRecord
 from tidegate.plan.phases import ACTIVE, Surge
 
 NODE = Kind("v1", "Node", "nodes")
 FRESH_SECONDS = 1.0
-AFTER_TROUBLE_SECONDS = 300.0
+WITHOUT_RIGHT_SECONDS = 300.0  # until it is asked again whether we may
 MOST_COUNTED = 32  # nodes whose pods are read: one request each
 ENDED = ("Succeeded", "Failed")
 
@@ -40,38 +42,56 @@ class Walks(Protocol):
     def walk(self, kind: Kind, fields: str = "") -> AsyncIterator[Objects]: ...
 
 
+@dataclass(frozen=True, slots=True)
+class Sight:
+    """What is seen of the nodes."""
+
+    nodes: Nodes = None
+    trouble: bool = False  # there is nothing to see just now, though we may look
+
+
+NO_SIGHT = Sight()
+
+
 class NodeReader:
-    """The nodes as of a few seconds ago, for all deployments; None where nobody may read them."""
+    """The nodes as of a few seconds ago, for all deployments."""
 
     def __init__(self, api: Walks, *, allowed: bool, clock: Callable[[], float] = time.monotonic) -> None:
         self._api = api
         self._allowed = allowed
         self._clock = clock
         self._turn = asyncio.Lock()
-        self._nodes: tuple[Node, ...] | None = None
+        self._sight = NO_SIGHT
         self._about: frozenset[str] = frozenset()
         self._until = float("-inf")
 
-    async def of(self, resources: frozenset[str]) -> tuple[Node, ...] | None:
+    async def of(self, resources: frozenset[str]) -> Sight:
         """All nodes, with what pods have taken of these resources."""
         if not resources or not self._allowed:
-            return None
+            return NO_SIGHT
         async with self._turn:
-            if self._clock() >= self._until or not resources <= self._about:
-                await self._read(resources)
-            return self._nodes
+            old = self._clock() >= self._until
+            if old or (self._sight.nodes is not None and not resources <= self._about):
+                # Of two that ask in turns neither takes the other's answer away.
+                await self._look(resources if old else resources | self._about)
+            return self._sight
 
-    async def _read(self, resources: frozenset[str]) -> None:
-        self._about = resources
+    async def _look(self, resources: frozenset[str]) -> None:
         try:
-            found = [node_of(obj) async for page in self._api.walk(NODE) for obj in page]
-            having = [node.name for node in found if resources & node.has.keys()][:MOST_COUNTED]
-            taken = {name: await self._taken(name) for name in having}
-            self._nodes = tuple(Node(one.name, one.has, one.closed, taken.get(one.name)) for one in found)
-            self._until = self._clock() + FRESH_SECONDS
+            self._sight = Sight(await self._read(resources))
+            self._about, self._until = resources, self._clock() + FRESH_SECONDS
+        except Forbidden as error:
+            log.warning("nodes may not be read, GPUUnavailable goes without counts: %s", error)
+            self._sight, self._until = NO_SIGHT, self._clock() + WITHOUT_RIGHT_SECONDS
         except ClusterError as error:
-            log.warning("nodes cannot be read, GPUUnavailable goes without counts: %s", error)
-            self._nodes, self._until = None, self._clock() + AFTER_TROUBLE_SECONDS
+            log.warning("nodes cannot be read now, no server is stopped for another version: %s", error)
+            self._sight, self._until = Sight(trouble=True), self._clock() + FRESH_SECONDS
+
+    async def _read(self, resources: frozenset[str]) -> tuple[Node, ...]:
+        found = [node_of(obj) async for page in self._api.walk(NODE) for obj in page]
+        having = [node.name for node in found if resources & node.has.keys()][:MOST_COUNTED]
+        taken = {name: await self._taken(name) for name in having}
+        return tuple(Node(one.name, one.has, one.closed, taken.get(one.name)) for one in found)
 
     async def _taken(self, name: str) -> Mapping[str, int]:
         taken: Counter[str] = Counter()
@@ -95,16 +115,22 @@ def extended(resources: Mapping[str, Any]) -> dict[str, int]:
 
 
 def asked_for(pod: Object) -> Counter[str]:
-    """What a pod holds of extended resources: all its containers together, or its largest init step."""
+    """What a pod holds of extended resources: all its containers together, or its largest init step.
+
+    Sidecars are init containers that stay: they count beside the steps after them, and beside the containers.
+    """
     spec = pod.get("spec") or {}
     if (pod.get("status") or {}).get("phase") in ENDED:
         return Counter()
-    held: Counter[str] = Counter()
+    sidecars, largest, held = Counter[str](), Counter[str](), Counter[str]()
+    for container in spec.get("initContainers") or ():
+        if container.get("restartPolicy") == "Always":
+            sidecars.update(limits(container))
+        else:
+            largest |= sidecars + Counter(limits(container))
     for container in spec.get("containers") or ():
         held.update(limits(container))
-    for container in spec.get("initContainers") or ():
-        held |= Counter(limits(container))
-    return held
+    return largest | (held + sidecars)
 
 
 def limits(container: Object) -> dict[str, int]:

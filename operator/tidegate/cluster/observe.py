@@ -17,9 +17,9 @@ from tidegate.api.names import ANNOTATION_ASKED_BY
 from tidegate.api.runtime import Accelerator
 from tidegate.api.status import ResolutionStatus
 from tidegate.cluster.failures import environment, failure_of_controller, failure_of_pods
-from tidegate.cluster.nodes import lack
+from tidegate.cluster.nodes import NO_SIGHT, Sight, lack
 from tidegate.cluster.resolution import Work, resolved, still_counts
-from tidegate.plan.accelerators import Nodes, bound, remedy, shortage
+from tidegate.plan.accelerators import bound, remedy, shortage
 from tidegate.plan.commands import asked_by
 from tidegate.plan.manifests.children import Seen
 from tidegate.plan.manifests.front import routed_by
@@ -38,6 +38,7 @@ from tidegate.plan.observed import Failure, Observed, Resolved, RevisionObserved
 from tidegate.plan.phases import Surge
 from tidegate.plan.samples import PodSample
 
+UNREAD = "no server is stopped, the nodes cannot be read now"
 JOB_OF_POD = "batch.kubernetes.io/job-name"
 Object = Mapping[str, Any]
 
@@ -52,7 +53,7 @@ class Look:
     pods: Sequence[Object]
     obstacles: Mapping[tuple[Kind, str], Failure]
     now: datetime
-    nodes: Nodes = None
+    sight: Sight = NO_SIGHT
 
     @property
     def uri(self) -> str:
@@ -148,15 +149,16 @@ def _revision(look: Look, revision: str) -> RevisionObserved:
         placed=len(places),
     )
     wanted = stored.record.runtime.accelerator if stored else None
-    return _with_accelerators(found, wanted, (places, waiting), look.nodes) if wanted else found
+    return _with_accelerators(found, wanted, (places, waiting), look.sight) if wanted else found
 
 
 def _with_accelerators(
-    found: RevisionObserved, wanted: Accelerator, pods: tuple[Sequence[str], Sequence[Object]], nodes: Nodes
+    found: RevisionObserved, wanted: Accelerator, pods: tuple[Sequence[str], Sequence[Object]], sight: Sight
 ) -> RevisionObserved:
     """What keeps servers from theirs, and others from what these servers hold."""
     places, waiting = pods
-    found = replace(found, bound=bound(wanted, places, nodes))
+    nodes = sight.nodes
+    found = replace(found, bound=UNREAD if sight.trouble else bound(wanted, places, nodes))
     words = lack(wanted, waiting, found.failure)
     if not words:
         return found

@@ -36,10 +36,9 @@ from tidegate.cluster.errors import (
 )
 from tidegate.cluster.failures import refusal
 from tidegate.cluster.memory import Memory, Place, Unsure, read_status
-from tidegate.cluster.nodes import in_question
+from tidegate.cluster.nodes import NO_SIGHT, Sight, in_question
 from tidegate.cluster.observe import Look, Means, Object, observed, taken
 from tidegate.cluster.seen import Cache
-from tidegate.plan.accelerators import Nodes
 from tidegate.plan.manifests.children import Apply, Create, Delete, Effect, Effects, Scale, effects, seen_of
 from tidegate.plan.manifests.identity import (
     CONTROLLER_REVISION,
@@ -84,12 +83,12 @@ async def hear_nothing(key: Key, spec: ModelDeploymentSpec, status: ModelDeploym
     return Heard()
 
 
-ReadsNodes = Callable[[frozenset[str]], Awaitable[Nodes]]
+ReadsNodes = Callable[[frozenset[str]], Awaitable[Sight]]
 
 
-async def read_no_nodes(resources: frozenset[str]) -> Nodes:  # noqa: ARG001
+async def read_no_nodes(resources: frozenset[str]) -> Sight:  # noqa: ARG001
     """Where nobody may read them."""
-    return None
+    return NO_SIGHT
 
 
 Chronicles = Callable[[Owner, ModelDeploymentStatus, Plan], None]
@@ -219,7 +218,7 @@ class Reconciler:
         """The look, with the nodes where accelerators are in question."""
         records = (stored.record for stored in look.seen.stored.values())
         resources = in_question(records, look.pods, status, replaces=spec.rollout.surge == "Replace")
-        return replace(look, nodes=await self._around.nodes(resources))
+        return replace(look, sight=await self._around.nodes(resources))
 
     async def _samples(self, look: Look, status: ModelDeploymentStatus) -> tuple[PodSample, ...]:
         """Counters of the two versions that are compared; at rest nothing is read."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
 import pytest
@@ -12,8 +12,8 @@ from tests.unit.plan.world import bundle
 from tidegate.api.runtime import Accelerator, Runtime
 from tidegate.api.status import ModelDeploymentStatus, RolloutStatus
 from tidegate.cluster.api import Object, Objects
-from tidegate.cluster.errors import Forbidden
-from tidegate.cluster.nodes import NODE, NodeReader, asked_for, in_question, lack, node_of
+from tidegate.cluster.errors import ApiDown, ClusterError, Forbidden
+from tidegate.cluster.nodes import NODE, NodeReader, Sight, asked_for, in_question, lack, node_of
 from tidegate.plan.accelerators import Node
 from tidegate.plan.manifests.identity import Kind
 from tidegate.plan.observed import Failure, FailureClass, Resolution, RevisionRecord
@@ -43,12 +43,12 @@ class Server:
 
     def __init__(self, nodes: list[Object], pods: dict[str, list[Object]] | None = None) -> None:
         self.nodes, self.pods, self.asked = nodes, pods or {}, list[str]()
-        self.forbids = False
+        self.fails: ClusterError | None = None
 
     async def walk(self, kind: Kind, fields: str = "") -> AsyncIterator[Objects]:
         self.asked.append(fields or kind.plural)
-        if self.forbids:
-            raise Forbidden("nodes is forbidden", where="list nodes")
+        if self.fails:
+            raise self.fails
         found = self.nodes if kind == NODE else self.pods.get(fields.removeprefix("spec.nodeName="), [])
         for obj in found:
             yield [obj]
@@ -61,8 +61,12 @@ class Clock:
         return self.now
 
 
-def reads(reader: NodeReader, resources: frozenset[str] = ASKED) -> tuple[Node, ...] | None:
+def sees(reader: NodeReader, resources: frozenset[str] = ASKED) -> Sight:
     return asyncio.run(reader.of(resources))
+
+
+def reads(reader: NodeReader, resources: frozenset[str] = ASKED) -> Sequence[Node] | None:
+    return sees(reader, resources).nodes
 
 
 def test_nodes_are_told_with_what_their_pods_have_taken() -> None:
@@ -101,6 +105,8 @@ def test_a_pod_holds_what_its_containers_ask_for_together_or_its_largest_init_st
 
     assert asked_for(asking(1)) == {GPU: 1}
     assert asked_for(asking(1, initContainers=[first, {}])) == {GPU: 3}
+    assert asked_for(asking(1, initContainers=[first | {"restartPolicy": "Always"}])) == {GPU: 4}
+    assert asked_for(asking(1, initContainers=[first | {"restartPolicy": "Always"}, first])) == {GPU: 6}
     assert asked_for({}) == {}
 
 
@@ -115,6 +121,8 @@ def test_what_was_read_a_moment_ago_is_not_read_again() -> None:
     assert server.asked.count("nodes") == 1
     reads(reader, frozenset({"nvidia.com/mig-1g.5gb"}))
     assert server.asked.count("nodes") == 2
+    reads(reader, ASKED)
+    assert server.asked.count("nodes") == 2, "the second question has taken the first one's answer away"
     clock.now = 60.0
     reads(reader, ASKED)
     assert server.asked.count("nodes") == 3
@@ -139,13 +147,23 @@ def test_nobody_is_asked_without_the_right_or_a_reason(allowed: bool, resources:
 
 def test_a_right_that_is_missing_is_told_and_not_asked_for_again_and_again(caplog: pytest.LogCaptureFixture) -> None:
     server, clock = Server([live_node("a", gpu="2")]), Clock()
-    server.forbids = True
+    server.fails = Forbidden("nodes is forbidden", where="list nodes")
     reader = NodeReader(server, allowed=True, clock=clock)
 
-    assert [reads(reader), reads(reader)] == [None, None]
+    assert [sees(reader), sees(reader)] == [Sight(), Sight()]
     assert (len(server.asked), len(caplog.records)) == (1, 1)
     assert "GPUUnavailable goes without counts" in caplog.text
-    server.forbids, clock.now = False, 1000.0
+    server.fails, clock.now = None, 1000.0
+    assert reads(reader)
+
+
+def test_trouble_of_a_moment_is_told_apart_from_a_right_that_is_missing() -> None:
+    server, clock = Server([live_node("a", gpu="2")]), Clock()
+    server.fails = ApiDown("the API server does not answer", where="list nodes")
+    reader = NodeReader(server, allowed=True, clock=clock)
+
+    assert sees(reader) == Sight(None, trouble=True)
+    server.fails, clock.now = None, 2.0
     assert reads(reader)
 
 

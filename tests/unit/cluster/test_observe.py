@@ -11,6 +11,7 @@ import pytest
 from tidegate.api.runtime import Accelerator, Runtime
 from tidegate.api.status import ResolutionStatus
 from tidegate.bundle.manifest import Interface
+from tidegate.cluster.nodes import Sight
 from tidegate.cluster.observe import Look, Means, observed, route, taken
 from tidegate.plan.accelerators import Node
 from tidegate.plan.manifests.children import Seen
@@ -246,7 +247,7 @@ def test_servers_that_wait_for_a_gpu_say_how_many_there_are() -> None:
     nodes = [Node("a", {"nvidia.com/gpu": 1}, "", {"nvidia.com/gpu": 1})]
     pods = placed("a", "a"), of(pod(conditions=UNPLACED), OLD, "b"), of(pod(conditions=UNPLACED), OLD, "c")
 
-    found = on_gpus(*pods, nodes=nodes)
+    found = on_gpus(*pods, sight=Sight(nodes))
 
     assert (found.replicas, found.placed, found.ready, found.bound) == (3, 1, 1, "")
     assert found.short == "2 servers wait for 1 nvidia.com/gpu each, 0 of 1 free on 1 node"
@@ -278,9 +279,15 @@ def test_a_quota_that_is_used_up_stays_the_reason_and_is_a_shortage() -> None:
 
 
 def test_servers_on_a_node_that_takes_no_pod_hold_their_gpus_for_nobody_else() -> None:
-    found = on_gpus(placed("a", "a"), nodes=[Node("a", {"nvidia.com/gpu": 1}, "cordoned")])
+    found = on_gpus(placed("a", "a"), sight=Sight([Node("a", {"nvidia.com/gpu": 1}, "cordoned")]))
 
     assert (found.short, found.bound) == ("", "no server is stopped, none could start again on a, which is cordoned")
+
+
+def test_while_nodes_cannot_be_read_no_server_is_stopped() -> None:
+    found = on_gpus(placed("a", "a"), sight=Sight(trouble=True))
+
+    assert found.bound == "no server is stopped, the nodes cannot be read now"
 
 
 def test_an_edit_of_the_runtime_or_another_image_may_be_what_was_missing() -> None:

@@ -70,10 +70,10 @@ def one_line(token: str, user: Entry) -> str:
 
 def impersonation(user: Entry) -> Headers:
     """`as` and its companions."""
-    groups, extra = user.values.get("as-groups") or (), user.values.get("as-user-extra") or {}
+    extra = user.part("as-user-extra")
     found = [("Impersonate-User", user.text("as")), ("Impersonate-Uid", user.text("as-uid"))]
-    found += [("Impersonate-Group", str(group)) for group in groups]
-    found += [(f"Impersonate-Extra-{quote(key)}", str(value)) for key, values in extra.items() for value in values]
+    found += [("Impersonate-Group", group) for group in user.rows("as-groups", str)]
+    found += [(f"Impersonate-Extra-{quote(str(key))}", value) for key in extra.values for value in extra.rows(key, str)]
     return tuple((name, value) for name, value in found if value)
 
 
@@ -83,11 +83,11 @@ def impersonation(user: Entry) -> Headers:
 def plugin(context: Context) -> Credentials:
     """What the program that the user names says."""
     user = context.user
-    wanted = user.values["exec"]
-    command = wanted.get("command") if isinstance(wanted, Mapping) else None
-    if not isinstance(command, str) or not command:
+    wanted = user.part("exec")
+    command = wanted.text("command")
+    if not command:
         raise LoginFailed("exec names no command", where=user.where, do="correct the kubeconfig")
-    version = wanted.get("apiVersion")
+    version = wanted.text("apiVersion")
     if version not in EXEC_VERSIONS:
         do = f"write {EXEC_VERSIONS[0]}, or update the plugin"
         raise LoginFailed(f"exec has the apiVersion {version}, which is unknown", where=user.where, do=do)
@@ -100,25 +100,29 @@ def plugin(context: Context) -> Credentials:
     return Credentials(headers, certificate.encode(), key.encode())
 
 
-def ran(context: Context, command: str, wanted: Mapping[str, Any]) -> bytes:
+def ran(context: Context, command: str, wanted: Entry) -> bytes:
     """The plugin's standard output; its own words go to ours."""
     user = context.user
+    arguments = wanted.rows("args", str)
     program = str(user.file.parent / command) if os.sep in command and not os.path.isabs(command) else command  # noqa: PTH117
-    hint = str(wanted.get("installHint") or "install it, or correct the kubeconfig").strip()
+    hint = (wanted.text("installHint") or "install it, or correct the kubeconfig").strip()
     if shutil.which(program) is None:
         raise LoginFailed(f"the plugin {command} is not installed", where=user.where, do=hint)
-    talks = sys.stdin.isatty() and wanted.get("interactiveMode") != "Never"
-    variables = {str(one.get("name")): str(one.get("value")) for one in wanted.get("env") or () if one}
+    talks = sys.stdin.isatty() and wanted.text("interactiveMode") != "Never"
+    variables = {str(one.get("name")): str(one.get("value")) for one in wanted.rows("env", dict)}
     variables["KUBERNETES_EXEC_INFO"] = json.dumps(asked(context, wanted, talks=talks))
     try:
         done = subprocess.run(
-            [program, *map(str, wanted.get("args") or ())],
+            [program, *arguments],
             env={**os.environ, **variables},
             stdin=None if talks else subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             timeout=PLUGIN_SECONDS,
             check=False,
         )
+    except (OSError, ValueError) as error:  # no program after all; a NUL in what it is given
+        why = getattr(error, "strerror", None) or error
+        raise LoginFailed(f"the plugin {command} cannot be run: {why}", where=user.where, do=hint) from None
     except subprocess.TimeoutExpired:
         what = f"the plugin {command} did not end within {PLUGIN_SECONDS:.0f} s"
         raise Unauthorized(what, where=user.where, do=LOG_IN) from None
@@ -128,10 +132,10 @@ def ran(context: Context, command: str, wanted: Mapping[str, Any]) -> bytes:
     return done.stdout
 
 
-def asked(context: Context, wanted: Mapping[str, Any], *, talks: bool) -> dict[str, Any]:
+def asked(context: Context, wanted: Entry, *, talks: bool) -> dict[str, Any]:
     """What the plugin is told."""
     spec: dict[str, Any] = {"interactive": talks}
-    if wanted.get("provideClusterInfo"):
+    if wanted.values.get("provideClusterInfo"):
         cluster = context.cluster
         ca = base64.b64encode(cluster.content("certificate-authority")).decode()
         told = {
@@ -143,11 +147,11 @@ def asked(context: Context, wanted: Mapping[str, Any], *, talks: bool) -> dict[s
             "config": extension(cluster),
         }
         spec["cluster"] = {name: value for name, value in told.items() if value}
-    return {"apiVersion": wanted["apiVersion"], "kind": "ExecCredential", "spec": spec}
+    return {"apiVersion": wanted.text("apiVersion"), "kind": "ExecCredential", "spec": spec}
 
 
 def extension(cluster: Entry) -> Any:
-    rows = cluster.values.get("extensions") or ()
+    rows = cluster.rows("extensions", dict)
     return next((row.get("extension") for row in rows if row.get("name") == EXEC_EXTENSION), None)
 
 

@@ -10,9 +10,9 @@ import base64
 import binascii
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from tidegate.cluster.errors import LoginFailed
 
@@ -20,6 +20,8 @@ HOME_CONFIG = "~/.kube/config"
 SERVICE_ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 SIZE_LIMIT = 16 * 1024 * 1024
 IN_CLUSTER = "in-cluster"
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +43,21 @@ class Entry:
         if found is not None and not isinstance(found, str):
             raise LoginFailed(f"{key} is not a text", where=self.where, do="correct the kubeconfig")
         return found or ""
+
+    def rows(self, key: str, kind: type[T]) -> list[T]:
+        """A list of texts, or of mappings; empty when it is not there."""
+        found = self.values.get(key) or []
+        if not isinstance(found, list) or not all(isinstance(one, kind) for one in found):
+            what = f"{key} is not a list of {'texts' if kind is str else 'mappings'}"
+            raise LoginFailed(what, where=self.where, do="correct the kubeconfig")
+        return found
+
+    def part(self, key: str) -> Entry:
+        """A mapping within it; empty when it is not there."""
+        found = self.values.get(key) or {}
+        if not isinstance(found, Mapping):
+            raise LoginFailed(f"{key} is no mapping", where=self.where, do="correct the kubeconfig")
+        return replace(self, values=found)
 
     def path(self, key: str) -> Path | None:
         return self.file.parent / Path(found).expanduser() if (found := self.text(key)) else None

@@ -84,6 +84,21 @@ def test_who_acts_as_somebody_else_says_so(kubeconfig: Write) -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("user", "words"),
+    [
+        ({"as-groups": "admins"}, "as-groups is not a list of texts"),
+        ({"as-user-extra": ["why"]}, "as-user-extra is no mapping"),
+        ({"as-user-extra": {"why": "night"}}, "why is not a list of texts"),
+    ],
+)
+def test_whoever_is_impersonated_in_a_wrong_form_is_refused(
+    kubeconfig: Write, user: dict[str, Any], words: str
+) -> None:
+    with pytest.raises(LoginFailed, match=words):
+        credentials(find_context(kubeconfig(user={"token": "t", "as": "boss", **user}), ""))
+
+
 def test_in_a_pod_it_is_the_service_account_where_there_is_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tidegate.cluster.kubectl.kubeconfig.SERVICE_ACCOUNT", tmp_path)
     monkeypatch.setenv("HOME", str(tmp_path))

@@ -91,6 +91,10 @@ def test_a_plugin_that_hangs_is_given_up(log_in: LogIn, monkeypatch: pytest.Monk
         ({"command": "no-such-plugin", "installHint": "get it from us"}, "not installed: get it from us"),
         ({"apiVersion": "client.authentication.k8s.io/v1alpha1"}, "v1alpha1, which is unknown"),
         ({"command": None}, "exec names no command"),
+        ({"command": ["a"]}, "command is not a text"),
+        ({"args": "--login"}, "args is not a list of texts"),
+        ({"args": ["a\0b"]}, "the plugin ./plugin cannot be run"),
+        ({"env": ["HOME"]}, "env is not a list of mappings"),
     ],
 )
 def test_a_plugin_that_cannot_be_run_says_why(log_in: LogIn, parts: dict[str, Any], words: str) -> None:
@@ -98,6 +102,16 @@ def test_a_plugin_that_cannot_be_run_says_why(log_in: LogIn, parts: dict[str, An
         log_in("exit 0", **parts)
 
     assert words in str(caught.value)
+
+
+def test_a_plugin_for_another_machine_says_so(log_in: LogIn, tmp_path: Path) -> None:
+    log_in(f"echo '{credential(token='t')}'")
+    elf = tmp_path / "other"
+    elf.write_bytes(b"\x7fELF\0")
+    elf.chmod(0o755)
+
+    with pytest.raises(LoginFailed, match=r"the plugin \./other cannot be run: Exec format error"):
+        log_in("exit 0", command="./other")
 
 
 def test_credentials_are_in_no_text_of_theirs(log_in: LogIn) -> None:
