@@ -17,15 +17,15 @@ from typing import Any
 
 import pytest
 from tests.chart.asked import Target, targets
+from tests.cluster.clients import Clients
 from tests.cluster.operating import HOME, Operator, Site, fact, grant
-from tests.cluster.test_operator import MANUAL, Clients
 from tests.control_plane import prometheus
 from tests.control_plane.plane import Plane
 from tests.local.local_run import bundles
 from tests.waiting import wait_until
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]  # the first may have to build Prometheus
-SHADOWED = {**MANUAL, "shadow": {"percent": 100}}
+SHADOWED = {"steps": [{"weight": 50, "hold": "manual"}], "shadow": {"percent": 100}}
 RATE_INTERVAL = "4s"  # as Grafana makes it of one scrape a second
 SCRAPES = 6
 Series = list[dict[str, Any]]

@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.cluster.clients import Clients
 from tests.cluster.operating import GROUP, QUICK, Operator, Site, fact, grant, serves
-from tests.cluster.test_operator import Clients
 from tests.control_plane.plane import Plane
 from tests.control_plane.resources import Object
 from tests.control_plane.users import STRANGER
