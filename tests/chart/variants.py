@@ -49,6 +49,11 @@ VARIANTS: dict[str, Values] = {
                          "storeNetworks": ["10.20.0.0/16"], "storePorts": [443, 9000],
                          "identityEndpoints": ["169.254.170.23:80", "[fd00:ec2::23]:80"]},
     },
+    "a dashboard for port-forward": {"dashboard": {"enabled": True}},
+    "a dashboard behind a proxy": {
+        "dashboard": {"enabled": True, "port": 9191, "hosts": ["models.example.com", "dashboard"],
+                      "from": {"kubernetes.io/metadata.name": "gateways"}},
+    },
     "no network policy and no budget": {"networkPolicy": {"create": False}, "podDisruptionBudget": {"create": False}},
     "special nodes": {
         "priorityClassName": "system-cluster-critical", "nodeSelector": {"pool": "system"},

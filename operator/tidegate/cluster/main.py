@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any
 from tidegate.api.network import Peer
 from tidegate.api.status import ModelDeploymentStatus
 from tidegate.cluster import logs
+from tidegate.cluster.api import Key
 from tidegate.cluster.asking import hear
 from tidegate.cluster.connection import Connection
 from tidegate.cluster.courses import Courses
@@ -42,6 +43,7 @@ from tidegate.cluster.queue import WorkQueue
 from tidegate.cluster.reconcile import Reconciler, Surroundings
 from tidegate.cluster.seen import Cache
 from tidegate.cluster.settings import OperatorSettings
+from tidegate.cluster.showing import Showing
 from tidegate.cluster.tracing import Traced, Traces
 from tidegate.cluster.trust import AFTER_TROUBLE_SECONDS, AGAIN_SECONDS, OwnToken, try_access
 from tidegate.cluster.watch import Watches, cancelled
@@ -99,13 +101,16 @@ class Operator:
         self._stop = asyncio.Event()
         self._platform = platform_of(settings)
         self._token = OwnToken(settings.token_file)
-        self._cache, self._queue = Cache(), WorkQueue()
+        self._showing: Showing | None = None
+        self._cache, self._queue = Cache(self._show), WorkQueue()
+        if settings.dashboard_port is not None:
+            self._showing = Showing(settings, self._cache, settings.dashboard_port)
         self._metrics = metrics = Metrics()
         self._lease_connection = Connection(
             login.client(LEASE_CONNECTIONS), lambda verb, *rest: metrics.requested(f"lease-{verb}", *rest)
         )
         lease = KubeLease(self._lease_connection, settings.lease_namespace, settings.lease_name)
-        self._watches = Watches(login, self._cache, self._queue.add, settings.namespaces, metrics.requested)
+        self._watches = Watches(login, self._cache, self._queue.add, settings.namespaces, self._requested)
         self._elector = Elector(lease, settings.identity, able=self._watches.filled.is_set)
         self._connection = Connection(login.client(MOST, self._elector.holds), metrics.requested)
         self._kube = kube = Kube(self._connection, Limit(), self._elector.left)
@@ -136,9 +141,20 @@ class Operator:
         log.info("probes and metrics on port %d, standing by as %s", port, self._settings.identity)
         self._help(self._pulse.run(), self._recorder.run(), self._courses.run())
         try:
+            if self._showing:
+                await self._showing.start(self._settings.probe_host)
             return await self._work()
         finally:
             await self._end()
+
+    def _requested(self, verb: str, code: str, seconds: float) -> None:
+        self._metrics.requested(verb, code, seconds)
+        if self._showing:
+            self._showing.requested(verb, code)
+
+    def _show(self, key: Key) -> None:
+        if self._showing:
+            self._showing.changed(key)
 
     def _alive(self) -> dict[str, Any]:
         return {
@@ -268,6 +284,8 @@ class Operator:
         if self._spans:
             self._spans.stop()
         await self._probes.stop()
+        if self._showing:
+            await self._showing.stop()
         await self._prometheus.close()
         await self._connection.close()
         await self._lease_connection.close()

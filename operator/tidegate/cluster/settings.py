@@ -51,6 +51,8 @@ class OperatorSettings:
     store_networks: tuple[str, ...]
     store_ports: tuple[int, ...]
     identity_endpoints: tuple[tuple[str, int], ...]
+    dashboard_port: int | None
+    dashboard_hosts: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +88,15 @@ def name(text: str) -> str:
 def names(text: str) -> tuple[str, ...]:
     """A list with commas; nothing means all."""
     return tuple(dict.fromkeys(name(part.strip()) for part in text.split(",") if part.strip()))
+
+
+def hosts(text: str) -> tuple[str, ...]:
+    """Names of DNS with commas, in small letters."""
+    found = tuple(dict.fromkeys(part.strip().lower() for part in text.split(",") if part.strip()))
+    for one in found:
+        if len(one) > 253 or not all(NAME.fullmatch(part) for part in one.split(".")):  # noqa: PLR2004
+            raise ValueError(f"{one!r} is not a host name")
+    return found
 
 
 def image(text: str) -> str:
@@ -185,6 +196,13 @@ FLAGS: tuple[Flag, ...] = (
         networks.all_of(networks.endpoint),
         "",
         "link-local ADDRESS:PORT that gives pods a cloud's credentials, with commas; none: pods reach none",
+    ),
+    Flag("dashboard-port", whole(0, 65535), None, "port of the page of rollouts, for reading only; none: no such page"),
+    Flag(
+        "dashboard-hosts",
+        hosts,
+        "",
+        "names that the page may be asked by, besides localhost and addresses, with commas",
     ),
 )
 

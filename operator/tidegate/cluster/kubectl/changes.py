@@ -7,17 +7,16 @@ watch one looks once a second.
 
 from __future__ import annotations
 
+import json
 import threading
 import time
-from collections.abc import Mapping
-from typing import Any
 
 from tidegate.cluster.api import path
 from tidegate.cluster.errors import ApiDown, ClusterError, Expired, Throttled
 from tidegate.cluster.kubectl.connection import Connection
 from tidegate.plan.manifests.identity import MODEL_DEPLOYMENT
 
-WATCH_SECONDS = 240  # of one watch, by the server's clock
+WATCH_SECONDS, LATE_SECONDS = 240, 20  # of one watch, by the server's clock; and until it is given up
 AGAIN_SECONDS = 1.0
 UNASKED_SECONDS = 1.0  # between two looks where nobody may watch
 BEGINS, ENDS = frozenset({"ADDED", "MODIFIED", "DELETED"}), "ERROR"
@@ -66,10 +65,16 @@ class Changes:
         version = str((there.get("metadata") or {}).get("resourceVersion") or "")
         asked = {"watch": "true", "resourceVersion": version, "timeoutSeconds": str(WATCH_SECONDS), **self._which}
         self._news.set()  # what came before the version was never announced
-        for line in self._connection.lines(self._where, asked, WATCH_SECONDS):
+        for line in self._connection.lines(self._where, WATCH_SECONDS + LATE_SECONDS, **asked):
             self._heard(line)
 
-    def _heard(self, event: Mapping[str, Any]) -> None:
+    def _heard(self, line: bytes) -> None:
+        try:
+            event = json.loads(line)
+        except ValueError:
+            event = None
+        if not isinstance(event, dict):
+            raise ApiDown("the watch says what is no document", where=self._where)
         if event.get("type") == ENDS:
             raise Expired("the watch is too old", where=self._where)
         if event.get("type") in BEGINS:

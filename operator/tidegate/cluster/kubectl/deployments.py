@@ -120,11 +120,12 @@ def whole_document(place: Place, name: str) -> Object:
 def pod_document(pod: Mapping[str, Any]) -> Object:
     meta, status = pod["metadata"], pod.get("status") or {}
     containers = status.get("containerStatuses") or []
+    all_of_them = len((pod.get("spec") or {}).get("containers") or containers)
     return {
         "name": meta["name"],
         "revision": (meta.get("labels") or {}).get(LABEL_REVISION, ""),
         "status": pod_word(pod),
-        "ready": f"{sum(bool(one.get('ready')) for one in containers)}/{len(pod['spec']['containers'])}",
+        "ready": f"{sum(bool(one.get('ready')) for one in containers)}/{all_of_them}",
         "restarts": sum(int(one.get("restartCount") or 0) for one in containers),
         "node": (pod.get("spec") or {}).get("nodeName", ""),
         "createdAt": meta["creationTimestamp"],

@@ -15,7 +15,7 @@ from tests.waiting import wait_until
 
 from tidegate.cluster.kubectl import changes
 from tidegate.cluster.kubectl.changes import Changes
-from tidegate.cluster.kubectl.connection import Connection, whole_lines
+from tidegate.cluster.kubectl.connection import Connection
 from tidegate.cluster.kubectl.kubeconfig import Context, Entry
 
 LONG = 3600.0
@@ -161,8 +161,3 @@ def test_even_without_news_one_looks_after_a_while(serving: Serving) -> None:
     news = Changes(connection, "shop", "", 0.2)
 
     assert [news.wait(20) for _ in range(3)] == [True] * 3
-
-
-@pytest.mark.parametrize("pieces", [[b"a\nb\n"], [b"a", b"\nb", b"\n"], [b"a\n\nb\nhalf"]])
-def test_lines_come_whole_whatever_the_pieces(pieces: list[bytes]) -> None:
-    assert [*whole_lines(pieces)] == [b"a", b"b"]
