@@ -49,6 +49,8 @@ WRONG: list[tuple[str, Any]] = [
     ("/dashboard/from/team", {"team": "a b"}),
     ("/prometheus/servers/main", {"main": "prometheus:9090"}),
     ("/prometheus/servers", {"Main": "https://prometheus:9090"}),
+    ("/tracing/endpoint", "collector:4318"),
+    ("/tracing/endpoint", "http://user:password@collector:4318"),
     ("/prometheus/credentialsSecret", {"name": "x"}),
     ("/keda/enabled", "yes"),
     ("/metricsApi/enabled", "yes"),

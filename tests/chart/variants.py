@@ -39,6 +39,7 @@ VARIANTS: dict[str, Values] = {
             "credentialsSecret": "prometheus",
         },
     },
+    "traced": {"tracing": {"endpoint": "http://collector.observability:4318"}},
     "a closed network": {
         "networkPolicy": {"apiServerPorts": [6443], "apiServerCIDRs": ["10.0.0.1/32", "fd00::1/128"],
                           "metricsFrom": {"kubernetes.io/metadata.name": "monitoring"}},

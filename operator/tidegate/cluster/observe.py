@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
+from tidegate.api.names import ANNOTATION_ASKED_BY
 from tidegate.api.runtime import Accelerator
 from tidegate.api.status import ResolutionStatus
 from tidegate.cluster.autoscalers import blind, refused
@@ -86,6 +87,7 @@ def observed(look: Look, samples: Sequence[PodSample], asked: ResolutionStatus |
         obstacle=_beside(look) or blind(scaler(look), look.now) or refused(_scaled_object(look)),
         stable_marker=_annotations(look.seen.front).get(ANNOTATION_STABLE, ""),
         commands=asked_by(_annotations(look.deployment)),
+        asked_by=_annotations(look.deployment).get(ANNOTATION_ASKED_BY, ""),
         samples=tuple(samples),
         environment=environment_of(look, means),
         unsupported=means.unsupported,

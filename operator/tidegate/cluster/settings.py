@@ -46,6 +46,7 @@ class OperatorSettings:
     measure_concurrency: int
     prometheus: Mapping[str, str]
     prometheus_credentials: Path | None
+    otlp_endpoint: str
     metrics_peers: tuple[Peer, ...]
     store_networks: tuple[str, ...]
     store_ports: tuple[int, ...]
@@ -135,6 +136,13 @@ def prometheus_servers(text: str) -> Mapping[str, str]:
     return servers(text)
 
 
+def otlp_collector(text: str) -> str:
+    """Where spans go; nothing means nowhere."""
+    from tidegate.cluster.tracing import collector
+
+    return collector(text) if text else ""
+
+
 def in_own_namespace() -> str:
     from tidegate.cluster.login import own_namespace  # half a second of imports that --help need not wait for
 
@@ -170,6 +178,13 @@ FLAGS: tuple[Flag, ...] = (
         "servers that specs may name by `ref`: main=https://HOST:PORT, with commas",
     ),
     Flag("prometheus-credentials", Path, None, "folder with NAME.token, NAME.username and .password, NAME.ca.crt"),
+    Flag(
+        "otlp-endpoint",
+        otlp_collector,
+        "",
+        "collector that takes spans as OTLP over HTTP, such as http://HOST:4318; none: no spans",
+        "OTEL_EXPORTER_OTLP_ENDPOINT",
+    ),
     Flag(
         "metrics-peers",
         networks.all_of(networks.peer),

@@ -33,6 +33,8 @@ from tidegate.cluster.kubectl.reaching import CONNECT_SECONDS, cause, distrusted
 
 FRESH_SECONDS = 5.0  # credentials that are refused so soon would be again
 OK, BAD = 200, 400
+WHO_AM_I = "/apis/authentication.k8s.io/v1/selfsubjectreviews"
+WHO_AM_I_ASKED = {"apiVersion": "authentication.k8s.io/v1", "kind": "SelfSubjectReview"}
 MERGE_PATCH = "application/merge-patch+json"
 JSON = "application/json"
 STREAM_BYTES = 64 * 1024
@@ -75,6 +77,15 @@ class Connection:
 
     def get(self, path: str, **query: str) -> Object:
         return self.request("GET", path, query=query)
+
+    def who_am_i(self) -> str:
+        """The name by which the API server knows us; empty where it does not say."""
+        try:
+            found = self.post(WHO_AM_I, WHO_AM_I_ASKED)
+        except ClusterError:  # an old server, or a right that somebody took away: the act itself needs no name
+            return ""
+        name = ((found.get("status") or {}).get("userInfo") or {}).get("username")
+        return str(name or "")
 
     def patch(self, path: str, change: Mapping[str, Any], **query: str) -> Object:
         """A merge patch; with a resourceVersion in it only if nobody has written since (Conflict)."""
