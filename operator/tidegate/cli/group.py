@@ -46,6 +46,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "predict": ("tidegate.cli.asking", "predict", "Ask a model once."),
     "openapi": ("tidegate.cli.asking", "openapi", "Print what a bundle's model can be asked, as OpenAPI."),
     "bench": ("tidegate.cli.bench", "bench", "Find out how much load a model bears."),
+    "dashboard": ("tidegate.cli.dashboard", "dashboard", "Show rollouts live in a browser."),
     "report": ("tidegate.cli.report", "report", "Write one rollout as a page with plots."),
     "crd": ("tidegate.cli.manifests", "crd", "Print the CustomResourceDefinition."),
     "operator": ("tidegate.cli.operator", "operator", "Reconcile the ModelDeployments of a cluster."),
@@ -66,6 +67,18 @@ class LazyGroup(click.Group):
             command = getattr(importlib.import_module(module), attribute)
         assert isinstance(command, click.Command)
         return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        try:
+            return super().resolve_command(ctx, args)
+        except click.UsageError as error:
+            from difflib import get_close_matches
+
+            if near := get_close_matches(args[0], COMMANDS, n=1):
+                raise click.UsageError(f"{error.message} Did you mean {near[0]!r}?", ctx) from None
+            raise
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
         with formatter.section("Commands"):

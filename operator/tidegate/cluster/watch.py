@@ -43,13 +43,14 @@ from tidegate.plan.manifests.identity import (
     MANAGER,
     MODEL_DEPLOYMENT,
     POD,
+    SCALED_OBJECT,
     Kind,
 )
 
 log = logging.getLogger(__name__)
 
 KINDS = (MODEL_DEPLOYMENT, *CHILD_KINDS, POD)
-SELECTORS = dict.fromkeys(CHILD_KINDS, f"{LABEL_MANAGED_BY}={MANAGER}") | {POD: LABEL_DEPLOYMENT}
+SELECTORS = dict.fromkeys((*CHILD_KINDS, SCALED_OBJECT), f"{LABEL_MANAGED_BY}={MANAGER}") | {POD: LABEL_DEPLOYMENT}
 PAUSES = (1, 1, 2, 3, 5, 8, 13, 21)
 LAST_PAUSE = 30
 RELIST_PAUSE = 1.0
@@ -145,8 +146,11 @@ class Watches:
         changed: Callable[[Key], None],
         namespaces: Sequence[str] = (),
         counted: Counted = uncounted,
+        *,
+        keda: bool = False,
     ) -> None:
-        self.listener = Listener(KINDS, namespaces, cache, changed)
+        self.kinds = (*KINDS, SCALED_OBJECT) if keda else KINDS
+        self.listener = Listener(self.kinds, namespaces, cache, changed)
         self.settings = watch_settings(namespaces)
         self._login = login
         self._namespaces = namespaces
@@ -162,7 +166,7 @@ class Watches:
         """A handler per kind, and the login; no global registry, no other kind of handler."""
         registry = kopf.OperatorRegistry()
         kopf.on.login(registry=registry, id="login", backoff=5, errors=kopf.ErrorsMode.TEMPORARY)(self._log_in)
-        for kind in KINDS:
+        for kind in self.kinds:
             group, version = group_version(kind)
             kopf.on.event(group=group, version=version, plural=kind.plural, registry=registry, id=kind.plural)(heard)
         return registry

@@ -47,11 +47,12 @@ CONFIG_MAP = Kind("v1", "ConfigMap", "configmaps")
 POD = Kind("v1", "Pod", "pods")
 JOB = Kind("batch/v1", "Job", "jobs")
 AUTOSCALER = Kind("autoscaling/v2", "HorizontalPodAutoscaler", "horizontalpodautoscalers")
+SCALED_OBJECT = Kind("keda.sh/v1alpha1", "ScaledObject", "scaledobjects")  # where there is KEDA
 BUDGET = Kind("policy/v1", "PodDisruptionBudget", "poddisruptionbudgets")
 NETWORK_POLICY = Kind("networking.k8s.io/v1", "NetworkPolicy", "networkpolicies")
 
 CHILD_KINDS = (DEPLOYMENT, SERVICE, JOB, AUTOSCALER, BUDGET, CONTROLLER_REVISION, CONFIG_MAP, NETWORK_POLICY)
-_KINDS = {(kind.api_version, kind.kind): kind for kind in (*CHILD_KINDS, POD, MODEL_DEPLOYMENT)}
+_KINDS = {(kind.api_version, kind.kind): kind for kind in (*CHILD_KINDS, SCALED_OBJECT, POD, MODEL_DEPLOYMENT)}
 
 
 def kind_of(obj: Object) -> Kind:
