@@ -25,6 +25,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 READY_WITHIN = 60.0
+LOOPBACK = "127.0.0.1"
 SENT = re.compile(r"^SeaweedFS_s3_bucket_traffic_sent_bytes_total\{[^}]*\} (\S+)$", re.MULTILINE)
 PORTS = (
     "-master.port",
@@ -67,14 +68,14 @@ class S3Server:
 
 
 @contextlib.contextmanager
-def s3_server(folder: Path) -> Iterator[S3Server]:
+def s3_server(folder: Path, address: str = LOOPBACK) -> Iterator[S3Server]:
     """Start a server with its files under `folder`; it answers when this returns, and is gone afterwards."""
     folder.mkdir(parents=True, exist_ok=True)
     keys = {"access": secrets.token_hex(10), "secret": secrets.token_hex(20)}
-    ports = dict(zip(PORTS, free_ports(len(PORTS)), strict=True))
+    ports = dict(zip(PORTS, free_ports(len(PORTS), address), strict=True))
     # Unix socket paths are limited to about 100 characters: not under the caller's folder.
     with tempfile.TemporaryDirectory(prefix="tg-s3-") as sockets, (folder / "server.log").open("wb") as log:
-        command = _command(folder, Path(sockets), ports, keys)
+        command = _command(folder, Path(sockets), ports, keys, address)
         process = subprocess.Popen(
             ["/bin/sh", "-c", LIFELINE, "sh", *command],
             stdin=subprocess.PIPE,
@@ -83,8 +84,8 @@ def s3_server(folder: Path) -> Iterator[S3Server]:
             start_new_session=True,
         )
         server = S3Server(
-            f"http://127.0.0.1:{ports['-s3.port']}",
-            f"http://127.0.0.1:{ports['-metricsPort']}/metrics",
+            f"http://{address}:{ports['-s3.port']}",
+            f"http://{address}:{ports['-metricsPort']}/metrics",
             keys["access"],
             keys["secret"],
             process.pid,
@@ -96,16 +97,16 @@ def s3_server(folder: Path) -> Iterator[S3Server]:
             _stop(process)
 
 
-def free_ports(count: int) -> list[int]:
+def free_ports(count: int, address: str = LOOPBACK) -> list[int]:
     """Ports that were free a moment ago, all different."""
     with contextlib.ExitStack() as stack:
         sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
         for listener in sockets:
-            listener.bind(("127.0.0.1", 0))
+            listener.bind((address, 0))
         return [listener.getsockname()[1] for listener in sockets]
 
 
-def _command(folder: Path, sockets: Path, ports: Mapping[str, int], keys: Mapping[str, str]) -> list[str]:
+def _command(folder: Path, sockets: Path, ports: Mapping[str, int], keys: Mapping[str, str], address: str) -> list[str]:
     config = folder / "s3.json"
     identity = {
         "name": "tidegate",
@@ -118,8 +119,8 @@ def _command(folder: Path, sockets: Path, ports: Mapping[str, int], keys: Mappin
     data.mkdir(exist_ok=True)
     options = {
         "-dir": data,
-        "-ip": "127.0.0.1",
-        "-ip.bind": "127.0.0.1",
+        "-ip": address,
+        "-ip.bind": address,
         "-s3.config": config,
         "-s3.localSocket": sockets / "s3.sock",
         "-filer.localSocket": sockets / "filer.sock",

@@ -10,7 +10,7 @@ from typing import Any
 
 from tests.control_plane.network import Network
 from tests.control_plane.pki import FRONT_PROXY, Pki
-from tests.control_plane.users import CONTROLLERS, KWOK, SCHEDULER, USERS, write_kubeconfig
+from tests.control_plane.users import CONTROLLERS, KUBE_PROXY, KUBELET, KWOK, SCHEDULER, USERS, write_kubeconfig
 
 API_PORT = 6443
 ETCD_PORT = 2379
@@ -19,6 +19,7 @@ SCHEDULER_PORT = 10259
 ISSUER = "https://kubernetes.default.svc"
 SERVICES = "10.96.0.0/16"
 KEYS = ["/.well-known/openid-configuration", "/openid/v1/jwks"]  # of service accounts' tokens
+COMPONENTS = [user.name for user in (CONTROLLERS, SCHEDULER, KWOK, KUBELET, KUBE_PROXY)]
 # Leases and probes would be most of the log; what the cluster's own parts read interests nobody.
 AUDIT_POLICY: dict[str, Any] = {
     "apiVersion": "audit.k8s.io/v1",
@@ -29,7 +30,7 @@ AUDIT_POLICY: dict[str, Any] = {
         {"level": "None", "nonResourceURLs": ["*"]},
         {"level": "None", "users": ["system:apiserver"]},
         {"level": "None", "namespaces": ["kube-node-lease"]},
-        {"level": "None", "verbs": ["get", "list", "watch"], "users": [CONTROLLERS.name, SCHEDULER.name, KWOK.name]},
+        {"level": "None", "verbs": ["get", "list", "watch"], "users": COMPONENTS},
         {
             "level": "None",
             "verbs": ["get", "list", "watch"],
@@ -101,7 +102,8 @@ def etcd(place: Place) -> list[str]:
     ]  # fmt: skip
 
 
-def api_server(place: Place) -> list[str]:
+def api_server(place: Place, more: Mapping[str, object] | None = None) -> list[str]:
+    """`more` replaces and adds flags."""
     tokens = place.folder / "tokens.csv"
     tokens.write_text("".join(f'{user.token},{user.name},{user.name},"{",".join(user.groups)}"\n' for user in USERS))
     tokens.chmod(0o600)
@@ -136,10 +138,11 @@ def api_server(place: Place) -> list[str]:
         "audit-log-path": place.audit_log,
         "audit-log-mode": "blocking",  # a request that is answered is in the log
         "audit-log-maxsize": 4096,
+        **(more or {}),
     })  # fmt: skip
 
 
-def controllers(place: Place) -> list[str]:
+def controllers(place: Place, more: Mapping[str, object] | None = None) -> list[str]:
     return flags({
         **callers(place.kubeconfig(CONTROLLERS.name, CONTROLLERS.token)),
         **serving(place, place.network.controllers, CONTROLLERS_PORT),
@@ -155,6 +158,7 @@ def controllers(place: Place) -> list[str]:
         # After a long outage nodes look dead until they are heard of, and nobody says of simulated pods that they live.
         "node-monitor-grace-period": "1h",
         **QUICK_CONTROLLERS,
+        **(more or {}),
     })  # fmt: skip
 
 

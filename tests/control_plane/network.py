@@ -24,17 +24,17 @@ CANDIDATES = range(10, 200)
 
 @dataclass(frozen=True, slots=True)
 class Network:
-    """127.N.0.0/16: pods that are simulated in the lower half, pods that are real processes above, servers at the end."""
+    """A /16, here 127.N: pods of nodes in the lower half, pods that are processes of ours above, servers at the end."""
 
-    number: int
+    prefix: str  # the first half of every address
     folder: Path  # for the files of whoever has the network
 
     def at(self, third: int, fourth: int) -> str:
-        return f"127.{self.number}.{third}.{fourth}"
+        return f"{self.prefix}.{third}.{fourth}"
 
     @property
     def simulated_pods(self) -> str:
-        return f"127.{self.number}.0.0/17"
+        return f"{self.prefix}.0.0/17"
 
     @property
     def etcd(self) -> str:
@@ -90,7 +90,7 @@ def claimed_network() -> Iterator[Network]:
             shutil.rmtree(files, ignore_errors=True)  # of a run that was killed
             files.mkdir(mode=0o700)
             try:
-                yield Network(number, files)
+                yield Network(f"127.{number}", files)
             finally:
                 shutil.rmtree(files, ignore_errors=True)
             return

@@ -17,6 +17,7 @@ PrivateKey = ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey
 API_NAMES = ("localhost", "kubernetes", "kubernetes.default", "kubernetes.default.svc")
 FIRST_SERVICE = "10.96.0.1"  # the address that `kubernetes.default.svc` stands for
 FRONT_PROXY = "front-proxy-client"
+KUBELET_CLIENT = "kube-apiserver-kubelet-client"  # how the API server is known to a kubelet
 LIFE = datetime.timedelta(days=1)
 EARLIER = datetime.timedelta(hours=1)  # clocks differ
 
@@ -50,6 +51,14 @@ class Pki:
     @property
     def front_proxy_key(self) -> Path:
         return self.folder / "front-proxy.key"
+
+    @property
+    def kubelet_client(self) -> Path:
+        return self.folder / "kubelet-client.crt"
+
+    @property
+    def kubelet_client_key(self) -> Path:
+        return self.folder / "kubelet-client.key"
 
     @property
     def accounts(self) -> Path:
@@ -112,9 +121,13 @@ def make_pki(folder: Path, addresses: Iterable[str]) -> Pki:
     certificate, key = authority.issue("kube-apiserver", ExtendedKeyUsageOID.SERVER_AUTH, names)
     pki.server.write_bytes(certificate)
     write_key(pki.server_key, key)
-    certificate, key = authority.issue(FRONT_PROXY, ExtendedKeyUsageOID.CLIENT_AUTH, [])
-    pki.front_proxy.write_bytes(certificate)
-    write_key(pki.front_proxy_key, key)
+    for name, file, key_file in (
+        (FRONT_PROXY, pki.front_proxy, pki.front_proxy_key),
+        (KUBELET_CLIENT, pki.kubelet_client, pki.kubelet_client_key),
+    ):
+        certificate, key = authority.issue(name, ExtendedKeyUsageOID.CLIENT_AUTH, [])
+        file.write_bytes(certificate)
+        write_key(key_file, key)
     # RSA, as clusters have it: who checks the tokens must know RS256.
     write_key(pki.accounts, pem(rsa.generate_private_key(public_exponent=65537, key_size=2048)))
     return pki

@@ -21,7 +21,7 @@ from tests.control_plane import commands, programs, simulation
 from tests.control_plane.audit import Audit
 from tests.control_plane.children import Child, Children, Died
 from tests.control_plane.client import ApiError, Client
-from tests.control_plane.network import claimed_network
+from tests.control_plane.network import Network, claimed_network
 from tests.control_plane.pki import make_pki
 from tests.control_plane.player import Player
 from tests.control_plane.programs import Program
@@ -59,7 +59,11 @@ class Plane:
 
     def run(self, program: Program, arguments: Sequence[str]) -> None:
         """Start a part; whether it works shows in what is waited for."""
-        self._parts.append(self.children.start(program.name, [programs.find(program), *arguments], {}))
+        self.start(program.name, [programs.find(program), *arguments])
+
+    def start(self, name: str, command: Sequence[str | Path]) -> None:
+        """Start a part that is none of our programs."""
+        self._parts.append(self.children.start(name, command, {}))
 
     def until(self, ready: Callable[[], bool], part: str) -> None:
         """Wait for a part; Died with the logs when a process ends, or the time is up."""
@@ -151,10 +155,14 @@ def whole(prepare: Callable[[Plane], None] = install_crds) -> Iterator[Plane]:
         yield plane
 
 
-def start_api(stack: ExitStack) -> Plane:
+def start_api(
+    stack: ExitStack,
+    network: Network | None = None,
+    api_server: Callable[[commands.Place], list[str]] = commands.api_server,
+) -> Plane:
     """Both servers at once: each waits for what it needs."""
     began = time.monotonic()
-    network = stack.enter_context(claimed_network())
+    network = network or stack.enter_context(claimed_network())
     pki = make_pki(network.folder / "pki", (*network.servers, network.node))
     place = commands.Place(network.folder, network, pki)
     children = Children(network.folder / "logs")
@@ -163,7 +171,7 @@ def start_api(stack: ExitStack) -> Plane:
     stack.callback(client.close)
     plane = Plane(place, children, client, Audit(place.audit_log), began)
     plane.run(programs.ETCD, commands.etcd(place))
-    plane.run(programs.API_SERVER, commands.api_server(place))
+    plane.run(programs.API_SERVER, api_server(place))
     plane.until(lambda: client.text("/readyz") == "ok", "API server")
     return plane
 

@@ -67,8 +67,8 @@ class Program:
         return (self.module / name).read_text()
 
 
-def kubernetes(name: str) -> Program:
-    return Program(name, "kubernetes", "k8s.io/kubernetes", f"k8s.io/kubernetes/cmd/{name}")
+def kubernetes(name: str, folder: str = "kubernetes") -> Program:
+    return Program(name, folder, "k8s.io/kubernetes", f"k8s.io/kubernetes/cmd/{name}")
 
 
 ETCD = Program("etcd", "etcd", "go.etcd.io/etcd/server/v3", "go.etcd.io/etcd/server/v3")
@@ -77,9 +77,13 @@ CONTROLLERS = kubernetes("kube-controller-manager")
 SCHEDULER = kubernetes("kube-scheduler")
 KWOK = Program("kwok", "kwok", "sigs.k8s.io/kwok", "sigs.k8s.io/kwok/cmd/kwok")
 H2SPEC = Program("h2spec", "h2spec", "github.com/summerwind/h2spec", "github.com/summerwind/h2spec/cmd/h2spec")
+KUBECTL = kubernetes("kubectl", "node")
+KUBELET = kubernetes("kubelet", "node")
+KUBE_PROXY = kubernetes("kube-proxy", "node")
 HELM = Program("helm", "helm", "helm.sh/helm/v4", "helm.sh/helm/v4/cmd/helm")
 API_ONLY = (ETCD, API_SERVER)
 ALL = (*API_ONLY, CONTROLLERS, SCHEDULER, KWOK)
+NODE = (*API_ONLY, CONTROLLERS, SCHEDULER, KUBELET, KUBE_PROXY, KUBECTL, HELM)  # of tests/e2e
 
 
 def cache() -> Path:

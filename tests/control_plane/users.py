@@ -29,7 +29,9 @@ SECOND_OPERATOR = User("operator-2")
 STRANGER = User("stranger")
 CONTROLLERS = User("system:kube-controller-manager")
 SCHEDULER = User("system:kube-scheduler")
-USERS = (ADMIN, PLAYER, KWOK, OPERATOR, SECOND_OPERATOR, STRANGER, CONTROLLERS, SCHEDULER)
+KUBELET = User("system:node:node-1", ("system:nodes",))
+KUBE_PROXY = User("system:kube-proxy")
+USERS = (ADMIN, PLAYER, KWOK, OPERATOR, SECOND_OPERATOR, STRANGER, CONTROLLERS, SCHEDULER, KUBELET, KUBE_PROXY)
 
 
 def write_kubeconfig(path: Path, server: str, ca: Path, token: str, namespace: str = "default") -> Path:
