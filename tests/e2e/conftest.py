@@ -1,4 +1,4 @@
-"""The images, built once for all tests that need them; `make e2e` gives each a minute or two."""
+"""The images, built once for all tests that need them, by `make e2e` or here."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 from tests.e2e.containerd import Containerd, started
-from tests.e2e.images import Image, Unpacked, build, unpacked
+from tests.e2e.images import Image, Unpacked, build, given, unpacked
 from tests.runtime import small_bundles as small
 
 
 @pytest.fixture(scope="session")
 def images(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Image]:
-    return build(tmp_path_factory.mktemp("images"), "cpu", "operator")
+    return given() or build(tmp_path_factory.mktemp("images"), "cpu", "operator")
 
 
 @pytest.fixture(scope="session")

@@ -58,7 +58,7 @@ class Containerd:
 @contextmanager
 def started(folder: Path) -> Iterator[Containerd]:
     if not all(map(shutil.which, ("containerd", "ctr", "runc"))):
-        pytest.fail("containerd and runc are not installed: `make e2e` installs them, as root", pytrace=False)
+        pytest.fail("containerd and runc are not installed: `make e2e` brings them", pytrace=False)
     (folder / "settings.toml").write_text(SETTINGS.format(folder=folder))
     with (folder / "log").open("wb") as log:
         process = subprocess.Popen(["containerd", "--config", str(folder / "settings.toml")], stdout=log, stderr=log)

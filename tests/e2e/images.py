@@ -16,6 +16,8 @@ from typing import Any
 from tests.namespaces import USER, namespaces
 
 ROOT = Path(__file__).parents[2]
+REGISTRY = "registry.example.com/ml"  # where a cluster thinks that they come from
+GIVEN = "TIDEGATE_E2E_IMAGES"  # what `make e2e` has built: name, digest and archive of each target
 NOBODY = 65532  # of the Containerfile
 SHELLS = ("usr/bin/sh", "usr/bin/dash", "usr/bin/bash", "usr/bin/rbash")
 # $1: the image's root, $2: a folder that it sees as /mnt; the rest is what runs.
@@ -75,7 +77,7 @@ def blob(digest: str) -> str:
 def build(folder: Path, *targets: str, environment: dict[str, str] | None = None, umask: int = -1) -> dict[str, Image]:
     """Build images into `folder`; fails with what the build said."""
     done = subprocess.run(
-        [sys.executable, "-m", "image_build", *targets, "--output", str(folder)],
+        [sys.executable, "-m", "image_build", *targets, "--registry", REGISTRY, "--output", str(folder)],
         cwd="/", env={**os.environ, **(environment or {})}, umask=umask,
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=900, check=False,
     )  # fmt: skip
@@ -84,6 +86,17 @@ def build(folder: Path, *targets: str, environment: dict[str, str] | None = None
     return {
         target: Image(name, digest, Path(path)) for target, (digest, name, path) in zip(targets, found, strict=True)
     }
+
+
+def given() -> dict[str, Image]:
+    """Those that are built already."""
+    found = json.loads(os.environ.get(GIVEN, "{}"))
+    return {target: Image(name, digest, Path(archive)) for target, (name, digest, archive) in found.items()}
+
+
+def handed_on(images: dict[str, Image]) -> dict[str, str]:
+    """The variable by which a process is given them."""
+    return {GIVEN: json.dumps({target: (one.name, one.digest, str(one.archive)) for target, one in images.items()})}
 
 
 @dataclass(frozen=True, slots=True)
