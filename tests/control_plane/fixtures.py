@@ -21,6 +21,7 @@ NEEDS = {
     "control_plane": programs.ALL,
     "helm": (programs.HELM,),
     "bare": programs.API_ONLY,
+    "real_gateway": (*programs.ALL, programs.CONTOUR),
     "installed": programs.ALL,
 }
 

@@ -26,13 +26,18 @@ class Network:
 
     number: int
     folder: Path  # for the files of whoever has the network
+    pods: str = ""  # the first half of pods' addresses where those are no loopback ones: 10.244
 
     def at(self, third: int, fourth: int) -> str:
         return f"127.{self.number}.{third}.{fourth}"
 
     @property
     def simulated_pods(self) -> str:
-        return f"127.{self.number}.0.0/17"
+        return f"{self._pods}.0.0/17"
+
+    @property
+    def _pods(self) -> str:
+        return self.pods or f"127.{self.number}"
 
     @property
     def etcd(self) -> str:
@@ -60,12 +65,12 @@ class Network:
 
     def real_pods(self) -> Iterator[str]:
         """Addresses for pods that are played by real processes, each once."""
-        block = ipaddress.ip_network(self.at(128, 0) + "/18")
+        block = ipaddress.ip_network(f"{self._pods}.128.0/18")
         return (str(address) for address in block.hosts())
 
 
 @contextmanager
-def claimed_network() -> Iterator[Network]:
+def claimed_network(pods: str = "") -> Iterator[Network]:
     """A network that no other control plane on this machine uses; free again when this process ends."""
     folder = Path(tempfile.gettempdir()) / f"tidegate-tests-{os.getuid()}"
     folder.mkdir(mode=0o700, exist_ok=True)
@@ -79,7 +84,7 @@ def claimed_network() -> Iterator[Network]:
             shutil.rmtree(files, ignore_errors=True)  # of a run that was killed
             files.mkdir(mode=0o700)
             try:
-                yield Network(number, files)
+                yield Network(number, files, pods)
             finally:
                 shutil.rmtree(files, ignore_errors=True)
             return

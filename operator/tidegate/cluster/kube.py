@@ -7,7 +7,7 @@ afterwards is caught by resource versions and uids.
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Collection, Mapping
 from typing import Any
 
 from tidegate.cluster.api import Object, Objects, metadata, named, path
@@ -60,6 +60,17 @@ class Kube:
             yield page
             if not going_on:
                 return
+
+    async def has(self, kinds: Collection[Kind]) -> frozenset[Kind]:
+        """Those of some kinds that the cluster has; everybody may ask."""
+        served: dict[str, set[str]] = {}
+        for version in {kind.api_version for kind in kinds}:
+            try:
+                found = await self._read(Call("get", "GET", f"/apis/{version}", version))
+            except NotFound:
+                found = {}
+            served[version] = {str(one.get("name")) for one in found.get("resources") or ()}
+        return frozenset(kind for kind in kinds if kind.plural in served[kind.api_version])
 
     async def create(self, obj: Mapping[str, Any]) -> Object:
         return await self._create(kind_of(obj), obj)

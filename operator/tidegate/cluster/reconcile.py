@@ -26,6 +26,7 @@ from tidegate.cluster.api import Api, Key
 from tidegate.cluster.asking import Heard
 from tidegate.cluster.errors import AlreadyExists, Conflict, Forbidden, NotFound, QuotaExceeded, Refused
 from tidegate.cluster.failures import refusal
+from tidegate.cluster.gateways import GatewayReader, not_installed
 from tidegate.cluster.nodes import NO_SIGHT, Sight, in_question
 from tidegate.cluster.observe import Look, Means, Object, observed, taken
 from tidegate.cluster.seen import Cache
@@ -33,16 +34,20 @@ from tidegate.plan.manifests.children import Apply, Create, Delete, Effect, Effe
 from tidegate.plan.manifests.identity import (
     CONTROLLER_REVISION,
     DEPLOYMENT,
+    ENDPOINTS,
     JOB,
     MODEL_DEPLOYMENT,
     POD,
+    ROUTE_KINDS,
     SERVICE,
     Kind,
     Owner,
     kind_of,
     owns,
+    route_name,
 )
 from tidegate.plan.manifests.platform import Platform
+from tidegate.plan.manifests.routes import by_gateway, kinds_of
 from tidegate.plan.manifests.unheeded import unheeded, unsupported
 from tidegate.plan.observed import Failure
 from tidegate.plan.phases import Phase
@@ -105,6 +110,8 @@ class Surroundings:
     clock: Callable[[], datetime]
     hear: Hears = hear_nothing  # what Prometheus says
     nodes: ReadsNodes = read_no_nodes
+    has: Callable[[Kind], bool] = lambda _: False  # whether the cluster has a kind that not every one has
+    gateways: GatewayReader | None = None
 
 
 class Reconciler:
@@ -169,6 +176,7 @@ class Reconciler:
     async def _turn(self, key: Key, deployment: Object, spec: ModelDeploymentSpec, memory: Memory) -> timedelta | None:
         platform, now = self._around.platform(), self._around.clock()
         look = await self._with_nodes(self._look(key, deployment, memory, now), spec, memory.status)
+        look = await self._with_gateway(look, spec)
         heard = await self._around.hear(key, spec, memory.status, now)
         direct = spec.rollout.analysis.source == "Direct"
         samples = await self._samples(look, memory.status) if direct else heard.samples
@@ -178,7 +186,7 @@ class Reconciler:
             unread=heard.unread, queries=heard.queries, unanswered=heard.unanswered,
         )  # fmt: skip
         plan = decide(spec, memory.status, seen, now)
-        wanted = effects(look.owner, spec, plan, look.seen, platform)
+        wanted = effects(look.owner, spec, plan, look.seen, platform, by_gateway=bool(look.routes))
         memory.obstacles = obstacles_left(memory.obstacles, wanted)
         known = dict(memory.obstacles)
         await self._carry_out(memory, look, wanted.records)
@@ -187,17 +195,33 @@ class Reconciler:
         self._tell(deployment, spec, before, plan)
         await self._carry_out(memory, look, wanted.changes)
         await self._around.measures.carry_out(key, look, plan, spec.rollout.analysis.interval)
-        again = OBSTACLE_AGAIN if memory.obstacles else None
+        again = OBSTACLE_AGAIN if memory.obstacles or look.trouble else None
         news = memory.obstacles != known or (moves_traffic(look.owner, wanted) and not memory.obstacles)
         moved = SOON if news else None
-        return min((time for time in (plan.look_again, waits, again, moved) if time is not None), default=None)
+        silence = self._around.gateways.again(look.owner) if self._around.gateways else None
+        return min((time for time in (plan.look_again, waits, again, moved, silence) if time is not None), default=None)
 
     def _look(self, key: Key, deployment: Object, memory: Memory, now: datetime) -> Look:
         owner = Owner(*key, str(deployment["metadata"]["uid"]))
         live = self._around.cache.of(*key)
         pods = [one for kind, one in live if kind == POD]
-        seen = seen_of(owner, (one for kind, one in live if kind != POD))
-        return Look(owner, deployment, seen, pods, memory.obstacles, now)
+        endpoints = [one for kind, one in live if kind == ENDPOINTS]
+        seen = seen_of(owner, (one for kind, one in live if kind not in (POD, ENDPOINTS)))
+        return Look(owner, deployment, seen, pods, memory.obstacles, now, endpoints=endpoints)
+
+    async def _with_gateway(self, look: Look, spec: ModelDeploymentSpec) -> Look:
+        """The look, with the routes that the spec asks for, and what no route says about itself."""
+        served = frozenset(kind for kind in ROUTE_KINDS if self._around.has(kind))
+        if not by_gateway(spec.routing, served):
+            return look
+        look = replace(look, routes=kinds_of(spec.routing))
+        if missing := [kind for kind in look.routes if kind not in served]:
+            return replace(look, trouble=not_installed(missing))
+        gateways = self._around.gateways
+        if gateways is None:
+            return look
+        trouble = await gateways.trouble(look)
+        return replace(look, trouble=trouble, pending=trouble is None and gateways.again(look.owner) is not None)
 
     async def _with_nodes(self, look: Look, spec: ModelDeploymentSpec, status: ModelDeploymentStatus) -> Look:
         """The look, with the nodes where accelerators are in question."""
@@ -314,7 +338,8 @@ class Reconciler:
 
 def moves_traffic(owner: Owner, wanted: Effects) -> bool:
     """Whether this turn changes the split: the next one may build on it, and our own writes wake nobody."""
-    return (SERVICE, owner.name) in map(place_of, wanted.changes)
+    places = {(SERVICE, owner.name), *((kind, route_name(owner, kind)) for kind in ROUTE_KINDS)}
+    return not places.isdisjoint(map(place_of, wanted.changes))
 
 
 def obstacles_left(known: Mapping[Place, Failure], wanted: Effects) -> dict[Place, Failure]:

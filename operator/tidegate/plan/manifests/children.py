@@ -3,7 +3,7 @@
     records   the ControllerRevisions of new revisions
     changes   1 the NetworkPolicy, before any pod; the ConfigMap of access, autoscalers that must not count any more
               2 Deployments made, repaired and scaled up; Services, budgets, autoscalers
-              3 the front Service: traffic moves when those that get it are there
+              3 the front Service and routes: traffic moves when those that get it are there
               4 Deployments scaled down
               5 what no plan wants: Deployments and what is around them, records outside of `plan.keep`
               6 the Job that reads a bundle
@@ -22,12 +22,13 @@ from tidegate.api.spec import ModelDeploymentSpec
 from tidegate.plan.manifests.access import access_map
 from tidegate.plan.manifests.drift import differs, mendable
 from tidegate.plan.manifests.effects import Apply, Create, Delete, Effect, Effects, Scale
-from tidegate.plan.manifests.front import revision_service, routed_by, wanted_front
-from tidegate.plan.manifests.identity import DEPLOYMENT, Object, Owner, job_name, kind_of
+from tidegate.plan.manifests.front import revision_service, routed_by, undivided, wanted_front
+from tidegate.plan.manifests.identity import DEPLOYMENT, ROUTE_KINDS, Object, Owner, job_name, kind_of
 from tidegate.plan.manifests.jobs import resolve_job
 from tidegate.plan.manifests.network import network_policy
 from tidegate.plan.manifests.platform import Platform
 from tidegate.plan.manifests.pods import pod_template
+from tidegate.plan.manifests.routes import reached_by, wanted_routes
 from tidegate.plan.manifests.seen import Seen, foreign, seen_of
 from tidegate.plan.manifests.stored import Stored, controller_revision, marked_again
 from tidegate.plan.manifests.unheeded import not_scaled
@@ -41,9 +42,11 @@ __all__ = [
 BUDGET_FROM = 2  # pods; with a single one a budget would only hold a drain up
 
 
-def effects(owner: Owner, spec: ModelDeploymentSpec, plan: Plan, seen: Seen, platform: Platform) -> Effects:
-    """What makes the children what the plan says."""
-    turn = _Turn(owner, spec, plan, seen, platform)
+def effects(
+    owner: Owner, spec: ModelDeploymentSpec, plan: Plan, seen: Seen, platform: Platform, *, by_gateway: bool = False
+) -> Effects:
+    """What makes the children what the plan says; `by_gateway`: routes split the requests, and not the front."""
+    turn = _Turn(owner, spec, plan, seen, platform, by_gateway)
     return Effects(tuple(turn.records()), tuple(turn.changes()))
 
 
@@ -56,6 +59,7 @@ class _Turn:
     plan: Plan
     seen: Seen
     platform: Platform
+    by_gateway: bool
 
     # -- records -----------------------------------------------------------------------------------
 
@@ -108,7 +112,7 @@ class _Turn:
         for wanted in self.running:
             yield from self.workload(wanted)
         yield from self.around()
-        yield from self.kept(wanted_front(self.owner, self.plan, self.seen.front), self.seen.front)
+        yield from self.traffic()
         for wanted in self.running:
             yield from self.scaled(wanted, up=False)
         yield from self.emptied()
@@ -126,6 +130,22 @@ class _Turn:
             yield from _kept(wanted, live)
         elif live is not None:
             yield from _removed(live)
+
+    def traffic(self) -> Iterator[Effect]:
+        """The front, then the routes; where a plan gives no weights they are what the front is: kept, or gone."""
+        plan = undivided(self.plan) if self.by_gateway else self.plan
+        front = wanted_front(self.owner, plan, self.seen.front)
+        yield from self.kept(front, self.seen.front)
+        if front is None:
+            return
+        routed = self.by_gateway and self.plan.weights
+        routes = wanted_routes(self.owner, self.spec.routing, self.plan) if routed else {}
+        for kind in ROUTE_KINDS:
+            live = self.seen.routes.get(kind)
+            if kind in routes:
+                yield from _kept(routes[kind], live)
+            elif live is not None:
+                yield from _removed(live)
 
     def kept(self, wanted: Mapping[str, Any] | None, live: Object | None) -> Iterator[Effect]:
         if wanted is not None:
@@ -210,8 +230,8 @@ class _Turn:
 
     @property
     def routed(self) -> frozenset[str]:
-        """Revisions that the front, as it was seen, sends requests to: they go when it has been seen to let them go."""
-        return routed_by(self.seen.front)
+        """Revisions that front and routes, as they were seen, send requests to: they go when they have been let go."""
+        return routed_by(self.seen.front).union(*(reached_by(self.owner, live) for live in self.seen.routes.values()))
 
     def forgotten(self) -> Iterator[Effect]:
         """Records go after everything that was made from them."""

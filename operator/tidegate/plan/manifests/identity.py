@@ -49,9 +49,16 @@ JOB = Kind("batch/v1", "Job", "jobs")
 AUTOSCALER = Kind("autoscaling/v2", "HorizontalPodAutoscaler", "horizontalpodautoscalers")
 BUDGET = Kind("policy/v1", "PodDisruptionBudget", "poddisruptionbudgets")
 NETWORK_POLICY = Kind("networking.k8s.io/v1", "NetworkPolicy", "networkpolicies")
+ENDPOINTS = Kind("discovery.k8s.io/v1", "EndpointSlice", "endpointslices")  # of our Services, with their labels
+GATEWAY_API = "gateway.networking.k8s.io/v1"
+HTTP_ROUTE = Kind(GATEWAY_API, "HTTPRoute", "httproutes")
+GRPC_ROUTE = Kind(GATEWAY_API, "GRPCRoute", "grpcroutes")
 
 CHILD_KINDS = (DEPLOYMENT, SERVICE, JOB, AUTOSCALER, BUDGET, CONTROLLER_REVISION, CONFIG_MAP, NETWORK_POLICY)
-_KINDS = {(kind.api_version, kind.kind): kind for kind in (*CHILD_KINDS, POD, MODEL_DEPLOYMENT)}
+ROUTE_KINDS = (HTTP_ROUTE, GRPC_ROUTE)  # children too, where the cluster has these kinds
+_KINDS = {
+    (kind.api_version, kind.kind): kind for kind in (*CHILD_KINDS, *ROUTE_KINDS, POD, ENDPOINTS, MODEL_DEPLOYMENT)
+}
 
 
 def kind_of(obj: Object) -> Kind:
@@ -108,6 +115,11 @@ def job_name(owner: Owner, key: str, attempt: int) -> str:
 
 def access_name(owner: Owner) -> str:
     return f"{owner.name}-access"
+
+
+def route_name(owner: Owner, kind: Kind) -> str:
+    """Another one for each kind: Contour (1.33) keeps what it says of routes by their names alone."""
+    return owner.name if kind == HTTP_ROUTE else f"{owner.name}-grpc"
 
 
 def policy_name(owner: Owner) -> str:

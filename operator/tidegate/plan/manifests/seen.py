@@ -16,6 +16,7 @@ from tidegate.plan.manifests.identity import (
     KIND,
     LABEL_DEPLOYMENT,
     NETWORK_POLICY,
+    ROUTE_KINDS,
     SERVICE,
     Kind,
     Object,
@@ -26,6 +27,7 @@ from tidegate.plan.manifests.identity import (
     owns,
     policy_name,
     revision_of,
+    route_name,
 )
 from tidegate.plan.manifests.stored import Stored, read_stored
 
@@ -47,6 +49,7 @@ class Seen:
     stored: Mapping[str, Stored] = field(default_factory=dict)
     revision_objects: Mapping[str, Object] = field(default_factory=dict)
     jobs: Mapping[str, Object] = field(default_factory=dict)
+    routes: Mapping[Kind, Object] = field(default_factory=dict)  # by kind: there is one of each
 
 
 def seen_of(owner: Owner, objects: Iterable[Object]) -> Seen:
@@ -73,6 +76,7 @@ def seen_of(owner: Owner, objects: Iterable[Object]) -> Seen:
         stored={revision: stored for revision, stored in read.items() if stored},
         revision_objects=kept,
         jobs=found.get(JOB, {}),
+        routes={kind: live for kind in ROUTE_KINDS if (live := found.get(kind, {}).get(route_name(owner, kind)))},
     )
 
 

@@ -45,10 +45,11 @@ def _scaling(spec: ModelDeploymentSpec) -> str:
 
 def _routing(spec: ModelDeploymentSpec) -> str:
     routing = spec.routing
-    gateway = routing.parent_refs or routing.existing_route_ref or routing.provider == "GatewayAPI"
-    if not (gateway or routing.hostnames or routing.grpc_hostnames or routing.headers):
+    if routing.existing_route_ref:
+        return "routing.existingRouteRef has no effect yet: write parentRefs and hostnames, and the route is made"
+    if routing.parent_refs or not (routing.hostnames or routing.grpc_hostnames or routing.headers):
         return ""
-    return "spec.routing has no effect yet: the Service of the deployment's name splits requests by pods"
+    return "hostnames, grpcHostnames and headers of spec.routing need a gateway: name one in routing.parentRefs"
 
 
 def _decryption(spec: ModelDeploymentSpec) -> str:

@@ -35,6 +35,7 @@ class Cluster:
         self.owner = owner
         self.spec = spec or spec_of()
         self.platform = PLATFORM
+        self.by_gateway = False
         self.objects: dict[Key, dict[str, Any]] = {}
         self.writes: list[Effect] = []
         self._uids = itertools.count(1)
@@ -42,7 +43,7 @@ class Cluster:
     # -- a turn ------------------------------------------------------------------------------------
 
     def effects(self, plan: Plan, platform: Platform | None = None) -> Effects:
-        return effects(self.owner, self.spec, plan, self.seen, platform or self.platform)
+        return effects(self.owner, self.spec, plan, self.seen, platform or self.platform, by_gateway=self.by_gateway)
 
     def carry_out(self, plan: Plan) -> list[Effect]:
         """One turn; what it wrote."""

@@ -1,0 +1,100 @@
+"""Why a route is of no use, where nothing in it says so: nobody answers for its Gateway, or somebody else has its name.
+
+A controller that runs says what it thinks of a route within moments.  Only when it does not is its Gateway read, and
+the class of that: neither is watched, and most deployments never need it.  Where the operator may not read them,
+sentences go without.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable
+from datetime import timedelta
+from typing import Any, Protocol
+
+from tidegate.cluster.api import Key, Object
+from tidegate.cluster.claims import Claims
+from tidegate.cluster.errors import Forbidden
+from tidegate.cluster.failures import environment
+from tidegate.cluster.observe import Look
+from tidegate.plan.manifests.identity import GATEWAY_API, Kind, Owner
+from tidegate.plan.manifests.parents import Parent, objection
+from tidegate.plan.observed import Failure
+
+GATEWAY = Kind(GATEWAY_API, "Gateway", "gateways")
+GATEWAY_CLASS = Kind(GATEWAY_API, "GatewayClass", "gatewayclasses")
+SILENT_SECONDS = 2.0  # a controller needs some hundredths
+
+
+class Gets(Protocol):
+    """Who reads one object, as `Kube.get` does."""
+
+    async def get(self, kind: Kind, namespace: str, name: str) -> Object | None: ...
+
+
+def not_installed(kinds: Iterable[Kind]) -> Failure:
+    """The cluster lacks kinds of the Gateway API."""
+    names = " and ".join(kind.kind for kind in kinds)
+    do = "install the Gateway API's CRDs (standard channel), or write routing.provider: Service"
+    return environment("GatewayAPIMissing", f"this cluster has no {names}", do)
+
+
+def taken_by(name: str, key: Key) -> Failure:
+    """Another deployment of ours has had a host name at a gateway for longer."""
+    what = f"{name} is routed by ModelDeployment {'/'.join(key)} at the same Gateway"
+    return environment("HostnameTaken", what, "choose another host name, or take it away there")
+
+
+class GatewayReader:
+    """Looks for the reason of a silence; one of moments is none."""
+
+    def __init__(self, api: Gets, claims: Claims, clock: Callable[[], float] = time.monotonic) -> None:
+        self._api = api
+        self._claims = claims
+        self._clock = clock
+        self._silent_since: dict[Owner, float] = {}
+
+    async def trouble(self, look: Look) -> Failure | None:
+        """What is wrong with the gateways of a deployment's routes; None while they speak, or may be about to."""
+        routes = [(kind, look.seen.routes[kind]) for kind in look.routes if kind in look.seen.routes]
+        if taken := next((found for kind, route in routes if (found := self._claims.rival(kind, route))), None):
+            return taken_by(*taken)
+        silent = [said for _, route in routes if (said := objection(route)) and said.silent]
+        if self._for_moments(look.owner, silent=bool(silent)):
+            return None
+        try:
+            return await self._why_silent(silent[0].parent)
+        except Forbidden:
+            return None
+
+    def again(self, owner: Owner) -> timedelta | None:
+        """When it is to be asked again, because a silence may be more than one of moments by then."""
+        since = self._silent_since.get(owner)
+        left = None if since is None else since + SILENT_SECONDS - self._clock()
+        return timedelta(seconds=left) if left and left > 0 else None
+
+    def _for_moments(self, owner: Owner, *, silent: bool) -> bool:
+        if not silent:
+            self._silent_since.pop(owner, None)
+            return True
+        return self._clock() - self._silent_since.setdefault(owner, self._clock()) < SILENT_SECONDS
+
+    async def _why_silent(self, parent: Parent) -> Failure:
+        gateway = await self._api.get(GATEWAY, parent.namespace, parent.name)
+        if gateway is None:
+            what = f"there is no Gateway {parent.namespace}/{parent.name}"
+            return environment("GatewayMissing", what, "create it, or correct routing.parentRefs")
+        listeners = [str(one.get("name")) for one in gateway["spec"].get("listeners") or ()]
+        if parent.section and parent.section not in listeners:
+            there = f"Gateway {parent.namespace}/{parent.name}"
+            what = f"{there} has no listener {parent.section}, it has {', '.join(listeners)}"
+            return environment("GatewayMissing", what, "correct sectionName in routing.parentRefs")
+        return await self._nobody_answers(parent, str(gateway["spec"].get("gatewayClassName")))
+
+    async def _nobody_answers(self, parent: Parent, class_name: str) -> Failure:
+        found: dict[str, Any] | None = await self._api.get(GATEWAY_CLASS, "", class_name)
+        if found is None:
+            what = f"there is no GatewayClass {class_name}, which {parent} is of"
+            return environment("GatewayMissing", what, "install its controller, or correct the Gateway")
+        what = f"{parent} says nothing of this route: does its controller {found['spec'].get('controllerName')} run"
+        return environment("RouteNotReady", what, "look at its log, and whether it watches this Gateway and namespace")
