@@ -337,3 +337,64 @@ def test_an_evicted_candidate_loses_its_weight_with_its_pods(
 
     wait_until(lambda: "WeightHeldLower" in site.events(), "the weight is taken back")
     assert at(site, 50) == (old, new)
+
+
+def in_git(site: Site, *services: str) -> Object:
+    """A route that somebody applies from elsewhere, with rules and references of his own."""
+    ours = [{"name": name, "port": 8080, "weight": weight} for name, weight in zip(services, (100, 0), strict=False)]
+    return {
+        "apiVersion": gateway_api.API, "kind": "HTTPRoute", "metadata": {"name": "shop", "namespace": site.namespace},
+        "spec": {
+            "parentRefs": [{"name": "public"}], "hostnames": ["shop.example.com"],
+            "rules": [
+                {"matches": [{"path": {"type": "PathPrefix", "value": "/cart"}}], "backendRefs": [{"name": "cart", "port": 80}]},
+                {"matches": [{"path": {"type": "PathPrefix", "value": "/v2"}}], "backendRefs": ours},
+            ],
+        },
+    }  # fmt: skip
+
+
+def pair(site: Site) -> list[int]:
+    route = site.plane.client.read("httproutes", site.namespace, "shop")
+    return [one["weight"] for one in route["spec"]["rules"][1]["backendRefs"]]
+
+
+def test_of_a_route_that_lives_in_git_two_weights_are_written_and_nothing_else(
+    operator: Operator, site: Site, gateway: PlayedGateway
+) -> None:
+    client, shared = site.plane.client, {"existingRouteRef": {"name": "shop"}}
+    before = client.apply(in_git(site, "fraud", "fraud-candidate"), manager="git")
+    site.simulate("v1", routing=shared)
+    site.until_serving("v1")
+    assert pair(site) == [100, 0]
+    mark = site.plane.audit.mark()
+
+    site.simulate("v2", routing=shared, rollout=MANUAL)
+    wait_until(lambda: pair(site) == [90, 10], "the weights are in the route")
+    client.patch("httproutes", site.namespace, "shop", {"metadata": {"annotations": {"somebody": "writes"}}})
+    site.simulate("v3", routing=shared, rollout=AT_ONCE)
+    found = site.until_serving("v3")
+    wait_until(lambda: pair(site) == [100, 0], "the front has everything again")
+
+    written = site.plane.audit.writes(mark, user="operator", namespace=site.namespace)
+    assert {(one.verb, one.name) for one in written if one.resource == "httproutes"} == {("patch", "shop")}
+    after = client.read("httproutes", site.namespace, "shop")
+    assert after["spec"] == before["spec"]
+    assert "ownerReferences" not in after["metadata"]
+    assert site.front()["spec"]["selector"]["serving.tidegate.io/revision"] == found["status"]["stable"]["revision"]
+
+
+@pytest.mark.parametrize("services", [None, ("fraud",)], ids=["missing", "without the candidate"])
+def test_a_route_in_git_that_cannot_be_used_is_told(
+    operator: Operator, site: Site, gateway: PlayedGateway, services: tuple[str, ...] | None
+) -> None:
+    if services:
+        site.plane.client.apply(in_git(site, *services), manager="git")
+
+    site.simulate("v1", routing={"existingRouteRef": {"name": "shop"}})
+    found = site.until_reason("RouteReady", "RouteMissing")
+
+    words = (
+        "backendRefs to both fraud and fraud-candidate: add" if services else "there is no HTTPRoute shop: create it"
+    )
+    assert words in fact(found, "RouteReady")["message"]

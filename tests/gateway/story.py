@@ -13,13 +13,14 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
-from tests.cluster.operating import QUICK, Operator, Site, fact, weight
+from tests.cluster.operating import QUICK, Site, fact, weight
 from tests.control_plane import programs
 from tests.control_plane.resources import Object
-from tests.gateway.clients import Ask, Grpc, Http1, Tally, so_often, steadily
+from tests.gateway.clients import Grpc, Http1, Tally, so_often, steadily
 from tests.gateway.own_network import take_addresses
 from tests.gateway.world import HERE, HTTP_PORT, PARENT, real_gateway
 
@@ -28,76 +29,109 @@ REST, GRPC = "fraud.example.com", "fraud-grpc.example.com"
 PIN = {"x-model-version": "canary"}
 ROUTING = {"parentRefs": [PARENT], "hostnames": [REST], "grpcHostnames": [GRPC], "headers": PIN}
 CONNECTIONS = 4
+PINNED = 100
 STEPS = (10, 50)
+LOOKED_FOR = 2.0  # seconds in which nobody meets an aborted candidate any more
+
+
+class Client(Protocol):
+    async def ask(self) -> str: ...
+
+
+Opens = Callable[..., Client]
+
+
+def in_git(site: Site) -> Object:
+    """A route of somebody else, with our two Services in it and a rule for the header."""
+    front, candidate = ({"name": name, "port": 8080} for name in ("fraud", "fraud-candidate"))
+    marks = {"set": [{"name": "x-tidegate-pinned", "value": "1"}]}
+    headers = [{"name": name, "value": value} for name, value in PIN.items()]
+    return {
+        "apiVersion": "gateway.networking.k8s.io/v1", "kind": "HTTPRoute",
+        "metadata": {"name": "shop", "namespace": site.namespace},
+        "spec": {
+            "parentRefs": [PARENT], "hostnames": [REST],
+            "rules": [
+                {
+                    "matches": [{"headers": headers}], "backendRefs": [candidate],
+                    "filters": [{"type": "RequestHeaderModifier", "requestHeaderModifier": marks}],
+                },
+                {"backendRefs": [{**front, "weight": 100}, {**candidate, "weight": 0}]},
+            ],
+        },
+    }  # fmt: skip
 
 
 class Story:
     """One deployment, its steady clients, and what they were told."""
 
-    def __init__(self, site: Site, operator: Operator) -> None:
-        self.site, self.operator = site, operator
-        self.steady = {"http/1.1": Tally(), "grpc": Tally()}
+    def __init__(self, site: Site, *, shared: bool) -> None:
+        self.site, self.shared = site, shared
+        self.protocols: dict[str, Opens] = {"http/1.1": partial(Http1, ENVOY, REST)}
+        if not shared:
+            self.protocols["grpc"] = partial(Grpc, ENVOY, GRPC)
+        self.steady = {name: Tally() for name in self.protocols}
         self.serial = 0
 
     async def play(self, requests: int, rounds: int) -> dict[str, Any]:
+        if self.shared:
+            self.site.plane.client.create(in_git(self.site))
         self.apply("v1")
         await self.until(lambda one: fact(one, "Promoted").get("status") == "True")
         over = asyncio.Event()
         clients = [
-            asyncio.create_task(
-                steadily([Http1(ENVOY, REST).ask, Http1(ENVOY, REST).ask], self.steady["http/1.1"], over, 0.005)
-            ),
-            asyncio.create_task(
-                steadily([Grpc(ENVOY, GRPC).ask, Grpc(ENVOY, GRPC).ask], self.steady["grpc"], over, 0.005)
-            ),
+            asyncio.create_task(steadily([client().ask, client().ask], self.steady[name], over, 0.005))
+            for name, client in self.protocols.items()
         ]
         told: dict[str, Any] = {"steps": [], "aborts": []}
-        for _ in range(rounds):
-            told["steps"] += await self.promotion(requests)
-            told["aborts"].append(await self.abort())
+        for number in range(rounds):
+            new, old = ("v2", "v1") if number % 2 == 0 else ("v1", "v2")
+            told["steps"] += await self.promotion(new, requests)
+            told["aborts"].append(await self.abort(old, new))
         over.set()
         await asyncio.gather(*clients)
         return told | {"steady": {name: tally.shown() for name, tally in self.steady.items()}}
 
-    async def promotion(self, requests: int) -> list[dict[str, Any]]:
-        """From v1 to v2 by every step, and back to v1 at once for the next round."""
-        self.apply("v2")
+    async def promotion(self, new: str, requests: int) -> list[dict[str, Any]]:
+        """From the other version to this one by every step."""
+        self.apply(new)
         steps = []
         for percent in STEPS:
             found = await self.at(percent)
-            rest, calls = await self.counted(requests)
-            pinned = await so_often([Http1(ENVOY, REST, PIN).ask, Grpc(ENVOY, GRPC, PIN).ask], 100)
-            steps.append({"weight": percent, "http/1.1": rest.shown(), "grpc": calls.shown(), "pinned": pinned.shown()})
+            counted = {name: tally.shown() for name, tally in (await self.counted(requests)).items()}
+            pinned = await so_often([client(PIN).ask for client in self.protocols.values()], PINNED)
+            steps.append({"weight": percent, "candidate": new, **counted, "pinned": pinned.shown()})
             self.command("promote", f"{found['status']['candidate']['revision']}/{found['status']['rollout']['step']}")
-        await self.until(lambda one: one["status"]["stable"]["version"] == "v2" and "rollout" not in one["status"])
+        await self.until(lambda one: one["status"]["stable"]["version"] == new and "rollout" not in one["status"])
         return steps
 
-    async def abort(self) -> dict[str, Any]:
-        """v1 on trial at 50 %, sent back: how long its clients still meet it."""
-        self.apply("v1", steps=STEPS[-1:])
+    async def abort(self, old: str, stable: str) -> dict[str, Any]:
+        """The old version on trial at 50 %, sent back: how long clients still meet it."""
+        self.apply(old, steps=STEPS[-1:])
         found = await self.at(STEPS[-1])
         began = time.monotonic()
         self.command("abort", found["status"]["candidate"]["revision"])
-        last = began
-        ask = Http1(ENVOY, REST).ask
-        while time.monotonic() < began + 2:
-            if await ask() == "v1":
+        last, client = began, self.protocols["http/1.1"]()
+        while time.monotonic() < began + LOOKED_FOR:
+            if await client.ask() == old:
                 last = time.monotonic()
         await self.until(lambda one: fact(one, "Stalled").get("reason") == "Aborted" and "rollout" not in one["status"])
-        self.apply("v2")
+        self.apply(stable)
         await self.until(lambda one: fact(one, "Promoted").get("status") == "True")
-        rest, _ = await self.counted(100)
         self.command("retry", found["status"]["candidate"]["revision"])
-        return {"seconds": round(last - began, 3), "after": rest.shown()}
+        return {"seconds": round(last - began, 3), "candidate": old}
 
-    async def counted(self, requests: int) -> tuple[Tally, Tally]:
-        rest: list[Ask] = [Http1(ENVOY, REST).ask for _ in range(CONNECTIONS)]
-        calls: list[Ask] = [Grpc(ENVOY, GRPC).ask for _ in range(CONNECTIONS)]
-        return await so_often(rest, requests), await so_often(calls, requests)
+    async def counted(self, requests: int) -> dict[str, Tally]:
+        """So many requests of each protocol, over a few connections."""
+        return {
+            name: await so_often([client().ask for _ in range(CONNECTIONS)], requests)
+            for name, client in self.protocols.items()
+        }
 
     def apply(self, version: str, steps: tuple[int, ...] = STEPS) -> None:
         manual = [{"weight": percent, "hold": "manual"} for percent in steps]
-        self.site.apply(version, routing=ROUTING, rollout={"steps": manual, "analysis": QUICK})
+        routing = {"existingRouteRef": {"name": "shop"}} if self.shared else ROUTING
+        self.site.apply(version, routing=routing, rollout={"steps": manual, "analysis": QUICK})
 
     async def at(self, percent: int) -> Object:
         """A step that is proved: then it waits for somebody to promote it."""
@@ -119,7 +153,7 @@ class Story:
                 and holds(one)
             )
 
-        return await asyncio.to_thread(self.site.until, seen, 25.0)
+        return await asyncio.to_thread(self.site.until, seen, 60.0)
 
 
 def show(site: Site) -> None:
@@ -135,11 +169,12 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--requests", type=int, default=2000, help="of each protocol, counted at each step [2000]")
     parser.add_argument("--rounds", type=int, default=1, help="promotions and aborts in a row [1]")
+    parser.add_argument("--shared", action="store_true", help="the route lives in Git: existingRouteRef, no gRPC")
     asked = parser.parse_args()
     take_addresses()
-    with tempfile.TemporaryDirectory() as folder, real_gateway(Path(folder)) as (site, operator):
+    with tempfile.TemporaryDirectory() as folder, real_gateway(Path(folder)) as site:
         try:
-            told = asyncio.run(Story(site, operator).play(asked.requests, asked.rounds))
+            told = asyncio.run(Story(site, shared=asked.shared).play(asked.requests, asked.rounds))
         except BaseException:
             show(site)
             raise

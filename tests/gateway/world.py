@@ -28,8 +28,8 @@ PLAIN = ("tlsroutes", "tcproutes", "backendtlspolicies")  # what is not of the s
 
 
 @contextmanager
-def real_gateway(folder: Path) -> Iterator[tuple[Site, Operator]]:
-    """A site whose deployments a real gateway may serve, and the operator that leads."""
+def real_gateway(folder: Path) -> Iterator[Site]:
+    """A site whose deployments a real gateway may serve; an operator leads."""
     with whole(prepare=definitions, pods=PODS) as plane:
         start_gateway(plane, folder)
         grant(plane)
@@ -37,7 +37,7 @@ def real_gateway(folder: Path) -> Iterator[tuple[Site, Operator]]:
         try:
             site = Site(plane, plane.new_namespace())
             site.mount(bundles(folder / "store"))
-            yield site, operator
+            yield site
         finally:
             operator.close()
 

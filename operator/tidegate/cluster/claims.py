@@ -25,7 +25,7 @@ class Claims:
         self._of: dict[tuple[Kind, Key], tuple[Rank, frozenset[Claim]]] = {}
 
     def put(self, kind: Kind, key: Key, route: Mapping[str, Any]) -> None:
-        if kind in ROUTE_KINDS:
+        if kind in ROUTE_KINDS and LABEL_DEPLOYMENT in (metadata(route).get("labels") or {}):
             self.drop(kind, key)
             rank, claims = rank_of(route), frozenset(claims_of(kind, route))
             self._of[kind, key] = rank, claims

@@ -12,13 +12,15 @@ from collections.abc import Callable, Iterable
 from datetime import timedelta
 from typing import Any, Protocol
 
+from tidegate.api.routing import RouteRef
 from tidegate.cluster.api import Key, Object
 from tidegate.cluster.claims import Claims
 from tidegate.cluster.errors import Forbidden
 from tidegate.cluster.failures import environment
 from tidegate.cluster.observe import Look
-from tidegate.plan.manifests.identity import GATEWAY_API, Kind, Owner
+from tidegate.plan.manifests.identity import GATEWAY_API, Kind, Owner, candidate_name
 from tidegate.plan.manifests.parents import Parent, objection
+from tidegate.plan.manifests.shared import usable
 from tidegate.plan.observed import Failure
 
 GATEWAY = Kind(GATEWAY_API, "Gateway", "gateways")
@@ -39,6 +41,19 @@ def not_installed(kinds: Iterable[Kind]) -> Failure:
     return environment("GatewayAPIMissing", f"this cluster has no {names}", do)
 
 
+def unshared(owner: Owner, reference: RouteRef, route: Object | None) -> Failure | None:
+    """Why somebody else's route cannot split our requests."""
+    if route is None:
+        what = f"there is no {reference.kind} {reference.name}"
+        return environment("RouteMissing", what, "create it, or correct routing.existingRouteRef")
+    if usable(owner, route):
+        return None
+    what = (
+        f"no rule of {reference.kind} {reference.name} has backendRefs to both {owner.name} and {candidate_name(owner)}"
+    )
+    return environment("RouteMissing", what, "add them, with the weights 100 and 0")
+
+
 def taken_by(name: str, key: Key) -> Failure:
     """Another deployment of ours has had a host name at a gateway for longer."""
     what = f"{name} is routed by ModelDeployment {'/'.join(key)} at the same Gateway"
@@ -56,7 +71,7 @@ class GatewayReader:
 
     async def trouble(self, look: Look) -> Failure | None:
         """What is wrong with the gateways of a deployment's routes; None while they speak, or may be about to."""
-        routes = [(kind, look.seen.routes[kind]) for kind in look.routes if kind in look.seen.routes]
+        routes = [(kind, live) for kind in look.routes if (live := look.live(kind))]
         if taken := next((found for kind, route in routes if (found := self._claims.rival(kind, route))), None):
             return taken_by(*taken)
         silent = [said for _, route in routes if (said := objection(route)) and said.silent]

@@ -15,6 +15,7 @@ from tidegate.cluster.connection import APPLY, JSON, MERGE, YAML, Call, Connecti
 from tidegate.cluster.errors import ApiDown, Conflict, Expired, NotFound, NotLeader, Throttled
 from tidegate.cluster.lease import Held
 from tidegate.cluster.limit import Limit
+from tidegate.plan.manifests.effects import Edit
 from tidegate.plan.manifests.identity import CONTROLLER_REVISION, MANAGER, Kind, kind_of
 
 DEADLINE_SECONDS = 10.0
@@ -87,6 +88,12 @@ class Kube:
     async def scale(self, kind: Kind, namespace: str, name: str, replicas: int) -> None:
         where, body = named(kind, namespace, name), {"spec": {"replicas": replicas}}
         await self._write(Call("patch", "PATCH", path(kind, namespace, name, "scale"), where, WRITTEN_BY, body, MERGE))
+
+    async def edit(self, effect: Edit) -> Object:
+        body = {"metadata": {"resourceVersion": effect.version}, **effect.change}
+        where = path(effect.kind, effect.namespace, effect.name)
+        what = named(effect.kind, effect.namespace, effect.name)
+        return await self._write(Call("patch", "PATCH", where, what, WRITTEN_BY, body, MERGE))
 
     async def delete(self, kind: Kind, namespace: str, name: str, uid: str) -> None:
         # Said aloud: the server's own default for Jobs leaves their pods behind.

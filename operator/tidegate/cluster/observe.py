@@ -37,6 +37,7 @@ from tidegate.plan.manifests.identity import (
 )
 from tidegate.plan.manifests.parents import objection
 from tidegate.plan.manifests.routes import reached_by, weights_in
+from tidegate.plan.manifests.shared import shared_weights
 from tidegate.plan.observed import Failure, Observed, Resolved, RevisionObserved, RouteObserved
 from tidegate.plan.phases import Surge
 from tidegate.plan.samples import PodSample
@@ -57,10 +58,17 @@ class Look:
     obstacles: Mapping[tuple[Kind, str], Failure]
     now: datetime
     sight: Sight = NO_SIGHT
-    endpoints: Sequence[Object] = ()  # the EndpointSlices of its Services
     routes: tuple[Kind, ...] = ()  # that split the requests; none: the front does, by pods
     trouble: Failure | None = None  # why those routes are of no use, where nothing in them says so
     pending: bool = False  # their gateways have had no time yet to say anything of the latest change
+
+    def live(self, kind: Kind) -> Object | None:
+        """The route of a kind that is there: somebody else's where the spec names one."""
+        return self.seen.shared if self.shares else self.seen.routes.get(kind)
+
+    @property
+    def shares(self) -> bool:
+        return bool((self.deployment["spec"].get("routing") or {}).get("existingRouteRef"))
 
     @property
     def uri(self) -> str:
@@ -150,7 +158,7 @@ def _revision(look: Look, revision: str) -> RevisionObserved:
     found = RevisionObserved(
         revision,
         replicas=len(living),
-        ready=min(ready, reachable(look, child_name(look.owner, revision))) if look.routes else ready,
+        ready=min(ready, reachable(look, revision)) if look.routes else ready,
         device=str(stored.record.runtime.device) if stored else "",
         failure=_failure(look, revision, waiting),
         placed=len(places),
@@ -188,12 +196,20 @@ def _failure(look: Look, revision: str, waiting: Sequence[Object]) -> Failure | 
 # -- traffic
 
 
-def reachable(look: Look, service: str) -> int:
-    """Servers that the Service leads to.
+def led_to(endpoints: Sequence[Object]) -> dict[str, frozenset[str]]:
+    """The pods that each Service leads to, by its EndpointSlices."""
+    found: dict[str, set[str]] = {}
+    for one in endpoints:
+        found.setdefault(one["service"], set()).update(one["ready"])
+    return {service: frozenset(pods) for service, pods in found.items()}
+
+
+def reachable(look: Look, revision: str) -> int:
+    """Servers of a revision that its Service leads to.
 
     A gateway sends requests to these and not to pods: where it knows of none yet, it answers 503 for their share.
     """
-    return len({pod for one in look.endpoints if one["service"] == service for pod in one["ready"]})
+    return len(look.seen.endpoints.get(child_name(look.owner, revision), ()))
 
 
 def route(look: Look) -> RouteObserved:
@@ -203,6 +219,8 @@ def route(look: Look) -> RouteObserved:
     live = look.seen.routes
     sharing = routed_by(look.seen.front).union(*(reached_by(look.owner, one) for one in live.values()))
     weights = [weights_in(look.owner, live[kind]) for kind in look.routes if kind in live]
+    if look.routes and look.shares:
+        weights = [shared_weights(look.owner, look.seen)]
     found = RouteObserved(weights[0] if weights else {}, sharing=sharing, url=url)
     if problem := _untaken(look) or _unlike(look, weights) or look.trouble or _unaccepted(look):
         return replace(found, accepted=False, message=problem.message, reason=problem.reason, pending=look.pending)
@@ -225,7 +243,7 @@ def _unlike(look: Look, weights: Sequence[Mapping[str, int]]) -> Failure | None:
 def _unaccepted(look: Look) -> Failure | None:
     """What a gateway says against a route, in its own words."""
     for kind in look.routes:
-        live = look.seen.routes.get(kind)
+        live = look.live(kind)
         if live is not None and (against := objection(live)):
             return environment(
                 "RouteNotReady", f"{kind.kind} {live['metadata']['name']}: {against.parent}: {against.message}"

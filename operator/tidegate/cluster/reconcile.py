@@ -26,11 +26,12 @@ from tidegate.cluster.api import Api, Key
 from tidegate.cluster.asking import Heard
 from tidegate.cluster.errors import AlreadyExists, Conflict, Forbidden, NotFound, QuotaExceeded, Refused
 from tidegate.cluster.failures import refusal
-from tidegate.cluster.gateways import GatewayReader, not_installed
+from tidegate.cluster.gateways import GatewayReader, not_installed, unshared
 from tidegate.cluster.nodes import NO_SIGHT, Sight, in_question
-from tidegate.cluster.observe import Look, Means, Object, observed, taken
+from tidegate.cluster.observe import Look, Means, Object, led_to, observed, taken
 from tidegate.cluster.seen import Cache
 from tidegate.plan.manifests.children import Apply, Create, Delete, Effect, Effects, Scale, effects, seen_of
+from tidegate.plan.manifests.effects import Edit
 from tidegate.plan.manifests.identity import (
     CONTROLLER_REVISION,
     DEPLOYMENT,
@@ -60,6 +61,7 @@ Place = tuple[Kind, str]  # kind and name of an object
 OBSTACLE_AGAIN = timedelta(seconds=30)
 OUTCOMES = {"Promoted": "promoted", "RolledBack": "rolledback", "RolloutEnded": "ended"}
 SOON = timedelta(milliseconds=200)
+SHARED_AGAIN = timedelta(seconds=1)
 
 
 class Measures(Protocol):
@@ -198,8 +200,10 @@ class Reconciler:
         again = OBSTACLE_AGAIN if memory.obstacles or look.trouble else None
         news = memory.obstacles != known or (moves_traffic(look.owner, wanted) and not memory.obstacles)
         moved = SOON if news else None
+        shared = SHARED_AGAIN if look.seen.shared and plan.status.rollout else None  # it is not watched
         silence = self._around.gateways.again(look.owner) if self._around.gateways else None
-        return min((time for time in (plan.look_again, waits, again, moved, silence) if time is not None), default=None)
+        times = (plan.look_again, waits, again, moved, silence, shared)
+        return min((time for time in times if time is not None), default=None)
 
     def _look(self, key: Key, deployment: Object, memory: Memory, now: datetime) -> Look:
         owner = Owner(*key, str(deployment["metadata"]["uid"]))
@@ -207,7 +211,7 @@ class Reconciler:
         pods = [one for kind, one in live if kind == POD]
         endpoints = [one for kind, one in live if kind == ENDPOINTS]
         seen = seen_of(owner, (one for kind, one in live if kind not in (POD, ENDPOINTS)))
-        return Look(owner, deployment, seen, pods, memory.obstacles, now, endpoints=endpoints)
+        return Look(owner, deployment, replace(seen, endpoints=led_to(endpoints)), pods, memory.obstacles, now)
 
     async def _with_gateway(self, look: Look, spec: ModelDeploymentSpec) -> Look:
         """The look, with the routes that the spec asks for, and what no route says about itself."""
@@ -217,8 +221,13 @@ class Reconciler:
         look = replace(look, routes=kinds_of(spec.routing))
         if missing := [kind for kind in look.routes if kind not in served]:
             return replace(look, trouble=not_installed(missing))
+        if reference := spec.routing.existing_route_ref:
+            shared = await self._around.api.get(look.routes[0], look.owner.namespace, reference.name)
+            look = replace(
+                look, seen=replace(look.seen, shared=shared), trouble=unshared(look.owner, reference, shared)
+            )
         gateways = self._around.gateways
-        if gateways is None:
+        if gateways is None or look.trouble:
             return look
         trouble = await gateways.trouble(look)
         return replace(look, trouble=trouble, pending=trouble is None and gateways.again(look.owner) is not None)
@@ -307,6 +316,8 @@ class Reconciler:
             case Scale(kind, namespace, name, replicas):
                 await api.scale(kind, namespace, name, replicas)
                 cache.scaled(kind, namespace, name, replicas)
+            case Edit():
+                await api.edit(effect)
             case Delete(kind, namespace, name, uid):
                 await api.delete(kind, namespace, name, uid)
                 cache.drop(kind, namespace, name, uid)
@@ -339,7 +350,8 @@ class Reconciler:
 def moves_traffic(owner: Owner, wanted: Effects) -> bool:
     """Whether this turn changes the split: the next one may build on it, and our own writes wake nobody."""
     places = {(SERVICE, owner.name), *((kind, route_name(owner, kind)) for kind in ROUTE_KINDS)}
-    return not places.isdisjoint(map(place_of, wanted.changes))
+    edited = any(isinstance(effect, Edit) for effect in wanted.changes)
+    return edited or not places.isdisjoint(map(place_of, wanted.changes))
 
 
 def obstacles_left(known: Mapping[Place, Failure], wanted: Effects) -> dict[Place, Failure]:

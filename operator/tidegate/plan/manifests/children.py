@@ -15,7 +15,7 @@ applied where it differs, or made anew where an apply could not mend it.  One th
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from tidegate.api.spec import ModelDeploymentSpec
@@ -26,13 +26,16 @@ from tidegate.plan.manifests.front import revision_service, routed_by, undivided
 from tidegate.plan.manifests.identity import DEPLOYMENT, ROUTE_KINDS, Object, Owner, job_name, kind_of
 from tidegate.plan.manifests.jobs import resolve_job
 from tidegate.plan.manifests.network import network_policy
+from tidegate.plan.manifests.parents import objection
 from tidegate.plan.manifests.platform import Platform
 from tidegate.plan.manifests.pods import pod_template
 from tidegate.plan.manifests.routes import reached_by, wanted_routes
 from tidegate.plan.manifests.seen import Seen, foreign, seen_of
+from tidegate.plan.manifests.shared import candidate_service, edit, front_revision, shared_weights
 from tidegate.plan.manifests.stored import Stored, controller_revision, marked_again
 from tidegate.plan.manifests.unheeded import not_scaled
 from tidegate.plan.manifests.workload import autoscaler, budget, deployment, pods_wanted
+from tidegate.plan.replicas import FULL
 from tidegate.plan.wanted import Plan, RevisionWanted
 
 __all__ = [
@@ -133,13 +136,34 @@ class _Turn:
 
     def traffic(self) -> Iterator[Effect]:
         """The front, then the routes; where a plan gives no weights they are what the front is: kept, or gone."""
-        plan = undivided(self.plan) if self.by_gateway else self.plan
-        front = wanted_front(self.owner, plan, self.seen.front)
+        front = wanted_front(self.owner, self.as_the_front_sees_it, self.seen.front)
         yield from self.kept(front, self.seen.front)
         if front is None:
             return
-        routed = self.by_gateway and self.plan.weights
-        routes = wanted_routes(self.owner, self.spec.routing, self.plan) if routed else {}
+        if self.shares:
+            yield from _kept(candidate_service(self.owner, self.plan, self.seen), self.seen.candidate)
+            yield from edit(self.owner, self.plan, self.seen)
+        yield from self.routes()
+        if not self.shares and self.seen.candidate is not None:
+            yield from _removed(self.seen.candidate)
+
+    @property
+    def shares(self) -> bool:
+        """Whether the route is somebody else's."""
+        return self.by_gateway and self.spec.routing.existing_route_ref is not None
+
+    @property
+    def as_the_front_sees_it(self) -> Plan:
+        if self.shares and self.plan.weights:
+            return replace(self.plan, weights={front_revision(self.plan): FULL})
+        return undivided(self.plan) if self.by_gateway else self.plan
+
+    def routes(self) -> Iterator[Effect]:
+        """Ours; in favour of somebody else's they go when that has been taken."""
+        if self.shares and (self.seen.shared is None or objection(self.seen.shared)):
+            return
+        made = self.by_gateway and not self.shares and self.plan.weights
+        routes = wanted_routes(self.owner, self.spec.routing, self.plan) if made else {}
         for kind in ROUTE_KINDS:
             live = self.seen.routes.get(kind)
             if kind in routes:
@@ -231,7 +255,9 @@ class _Turn:
     @property
     def routed(self) -> frozenset[str]:
         """Revisions that front and routes, as they were seen, send requests to: they go when they have been let go."""
-        return routed_by(self.seen.front).union(*(reached_by(self.owner, live) for live in self.seen.routes.values()))
+        reached = (reached_by(self.owner, live) for live in self.seen.routes.values())
+        shared = (name for name, weight in shared_weights(self.owner, self.seen).items() if weight)
+        return routed_by(self.seen.front).union(shared, *reached)
 
     def forgotten(self) -> Iterator[Effect]:
         """Records go after everything that was made from them."""

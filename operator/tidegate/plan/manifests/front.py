@@ -89,6 +89,12 @@ def revision_service(owner: Owner, revision: str, *, tls: bool = False) -> dict[
     return {**head(SERVICE, meta), "spec": _spec(pods_of(owner, revision), tls=tls)}
 
 
+def selecting_service(owner: Owner, name: str, revision: str, *, tls: bool = False) -> dict[str, Any]:
+    """Leads to one revision, or to nobody, and may change sides."""
+    selector = _selector(owner, [revision] if revision else [])
+    return {**head(SERVICE, metadata(owner, name)), "spec": _spec(selector, tls=tls)}
+
+
 def routed_by(front: Object | None) -> frozenset[str]:
     """The revisions that a front sends requests to, by its selector and what is written beside it."""
     alone = ((front or {}).get("spec", {}).get("selector") or {}).get(LABEL_REVISION)

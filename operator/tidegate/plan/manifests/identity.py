@@ -25,6 +25,7 @@ ANNOTATION_ROUTED = f"{GROUP}/routed"  # of the front: the revisions that get re
 ANNOTATION_TEMPLATE = f"{GROUP}/template"  # hash of the pod template that was last written
 
 SERVER, RESOLVER, NOBODY = "server", "resolve", "none"  # components; there is never a pod of the last
+CANDIDATE = "candidate"  # where a revision stands in other names; no revision is called so
 KEY_LENGTH = 10
 
 Object = Mapping[str, Any]
@@ -115,6 +116,11 @@ def job_name(owner: Owner, key: str, attempt: int) -> str:
 
 def access_name(owner: Owner) -> str:
     return f"{owner.name}-access"
+
+
+def candidate_name(owner: Owner) -> str:
+    """The Service that always leads to the candidate, for routes that are written down elsewhere."""
+    return f"{owner.name}-{CANDIDATE}"
 
 
 def route_name(owner: Owner, kind: Kind) -> str:

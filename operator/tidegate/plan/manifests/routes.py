@@ -18,6 +18,7 @@ from tidegate.plan.manifests.identity import (
     GATEWAY_API,
     GRPC_ROUTE,
     HTTP_ROUTE,
+    ROUTE_KINDS,
     Kind,
     Object,
     Owner,
@@ -40,11 +41,14 @@ def by_gateway(routing: Routing, served: Collection[Kind]) -> bool:
     """Whether a gateway splits the requests; `served` are the kinds of routes that the cluster has."""
     if routing.provider != "Auto":
         return routing.provider == "GatewayAPI"
-    return bool(routing.parent_refs) and all(kind in served for kind in kinds_of(routing))
+    kinds = kinds_of(routing)
+    return bool(kinds) and all(kind in served for kind in kinds)
 
 
 def kinds_of(routing: Routing) -> tuple[Kind, ...]:
     """The kinds of routes that a spec asks for; without any host name REST is served under the model's paths."""
+    if routing.existing_route_ref:
+        return tuple(kind for kind in ROUTE_KINDS if kind.kind == routing.existing_route_ref.kind)
     if not routing.parent_refs:
         return ()
     rest = (HTTP_ROUTE,) if routing.hostnames or not routing.grpc_hostnames else ()

@@ -45,8 +45,10 @@ def _scaling(spec: ModelDeploymentSpec) -> str:
 
 def _routing(spec: ModelDeploymentSpec) -> str:
     routing = spec.routing
+    if routing.existing_route_ref and routing.headers:
+        return "routing.headers: the rules of existingRouteRef are yours, write one with that header there"
     if routing.existing_route_ref:
-        return "routing.existingRouteRef has no effect yet: write parentRefs and hostnames, and the route is made"
+        return ""
     if routing.parent_refs or not (routing.hostnames or routing.grpc_hostnames or routing.headers):
         return ""
     return "hostnames, grpcHostnames and headers of spec.routing need a gateway: name one in routing.parentRefs"

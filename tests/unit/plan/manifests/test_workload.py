@@ -93,7 +93,7 @@ def test_a_budget_lets_one_pod_go_at_a_time_and_those_that_are_not_ready_always(
     ("spec", "said"),
     [
         ({"routing": {"headers": {"x-model-version": "canary"}}}, "spec.routing"),
-        ({"routing": {"existingRouteRef": {"name": "fraud"}}}, "routing.existingRouteRef"),
+        ({"routing": {"existingRouteRef": {"name": "shop"}, "headers": {"x-model": "new"}}}, "routing.headers"),
         ({"scaling": {"minReplicas": 0, "maxReplicas": 2, "provider": "KEDA"}}, "scaling.provider"),
         ({"scaling": {"maxReplicas": 2, "target": {"concurrency": 4}}}, "scaling.target"),
         (
@@ -127,6 +127,7 @@ def test_nothing_is_said_of_what_is_heeded() -> None:
     assert unsupported(spec_of()) == ""
     assert unheeded(spec_of()) == ()
     assert unheeded(spec_of(scaling={"minReplicas": 2, "maxReplicas": 8})) == ()
+    assert unheeded(spec_of(routing={"existingRouteRef": {"name": "shop"}})) == ()
     assert unheeded(spec_of(routing={"parentRefs": [{"name": "public"}], "headers": {"x-model": "new"}})) == ()
 
 
