@@ -12,17 +12,21 @@ import json
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
 from tests.cluster.operating import QUICK, Site, fact, weight
 from tests.control_plane import programs
+from tests.control_plane.audit import Mark
 from tests.control_plane.resources import Object
+from tests.control_plane.users import OPERATOR
 from tests.gateway.clients import Grpc, Http1, Tally, so_often, steadily
 from tests.gateway.own_network import take_addresses
 from tests.gateway.world import HERE, HTTP_PORT, PARENT, real_gateway
+from tests.waiting import wait_until
 
 ENVOY = (HERE, HTTP_PORT)
 REST, GRPC = "fraud.example.com", "fraud-grpc.example.com"
@@ -65,8 +69,8 @@ def in_git(site: Site) -> Object:
 class Story:
     """One deployment, its steady clients, and what they were told."""
 
-    def __init__(self, site: Site, *, shared: bool) -> None:
-        self.site, self.shared = site, shared
+    def __init__(self, site: Site, steps: Sequence[int], *, shared: bool) -> None:
+        self.site, self.steps, self.shared = site, steps, shared
         self.protocols: dict[str, Opens] = {"http/1.1": partial(Http1, ENVOY, REST)}
         if not shared:
             self.protocols["grpc"] = partial(Grpc, ENVOY, GRPC)
@@ -84,9 +88,12 @@ class Story:
             for name, client in self.protocols.items()
         ]
         told: dict[str, Any] = {"steps": [], "aborts": []}
+        told["writes"] = {}
         for number in range(rounds):
             new, old = ("v2", "v1") if number % 2 == 0 else ("v1", "v2")
+            mark = self.site.plane.audit.mark()
             told["steps"] += await self.promotion(new, requests)
+            told["writes"] = self.writes(mark)
             told["aborts"].append(await self.abort(old, new))
         over.set()
         await asyncio.gather(*clients)
@@ -96,7 +103,7 @@ class Story:
         """From the other version to this one by every step."""
         self.apply(new)
         steps = []
-        for percent in STEPS:
+        for percent in self.steps:
             found = await self.at(percent)
             counted = {name: tally.shown() for name, tally in (await self.counted(requests)).items()}
             pinned = await so_often([client(PIN).ask for client in self.protocols.values()], PINNED)
@@ -106,9 +113,9 @@ class Story:
         return steps
 
     async def abort(self, old: str, stable: str) -> dict[str, Any]:
-        """The old version on trial at 50 %, sent back: how long clients still meet it."""
-        self.apply(old, steps=STEPS[-1:])
-        found = await self.at(STEPS[-1])
+        """The old version on trial at the last step, sent back: how long clients still meet it."""
+        self.apply(old, steps=self.steps[-1:])
+        found = await self.at(self.steps[-1])
         began = time.monotonic()
         self.command("abort", found["status"]["candidate"]["revision"])
         last, client = began, self.protocols["http/1.1"]()
@@ -121,6 +128,12 @@ class Story:
         self.command("retry", found["status"]["candidate"]["revision"])
         return {"seconds": round(last - began, 3), "candidate": old}
 
+    def writes(self, mark: Mark) -> dict[str, int]:
+        """What the operator has written for one canary, from its manifest to the end of the old version."""
+        wait_until(lambda: len(self.site.children("deployments")) == 1, "the old version goes")
+        found = self.site.plane.audit.writes(mark, user=OPERATOR.name)
+        return dict(Counter(f"{one.verb} {one.resource}" for one in found if one.resource != "leases"))
+
     async def counted(self, requests: int) -> dict[str, Tally]:
         """So many requests of each protocol, over a few connections."""
         return {
@@ -128,8 +141,8 @@ class Story:
             for name, client in self.protocols.items()
         }
 
-    def apply(self, version: str, steps: tuple[int, ...] = STEPS) -> None:
-        manual = [{"weight": percent, "hold": "manual"} for percent in steps]
+    def apply(self, version: str, steps: Sequence[int] = ()) -> None:
+        manual = [{"weight": percent, "hold": "manual"} for percent in steps or self.steps]
         routing = {"existingRouteRef": {"name": "shop"}} if self.shared else ROUTING
         self.site.apply(version, routing=routing, rollout={"steps": manual, "analysis": QUICK})
 
@@ -169,12 +182,13 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--requests", type=int, default=2000, help="of each protocol, counted at each step [2000]")
     parser.add_argument("--rounds", type=int, default=1, help="promotions and aborts in a row [1]")
+    parser.add_argument("--steps", type=int, nargs="+", default=STEPS, help="weights in percent [10 50]")
     parser.add_argument("--shared", action="store_true", help="the route lives in Git: existingRouteRef, no gRPC")
     asked = parser.parse_args()
     take_addresses()
     with tempfile.TemporaryDirectory() as folder, real_gateway(Path(folder)) as site:
         try:
-            told = asyncio.run(Story(site, shared=asked.shared).play(asked.requests, asked.rounds))
+            told = asyncio.run(Story(site, asked.steps, shared=asked.shared).play(asked.requests, asked.rounds))
         except BaseException:
             show(site)
             raise

@@ -1,4 +1,4 @@
-"""Why a route is of no use, where nothing in it says so: nobody answers for its Gateway, or somebody else has its name.
+"""What gateways support, and why a route is of no use where nothing in it says so.
 
 A controller that runs says what it thinks of a route within moments.  Only when it does not is its Gateway read, and
 the class of that: neither is watched, and most deployments never need it.  Where the operator may not read them,
@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable
 from datetime import timedelta
 from typing import Any, Protocol
 
-from tidegate.api.routing import RouteRef
+from tidegate.api.routing import ParentRef, RouteRef
 from tidegate.cluster.api import Key, Object
 from tidegate.cluster.claims import Claims
 from tidegate.cluster.errors import Forbidden
@@ -25,6 +25,8 @@ from tidegate.plan.observed import Failure
 
 GATEWAY = Kind(GATEWAY_API, "Gateway", "gateways")
 GATEWAY_CLASS = Kind(GATEWAY_API, "GatewayClass", "gatewayclasses")
+TIMEOUTS = "HTTPRouteRequestTimeout"
+FEATURES_SECONDS = 600.0  # between two looks at what a class supports
 SILENT_SECONDS = 2.0  # a controller needs some hundredths
 
 
@@ -67,6 +69,7 @@ class GatewayReader:
         self._api = api
         self._claims = claims
         self._clock = clock
+        self._known: dict[Key, tuple[frozenset[str], float]] = {}
         self._silent_since: dict[Owner, float] = {}
 
     async def trouble(self, look: Look) -> Failure | None:
@@ -81,6 +84,28 @@ class GatewayReader:
             return await self._why_silent(silent[0].parent)
         except Forbidden:
             return None
+
+    async def heed_timeouts(self, owner: Owner, parents: Iterable[ParentRef]) -> bool:
+        """Whether the classes of all gateways list timeouts among what they support."""
+        names = [(one.namespace or owner.namespace, one.name) for one in parents]
+        return bool(names) and all([TIMEOUTS in await self._features(key) for key in names])
+
+    async def _features(self, gateway: Key) -> frozenset[str]:
+        known, until = self._known.get(gateway, (frozenset[str](), 0.0))
+        if self._clock() >= until:
+            known = await self._read_features(gateway)
+            self._known[gateway] = known, self._clock() + FEATURES_SECONDS
+        return known
+
+    async def _read_features(self, gateway: Key) -> frozenset[str]:
+        try:
+            found = await self._api.get(GATEWAY, *gateway)
+            name = str(found["spec"].get("gatewayClassName")) if found else ""
+            its_class = await self._api.get(GATEWAY_CLASS, "", name) if name else None
+        except Forbidden:
+            return frozenset()
+        features = ((its_class or {}).get("status") or {}).get("supportedFeatures") or ()
+        return frozenset(str(one.get("name")) for one in features)
 
     def again(self, owner: Owner) -> timedelta | None:
         """When it is to be asked again, because a silence may be more than one of moments by then."""

@@ -60,6 +60,7 @@ class Look:
     sight: Sight = NO_SIGHT
     routes: tuple[Kind, ...] = ()  # that split the requests; none: the front does, by pods
     trouble: Failure | None = None  # why those routes are of no use, where nothing in them says so
+    timeouts: bool = False  # whether all of their gateways heed those
     pending: bool = False  # their gateways have had no time yet to say anything of the latest change
 
     def live(self, kind: Kind) -> Object | None:

@@ -48,7 +48,7 @@ from tidegate.plan.manifests.identity import (
     route_name,
 )
 from tidegate.plan.manifests.platform import Platform
-from tidegate.plan.manifests.routes import by_gateway, kinds_of
+from tidegate.plan.manifests.routes import Gateways, by_gateway, kinds_of
 from tidegate.plan.manifests.unheeded import unheeded, unsupported
 from tidegate.plan.observed import Failure
 from tidegate.plan.phases import Phase
@@ -188,7 +188,7 @@ class Reconciler:
             unread=heard.unread, queries=heard.queries, unanswered=heard.unanswered,
         )  # fmt: skip
         plan = decide(spec, memory.status, seen, now)
-        wanted = effects(look.owner, spec, plan, look.seen, platform, by_gateway=bool(look.routes))
+        wanted = effects(look.owner, spec, plan, look.seen, platform, Gateways(look.timeouts) if look.routes else None)
         memory.obstacles = obstacles_left(memory.obstacles, wanted)
         known = dict(memory.obstacles)
         await self._carry_out(memory, look, wanted.records)
@@ -230,7 +230,9 @@ class Reconciler:
         if gateways is None or look.trouble:
             return look
         trouble = await gateways.trouble(look)
-        return replace(look, trouble=trouble, pending=trouble is None and gateways.again(look.owner) is not None)
+        pending = trouble is None and gateways.again(look.owner) is not None
+        timeouts = await gateways.heed_timeouts(look.owner, spec.routing.parent_refs)
+        return replace(look, trouble=trouble, pending=pending, timeouts=timeouts)
 
     async def _with_nodes(self, look: Look, spec: ModelDeploymentSpec, status: ModelDeploymentStatus) -> Look:
         """The look, with the nodes where accelerators are in question."""

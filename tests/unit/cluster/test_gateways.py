@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from tidegate.api.routing import ParentRef
 from tidegate.cluster.claims import Claims
 from tidegate.cluster.errors import Forbidden
 from tidegate.cluster.gateways import GATEWAY, GATEWAY_CLASS, GatewayReader, not_installed
@@ -21,6 +22,7 @@ OWNER = Owner("payments", "fraud", "uid-1")
 GATEWAYS = {
     "public": {"spec": {"gatewayClassName": "contour", "listeners": [{"name": "http"}, {"name": "web"}]}},
     "classless": {"spec": {"gatewayClassName": "nobody"}},
+    "plain": {"spec": {"gatewayClassName": "plain"}},
 }
 
 
@@ -51,7 +53,9 @@ class Server:
         self.asked.append(f"{kind.kind} {namespace}/{name}")
         if self.forbidden:
             raise Forbidden("cannot get")
-        found: dict[Any, Any] = {GATEWAY: GATEWAYS, GATEWAY_CLASS: {"contour": {"spec": {"controllerName": "c/d"}}}}
+        supported = {"supportedFeatures": [{"name": "HTTPRoute"}, {"name": "HTTPRouteRequestTimeout"}]}
+        classes = {"contour": {"spec": {"controllerName": "c/d"}, "status": supported}, "plain": {"spec": {}}}
+        found: dict[Any, Any] = {GATEWAY: GATEWAYS, GATEWAY_CLASS: classes}
         return found[kind].get(name)
 
 
@@ -184,3 +188,24 @@ def test_what_the_cluster_lacks_is_named_with_the_way_out() -> None:
         "this cluster has no GRPCRoute: install the Gateway API's CRDs (standard channel), or write "
         "routing.provider: Service"
     )
+
+
+@pytest.mark.parametrize(
+    ("names", "heeded"),
+    [(["public"], True), (["public", "plain"], False), (["classless"], False), (["nowhere"], False), ([], False)],
+)
+def test_timeouts_are_heeded_where_every_class_says_so(names: list[str], heeded: bool) -> None:
+    server = Server()
+    reader = GatewayReader(server, Claims())
+    parents = [ParentRef(name=name) for name in names]
+
+    assert asyncio.run(reader.heed_timeouts(OWNER, parents)) is heeded
+    asked = list(server.asked)
+    assert asyncio.run(reader.heed_timeouts(OWNER, parents)) is heeded
+    assert server.asked == asked
+
+
+def test_who_may_not_read_classes_writes_no_timeouts() -> None:
+    reader = GatewayReader(Server(forbidden=True), Claims())
+
+    assert not asyncio.run(reader.heed_timeouts(OWNER, [ParentRef(name="public")]))

@@ -23,13 +23,13 @@ from tidegate.plan.manifests.access import access_map
 from tidegate.plan.manifests.drift import differs, mendable
 from tidegate.plan.manifests.effects import Apply, Create, Delete, Effect, Effects, Scale
 from tidegate.plan.manifests.front import revision_service, routed_by, undivided, wanted_front
-from tidegate.plan.manifests.identity import DEPLOYMENT, ROUTE_KINDS, Object, Owner, job_name, kind_of
+from tidegate.plan.manifests.identity import DEPLOYMENT, ROUTE_KINDS, Kind, Object, Owner, job_name, kind_of
 from tidegate.plan.manifests.jobs import resolve_job
 from tidegate.plan.manifests.network import network_policy
 from tidegate.plan.manifests.parents import objection
 from tidegate.plan.manifests.platform import Platform
 from tidegate.plan.manifests.pods import pod_template
-from tidegate.plan.manifests.routes import reached_by, wanted_routes
+from tidegate.plan.manifests.routes import Gateways, reached_by, wanted_routes
 from tidegate.plan.manifests.seen import Seen, foreign, seen_of
 from tidegate.plan.manifests.shared import candidate_service, edit, front_revision, shared_weights
 from tidegate.plan.manifests.stored import Stored, controller_revision, marked_again
@@ -46,10 +46,15 @@ BUDGET_FROM = 2  # pods; with a single one a budget would only hold a drain up
 
 
 def effects(
-    owner: Owner, spec: ModelDeploymentSpec, plan: Plan, seen: Seen, platform: Platform, *, by_gateway: bool = False
+    owner: Owner,
+    spec: ModelDeploymentSpec,
+    plan: Plan,
+    seen: Seen,
+    platform: Platform,
+    gateways: Gateways | None = None,
 ) -> Effects:
-    """What makes the children what the plan says; `by_gateway`: routes split the requests, and not the front."""
-    turn = _Turn(owner, spec, plan, seen, platform, by_gateway)
+    """What makes the children what the plan says; where there are `gateways` routes split, and not the front."""
+    turn = _Turn(owner, spec, plan, seen, platform, gateways)
     return Effects(tuple(turn.records()), tuple(turn.changes()))
 
 
@@ -62,7 +67,7 @@ class _Turn:
     plan: Plan
     seen: Seen
     platform: Platform
-    by_gateway: bool
+    gateways: Gateways | None
 
     # -- records -----------------------------------------------------------------------------------
 
@@ -150,20 +155,21 @@ class _Turn:
     @property
     def shares(self) -> bool:
         """Whether the route is somebody else's."""
-        return self.by_gateway and self.spec.routing.existing_route_ref is not None
+        return self.gateways is not None and self.spec.routing.existing_route_ref is not None
 
     @property
     def as_the_front_sees_it(self) -> Plan:
         if self.shares and self.plan.weights:
             return replace(self.plan, weights={front_revision(self.plan): FULL})
-        return undivided(self.plan) if self.by_gateway else self.plan
+        return undivided(self.plan) if self.gateways else self.plan
 
     def routes(self) -> Iterator[Effect]:
         """Ours; in favour of somebody else's they go when that has been taken."""
         if self.shares and (self.seen.shared is None or objection(self.seen.shared)):
             return
-        made = self.by_gateway and not self.shares and self.plan.weights
-        routes = wanted_routes(self.owner, self.spec.routing, self.plan) if made else {}
+        routes: Mapping[Kind, Object] = {}
+        if self.gateways and not self.shares and self.plan.weights:
+            routes = wanted_routes(self.owner, self.spec.routing, self.plan, self.gateways)
         for kind in ROUTE_KINDS:
             live = self.seen.routes.get(kind)
             if kind in routes:

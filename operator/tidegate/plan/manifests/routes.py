@@ -11,6 +11,7 @@ knows the servers of a version before the first request may go there, and a step
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from tidegate.api.routing import ParentRef, Routing
@@ -34,7 +35,17 @@ PINNED = "x-tidegate-pinned"
 PORTS = {HTTP_ROUTE: HTTP_PORT, GRPC_ROUTE: GRPC_PORT}
 MODIFIER = "RequestHeaderModifier"
 
+# Above what the server itself allows (half a minute, and one for a slow body): it is the server that says 504.
+REQUEST_TIMEOUT = "2m"
+
 Fields = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Gateways:
+    """Who splits the requests in the front's place."""
+
+    timeouts: bool = False  # whether their classes say that they heed those of an HTTPRoute
 
 
 def by_gateway(routing: Routing, served: Collection[Kind]) -> bool:
@@ -55,16 +66,18 @@ def kinds_of(routing: Routing) -> tuple[Kind, ...]:
     return (*rest, GRPC_ROUTE) if routing.grpc_hostnames else rest
 
 
-def wanted_routes(owner: Owner, routing: Routing, plan: Plan) -> dict[Kind, Object]:
+def wanted_routes(owner: Owner, routing: Routing, plan: Plan, gateways: Gateways) -> dict[Kind, Object]:
     """The routes of a plan that gives weights."""
-    return {kind: _route(owner, routing, plan, kind) for kind in kinds_of(routing)}
+    return {kind: _route(owner, routing, plan, kind, gateways) for kind in kinds_of(routing)}
 
 
-def _route(owner: Owner, routing: Routing, plan: Plan, kind: Kind) -> Object:
+def _route(owner: Owner, routing: Routing, plan: Plan, kind: Kind, gateways: Gateways) -> Object:
+    rules = [*_pinning(owner, routing, plan, kind), _weighted(owner, routing, plan, kind)]
+    timed = {"timeouts": {"request": REQUEST_TIMEOUT}} if gateways.timeouts and kind == HTTP_ROUTE else {}
     spec = {
         "parentRefs": [_parent(one) for one in routing.parent_refs],
         "hostnames": list(routing.hostnames if kind == HTTP_ROUTE else routing.grpc_hostnames),
-        "rules": [*_pinning(owner, routing, plan, kind), _weighted(owner, routing, plan, kind)],
+        "rules": [{**rule, **timed} for rule in rules],
     }
     return {**head(kind, metadata(owner, route_name(owner, kind))), "spec": spec}
 

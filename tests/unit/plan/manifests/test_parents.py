@@ -38,6 +38,7 @@ def test_another_gateways_word_is_not_ours(names: Any) -> None:
 
     assert found is not None
     assert (found.parent, found.silent) == (Parent("gateways", "public", "https"), True)
+    assert str(found.parent) == "Gateway gateways/public, listener https"
 
 
 def test_a_gateway_of_the_routes_own_namespace_is_found_by_its_name() -> None:

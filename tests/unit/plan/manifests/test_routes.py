@@ -11,13 +11,17 @@ from tidegate.api.routing import Routing
 from tidegate.plan.manifests.children import Create
 from tidegate.plan.manifests.effects import Apply, Delete
 from tidegate.plan.manifests.identity import DEPLOYMENT, GRPC_ROUTE, HTTP_ROUTE, ROUTE_KINDS, SERVICE
-from tidegate.plan.manifests.routes import by_gateway, kinds_of, reached_by, wanted_routes, weights_in
+from tidegate.plan.manifests.routes import Gateways, by_gateway, kinds_of, reached_by, wanted_routes, weights_in
 
 from .cluster import OF_NEW, OF_OLD, Cluster, cluster_of, kinds
 from .parts import CANARY, NEW, OLD, OWNER, plan_of, serving, wanted
 
 PARENT = {"name": "public", "namespace": "gateways", "sectionName": "https"}
-BOTH = {"parentRefs": [PARENT], "hostnames": ["fraud.example.com"], "grpcHostnames": ["fraud-grpc.example.com"]}
+BOTH: dict[str, Any] = {
+    "parentRefs": [PARENT],
+    "hostnames": ["fraud.example.com"],
+    "grpcHostnames": ["fraud-grpc.example.com"],
+}
 PIN = {"x-model-version": "canary"}
 
 
@@ -25,9 +29,9 @@ def routing(**parts: Any) -> Routing:
     return Routing.model_validate(parts)
 
 
-def routes(plan: Any = CANARY, **parts: Any) -> dict[str, Any]:
+def routes(plan: Any = CANARY, gateways: Gateways | None = None, **parts: Any) -> dict[str, Any]:
     """The spec of each wanted route, by kind."""
-    made = wanted_routes(OWNER, routing(**(parts or BOTH)), plan)
+    made = wanted_routes(OWNER, routing(**(parts or BOTH)), plan, gateways or Gateways())
     return {kind.kind: dict(made[kind]["spec"]) for kind in made}
 
 
@@ -62,7 +66,7 @@ def test_rest_and_grpc_have_routes_of_their_own_with_every_field_written_out() -
 
 
 def test_the_two_routes_have_different_names_because_contour_confuses_them_otherwise() -> None:
-    made = wanted_routes(OWNER, routing(**BOTH), CANARY)
+    made = wanted_routes(OWNER, routing(**BOTH), CANARY, Gateways())
 
     assert [route["metadata"]["name"] for route in made.values()] == ["fraud", "fraud-grpc"]
 
@@ -97,6 +101,7 @@ def test_without_host_names_the_paths_tell_models_apart() -> None:
         ({"parentRefs": [PARENT], "grpcHostnames": ["g.example.com"]}, [GRPC_ROUTE]),
         (BOTH, [HTTP_ROUTE, GRPC_ROUTE]),
         ({"hostnames": ["fraud.example.com"]}, []),
+        ({"existingRouteRef": {"kind": "GRPCRoute", "name": "shop"}}, [GRPC_ROUTE]),
     ],
 )
 def test_a_protocol_has_a_route_where_it_has_a_name(given: dict[str, Any], expected: list[Any]) -> None:
@@ -122,7 +127,7 @@ def test_auto_takes_a_gateway_that_is_named_where_the_cluster_has_its_routes(
 
 def routed(plan: Any = CANARY, **spec: Any) -> Cluster:
     cluster = cluster_of(plan, routing=BOTH, **spec)
-    cluster.by_gateway = True
+    cluster.gateways = Gateways()
     cluster.settle(plan).writes.clear()
     return cluster
 
@@ -166,7 +171,7 @@ def test_a_version_that_a_route_still_leads_to_is_not_taken_away() -> None:
 
 def test_back_to_a_plain_service_the_front_splits_before_the_routes_go() -> None:
     cluster = routed()
-    cluster.by_gateway = False
+    cluster.gateways = None
 
     made = [effect for effect in cluster.carry_out(CANARY) if isinstance(effect, Apply | Delete | Create)]
 
@@ -202,3 +207,10 @@ def test_weights_of_somebody_elses_making_are_read_as_shares() -> None:
 
     assert weights_in(OWNER, {"spec": {"rules": [{"backendRefs": refs}]}}) == {OLD: 75, NEW: 25}
     assert weights_in(OWNER, {"spec": {"rules": [{"backendRefs": [backend("shop", 80, 1)]}]}}) == {}
+
+
+def test_timeouts_are_written_where_they_are_heeded_and_above_the_servers_own() -> None:
+    made = routes(replace(CANARY, pin=NEW), Gateways(timeouts=True), **BOTH, headers=PIN)
+
+    assert [rule["timeouts"] for rule in made["HTTPRoute"]["rules"]] == [{"request": "2m"}, {"request": "2m"}]
+    assert all("timeouts" not in rule for rule in made["GRPCRoute"]["rules"])

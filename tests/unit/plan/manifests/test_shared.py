@@ -10,6 +10,7 @@ import pytest
 from tidegate.plan.manifests.children import Effect
 from tidegate.plan.manifests.effects import Edit
 from tidegate.plan.manifests.identity import HTTP_ROUTE, SERVICE
+from tidegate.plan.manifests.routes import Gateways
 from tidegate.plan.manifests.shared import shared_weights, usable
 from tidegate.plan.wanted import Plan
 
@@ -40,7 +41,7 @@ class Git(Cluster):
 
     def __init__(self, *rules: Any) -> None:
         super().__init__(spec=spec_of(routing={"existingRouteRef": {"name": "shop"}}))
-        self.by_gateway, self.shared, self.lags = True, route(*rules), False
+        self.gateways, self.shared, self.lags = Gateways(), route(*rules), False
         self.endpoints: dict[str, frozenset[str]] = {}
         self.taken()
 
@@ -188,3 +189,22 @@ def test_a_route_without_both_of_our_services_cannot_be_used(rules: Any) -> None
 
 def kinds_of(made: list[Effect]) -> list[str]:
     return [f"Edit {one.name}" if isinstance(one, Edit) else kinds([one])[0] for one in made]
+
+
+def test_with_another_provider_the_candidates_service_goes() -> None:
+    cluster = Git(rule())
+    cluster.settle(serving(OLD), turns=6)
+    cluster.spec, cluster.gateways = spec_of(), None
+
+    cluster.settle(serving(OLD))
+
+    assert "fraud-candidate" not in cluster.names(SERVICE)
+
+
+def test_a_route_that_is_not_there_yet_is_written_by_nobody() -> None:
+    cluster = Git(rule())
+    cluster.shared = None  # type: ignore[assignment]
+
+    cluster.settle(serving(OLD))
+
+    assert "fraud-candidate" in cluster.names(SERVICE)
