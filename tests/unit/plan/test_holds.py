@@ -247,3 +247,13 @@ def test_an_ignored_weight_is_told_with_the_share_that_was_seen(scenario: Scenar
 
     assert story.status.rollout is not None
     assert "reached the new version: does the gateway heed weights" in story.status.rollout.hold_message
+
+
+def test_counts_of_before_the_step_do_not_speak_against_its_weight(scenario: Scenario) -> None:
+    story = scenario(steps=[(5, "1m"), (50, "1m")]).serving("v1")
+    story.world.rate = 1000.0
+    story.apply("v2").until_phase("Watching", within="1h")
+
+    held = {plan.status.rollout.hold_reason for plan in story.world.plans if plan.status.rollout}
+
+    assert "WeightIgnored" not in held
