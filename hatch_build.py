@@ -28,7 +28,7 @@ LINKING = {"darwin": ("-undefined", "dynamic_lookup"), "linux": ("-s",)}
 
 def compiler() -> list[str] | None:
     """The machine's own C compiler."""
-    command = shlex.split(os.environ.get("CC", "cc"))
+    command = shlex.split(os.environ.get("CC", "")) or ["cc"]
     return command if shutil.which(command[0]) else None
 
 

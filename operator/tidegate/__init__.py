@@ -5,8 +5,7 @@ The map of the house is in CONTRIBUTING.md; the layers are checked by import-lin
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
-
+TYPE_CHECKING = False  # typing's own would have to be imported: Ctrl-C is answered in our words only after that
 if TYPE_CHECKING:
     from tidegate.client import Client
 
@@ -14,7 +13,7 @@ __all__ = ["Client"]
 __version__ = "0.1.0"  # as in pyproject.toml; the images hold the source, without metadata of a package
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> object:
     """`tidegate.Client`, imported when it is asked for: the server's start and every command import this module."""
     if name != "Client":
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -22,6 +22,8 @@
 
 #define MOST_LEVELS 16
 #define WINDOW 64  /* bytes that are searched for separators at once */
+#define MANY 64    /* arrays: few requests have more tensors, but rows may be many, each with its own */
+#define SMALL 32   /* numbers: orjson reads so few as quickly as they are lifted and given back */
 #define WINDOWS 32 /* of them, at most, before the numbers between their separators are read */
 
 /* What becomes of the rest, in values of 32 bytes. */
@@ -81,6 +83,9 @@ static uint32_t *separators(const char *at, const char *end, int windows, uint32
 /* Reads the numbers that end at `places`; gives where the next one begins, NULL when one is none. */
 static const char *between(Numbers *to, const char *from, const char *base, const uint32_t *places, const uint32_t *next)
 {
+    for (; places < next && base + *places - to->begin < BEFORE; from = base + *places++ + 1)
+        if (!add_any(to, from, base + *places))
+            return NULL;
     while (places < next) {
         if (to->kind == 'd') { /* in registers: three times as fast */
             double x, low = to->low.d, high = to->high.d;
@@ -105,8 +110,8 @@ static const char *between(Numbers *to, const char *from, const char *base, cons
     return from;
 }
 
-/* The numbers from `at` to the next ']', of which the place is given; NULL when there is something else, or no
-   memory. */
+/* The numbers from `at` to the next ']', of which the place is given; NULL when there is something else, too many of
+   them, or no memory. */
 static const char *leaf(Numbers *to, const char *at, const char *end)
 {
     uint32_t places[WINDOWS * WINDOW + 8];
@@ -118,7 +123,7 @@ static const char *leaf(Numbers *to, const char *at, const char *end)
             if (!make_room(to))
                 return NULL;
         from = between(to, from, at, places, next);
-        if (!from)
+        if (!from || to->count > to->most)
             return NULL;
         at += windows * WINDOW;
     }
@@ -267,20 +272,33 @@ static const char *lift_one(Lifting *lifting, const char *at, const char *end)
     if (!numbers->bytes && !start(numbers))
         return NULL;
     numbers->count = 0;
+    numbers->most = lifting->most - lifting->weight; /* with more the text is refused: its commas weigh as much */
     numbers->kind = 'i';
     numbers->negative = false;
     const char *stop = box(numbers, at, end, sizes, &levels);
     if (!stop)
         return PyErr_Occurred() ? NULL : at;
+    if (numbers->count < SMALL && PyList_Size(lifting->arrays) >= MANY)
+        return at;
     lifting->weight += numbers->count + ARRAY;
     char place[64];
     int size = PyOS_snprintf(place, sizeof place, "[\"%s\",%zd]", lifting->mark, PyList_Size(lifting->arrays));
+    if (size >= (int)sizeof place) {
+        PyErr_SetString(PyExc_ValueError, "the mark is too long");
+        return NULL;
+    }
     PyObject *array = finished(numbers, sizes, levels);
     bool done = array && PyList_Append(lifting->arrays, array) == 0 &&
                 append(&lifting->rest, lifting->copied, at - lifting->copied) && append(&lifting->rest, place, size);
     Py_XDECREF(array);
     lifting->copied = stop;
     return done ? stop : NULL;
+}
+
+/* Whether the member of this key stays in the text: a shape, and what may be one, written with escapes. */
+static bool stays(const char *key, const char *end)
+{
+    return (end - key == 5 && !memcmp(key, "shape", 5)) || memchr(key, '\\', end - key);
 }
 
 static bool lift_all(Lifting *lifting, const char *begin, const char *end)
@@ -298,7 +316,7 @@ static bool lift_all(Lifting *lifting, const char *begin, const char *end)
         case ':':
             lifting->weight += MEMBER;
             at = skip_space(at, end);
-            if (at == end || *at != '[' || at - begin < BEFORE || !key || (key_end - key == 5 && !memcmp(key, "shape", 5)))
+            if (at == end || *at != '[' || !key || stays(key, key_end))
                 break;
             at = lift_one(lifting, at, end);
             if (!at)
@@ -320,6 +338,18 @@ static bool lift_all(Lifting *lifting, const char *begin, const char *end)
     return lifting->weight <= lifting->most;
 }
 
+/* What is left of the text: the text itself where nothing was lifted, as it may be long. */
+static PyObject *left(Lifting *lifting, PyObject *text, const char *end)
+{
+    if (!PyList_Size(lifting->arrays)) {
+        Py_INCREF(text);
+        return text;
+    }
+    if (!append(&lifting->rest, lifting->copied, end - lifting->copied))
+        return NULL;
+    return PyBytes_FromStringAndSize(lifting->rest.bytes, lifting->rest.size);
+}
+
 static PyObject *lift(PyObject *module, PyObject *arguments)
 {
     (void)module;
@@ -329,10 +359,10 @@ static PyObject *lift(PyObject *module, PyObject *arguments)
         return NULL;
     const char *begin = text.buf, *end = begin + text.len;
     PyObject *rest = NULL, *found = NULL;
-    lifting.copied = begin;
+    lifting.copied = lifting.numbers.begin = begin;
     lifting.arrays = PyList_New(0);
-    if (lifting.arrays && lift_all(&lifting, begin, end) && append(&lifting.rest, lifting.copied, end - lifting.copied))
-        rest = PyBytes_FromStringAndSize(lifting.rest.bytes, lifting.rest.size);
+    if (lifting.arrays && lift_all(&lifting, begin, end))
+        rest = left(&lifting, PyTuple_GetItem(arguments, 0), end);
     if (rest)
         found = Py_BuildValue("(NO)", rest, lifting.arrays);
     PyMem_Free(lifting.rest.bytes);

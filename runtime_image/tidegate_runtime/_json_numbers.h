@@ -11,7 +11,7 @@
 #endif
 
 #define LONGEST 800 /* characters of a number that is read the slow way */
-#define BEFORE 16   /* bytes that are read before the end of a number, however short it is */
+#define BEFORE 16   /* bytes that are read before the end of a number, however short it is, unless fewer are there */
 
 static const double POWERS[] = {1e0,  1e1,  1e2,  1e3,  1e4,  1e5,  1e6,  1e7,  1e8,  1e9,  1e10, 1e11,
                                 1e12, 1e13, 1e14, 1e15, 1e16, 1e17, 1e18, 1e19, 1e20, 1e21, 1e22};
@@ -32,9 +32,10 @@ typedef union {
 } Number;
 
 typedef struct {
-    PyObject *bytes; /* a bytearray */
-    Number *to;      /* its memory */
-    Py_ssize_t count, room;
+    PyObject *bytes;   /* a bytearray */
+    Number *to;        /* its memory */
+    const char *begin; /* of the text */
+    Py_ssize_t count, room, most;
     char kind;
     bool negative; /* a whole number below zero is among them */
     Number low, high;

@@ -120,9 +120,11 @@ class Engine:
         """
         self._scheduled = False
         ran: list[tuple[Batch, list[Run]]] = []
-        self._start_what_can_be(ran)
-        for batch, runs in ran:
-            self._finish(batch, runs)
+        try:
+            self._start_what_can_be(ran)
+        finally:  # whatever happened to others, as where no thread can be started: these have run
+            for batch, runs in ran:
+                self._finish(batch, runs)
 
     def _start_what_can_be(self, ran: list[tuple[Batch, list[Run]]]) -> None:
         """`ran` gets what was run here."""

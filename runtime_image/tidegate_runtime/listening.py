@@ -124,11 +124,13 @@ class Listener:
 
     def _let_in(self, listening: socket.socket) -> None:
         listening.setblocking(False)
-        while True:
+        for _ in range(BACKLOG):  # no more are in line
             try:
                 client, _ = listening.accept()
-            except (BlockingIOError, OSError):
+            except BlockingIOError:
                 return
+            except OSError:  # who was in line is gone
+                continue
             self.take(client)
 
 

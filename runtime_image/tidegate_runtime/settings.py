@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tidegate.flags import one_of, whole
 from tidegate_runtime.cores import usable_cores, whole_cores
 
 SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
@@ -127,17 +128,6 @@ def size(text: str) -> int:
     return int(match[1]) * BYTES[match[2]]
 
 
-def whole(low: int, high: int) -> Callable[[str], int]:
-    """A reader of whole numbers in a range."""
-
-    def read(text: str) -> int:
-        if not re.fullmatch(r"\d{1,9}", text) or not low <= int(text) <= high:
-            raise ValueError(f"{text!r} is not a whole number from {low} to {high}")
-        return int(text)
-
-    return read
-
-
 def whole_or(word: str, low: int, high: int) -> Callable[[str], int | None]:
     """A reader of whole numbers in a range, and of one word, which is None."""
     number = whole(low, high)
@@ -158,17 +148,6 @@ def share(text: str) -> float:
     if not re.fullmatch(r"0(\.\d{1,9})?|1(\.0{1,9})?", text):
         raise ValueError(f"{text!r} is not a number from 0 to 1, such as 0.01")
     return float(text)
-
-
-def one_of(*words: str) -> Callable[[str], str]:
-    """A reader of one word out of a few."""
-
-    def read(text: str) -> str:
-        if text not in words:
-            raise ValueError(f"{text!r} is none of {', '.join(words)}")
-        return text
-
-    return read
 
 
 def options(text: str) -> dict[str, str]:

@@ -245,6 +245,14 @@ def interrupted(process: subprocess.Popen[str]) -> str:
     return process.communicate(timeout=DEADLINE)[0]
 
 
+@pytest.fixture
+def foreground() -> Iterator[None]:
+    """Ctrl-C reaches what is started: a shell's background job, as the tests may be, has it ignored and hands that on."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 @contextlib.contextmanager
 def terminal() -> Iterator[tuple[int, bytearray]]:
     """A terminal to write to, and what is written there."""
@@ -267,6 +275,7 @@ def terminal() -> Iterator[tuple[int, bytearray]]:
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("foreground")
 def test_an_interruption_shows_what_was_measured_and_ends_the_server(tmp_path: Path) -> None:
     bundle = small.write_bundle(tmp_path / "b", slow.stepping(), [slow.sample()], name="slow")
     with terminal() as (stderr, said):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import sys
 import uuid
 from collections.abc import Callable, Iterator, Mapping
@@ -13,26 +12,12 @@ from typing import Any
 import boto3
 import pytest
 from examples.demo.s3 import S3Server
-from onnx import TensorProto, helper
 from tests.bundle.faulty import Proxy, proxy_to
+from tests.bundle.tiny import write_bundle
 from tests.bundle.web import Web, web_server
 
-from tidegate.bundle.manifest import FileEntry, Interface, Manifest, Model, TensorSpec
 from tidegate.bundle.source import Access
-from tidegate.bundle.write import write_manifest
 from tidegate.cli import main as entry
-
-INTERFACE = Interface((TensorSpec("x", "FP32", ("batch", 4)),), (TensorSpec("y", "FP32", ("batch", 4)),))
-IDENTITY = helper.make_model(
-    helper.make_graph(
-        [helper.make_node("Identity", ["x"], ["y"])],
-        "g",
-        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["batch", 4])],
-        [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["batch", 4])],
-    ),
-    opset_imports=[helper.make_opsetid("", 18)],
-    ir_version=9,
-).SerializeToString()
 
 
 @pytest.fixture
@@ -40,14 +25,7 @@ def bundle(tmp_path: Path) -> Callable[..., Path]:
     """Makes bundle directories: bundle("name", {"path": bytes})."""
 
     def make(name: str = "bundle", files: Mapping[str, bytes] | None = None) -> Path:
-        every = {"model.onnx": IDENTITY, **(files or {})}
-        folder = tmp_path / name
-        for path, body in every.items():
-            (folder / path).parent.mkdir(parents=True, exist_ok=True)
-            (folder / path).write_bytes(body)
-        entries = tuple(FileEntry(path, len(body), hashlib.sha256(body).hexdigest()) for path, body in every.items())
-        write_manifest(Manifest("tiny", "1", Model("model.onnx", {"": 18}, 9), INTERFACE, entries), folder)
-        return folder
+        return write_bundle(tmp_path / name, files)
 
     return make
 

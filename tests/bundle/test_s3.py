@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import datetime
 import os
-import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,9 +11,10 @@ from typing import Any
 import botocore.auth
 import pytest
 from tests.bundle.faulty import Proxy, answering, cut_after, hanging
+from tests.bundle.tiny import at_once
 
 from tidegate.bundle import transport
-from tidegate.bundle.errors import BundleError, Conflict, Denied, DigestMismatch, NotFound, StoreTimeout, Unreachable
+from tidegate.bundle.errors import Conflict, Denied, DigestMismatch, NotFound, StoreTimeout, Unreachable
 from tidegate.bundle.fetch import fetch, resolve
 from tidegate.bundle.push import push
 from tidegate.bundle.retry import Retries
@@ -81,22 +81,8 @@ def test_of_two_pushes_at_once_one_wins_and_the_other_is_told(
     bundle: BundleMaker, access: Access, repository: str, tmp_path: Path
 ) -> None:
     folders = [bundle(str(number), {"weights/a.bin": bytes([number]) * 1000}) for number in range(3)]
-    won: list[str] = []
-    lost: list[BundleError] = []
-    start = threading.Barrier(len(folders))
 
-    def publish(folder: Path) -> None:
-        start.wait()
-        try:
-            won.append(push(folder, f"{repository}/1", access=access).digest)
-        except BundleError as error:
-            lost.append(error)
-
-    threads = [threading.Thread(target=publish, args=(folder,)) for folder in folders]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(timeout=60)
+    won, lost = at_once(lambda folder: push(folder, f"{repository}/1", access=access).digest, folders)
 
     assert (len(won), [type(error) for error in lost]) == (1, [Conflict, Conflict])
     assert fetch(Source(f"{repository}/1", access=access), tmp_path / "here").digest == won[0]

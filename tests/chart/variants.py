@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+import yaml
 from tests.chart.helm import Values
 
+PLATFORM = Path(__file__).parents[2] / "examples/helm/platform-values.yaml"
 LABELS = {"release": "kube-prometheus-stack"}
 VARIANTS: dict[str, Values] = {
     "the defaults": {},
@@ -54,6 +58,7 @@ VARIANTS: dict[str, Values] = {
         "podLabels": {"team": "ml"}, "podAnnotations": {"example.com/note": "yes: really"},
         "resources": {"requests": {"cpu": 2}, "limits": {"memory": "1.5Gi"}},
     },
+    "a platform team's example": yaml.safe_load(PLATFORM.read_text()),
     "a busy operator": {
         "operator": {"logLevel": "debug", "workers": 32, "resync": "1h30m", "measureConcurrency": 256},
         "serviceAccount": {"annotations": {"eks.amazonaws.com/role-arn": "arn:aws:iam::1:role/x"}},

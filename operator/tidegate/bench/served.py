@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tidegate.client import Client, ClientError
+from tidegate.endings import signal_name
 from tidegate.errors import Failed, UsageError
 
 LISTEN_SECONDS = 60.0
@@ -96,7 +97,7 @@ class Said:
             words = json.loads(self.last_words.read_text())
         except (OSError, ValueError):
             last = self.log.read_text(errors="replace").strip().rpartition("\n")[2] or "it said nothing"
-            how = f"with exit code {code}" if code >= 0 else f"by {signal.Signals(-code).name}"
+            how = f"with exit code {code}" if code >= 0 else f"by {signal_name(-code)}"
             return Failed(f"it ended {how}: {last[:300]}", where="the server")
         return Failed(str(words.get("message", "")), where="the server", reason=str(words.get("reason", "")))
 

@@ -129,6 +129,8 @@ def model_to_ask(target: str | None, state: Path | None, version: str, *, local:
         if has_credentials(target):
             raise UsageError("an address holds no credentials", do="send them with --header 'authorization: ...'")
         found = model_address(target)
+    elif target and "/" in target:
+        raise UsageError("neither a name nor an address", where=target, do="write http://HOST:PORT/v2/models/NAME")
     else:
         found = model_address(url_of_run(target, state))
     return replace(found, version=version) if version else found

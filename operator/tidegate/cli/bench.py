@@ -16,7 +16,7 @@ from tidegate.cli.asking import CLIENT_CERT, header, model_to_ask
 from tidegate.cli.duration import Duration
 from tidegate.cli.output import emit, output_option, quiet_option
 from tidegate.errors import TidegateError, UsageError
-from tidegate.interrupts import INTERRUPTED
+from tidegate.interrupts import INTERRUPTED, ends_at_once
 
 if TYPE_CHECKING:
     from tidegate.bench.requests import Questions
@@ -71,12 +71,13 @@ def bench(target: str, output: str, quiet: bool, **given: Any) -> int:
     from tidegate.author.extras import need
 
     usable(given)
-    for module in ("numpy", "httptools", "uvloop"):
-        need(module, extra="bench")
-    from tidegate.bench.sweep import Findings
-    from tidegate.bench.target import How, work_on
-    from tidegate.cli.bench_view import Measured
-    from tidegate.client.certificate import Certificate
+    with ends_at_once():
+        for module in ("numpy", "httptools", "uvloop"):
+            need(module, extra="bench")
+        from tidegate.bench.sweep import Findings
+        from tidegate.bench.target import How, work_on
+        from tidegate.cli.bench_view import Measured
+        from tidegate.client.certificate import Certificate
 
     headers = dict(map(header, given["headers"]))
     measured: Measured | None = None

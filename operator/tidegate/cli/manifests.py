@@ -16,9 +16,8 @@ from tidegate.cli.output import emit, output_option, quiet_option
     "--filename",
     "paths",
     multiple=True,
-    required=True,
     metavar="FILE",
-    help="A manifest, a folder of them, or - for standard input; may be given several times.",
+    help="A manifest, a folder of them, or - for standard input; -f may be left out.",
 )
 @click.argument("more", nargs=-1, metavar="[FILE]...")
 @output_option
@@ -32,6 +31,8 @@ def lint(paths: tuple[str, ...], more: tuple[str, ...], output: str, quiet: bool
     \b
     Example: tidegate lint -f deploy/
     """
+    if not (paths or more):
+        raise click.UsageError("name a manifest, a folder of them, or - for standard input")
     checked = check([*paths, *more])
     emit(as_document(checked), output=output, table=lambda: print_findings(checked, quiet))
     return 1 if checked.problems else 0

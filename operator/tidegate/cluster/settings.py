@@ -19,6 +19,7 @@ from tidegate.api.network import Peer
 from tidegate.api.scalars import DURATION, parse_duration
 from tidegate.cluster import networks
 from tidegate.errors import UsageError
+from tidegate.flags import one_of, whole
 
 LEVELS = ("debug", "info", "warning", "error")  # of the log
 NAME = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
@@ -105,28 +106,6 @@ def duration(low: str, high: str) -> Callable[[str], float]:
         if not re.fullmatch(DURATION, text) or not parse_duration(low) <= parse_duration(text) <= parse_duration(high):
             raise ValueError(f"{text!r} is not a duration from {low} to {high}, such as 90s or 1h30m")
         return parse_duration(text).total_seconds()
-
-    return read
-
-
-def whole(low: int, high: int) -> Callable[[str], int]:
-    """A reader of whole numbers in a range."""
-
-    def read(text: str) -> int:
-        if not re.fullmatch(r"[0-9]{1,9}", text) or not low <= int(text) <= high:
-            raise ValueError(f"{text!r} is not a whole number from {low} to {high}")
-        return int(text)
-
-    return read
-
-
-def one_of(*words: str) -> Callable[[str], str]:
-    """A reader of one word out of a few."""
-
-    def read(text: str) -> str:
-        if text not in words:
-            raise ValueError(f"{text!r} is none of {', '.join(words)}")
-        return text
 
     return read
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-import signal
 from pathlib import Path
 
 from tidegate.bundle.errors import BundleError, Denied, DiskFull, NotFound
+from tidegate.endings import signal_name
 from tidegate.errors import Temporary, TidegateError
 from tidegate.local.secrets import NotGiven
 from tidegate.plan.observed import Failure, FailureClass
@@ -48,13 +48,6 @@ def read_words(path: Path) -> tuple[str, str] | None:
         return str(said["reason"]), str(said["message"])
     except (OSError, ValueError, KeyError, TypeError):
         return None
-
-
-def signal_name(number: int) -> str:
-    try:
-        return signal.Signals(number).name
-    except ValueError:
-        return f"signal {number}"
 
 
 def shortened(text: str) -> str:

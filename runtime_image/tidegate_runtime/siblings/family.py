@@ -6,13 +6,13 @@ A sibling that dies is started again, later each time; one that cannot live ends
 from __future__ import annotations
 
 import asyncio
-import signal
 import socket
 import time
 from collections.abc import Callable, Mapping
 from functools import reduce
 from typing import Final
 
+from tidegate.endings import signal_name
 from tidegate.errors import Temporary, TidegateError
 from tidegate_runtime.logs import log
 from tidegate_runtime.server import Server
@@ -228,12 +228,5 @@ def _reason(life: Life, code: int) -> SiblingDied:
     """What is known of a death."""
     if life.failed is not None:
         return SiblingDied(f"a process of --workers failed: {life.failed.message}", reason=life.failed.reason)
-    how = f"was ended by {_signal_name(-code)}" if code < 0 else f"exited with {code}"
+    how = f"was ended by {signal_name(-code)}" if code < 0 else f"exited with {code}"
     return SiblingDied(f"a process of --workers {how}", do="give the pod memory for that many copies of the model")
-
-
-def _signal_name(number: int) -> str:
-    try:
-        return f"signal {number} ({signal.Signals(number).name})"
-    except ValueError:  # one of those in between that have only numbers
-        return f"signal {number}"

@@ -26,7 +26,7 @@ class Life:
         self._process: asyncio.subprocess.Process | None = None
         self._door: socket.socket | None = None
         self._line: wire.Line | None = None
-        self.ready = False
+        self.ready = self._unwanted = False
         self.failed: wire.Failed | None = None
         self.until = 0  # the seconds before this one are told
         self.report: wire.Report | None = None
@@ -65,6 +65,8 @@ class Life:
 
     async def _until_its_end(self, line: socket.socket, hello: wire.Hello) -> int:
         assert self._process is not None
+        if self._unwanted:
+            self.kill()
         self._line = await wire.connect(line, self._receive)
         self.say(hello)
         code = await self._process.wait()
@@ -95,7 +97,8 @@ class Life:
             self._door = None
 
     def kill(self) -> None:
-        """It hangs, or its time is over."""
+        """It hangs, or its time is over, which may be while it is started."""
+        self._unwanted = True
         if self._process is not None and self._process.returncode is None:
             self._process.kill()
 

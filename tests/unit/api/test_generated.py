@@ -23,7 +23,7 @@ from tidegate.api.spec import ModelDeployment
 from tidegate.local.here import WITHOUT_EFFECT, camel
 
 ROOT = Path(__file__).resolve().parents[3]
-EXAMPLES = sorted(ROOT.glob("examples/**/*.yaml"))
+EXAMPLES = sorted(ROOT.glob("examples/*.yaml"))
 SPEC = object_schema()["properties"]["spec"]
 STATUS = object_schema()["properties"]["status"]
 

@@ -35,7 +35,12 @@ def test_a_server_cannot_have_all_cores() -> None:
 
 
 @pytest.mark.parametrize(
-    ("ending", "how"), [("sys.exit(3)", "with exit code 3"), ("os.kill(os.getpid(), 9)", "by SIGKILL")]
+    ("ending", "how"),
+    [
+        ("sys.exit(3)", "with exit code 3"),
+        ("os.kill(os.getpid(), 9)", "by SIGKILL"),
+        ("os.kill(os.getpid(), 37)", "by signal 37"),
+    ],
 )
 @pytest.mark.parametrize("error", [NotConnected("refused"), Failed("none was answered"), None])
 def test_a_server_that_has_ended_explains_what_went_wrong(

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from tests.bundle.tiny import at_once
 
 from tidegate.bundle.errors import Conflict, DigestMismatch
 from tidegate.bundle.fetch import fetch
@@ -59,24 +59,10 @@ def test_a_version_never_becomes_another_bundle_unless_told(bundle: BundleMaker,
 def test_of_two_pushes_at_once_exactly_one_wins_and_nothing_is_mixed(bundle: BundleMaker, tmp_path: Path) -> None:
     uri = f"file://{tmp_path}/repo/1"
     folders = [bundle(str(number), {"weights/a.bin": bytes([number]) * 1000}) for number in range(4)]
-    won: list[str] = []
-    lost: list[Conflict] = []
-    start = threading.Barrier(len(folders))
 
-    def publish(folder: Path) -> None:
-        start.wait()
-        try:
-            won.append(push(folder, uri).digest)
-        except Conflict as error:
-            lost.append(error)
+    won, lost = at_once(lambda folder: push(folder, uri).digest, folders)
 
-    threads = [threading.Thread(target=publish, args=(folder,)) for folder in folders]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(timeout=60)
-
-    assert (len(won), len(lost)) == (1, 3)
+    assert (len(won), [type(error) for error in lost]) == (1, [Conflict] * 3)
     assert fetch(Source(uri), tmp_path / "here").digest == won[0]
 
 

@@ -51,6 +51,11 @@ def test_an_unknown_option_is_wrong_usage(tidegate: Tidegate, name: str) -> None
     assert "Traceback" not in error
 
 
+def test_a_command_that_is_mistyped_is_told_of_the_one_that_may_be_meant(tidegate: Tidegate) -> None:
+    assert "No such command 'bnech'. Did you mean 'bench'?" in tidegate("bnech")[2]
+    assert tidegate("xyz")[2].endswith("No such command 'xyz'.\n")
+
+
 def test_wrong_usage_is_json_where_json_was_asked_for(tidegate: Tidegate) -> None:
     code, said, error = tidegate("verify", "-o", "json")
 
@@ -103,6 +108,15 @@ def test_the_version_is_told(tidegate: Tidegate) -> None:
 
     assert code == 0
     assert said.startswith("tidegate, version ")
+
+
+def test_until_ctrl_c_ends_it_without_a_word_next_to_nothing_is_loaded() -> None:
+    code = "import sys; before = {*sys.modules}; import tidegate.cli.main; print(len({*sys.modules} - before))"
+
+    done = subprocess.run([sys.executable, "-S", "-c", f"import sys; sys.path[:] = {sys.path!r}; {code}"],
+                          capture_output=True, text=True, timeout=60, check=True)  # fmt: skip
+
+    assert int(done.stdout) < 40  # typing and re alone are 20
 
 
 def test_ctrl_c_while_a_command_is_loaded_ends_without_a_word() -> None:

@@ -19,6 +19,7 @@ def test_a_manifest_in_order_ends_with_0(tidegate: Tidegate, tmp_path: Path) -> 
     (tmp_path / "a.yaml").write_text(GOOD)
 
     assert tidegate("lint", "-f", str(tmp_path / "a.yaml")) == (0, "", "1 manifest in order\n")
+    assert tidegate("lint", str(tmp_path / "a.yaml")) == (0, "", "1 manifest in order\n")
 
 
 def test_every_problem_is_a_line_that_an_editor_can_follow(tidegate: Tidegate, tmp_path: Path) -> None:

@@ -52,6 +52,14 @@ def test_a_header_of_latin_text_is_sent(tidegate: Tidegate) -> None:
     assert (server.received[1].headers["x-name"], server.received[1].headers["x-empty"]) == ("Zoé", "")
 
 
+@pytest.mark.parametrize("command", ["predict", "bench"])
+def test_an_address_without_its_scheme_is_no_name_of_a_deployment(tidegate: Tidegate, command: str) -> None:
+    code, _, error = tidegate(command, "localhost:8080/v2/models/m")
+
+    assert code == 2
+    assert "neither a name nor an address: write http://HOST:PORT/v2/models/NAME" in error
+
+
 @pytest.mark.parametrize("below", ["/v2/models/m", ""])
 def test_credentials_in_an_address_are_refused_and_not_printed(tidegate: Tidegate, below: str) -> None:
     code, _, error = tidegate("predict", f"http://anna:secret@h{below}", "--input", ONE)

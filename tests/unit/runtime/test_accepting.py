@@ -111,6 +111,28 @@ def test_who_is_in_line_when_it_is_closed_stays_in_line(monkeypatch: pytest.Monk
     play(scene)
 
 
+class Welcoming(Taken):
+    """As those who shake hands with clients, without doing so."""
+
+    def begin(self, client: socket.socket) -> None:
+        self(client)
+
+
+def test_at_the_end_clients_in_line_that_are_gone_cost_no_other_its_place(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def scene() -> None:
+        listening, welcoming = Listening(), Welcoming()
+        monkeypatch.setattr("tidegate_runtime.listening.bind", lambda _host, _port: listening)
+        listener = Listener(Greeting, welcoming)  # type: ignore[arg-type]
+        address = ("127.0.0.1", await listener.start("127.0.0.1", 0))
+        with socket.create_connection(address), socket.create_connection(address):
+            listening.failure, listening.failing = errno.ECONNABORTED, 2
+            await listener.stop()
+
+        assert welcoming.count == 2
+
+    asyncio.run(asyncio.wait_for(scene(), PATIENCE))
+
+
 class Others:
     """The other processes, of which `room` connections are taken."""
 

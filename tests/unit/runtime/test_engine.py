@@ -110,6 +110,21 @@ def test_a_long_run_is_made_on_a_thread_and_what_waits_meanwhile_shares_the_next
     on_loop(story)
 
 
+def test_what_has_run_is_answered_where_no_thread_can_be_started_for_the_next(monkeypatch: pytest.MonkeyPatch) -> None:
+    def none_left(*_: object) -> None:
+        raise RuntimeError("can't start new thread")
+
+    async def story() -> None:
+        asyncio.get_running_loop().set_exception_handler(lambda _loop, _context: None)
+        monkeypatch.setattr("tidegate_runtime.engine.Worker", none_left)
+        bench = Bench(open_model())
+        short = bench.submit(rows(1))
+        bench.submit(rows(1), key="long", apart=True)
+        assert await bench.answers(1) == [short]
+
+    on_loop(story)
+
+
 def test_a_batch_never_has_more_rows_than_its_limit_nor_two_shapes() -> None:
     async def story() -> None:
         bench = Bench(open_model(), "--max-batch-size", "4")
@@ -295,9 +310,10 @@ def test_the_sweep_answers_what_waited_too_long_and_what_runs_too_long_once() ->
 
 def test_with_a_delay_a_free_worker_waits_for_more_rows() -> None:
     async def story() -> None:
-        bench = Bench(open_model(), "--max-batch-delay", "20ms")
+        bench = Bench(open_model(), "--max-batch-delay", "300ms")
         bench.submit(rows(1))
-        await asyncio.get_running_loop().run_in_executor(None, lambda: None)  # several passes of the loop
+        for _ in range(5):  # passes of the loop
+            await asyncio.sleep(0)
         bench.submit(rows(1))
         await bench.answers(2)
         assert bench.model.runs == [2]

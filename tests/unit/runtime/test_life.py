@@ -68,10 +68,23 @@ def test_a_process_that_has_ended_leaves_no_descriptor_open(monkeypatch: pytest.
     asyncio.run(scene())
 
 
+def test_a_process_whose_end_is_wanted_while_it_is_started_does_not_live(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(life, "PROGRAM", ("-c", "import time; time.sleep(3600)"))
+
+    async def scene() -> None:
+        one = Life(nothing, nothing)
+        living = asyncio.create_task(one.live(wire.Drain()))  # type: ignore[arg-type]
+        await asyncio.sleep(0)
+        one.kill()
+        assert await asyncio.wait_for(living, 60) == -signal.SIGKILL
+
+    asyncio.run(scene())
+
+
 @pytest.mark.parametrize(
     ("code", "words"),
     [
-        (-9, "was ended by signal 9 (SIGKILL)"),
+        (-9, "was ended by SIGKILL"),
         (-(signal.SIGRTMIN + 3), f"was ended by signal {signal.SIGRTMIN + 3}"),
         (3, "exited with 3"),
     ],

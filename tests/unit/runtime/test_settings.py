@@ -95,7 +95,7 @@ def test_one_process_answers_unless_more_are_asked_for() -> None:
     ]
 
 
-@pytest.mark.parametrize("text", ["0", "65", "many", ""])
+@pytest.mark.parametrize("text", ["0", "65", "many", "", "٣"])
 def test_what_is_no_number_of_processes_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match=r"--workers: .* is not a whole number from 1 to 64, or auto"):
         parse([*BUNDLE, "--workers", text], {})

@@ -1,0 +1,52 @@
+"""Somebody who uses a model in the cluster, pod by pod, as the front Service would send them."""
+
+from __future__ import annotations
+
+import json
+import threading
+import urllib.request
+from collections import Counter
+
+from tests.cluster.operating import Site
+from tests.local.local_run import INPUT
+from tests.waiting import wait_until
+
+
+def ask(address: str) -> str:
+    """The version that answers at a pod's address."""
+    request = urllib.request.Request(
+        f"http://{address}:8080/v2/models/fraud/infer", json.dumps(INPUT).encode(), {"Content-Type": "application/json"}
+    )
+    with urllib.request.urlopen(request, timeout=5) as answer:
+        return str(json.loads(answer.read())["model_version"])
+
+
+class Clients:
+    """Somebody who asks, by turns, the pods that the front Service selects."""
+
+    def __init__(self, site: Site) -> None:
+        self.answers: Counter[str] = Counter()
+        self.failures: list[str] = []
+        self._site = site
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._ask_on)
+
+    def __enter__(self) -> Clients:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._over.set()
+        self._thread.join()
+
+    def _ask_on(self) -> None:
+        while not self._over.wait(0.01):
+            for address in self._site.endpoints():
+                try:
+                    self.answers[ask(address)] += 1
+                except OSError as error:
+                    self.failures.append(f"{address}: {error!r}")
+
+    def more(self, count: int, version: str) -> None:
+        goal = self.answers[version] + count
+        wait_until(lambda: self.answers[version] >= goal, f"{count} answers of {version}; {self.failures[:3]}", 30)

@@ -1,0 +1,97 @@
+"""Versions that are judged by copies of requests, or by golden samples where nobody asks: real servers, real tokens."""
+
+from __future__ import annotations
+
+import re
+import urllib.request
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.cluster.clients import Clients
+from tests.cluster.operating import Operator, Site, fact, ready, weight
+from tests.control_plane.plane import Plane
+from tests.control_plane.resources import Object
+from tests.local.local_run import bundles
+
+pytestmark = pytest.mark.slow
+PATIENCE = 60.0
+SHADOW_ALONE = {"steps": [], "shadow": {"percent": 100}, "scaleDownDelay": "0s"}
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return bundles(tmp_path_factory.mktemp("store"))
+
+
+@pytest.fixture
+def site(control_plane: Plane, namespace: str, store: Path) -> Site:
+    found = Site(control_plane, namespace)
+    found.mount(store)
+    return found
+
+
+def by_shadow(atol: float) -> dict[str, Any]:
+    """A rollout without steps that compares answers; those of v2 differ from v1's by about 0.005."""
+    limits = {"outputs": [{"name": "scores", "atol": atol, "rtol": 0.0, "maxShare": 0.1}]}
+    analysis = {"interval": "1s", "warmup": "0s", "minRequests": 1, "confidence": 0.99, "maxDivergence": limits}
+    return {**SHADOW_ALONE, "analysis": analysis}
+
+
+def check(deployment: Object, name: str) -> Object:
+    rollout = deployment["status"].get("rollout") or {}
+    return next((one for one in rollout.get("checks") or () if one["name"] == name), {})
+
+
+def test_a_version_that_answers_otherwise_goes_back_before_it_gets_a_request(operator: Operator, site: Site) -> None:
+    site.apply("v1")
+    site.until_serving("v1")
+    shares: list[int] = []
+
+    with Clients(site) as clients:
+        site.apply("v2", rollout=by_shadow(0.0001))
+
+        def refused(found: Object) -> bool:
+            shares.append(weight(found))
+            return fact(found, "Stalled").get("status") == "True"
+
+        found = site.until(refused, PATIENCE)
+        clients.more(20, "v1")
+
+    assert "scores" in fact(found, "Stalled")["message"]
+    assert (clients.failures, set(clients.answers), max(shares)) == ([], {"v1"}, 0)
+
+
+def test_a_version_that_answers_alike_is_promoted_by_copies_alone(operator: Operator, site: Site) -> None:
+    site.apply("v1")
+    site.until_serving("v1")
+    compared: list[Object] = []
+
+    with Clients(site) as clients:
+        site.apply("v2", rollout=by_shadow(0.1))
+
+        def promoted(found: Object) -> bool:
+            compared.append(check(found, "output/scores"))
+            return bool(found["status"]["stable"]["version"] == "v2")
+
+        site.until(promoted, PATIENCE)
+        clients.more(20, "v2")
+
+    assert clients.failures == []
+    assert any(one.get("verdict") == "pass" for one in compared)
+
+
+def test_where_nobody_asks_golden_samples_stand_in_for_users(operator: Operator, site: Site) -> None:
+    site.apply("v1")
+    site.until_serving("v1")
+    analysis = {"interval": "1s", "warmup": "0s", "synthetic": {"rate": 20}}
+
+    site.apply("v2", rollout={"steps": [{"weight": 50, "hold": "1s"}], "scaleDownDelay": "0s", "analysis": analysis})
+
+    site.until_reason("Reconciling", "NoTraffic", PATIENCE)
+    site.until_serving("v2", PATIENCE)
+    (pod,) = [one for one in site.servers() if ready(one) and not one["metadata"].get("deletionTimestamp")]
+    with urllib.request.urlopen(f"http://{pod['status']['podIP']}:9090/metrics", timeout=5) as answer:
+        events = dict(re.findall(r'tidegate_evidence_events_total{.*of="(\w+)".*} ([0-9.]+)', answer.read().decode()))
+    assert float(events["synthetic"]) > 0
+    assert float(events["requests"]) == 0
