@@ -9,7 +9,7 @@ PROTOCOL := operator/tidegate/protocol
 export PYTHONDONTWRITEBYTECODE := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-unit fuzz control-plane coverage lint format crds docs protos argocd lock bench-runtime bench-fetch bench-decisions bench-plan bench-operator bench-gpu bench-traces peers-lock bench-peers bench-overload bench-soak bench-cores bench-traffic clean
+.PHONY: help demo test test-unit fuzz control-plane coverage lint format crds docs protos argocd dashboard-pictures lock bench-runtime bench-fetch bench-decisions bench-plan bench-operator bench-gpu bench-traces peers-lock bench-peers bench-overload bench-soak bench-cores bench-dashboard bench-traffic clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-18s %s\n", $$1, $$2}'
@@ -69,6 +69,9 @@ protos: $(READY)  ## write the messages of the gRPC protocol from its .proto
 argocd: $(READY)  ## write the values for Argo CD from the Lua scripts in charts/tidegate/argocd
 	@$(BIN)/python .ci/argocd.py
 
+dashboard-pictures: $(READY)  ## take the pictures of docs/dashboard.md, after a change of the page
+	@$(BIN)/python -m tests.browser.pictures
+
 lock: $(READY)  ## resolve the dependencies of pyproject.toml again
 	$(LOCK) --python-version 3.11 --extra dev --output-file locks/dev.txt
 	$(LOCK) --python-version 3.12 --extra operator --output-file locks/operator.txt
@@ -111,6 +114,9 @@ bench-plan: $(READY)  ## what one decision costs
 
 bench-operator: $(READY)  ## the operator with 2,000 objects on a real API server, half an hour (build/bench/operator.json)
 	@$(BIN)/python -m benchmarks.operator
+
+bench-dashboard: $(READY)  ## 500 rollouts in a browser: how fast, how large (build/bench/dashboard.json)
+	@$(BIN)/python -m benchmarks.dashboard $(ARGS)
 
 clean:  ## remove what was built or installed here
 	rm -rf .venv build

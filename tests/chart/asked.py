@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,43 @@ def alerts() -> list[dict[str, Any]]:
 @cache
 def dashboard(name: str) -> Any:
     return json.loads((CHART / f"files/dashboards/{name}.json").read_text())
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """One line of a panel: what it asks, and what its lines are called."""
+
+    dashboard: str
+    panel: str
+    ref: str
+    expression: str
+    legend: str
+
+    def asked(self, **values: str) -> str:
+        """The expression with Grafana's variables given."""
+        text = self.expression
+        for name, value in values.items():
+            text = text.replace(f"${name}", value)
+        return text
+
+    @property
+    def labels(self) -> frozenset[str]:
+        """Those that its legend names."""
+        return frozenset(re.findall(r"{{\s*(\w+)\s*}}", self.legend))
+
+
+def panels() -> list[dict[str, Any]]:
+    """Of all dashboards."""
+    return [panel for name in DASHBOARDS for panel in dashboard(name)["panels"]]
+
+
+def targets() -> list[Target]:
+    return [
+        Target(name, panel["title"], target["refId"], target["expr"], target["legendFormat"])
+        for name in DASHBOARDS
+        for panel in dashboard(name)["panels"]
+        for target in panel["targets"]
+    ]
 
 
 def expressions() -> dict[str, str]:

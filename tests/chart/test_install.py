@@ -70,6 +70,34 @@ def test_one_command_brings_everything(helm: Helm, cluster: Plane) -> None:
     until_served(cluster)
 
 
+def test_external_metrics_that_something_else_serves_are_not_taken(helm: Helm, cluster: Plane) -> None:
+    name = "v1beta1.external.metrics.k8s.io"
+    served = {
+        "group": "external.metrics.k8s.io", "version": "v1beta1", "groupPriorityMinimum": 100, "versionPriority": 100,
+        "insecureSkipTLSVerify": True, "service": {"namespace": "keda", "name": "keda-metrics-apiserver"},
+    }  # fmt: skip
+    cluster.client.apply({
+        "apiVersion": "apiregistration.k8s.io/v1", "kind": "APIService", "metadata": {"name": name}, "spec": served,
+    })  # fmt: skip
+    try:
+        with pytest.raises(
+            HelmFailed, match=r"served by keda/keda-metrics-apiserver already .*\n.*docs/autoscaling\.md"
+        ):
+            helm.install(cluster, "--set", "metricsApi.enabled=true")
+        helm.install(cluster)
+        with pytest.raises(HelmFailed, match=r"keda/keda-metrics-apiserver"):
+            helm.upgrade(cluster, "--reset-then-reuse-values", "--set", "metricsApi.enabled=true")
+    finally:
+        cluster.client.delete("apiservices", "", name)
+    helm.upgrade(cluster, "--reset-then-reuse-values", "--set", "metricsApi.enabled=true")
+    assert cluster.client.get("services", HOME, "tidegate-metrics-api")
+
+
+def test_keda_has_to_be_there_before_it_is_asked_to_scale(helm: Helm, cluster: Plane) -> None:
+    with pytest.raises(HelmFailed, match=r"there is no KEDA in this cluster"):
+        helm.install(cluster, "--set", "keda.enabled=true")
+
+
 def test_the_notes_say_the_next_command(helm: Helm, cluster: Plane) -> None:
     notes = helm.install(cluster)
 

@@ -99,7 +99,8 @@ def test_the_operator_takes_its_arguments(helm: Helm, variant: str) -> None:
 
 
 def test_each_value_of_the_operator_reaches_it(helm: Helm) -> None:
-    values = VARIANTS["a busy operator"] | VARIANTS["Prometheus as evidence"] | {"namespaces": ["shop", "bank"]}
+    parts = ("a busy operator", "Prometheus as evidence", "traced")
+    values = {name: part for one in parts for name, part in VARIANTS[one].items()} | {"namespaces": ["shop", "bank"]}
 
     found = settings(one(helm.template(values), "Deployment"))
 
@@ -107,6 +108,7 @@ def test_each_value_of_the_operator_reaches_it(helm: Helm) -> None:
     assert found.namespaces == ("shop", "bank")
     assert found.prometheus == VARIANTS["Prometheus as evidence"]["prometheus"]["servers"]
     assert str(found.prometheus_credentials) == "/var/run/tidegate/prometheus"
+    assert found.otlp_endpoint == "http://collector.observability:4318/v1/traces"
 
 
 def test_what_model_servers_may_reach_is_told_to_the_operator(helm: Helm) -> None:
@@ -221,7 +223,7 @@ def test_the_page_on_rights_has_each_of_them() -> None:
     assert told.pop("leases") == {"create; get and update of its own"}
     assert told == {
         resource: set(rule["verbs"])
-        for rule in rights["models"] + rights["cluster"]
+        for rule in rights["models"] + rights["cluster"] + rights["keda"]
         for resource in rule.get("resources", rule.get("nonResourceURLs"))
     }
 
@@ -234,6 +236,17 @@ def test_told_namespaces_it_has_no_right_on_the_cluster(helm: Helm) -> None:
         "bank/tidegate-operator": rights["models"],
         f"{HOME}/tidegate-operator-lease": rights["lease"],
     }
+
+
+@pytest.mark.parametrize("namespaces", [[], ["shop"]])
+def test_with_keda_it_may_touch_scaled_objects_where_models_are(helm: Helm, namespaces: list[str]) -> None:
+    rights = yaml.safe_load((CHART / "files/rights.yaml").read_text())
+    found = helm.template(VARIANTS["KEDA"] | {"namespaces": namespaces})
+
+    of_models = roles(found)["shop/tidegate-operator" if namespaces else "*/tidegate-operator"]
+    assert [rule for rule in of_models if rule not in rights["cluster"]] == rights["models"] + rights["keda"]
+    assert settings(one(found, "Deployment")).keda
+    assert not settings(one(helm.template(), "Deployment")).keda
 
 
 def test_the_crd_is_the_generated_one(helm: Helm) -> None:
@@ -279,6 +292,12 @@ def test_the_network_lets_prometheus_be_asked_where_it_listens(helm: Helm) -> No
 
     *_, prometheus = policy["spec"]["egress"]
     assert sorted(row["port"] for row in prometheus["ports"]) == [443, 9090]
+
+
+def test_the_network_lets_a_collector_be_reached_where_it_listens(helm: Helm) -> None:
+    policy = one(helm.template(VARIANTS["traced"]), "NetworkPolicy")
+
+    assert policy["spec"]["egress"][-1]["ports"] == [{"port": 4318, "protocol": "TCP"}]
 
 
 def test_pods_are_told_apart_from_model_servers(helm: Helm) -> None:

@@ -39,6 +39,7 @@ VARIANTS: dict[str, Values] = {
             "credentialsSecret": "prometheus",
         },
     },
+    "traced": {"tracing": {"endpoint": "http://collector.observability:4318"}},
     "a closed network": {
         "networkPolicy": {"apiServerPorts": [6443], "apiServerCIDRs": ["10.0.0.1/32", "fd00::1/128"],
                           "metricsFrom": {"kubernetes.io/metadata.name": "monitoring"}},
@@ -48,6 +49,13 @@ VARIANTS: dict[str, Values] = {
                          "storeNetworks": ["10.20.0.0/16"], "storePorts": [443, 9000],
                          "identityEndpoints": ["169.254.170.23:80", "[fd00:ec2::23]:80"]},
     },
+    "a dashboard for port-forward": {"dashboard": {"enabled": True}},
+    "a dashboard behind a proxy": {
+        "dashboard": {"enabled": True, "port": 9191, "hosts": ["models.example.com", "dashboard"],
+                      "from": {"kubernetes.io/metadata.name": "gateways"}},
+    },
+    "KEDA": {"keda": {"enabled": True}, "prometheus": {"servers": {"main": "http://prometheus.monitoring:9090"}}},
+    "external metrics": {"metricsApi": {"enabled": True, "port": 6443}},
     "no network policy and no budget": {"networkPolicy": {"create": False}, "podDisruptionBudget": {"create": False}},
     "special nodes": {
         "priorityClassName": "system-cluster-critical", "nodeSelector": {"pool": "system"},

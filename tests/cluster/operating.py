@@ -31,6 +31,11 @@ QUICK = {"interval": "1s", "warmup": "0s", "minRequests": 1, "confidence": 0}
 GROUP = "serving.tidegate.io"
 
 
+def cluster_rules(rights: Object) -> list[Object]:
+    """All that the chart can give for the whole cluster."""
+    return [rule for part in ("models", "cluster", "keda", "metricsApi") for rule in rights[part]]
+
+
 def grant(plane: Plane, *users: User) -> None:
     """The operator's home, its rights as the chart gives them, and the account that servers know."""
     if plane.client.get("namespaces", "", HOME) is None:
@@ -39,8 +44,8 @@ def grant(plane: Plane, *users: User) -> None:
     group = "rbac.authorization.k8s.io"
     subjects = [{"apiGroup": group, "kind": "User", "name": user.name} for user in users or (OPERATOR,)]
     for kind, about, rules in (
-        ("ClusterRole", {"name": NAME}, rights["models"] + rights["cluster"]),
-        ("Role", {"name": NAME, "namespace": HOME}, rights["lease"]),
+        ("ClusterRole", {"name": NAME}, cluster_rules(rights)),
+        ("Role", {"name": NAME, "namespace": HOME}, rights["lease"] + rights["metricsApiHome"]),
     ):
         role = {"apiVersion": f"{group}/v1", "kind": kind, "metadata": about, "rules": rules}
         plane.client.apply(role)

@@ -163,16 +163,17 @@ def test_at_rest_nothing_is_written_not_even_by_a_new_operator(
     operator.log.unlink()
     operator.start().leads()
     operator.until(lambda: operator.reconciles() > 0, "it has looked at everything")
-    site.plane.client.patch("modeldeployments", site.namespace, "fraud", {"metadata": {"labels": {"touched": "1"}}})
     seen = operator.reconciles()
+    site.plane.client.patch("modeldeployments", site.namespace, "fraud", {"metadata": {"labels": {"touched": "1"}}})
     operator.until(lambda: operator.reconciles() > seen, "it has looked again")
 
     assert control_plane.audit.writes(mark, user=OPERATOR.name, namespace=site.namespace) == []
 
 
 def figures_are_written(site: Site) -> None:
-    """The status shows the servers as they are: nothing is left that a minute's patience would write."""
+    """The status shows the servers as they are, and what was decided is kept: nothing is left that waits for a minute."""
     site.until(lambda one: one["status"]["stable"].get("readyReplicas") == len(site.servers()), 90)
+    site.plane.client.until("configmaps", site.namespace, "fraud-course", bool, 90)
 
 
 def test_deletion_needs_no_operator_and_leaves_nothing(operator: Operator, site: Site, control_plane: Plane) -> None:

@@ -12,8 +12,9 @@ from typing import Any
 
 import pytest
 import yaml
+from tests.cluster import metrics_api
 from tests.cluster.operating import HOME, RIGHTS, Operator, Site, fact, grant, resolves, weight
-from tests.control_plane import gateway_api
+from tests.control_plane import gateway_api, keda
 from tests.control_plane.audit import Mark, Request
 from tests.control_plane.plane import Plane
 from tests.control_plane.resources import Object
@@ -41,7 +42,8 @@ class Story:
     def __init__(self, plane: Plane, folder: Path) -> None:
         self.plane = plane
         self.site = Site(plane, plane.new_namespace())
-        self.operator = Operator(plane, folder)
+        keda_asks = ("--keda", "yes", "--prometheus", "main=http://prometheus.monitoring:9090")
+        self.operator = Operator(plane, folder, (*metrics_api.flags(), *keda_asks))
         self.mark: Mark = plane.audit.mark()
         self.resolving: Callable[[Object], Any] = resolves()
         assert plane.player
@@ -60,6 +62,7 @@ class Story:
         self.it_starts_without_a_lease()
         self.a_version_is_read_and_serves()
         self.it_is_scaled_up_and_down()
+        self.keda_scales_it()
         self.a_candidate_is_sent_back()
         self.another_is_promoted_and_the_first_one_comes_back()
         self.a_gpu_is_missing()
@@ -75,6 +78,11 @@ class Story:
         gateway_api.install(self.plane)
         self.plane.client.delete("leases", HOME, LEASE)
         self.operator.start().leads()
+        self.external_metrics_are_served()
+
+    def external_metrics_are_served(self) -> None:
+        """By a process that has an address and an authority of its own."""
+        self.until(lambda: self.operator.figures()["tidegate_metrics_api"] == 1, "it serves external metrics")
 
     def a_version_is_read_and_serves(self) -> None:
         """Meanwhile somebody takes the label of the Job that reads it."""
@@ -97,6 +105,17 @@ class Story:
         self.until(lambda: not self.site.children("horizontalpodautoscalers"), "no autoscaler")
         self.until(lambda: not self.site.children("poddisruptionbudgets"), "no budget")
         self.until(lambda: len(self.site.servers()) == 1, "one server")
+
+    def keda_scales_it(self) -> None:
+        """Somebody takes the label of what KEDA scales by; then the spec changes, and then KEDA goes."""
+        by_keda = {"minReplicas": 1, "maxReplicas": 4, "provider": "KEDA"}
+        self.site.simulate("v1", rollout=AT_ONCE, scaling=by_keda)
+        self.until(lambda: self.site.children("scaledobjects"), "a ScaledObject")
+        name = self.site.children("scaledobjects")[0]["metadata"]["name"]
+        self.plane.client.patch("scaledobjects", self.site.namespace, name, UNLABELLED)
+        self.plane.client.until("scaledobjects", self.site.namespace, name, labelled)
+        self.site.simulate("v1", rollout=AT_ONCE, scaling={"minReplicas": 1})
+        self.until(lambda: not self.site.children("scaledobjects"), "no ScaledObject")
 
     def a_candidate_is_sent_back(self) -> None:
         self.site.simulate("v2", rollout=MANUAL)
@@ -185,6 +204,7 @@ class Story:
         assert self.operator.stop() == 0
         self.operator.log.unlink()
         self.operator.start("--token-file", "").leads()
+        self.external_metrics_are_served()
         self.until(lambda: not self.site.children("configmaps"), "no keys")
 
     def everything_is_deleted(self) -> None:
@@ -201,12 +221,15 @@ def labelled(obj: Object) -> bool:
 def asked(control_plane: Plane, tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[Request]]:
     """What the operator asked for in a story that touches everything."""
     grant(control_plane)
+    metrics_api.enable(control_plane)
+    keda.install(control_plane)
     story = Story(control_plane, tmp_path_factory.mktemp("operator"))
     try:
         story.play()
         yield story.asked() + addresses(control_plane, story.mark)
     finally:
         story.operator.close()
+        metrics_api.disable(control_plane)
         control_plane.client.delete("namespaces", "", story.site.namespace)
 
 

@@ -7,10 +7,12 @@ their usual ports there, pods get addresses that real processes can bind to, and
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import ipaddress
 import os
 import shutil
+import socket
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -67,6 +69,15 @@ class Network:
         """Addresses for pods that are played by real processes, each once."""
         block = ipaddress.ip_network(f"{self._pods}.128.0/18")
         return (str(address) for address in block.hosts())
+
+
+def outer_address() -> str:
+    """An address of this machine that is no loopback one: EndpointSlices may hold no other."""
+    for family, documented in ((socket.AF_INET, "198.51.100.1"), (socket.AF_INET6, "2001:db8::1")):
+        with socket.socket(family, socket.SOCK_DGRAM) as looking, contextlib.suppress(OSError):
+            looking.connect((documented, 9))  # of a datagram: nothing is sent
+            return str(looking.getsockname()[0])
+    raise RuntimeError("this machine has no network besides loopback: the API server cannot be led to a process here")
 
 
 @contextmanager

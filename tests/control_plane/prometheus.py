@@ -35,6 +35,7 @@ class Target:
 
     port: int
     labels: Mapping[str, str]
+    host: str = "127.0.0.1"
 
 
 def find() -> Path:
@@ -56,7 +57,7 @@ def scraping(
 ) -> Iterator[str]:
     """The address of a Prometheus that scrapes these targets, and evaluates rules every second, too."""
     folder.mkdir(parents=True)
-    static = [{"targets": [f"127.0.0.1:{target.port}"], "labels": dict(target.labels)} for target in targets]
+    static = [{"targets": [f"{target.host}:{target.port}"], "labels": dict(target.labels)} for target in targets]
     jobs = [{"job_name": "pods", "static_configs": static}]
     often = {"scrape_interval": "1s", "scrape_timeout": "1s", "evaluation_interval": "1s"}
     settings = {"global": often, "scrape_configs": jobs, "rule_files": ["rules.yml"]}

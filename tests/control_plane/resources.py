@@ -59,17 +59,18 @@ RESOURCES = (
     # The newer events: core events are these, read through their old form.
     Resource("events", "Event", "events.k8s.io/v1"),
 )  # fmt: skip
-# Served only where a test has installed them: the chart's monitoring, what Argo CD and Flux are told.
+# Served only where a test has installed them: the chart's monitoring, KEDA's, what Argo CD and Flux are told.
 SOMETIMES = (
     *rows(
         "monitoring.coreos.com/v1",
         "podmonitors PodMonitor", "prometheusrules PrometheusRule", "servicemonitors ServiceMonitor",
     ),
+    *rows("keda.sh/v1alpha1", "scaledobjects ScaledObject"),
     *rows("argoproj.io/v1alpha1", "applications Application"),
     *rows("kustomize.toolkit.fluxcd.io/v1", "kustomizations Kustomization"),
     *rows("source.toolkit.fluxcd.io/v1", "gitrepositories GitRepository"),
 )  # fmt: skip
-BY_PLURAL = {row.plural: row for row in reversed(RESOURCES)}
+BY_PLURAL = {row.plural: row for row in reversed((*RESOURCES, *SOMETIMES))}
 BY_KIND = {(row.api_version, row.kind): row for row in (*RESOURCES, *SOMETIMES)}
 
 

@@ -9,7 +9,9 @@ from contextlib import contextmanager
 
 import pytest
 from tests.control_plane.client import ApiError
+from tests.control_plane.users import ADMIN
 from tests.kubectl.conftest import AT, GROUP, HOLDING, STABLE, Kubectl, Site
+from tests.waiting import wait_until
 
 from tidegate.cluster.errors import ApiDown, Throttled
 from tidegate.cluster.kubectl.acts import Target
@@ -155,6 +157,26 @@ def test_an_abort_takes_the_place_of_what_waits(site: Site, kubectl: Kubectl, im
 
     kubectl("abort", "fraud")
 
+    assert set(site.annotations()) == {f"{GROUP}/abort", f"{GROUP}/asked-by"}
+
+
+def test_a_command_says_who_gave_it(site: Site, kubectl: Kubectl, impatient: None) -> None:
+    site.deploy()
+
+    kubectl("abort", "fraud")
+
+    notes = site.annotations()
+    assert notes[f"{GROUP}/asked-by"] == f"{notes[f'{GROUP}/abort']} {ADMIN.name}"
+
+
+def test_where_the_server_does_not_say_who_asks_the_command_names_nobody(
+    site: Site, kubectl: Kubectl, impatient: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site.deploy()
+    monkeypatch.setattr("tidegate.cluster.kubectl.connection.WHO_AM_I", "/apis/authentication.k8s.io/v1/nothing")
+
+    kubectl("abort", "fraud")
+
     assert set(site.annotations()) == {f"{GROUP}/abort"}
 
 
@@ -289,3 +311,36 @@ def test_the_only_deployment_needs_no_name(site: Site, kubectl: Kubectl) -> None
     code, _, error = kubectl("pause")
     assert code == 2
     assert "name a deployment: there are: churn, fraud" in error
+
+
+def test_whoever_waits_asks_once_and_is_told_of_the_change(site: Site, kubectl: Kubectl) -> None:
+    """By a watch: a minute of waiting would be sixty requests otherwise."""
+    site.deploy(status={"observedGeneration": 1, "stable": STABLE, "conditions": []})
+    mark = site.plane.audit.mark()
+    promoted = [{**HOLDING["conditions"][0], "type": kind} for kind in ("Ready", "Promoted")]
+
+    def reads() -> list[str]:
+        found = site.plane.audit.since(mark, namespace=site.namespace, resource="modeldeployments")
+        return [one.verb for one in found if one.agent == "kubectl-tidegate"]
+
+    def promote() -> None:
+        wait_until(lambda: "list" in reads(), "the watch begins")
+        site.says({"observedGeneration": 1, "stable": STABLE, "conditions": promoted})
+
+    operator = threading.Thread(target=promote)
+    operator.start()
+    code, said, _ = kubectl("wait", "fraud", "--for", "promoted", "--timeout", "60s")
+    operator.join()
+
+    assert (code, said.splitlines()[1]) == (0, "fraud is promoted")
+    assert reads().count("get") <= 4
+
+
+def test_who_may_only_get_a_deployment_can_wait_for_it_too(stranger: Site, kubectl: Kubectl) -> None:
+    stranger.deploy(status={"observedGeneration": 1, "stable": STABLE, "conditions": []})
+    stranger.grant({"apiGroups": [GROUP], "resources": ["modeldeployments"], "verbs": ["get"]})
+
+    code, _, error = kubectl("wait", "fraud", "--for", "promoted", "--timeout", "2s")
+
+    assert code == 5
+    assert "fraud is not promoted after 2 s" in error

@@ -245,7 +245,7 @@ def test_an_api_server_whose_name_is_unknown(site: Site, kubectl: Kubectl) -> No
 
 
 def test_an_api_server_that_says_nothing(site: Site, kubectl: Kubectl, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tidegate.cluster.kubectl.connection.ANSWER_SECONDS", 0.3)
+    monkeypatch.setattr("tidegate.cluster.kubectl.reaching.ANSWER_SECONDS", 0.3)
 
     with answering(None) as address:
         code, _, error = kubectl("status", "--kubeconfig", at(f"http://{address}", site))

@@ -14,8 +14,8 @@ from tests.control_plane.pki import FRONT_PROXY
 from tests.control_plane.users import ADMIN, write_kubeconfig
 from tests.kubectl.conftest import Kubectl, Site
 
-from tidegate.cluster.kubectl.connection import proxy_of
 from tidegate.cluster.kubectl.kubeconfig import Context, Entry
+from tidegate.cluster.kubectl.reaching import proxy_of
 
 EMPTY = (0, "there is no ModelDeployment here\n", "")
 Write = Callable[..., str]

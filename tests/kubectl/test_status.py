@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from tests.kubectl.conftest import CANDIDATE, HOLDING, STABLE, Kubectl, Site
+from tests.kubectl.conftest import AT, CANDIDATE, GROUP, HOLDING, STABLE, Kubectl, Site
 from tests.waiting import wait_until
 
 
@@ -161,11 +161,37 @@ def test_looking_loads_nothing_that_takes_long(site: Site, arguments: list[str])
     assert {"tidegate", "urllib3"} <= loaded
 
 
-def test_a_report_of_a_cluster_is_refused_with_what_there_is_instead(site: Site, kubectl: Kubectl) -> None:
+def test_a_report_of_a_deployment_whose_course_nobody_wrote_says_so(site: Site, kubectl: Kubectl) -> None:
+    site.deploy()
+
     code, _, error = kubectl("report", "fraud", "-o", str(site.folder / "report.html"))
 
     assert code == 1
-    assert error == (
-        "error: a cluster does not keep the course of a rollout: see `tidegate history` and `tidegate status` for what "
-        "it keeps, and Prometheus for the course\n"
+    assert "nothing was recorded yet: let it roll out a version; see whether an operator runs" in error
+
+
+def test_a_report_without_the_right_to_read_the_course_names_the_right(stranger: Site, kubectl: Kubectl) -> None:
+    stranger.deploy()
+    stranger.grant({"apiGroups": [GROUP], "resources": ["modeldeployments"], "verbs": ["get"]})
+
+    code, _, error = kubectl("report", "fraud", "-o", str(stranger.folder / "report.html"))
+
+    assert code == 1
+    assert "may not get configmaps" in error
+
+
+def test_a_course_that_somebody_broke_is_read_as_far_as_it_makes_sense(site: Site, kubectl: Kubectl) -> None:
+    site.deploy()
+    sound = {"number": 7, "at": AT, "reason": "Promoted", "by": {"kind": "Person"}, "message": "version 2"}
+    rows = "\n".join(["{", "[]", json.dumps({"at": AT, "events": [sound, 7, {"number": "x"}]})])
+    meta = {"name": "fraud-course", "namespace": site.namespace}
+    site.plane.client.create(
+        {"apiVersion": "v1", "kind": "ConfigMap", "metadata": meta, "data": {"course.jsonl": rows}}
     )
+
+    code, said, _ = kubectl("history", "fraud", "--decisions")
+
+    assert code == 0
+    assert [line.split()[0] for line in said.splitlines()] == ["NUMBER", "7"]
+    assert "a person" in said
+    assert kubectl("history", "fraud", "--decisions", "--quiet")[1] == "Promoted\n"

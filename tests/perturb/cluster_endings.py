@@ -19,8 +19,8 @@ NUMBER = re.compile(r"\d[\d,]*(\.\d+)?")
 UID = re.compile(r"00000000-0000-4000-8000-\d{12}")
 OF_THE_SERVER = ("uid", "resourceVersion", "managedFields", "generation", "creationTimestamp")
 COUNTS = (
-    "observedGeneration", "attempts", "attempt", "retryAt", "environment", "at", "lastTransitionTime", "clusterIP",
-    "clusterIPs", ANNOTATION_TEMPLATE,
+    "observedGeneration", "decisions", "attempts", "attempt", "retryAt", "environment", "at", "lastTransitionTime",
+    "clusterIP", "clusterIPs", ANNOTATION_TEMPLATE,
 )  # fmt: skip
 TOLD_BY_CONTROLLERS = ("HorizontalPodAutoscaler", "PodDisruptionBudget", "Deployment")
 

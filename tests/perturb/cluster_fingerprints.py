@@ -1,7 +1,7 @@
 """Everything that decides about the future, as a digest: two stages with the same one go on alike.
 
-Resource versions, uids and what is made of them are names that nobody compares across runs; all else counts: objects
-with their times, the operator's memory and timers, what waits on its way, and the servers' counters.
+Resource versions, uids and what is made of them are names that nobody compares across runs, and nothing asks for the
+number of the decisions so far; all else counts: objects with their times, the operator's memory and timers, what waits on its way, and the servers' counters.
 """
 
 from __future__ import annotations
@@ -13,6 +13,8 @@ from functools import lru_cache
 from typing import Any
 
 import orjson
+
+from tidegate.api.status import ModelDeploymentStatus
 
 from .cluster_process import WATCHED, Process
 from .cluster_reading import parsed
@@ -41,7 +43,8 @@ def _digest(text: bytes) -> str:
     metadata = {
         name: value for name, value in obj["metadata"].items() if name not in ("resourceVersion", "managedFields")
     }
-    plain = orjson.dumps({**obj, "metadata": metadata}, option=orjson.OPT_SORT_KEYS)
+    status = {name: part for name, part in (obj.get("status") or {}).items() if name != "decisions"}
+    plain = orjson.dumps({**obj, "metadata": metadata, "status": status}, option=orjson.OPT_SORT_KEYS)
     return hashlib.sha256(ADDRESS.sub(b'"A"', UID.sub(b"U", plain))).hexdigest()
 
 
@@ -60,11 +63,15 @@ def _operator(process: Process | None) -> list[Any]:
         if kind in WATCHED
     }
     memories = [
-        [*key, memory.status.model_dump_json(), memory.written.model_dump_json(), memory.written_at, _obstacles(memory)]
+        [*key, _known(memory.status), _known(memory.written), memory.written_at, _obstacles(memory)]
         for key, memory in sorted(process.reconciler._memories.items())
     ]
     late = [_behind(process, held), len(process.watch.waiting()), process.timers.dues()]
     return [*late, memories, sorted(process.queue._failures.items())]
+
+
+def _known(status: ModelDeploymentStatus) -> str:
+    return status.model_dump_json(exclude={"decisions"})
 
 
 def _obstacles(memory: Any) -> list[str]:

@@ -19,7 +19,7 @@ from tidegate.cluster.api import Key
 from tidegate.cluster.errors import ClusterError, NotLeader
 from tidegate.cluster.metrics import Metrics
 from tidegate.cluster.queue import WorkQueue
-from tidegate.cluster.reconcile import Measures, Reconciler, Surroundings
+from tidegate.cluster.reconcile import Chronicles, Measures, Reconciler, Surroundings
 from tidegate.cluster.seen import Cache
 from tidegate.cluster.watch import KINDS, SELECTORS
 from tidegate.cluster.workers import Workers
@@ -84,7 +84,7 @@ def not_leader() -> NotLeader:
 class Process:
     """The operator, one turn at a time."""
 
-    def __init__(self, cluster: FakeCluster, measures: Measures, tell: Tell) -> None:
+    def __init__(self, cluster: FakeCluster, measures: Measures, tell: Tell, chronicle: Chronicles) -> None:
         self.timers = Timers(cluster.clock)
         self.api = FakeApi(cluster)
         self.cache = Cache()
@@ -92,7 +92,8 @@ class Process:
         self.results = Results()
         self.outcomes: list[str] = []
         around = Surroundings(
-            self.api, self.cache, self.platform, measures, tell, self._verdict, cluster.clock.now
+            self.api, self.cache, self.platform, measures, tell, self._verdict, cluster.clock.now,
+            chronicle=chronicle,
         )  # fmt: skip
         self.watched = Watched(Reconciler(around))
         self._workers = Workers(self.queue, self.watched, self.results, 1, RESYNC)  # type: ignore[arg-type]

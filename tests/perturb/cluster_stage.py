@@ -29,9 +29,10 @@ from tests.fakes.told import Told
 from tests.fakes.users import Users
 from tests.fakes.watching import once
 
+from tidegate.api.decision import Decision
 from tidegate.api.status import ModelDeploymentStatus
-from tidegate.plan.manifests.identity import GROUP, JOB, MODEL_DEPLOYMENT, POD, Kind
-from tidegate.plan.wanted import Event
+from tidegate.plan.manifests.identity import GROUP, JOB, MODEL_DEPLOYMENT, POD, Kind, Owner
+from tidegate.plan.wanted import Event, Plan
 
 from .cluster_process import Process
 from .cluster_reading import all_of, everything, serves
@@ -90,6 +91,7 @@ class Stage(Told):
         self.traffic = Traffic(self.cluster, KEY)
         self.witness = Witness(self.cluster, KEY)
         self.told: list[Event] = []
+        self.decided: list[tuple[str, Decision]] = []  # of an owner by its uid, in the order of the log
         self.down_for = 0.0  # seconds that a killed operator stays away
         self.process: Process | None = None
         self.back_at: float | None = None
@@ -116,7 +118,7 @@ class Stage(Told):
         objects = self.cluster.objects
         kept: list[object] = [held for kind in objects._held.values() for held in kind.values()]
         kept += [state for kind in objects._past.values() for states in kind.values() for state in states]
-        kept += [*self.told, *self.witness.kept()]
+        kept += [*self.told, *self.decided, *self.witness.kept()]
         if self.process:
             kept += [one for kind in self.process.cache._held.values() for one in kind.values()]
             kept += self.process.api.faults.log
@@ -130,7 +132,7 @@ class Stage(Told):
         """A new life: everything is listed, nothing is remembered."""
         self.lives += 1
         self.back_at = None
-        self.process = Process(self.cluster, self.traffic, self.tell)
+        self.process = Process(self.cluster, self.traffic, self.tell, self.chronicle)
         self.process.api.after_write.append(self.witness.after_write_of(self.process))
         return self.process
 
@@ -167,6 +169,9 @@ class Stage(Told):
 
     def tell(self, about: Mapping[str, Any], event: Event) -> None:
         self.told.append(event)
+
+    def chronicle(self, owner: Owner, before: ModelDeploymentStatus, plan: Plan) -> None:
+        self.decided += [(owner.uid, decision) for decision in plan.decisions]
 
     @property
     def operator(self) -> Process:

@@ -52,6 +52,8 @@ LOCAL_MEANING: dict[str, str] = {
     "scaling.target": NOT_HERE + "as many servers as minReplicas.",
     "scaling.target.*": "As scaling.target.",
     "scaling.provider": NOT_HERE + "as many servers as minReplicas.",
+    "scaling.keda": NOT_HERE + "as many servers as minReplicas.",
+    "scaling.keda.*": "As scaling.keda.",
     "scaling.behavior": NOT_HERE + "as many servers as minReplicas.",
     "scaling.behavior.*": "As scaling.behavior.",
     "rollout": SAME,

@@ -7,3 +7,4 @@ VERSION = "v1alpha1"
 KIND = "ModelDeployment"
 PLURAL = "modeldeployments"
 API_VERSION = f"{GROUP}/{VERSION}"
+ANNOTATION_ASKED_BY = f"{GROUP}/asked-by"  # the value of a command and who gave it

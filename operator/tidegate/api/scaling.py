@@ -8,7 +8,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import Field
 
 from tidegate.api.rules import ApiModel, Rule
-from tidegate.api.scalars import NUMBER, Between
+from tidegate.api.scalars import NUMBER, Between, matches
 
 TARGETS = ("cpuUtilization", "concurrency", "requestsPerSecond", "queueTime", "gpuUtilization")
 Utilization = Annotated[int, Field(ge=1, le=100), NUMBER]
@@ -70,6 +70,21 @@ class Behavior(ApiModel):
     scale_down: ScalingRules | None = Field(None, description="Towards fewer pods.")
 
 
+class Keda(ApiModel):
+    """Where KEDA learns of the load, and what starts the first server when there is none."""
+
+    prometheus: Annotated[
+        str,
+        Field(min_length=1, max_length=63),
+        matches(r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$", "write a name of the operator's settings"),
+    ] = Field("main", description="Name of the Prometheus server in the operator's settings that KEDA asks.")
+    wake: Annotated[str, Field(min_length=1, max_length=1024, pattern=r"^[\t\n -~]+$")] | None = Field(
+        None,
+        description="PromQL: while it is above 0 there is at least one server. minReplicas: 0 needs it, for no server "
+        "counts requests when there is none; none of those waits for it either.",
+    )
+
+
 class Scaling(ApiModel):
     """How many servers run."""
 
@@ -103,6 +118,7 @@ class Scaling(ApiModel):
         "HPA", description="Who scales: the HorizontalPodAutoscaler, or KEDA, which can also scale to zero."
     )
     behavior: Behavior | None = Field(None, description="How fast the number may change, as in HPA v2.")
+    keda: Keda | None = Field(None, description="What KEDA asks, with provider: KEDA.")
 
     @property
     def most_replicas(self) -> int:

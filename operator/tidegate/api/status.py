@@ -109,6 +109,8 @@ class RolloutStatus(StatusModel):
     live: int = Field(1, ge=0, description="Servers of the stable version at the start: they stay until the end.")
     idle: bool = Field(False, description="Whether the deployment was scaled to zero at the start.")
     previous: RevisionStatus | None = Field(None, description="The old version, kept warm after the promotion.")
+    began_at: AwareDatetime | None = Field(None, description="When the rollout began.")
+    entered_at: AwareDatetime | None = Field(None, description="Since when it has this phase and weight.")
     started_at: AwareDatetime | None = Field(None, description="When the candidate was ready for its first step.")
     weight_before: Weight = Field(0, description="The candidate's weight before the current one.")
     weight_asked_at: AwareDatetime | None = Field(None, description="When the route was last asked for a weight.")
@@ -141,7 +143,7 @@ class RolloutStatus(StatusModel):
 class RejectedRevision(StatusModel):
     """A version that was refused or rolled back."""
 
-    key: Annotated[str, Field(max_length=96)] = Field(description="The revision and what it was judged by.")
+    key: Annotated[str, Field(max_length=74)] = Field(description="The revision and what it was judged by.")
     class_: Literal["Content", "Environment", "Command"] = Field(
         alias="class", description="Content: not tried again; Environment: tried again later; Command: a person."
     )
@@ -195,6 +197,7 @@ class ModelDeploymentStatus(StatusModel):
     candidate: RevisionStatus | None = Field(None, description="The version that is being tried.")
     rollout: RolloutStatus | None = Field(None, description="The rollout in progress.")
     resolution: ResolutionStatus | None = Field(None, description="What the bundle in the spec turned out to be.")
+    decisions: int = Field(0, ge=0, description="How many have been made: the number of the last one in the history.")
     last_number: int = Field(0, ge=0, description="The highest number that a revision has had: none is given twice.")
     paused: bool = Field(False, description="Whether the pause command froze rollouts.")
     rollback: Revision = Field("", description="The revision that a person wants back, until it serves.")

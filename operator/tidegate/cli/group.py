@@ -46,6 +46,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "predict": ("tidegate.cli.asking", "predict", "Ask a model once."),
     "openapi": ("tidegate.cli.asking", "openapi", "Print what a bundle's model can be asked, as OpenAPI."),
     "bench": ("tidegate.cli.bench", "bench", "Find out how much load a model bears."),
+    "dashboard": ("tidegate.cli.dashboard", "dashboard", "Show rollouts live in a browser."),
     "report": ("tidegate.cli.report", "report", "Write one rollout as a page with plots."),
     "crd": ("tidegate.cli.manifests", "crd", "Print the CustomResourceDefinition."),
     "operator": ("tidegate.cli.operator", "operator", "Reconcile the ModelDeployments of a cluster."),

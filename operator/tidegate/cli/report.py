@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from tidegate.cli.target import choice_of, in_cluster, target_options, the_run
-from tidegate.errors import Failed, UsageError
+from tidegate.cli.target import Choice, choice_of, in_cluster, one_there, target_options, the_run
+from tidegate.errors import UsageError
+
+if TYPE_CHECKING:
+    from tidegate.report import Source
 
 
 @click.command()
@@ -23,8 +26,8 @@ def report(name: str | None, output: Path | None, data: Path | None, **given: An
     """Write one deployment's rollouts as a page with plots.
 
     Weights, requests, errors, latency and divergence of its versions over time, with each verdict and its reason. The
-    page needs no network. Without NAME: the only deployment that runs here. Of a local run only: a cluster
-    does not keep the course of a rollout.
+    page needs no network. Without NAME: the only deployment there is. In a cluster the operator keeps the last
+    rollouts, in the ConfigMap NAME-course.
 
     \b
     Example: tidegate report fraud -o report.html
@@ -33,16 +36,24 @@ def report(name: str | None, output: Path | None, data: Path | None, **given: An
 
     if output is None and data is None:
         raise UsageError("nothing to write", do="add -o FILE.html, or --data FILE.json")
-    choice = choice_of(given)
-    if in_cluster(choice, name):
-        do = "see `tidegate history` and `tidegate status` for what it keeps, and Prometheus for the course"
-        raise Failed("a cluster does not keep the course of a rollout", do=do, reason="NothingToReport")
-    folder = the_run(choice, name).kept.folder
+    source = source_of(choice_of(given), name)
     if output is not None:
-        write_report([folder], output)
+        write_report([source], output)
         click.echo(f"wrote {output}")
     if data is not None:
-        _write_data(json.dumps(report_data([folder]), indent=1), data)
+        _write_data(json.dumps(report_data([source]), indent=1), data)
+
+
+def source_of(choice: Choice, name: str | None) -> Source:
+    """Where the course of the deployment that is meant is written."""
+    if in_cluster(choice, name):
+        from tidegate.report import Kept
+
+        there, meant = one_there(choice, name)
+        found = there.deployment(meant)
+        do = "let it roll out a version; see whether an operator runs, and what its log says"
+        return Kept(meant, there.course(meant), found.get("spec") or {}, found.get("status") or {}, str(there), do)
+    return the_run(choice, name).kept.folder
 
 
 def _write_data(text: str, target: Path) -> None:

@@ -18,11 +18,14 @@ from tidegate.cli.target import Choice, choice_of, in_cluster, one_there, place,
 from tidegate.errors import Temporary
 
 if TYPE_CHECKING:
+    from tidegate.cluster.kubectl.deployments import Place
     from tidegate.local.commands import Target
 
 Document = Mapping[str, Any]
 Look = Callable[[], list[Document]]
+Changed = Callable[[float], bool]  # whether to look again, within so many seconds
 WATCH_SECONDS = 1.0
+LONGEST_SECONDS, PODS_SECONDS = 30.0, 5.0  # without news; of pods there is none
 SHARE_OF_TIME = 0.05  # of a watch that its looks may take: a long list is looked at less often
 
 
@@ -42,20 +45,31 @@ def status(name: str | None, watch: bool, output: str, quiet: bool, **given: Any
     choice = choice_of(given)
     if name and choice.all_namespaces:
         raise click.UsageError("one deployment is in one namespace: leave --all-namespaces or the name away")
-    look = looking(choice, name)
+    there = place(choice) if in_cluster(choice, name) else None
+    look = looking(there, name) if there else partial(documents_here, choice, name)
     if not watch:
         show(look(), output=output, quiet=quiet)
         return
-    watched(look, partial(show, output=output, quiet=quiet), clears=output == "table" and not quiet)
+    print_it = partial(show, output=output, quiet=quiet)
+    watched(look, print_it, changed_in(there, name), clears=output == "table" and not quiet)
 
 
-def looking(choice: Choice, name: str | None) -> Look:
+def changed_in(there: Place | None, name: str | None) -> Changed:
+    """How to hear of changes: by a watch of the cluster; a local run is looked at once a second."""
+    if there is None:
+        return a_moment_later
+    return there.changes(name or "", longest=PODS_SECONDS if name else LONGEST_SECONDS).wait
+
+
+def a_moment_later(seconds: float) -> bool:
+    time.sleep(seconds)
+    return True
+
+
+def looking(there: Place, name: str | None) -> Look:
     """How to look at what is meant; the connection to a cluster is kept from look to look."""
-    if not in_cluster(choice, name):
-        return partial(documents_here, choice, name)
     from tidegate.cluster.kubectl.deployments import document, whole_document
 
-    there = place(choice)
     if name:
         return lambda: [whole_document(there, name)]
 
@@ -95,8 +109,11 @@ def document_here(target: Target) -> Document:
     }
 
 
-def watched(look: Look, print_it: Callable[[list[Document]], None], *, clears: bool) -> None:
-    """Look again and again, and print what has changed; a server that is away for a while is waited for."""
+def watched(
+    look: Look, print_it: Callable[[list[Document]], None], changed: Changed = a_moment_later, *, clears: bool
+) -> None:
+    """Look whenever something has changed, and print it; a server that is away for a while is waited for."""
+    ages = clears and sys.stdout.isatty()  # on a terminal they are kept current
     shown: list[Document] | None = None
     trouble = ""
     while True:
@@ -109,13 +126,20 @@ def watched(look: Look, print_it: Callable[[list[Document]], None], *, clears: b
             trouble = str(error)
         else:
             trouble = ""
-            ages = clears and sys.stdout.isatty()  # on a terminal they are kept current
             if now != shown or ages:
-                if ages:
-                    click.clear()
-                print_it(now)
+                print_anew(print_it, now, clears=ages)
             shown = now
-        time.sleep(max(WATCH_SECONDS, (time.monotonic() - began) / SHARE_OF_TIME))
+        if (rest := (time.monotonic() - began) / SHARE_OF_TIME) > WATCH_SECONDS:
+            time.sleep(rest)
+        while not changed(WATCH_SECONDS):
+            if ages and shown is not None:
+                print_anew(print_it, shown, clears=True)
+
+
+def print_anew(print_it: Callable[[list[Document]], None], found: list[Document], *, clears: bool) -> None:
+    if clears:
+        click.clear()
+    print_it(found)
 
 
 def show(found: list[Document], *, output: str, quiet: bool) -> None:
@@ -129,15 +153,19 @@ def show(found: list[Document], *, output: str, quiet: bool) -> None:
 
 @click.command()
 @click.argument("name", required=False)
+@click.option("--decisions", is_flag=True, help="Each decision instead: what, who, why and on which numbers.")
 @target_options
 @output_option
 @quiet_option
-def history(name: str | None, output: str, quiet: bool, **given: Any) -> None:
-    """Show which versions were served, and how each ended.
+def history(name: str | None, decisions: bool, output: str, quiet: bool, **given: Any) -> None:
+    """Show which versions were served, and how each ended; or every decision about them.
 
     \b
-    Example: tidegate history fraud
+    Example: tidegate history fraud --decisions
     """
+    if decisions:
+        show_decisions(*decisions_of(choice_of(given), name), output=output, quiet=quiet)
+        return
     meant, entries = history_of(choice_of(given), name)
     if quiet:
         for one in entries:
@@ -146,6 +174,30 @@ def history(name: str | None, output: str, quiet: bool, **given: Any) -> None:
     from tidegate.cli.status_view import print_history
 
     emit({"name": meant, "history": entries}, output=output, table=partial(print_history, entries))
+
+
+def show_decisions(name: str, made: list[dict[str, Any]], *, output: str, quiet: bool) -> None:
+    if quiet:
+        for one in made:
+            click.echo(one["reason"])
+        return
+    from tidegate.cli.status_view import print_decisions
+
+    emit({"name": name, "decisions": made}, output=output, table=partial(print_decisions, made))
+
+
+def decisions_of(choice: Choice, name: str | None) -> tuple[str, list[dict[str, Any]]]:
+    """The deployment's name, and the decisions that its course tells of, the oldest first."""
+    from tidegate.plan.told import decisions_in
+
+    if in_cluster(choice, name):
+        there, meant = one_there(choice, name)
+        there.deployment(meant)  # or that there is none
+        return meant, decisions_in(there.course(meant))
+    from tidegate.report.course import kept_in
+
+    target = the_run(choice, name)
+    return target.name, decisions_in(kept_in(target.kept.folder).lines)
 
 
 def history_of(choice: Choice, name: str | None) -> tuple[str, list[Document]]:

@@ -16,6 +16,7 @@ from tidegate.cli.output import print_plain, print_table, print_tree, printable
 Document = Mapping[str, Any]
 Row = tuple[int, Sequence[str]]
 SHORT_DIGEST = 19  # sha256: and twelve digits
+FULL = 100  # percent
 GOOD, BAD, WAITING = "green", "red", "yellow"
 STYLES = {
     "pass": GOOD, "Serving": GOOD, "Watching": GOOD, "Running": GOOD, "Succeeded": GOOD,
@@ -211,6 +212,30 @@ def age(since: str) -> str:
 def print_history(entries: Sequence[Mapping[str, Any]]) -> None:
     columns = ["number", "revision", "version", "outcome", "reason", "at", "digest"]
     print_table(columns, [history_cells(one) for one in entries])
+
+
+def print_decisions(made: Sequence[Mapping[str, Any]]) -> None:
+    if not made:
+        click.echo("no decision is written down")
+        return
+    print_table(["number", "at", "decision", "version", "weight", "by", "why"], [decision_cells(one) for one in made])
+
+
+def decision_cells(one: Mapping[str, Any]) -> list[str]:
+    before, after, by = (one.get(part) or {} for part in ("before", "after", "by"))
+    who = (by.get("name") or "a person") if by.get("kind") == "Person" else "operator"
+    moved = f"{share(before, one.get('revision'))} → {share(after, one.get('revision'))} %"
+    named = [str(one.get(key, "")) for key in ("reason", "revision")]
+    at = str(one.get("at", ""))[:19].replace("T", " ")
+    return [str(one.get("number", "")), at, *named, moved, who, str(one.get("message", ""))]
+
+
+def share(standing: Mapping[str, Any], revision: object) -> int:
+    """Percent of the requests that a version was to get."""
+    given = int(standing.get("weight") or 0)
+    if revision == standing.get("candidate"):
+        return given
+    return FULL - given if revision == standing.get("stable") else 0
 
 
 def history_cells(one: Mapping[str, Any]) -> list[str]:

@@ -19,12 +19,15 @@ from collections.abc import Coroutine
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tidegate.api.network import Peer
+from tidegate.api.status import ModelDeploymentStatus
 from tidegate.cluster import logs
+from tidegate.cluster.api import Key
 from tidegate.cluster.asking import hear
 from tidegate.cluster.connection import Connection
+from tidegate.cluster.courses import Courses
 from tidegate.cluster.errors import ClusterError
 from tidegate.cluster.events import Recorder
 from tidegate.cluster.gateways import GatewayReader
@@ -35,21 +38,26 @@ from tidegate.cluster.login import Login, log_in
 from tidegate.cluster.measure import Measurer
 from tidegate.cluster.metrics import Metrics
 from tidegate.cluster.nodes import NodeReader
-from tidegate.cluster.observe import Object
 from tidegate.cluster.probes import Probes, Pulse, watches_heard
 from tidegate.cluster.prometheus import Prometheus
 from tidegate.cluster.queue import WorkQueue
 from tidegate.cluster.reconcile import Reconciler, Surroundings
 from tidegate.cluster.seen import Cache
 from tidegate.cluster.settings import OperatorSettings
+from tidegate.cluster.showing import Showing
+from tidegate.cluster.tracing import Traced, Traces
 from tidegate.cluster.trust import AFTER_TROUBLE_SECONDS, AGAIN_SECONDS, OwnToken, try_access
 from tidegate.cluster.watch import Watches, cancelled
 from tidegate.cluster.workers import Workers
-from tidegate.plan.manifests.identity import MODEL_DEPLOYMENT, ROUTE_KINDS, Kind
+from tidegate.plan.manifests.identity import MODEL_DEPLOYMENT, ROUTE_KINDS, Kind, Owner
 from tidegate.plan.manifests.platform import Network, Platform
-from tidegate.plan.wanted import Event
+from tidegate.plan.wanted import Plan
 
-LAST_TURN_SECONDS = 5.0
+if TYPE_CHECKING:
+    from tidegate.cluster.metrics_api.keeping import MetricsApi
+    from tidegate.cluster.spans import OtlpExporter
+
+LAST_TURN_SECONDS, LAST_ROWS_SECONDS = 5.0, 2.0
 AGAIN_SOON = 1.0  # seconds
 LEASE_CONNECTIONS = 2
 
@@ -75,7 +83,17 @@ def platform_of(settings: OperatorSettings) -> Platform:
         store_ports=settings.store_ports,
         identity=settings.identity_endpoints,
     )
-    return Platform(settings.runtime_image, None if settings.token_file else "", network)
+    access = None if settings.token_file else ""
+    return Platform(settings.runtime_image, access, network, settings.prometheus if settings.keda else None)
+
+
+def exporter_of(settings: OperatorSettings) -> OtlpExporter | None:
+    """Who sends spans, if anybody wants them."""
+    if not settings.otlp_endpoint:
+        return None
+    from tidegate.cluster.spans import OtlpExporter
+
+    return OtlpExporter(settings.otlp_endpoint, settings.identity)
 
 
 class Operator:
@@ -86,27 +104,39 @@ class Operator:
         self._stop = asyncio.Event()
         self._platform = platform_of(settings)
         self._token = OwnToken(settings.token_file)
-        self._cache, self._queue = Cache(), WorkQueue()
+        self._showing: Showing | None = None
+        self._cache, self._queue = Cache(self._show), WorkQueue()
+        if settings.dashboard_port is not None:
+            self._showing = Showing(settings, self._cache, settings.dashboard_port)
         self._metrics = metrics = Metrics()
         self._lease_connection = Connection(
             login.client(LEASE_CONNECTIONS), lambda verb, *rest: metrics.requested(f"lease-{verb}", *rest)
         )
         lease = KubeLease(self._lease_connection, settings.lease_namespace, settings.lease_name)
-        self._watches = Watches(login, self._cache, self._queue.add, settings.namespaces, metrics.requested)
+        self._watches = Watches(
+            login, self._cache, self._queue.add, settings.namespaces, self._requested, keda=settings.keda
+        )
         self._elector = Elector(lease, settings.identity, able=self._watches.filled.is_set)
         self._connection = Connection(login.client(MOST, self._elector.holds), metrics.requested)
         self._kube = kube = Kube(self._connection, Limit(), self._elector.left)
         self._recorder = Recorder(kube.create_event, settings.identity, metrics.told)
+        self._courses = Courses(kube, partial(datetime.now, UTC), self._is_there)
         self._prometheus = Prometheus(settings.prometheus, settings.prometheus_credentials)
+        measurer = Measurer(self._token, settings.measure_concurrency)
+        self._metrics_api = self._external_metrics(measurer.room) if settings.metrics_api_address else None
         around = Surroundings(
             api=kube, cache=self._cache, platform=lambda: self._platform,
-            measures=Measurer(self._token, settings.measure_concurrency),
-            tell=self._tell, verdict=metrics.rolled_out, clock=lambda: datetime.now(UTC),
+            measures=measurer,
+            tell=self._recorder.record, verdict=metrics.rolled_out, clock=lambda: datetime.now(UTC),
             hear=partial(hear, self._prometheus),
             nodes=NodeReader(kube, allowed=not settings.namespaces).of,
             has=self._watches.listener.lists, gateways=GatewayReader(kube, self._cache.claims),
+            chronicle=self._chronicle,
         )  # fmt: skip
-        self._workers = Workers(self._queue, Reconciler(around), metrics, settings.workers, settings.resync)
+        self._spans = exporter_of(settings)
+        self._traces = Traces(self._spans) if self._spans else None
+        reconciler = Traced(Reconciler(around), self._traces) if self._traces else Reconciler(around)
+        self._workers = Workers(self._queue, reconciler, metrics, settings.workers, settings.resync)
         self._pulse = Pulse()
         self._probes = Probes(metrics, self._alive(), {"caches": self._filled})
         self._helpers: list[asyncio.Task[None]] = []
@@ -117,11 +147,39 @@ class Operator:
         self._show_figures()
         port = await self._probes.start(self._settings.probe_host, self._settings.probe_port)
         log.info("probes and metrics on port %d, standing by as %s", port, self._settings.identity)
-        self._help(self._pulse.run(), self._recorder.run())
+        self._help(self._pulse.run(), self._recorder.run(), self._courses.run())
         try:
+            if self._showing:
+                await self._showing.start(self._settings.probe_host)
             return await self._work()
         finally:
             await self._end()
+
+    def _requested(self, verb: str, code: str, seconds: float) -> None:
+        self._metrics.requested(verb, code, seconds)
+        if self._showing:
+            self._showing.requested(verb, code)
+
+    def _show(self, key: Key) -> None:
+        if self._showing:
+            self._showing.changed(key)
+
+    def _external_metrics(self, room: asyncio.Semaphore) -> MetricsApi:
+        from tidegate.cluster.metrics_api.keeping import (  # certificates: 10 MB where nobody needs them
+            MetricsApi,
+            Place,
+        )
+        from tidegate.cluster.metrics_api.load import Loads
+        from tidegate.cluster.metrics_api.server import MetricsServer
+
+        settings = self._settings
+        place = Place(settings.metrics_api_address, settings.metrics_api_port, settings.lease_namespace)
+        server = MetricsServer(Loads(self._cache, room), self._cache.knows, self._metrics.asked)
+        api = MetricsApi(self._connection, place, server)
+        self._metrics.show(
+            "tidegate_metrics_api", "Whether external metrics are served by this process.", lambda: float(api.holds)
+        )
+        return api
 
     def _alive(self) -> dict[str, Any]:
         return {
@@ -144,11 +202,16 @@ class Operator:
             "tidegate_watch_age_seconds", "Since a kind was last heard of.", "kind", self._watches.listener.ages
         )
 
-    def _tell(self, about: Object, event: Event) -> None:
-        level = logging.WARNING if event.type == "Warning" else logging.INFO
-        with logs.about(revision=event.revision):
-            log.log(level, "%s: %s", event.reason, event.message)
-        self._recorder.record(about, event)
+    def _is_there(self, owner: Owner) -> bool:
+        found = self._cache.get(MODEL_DEPLOYMENT, owner.namespace, owner.name)
+        return found is not None and found["metadata"]["uid"] == owner.uid
+
+    def _chronicle(self, owner: Owner, before: ModelDeploymentStatus, plan: Plan) -> None:
+        for decision in plan.decisions:
+            logs.decided(decision)
+        self._courses.chronicle(owner, plan)
+        if self._traces:
+            self._traces.chronicle(owner, before, plan, datetime.now(UTC))
 
     def _heed_signals(self) -> None:
         loop = asyncio.get_running_loop()
@@ -173,7 +236,11 @@ class Operator:
                 self._workers.start()
             await asyncio.wait({watching, *ends}, return_when=asyncio.FIRST_COMPLETED)
             await cancelled({leading})
-            await self._workers.finish(0.0 if self._elector.lost.is_set() else LAST_TURN_SECONDS)
+            if self._elector.lost.is_set():
+                await self._workers.finish(0.0)
+            else:
+                await self._workers.finish(LAST_TURN_SECONDS)
+                await self._courses.finish(LAST_ROWS_SECONDS)
             await self._elector.release()
         finally:
             for task in (leading, *ends):
@@ -206,6 +273,8 @@ class Operator:
         await self._read_deployments()
         await self._refresh_access()
         self._help(self._keep_access())
+        if self._metrics_api:
+            self._help(self._metrics_api.run())
         log.info("everything is at hand after %.1f s", time.monotonic() - began)
 
     async def _read_deployments(self) -> None:
@@ -256,7 +325,11 @@ class Operator:
         await asyncio.gather(*self._helpers, return_exceptions=True)
         with contextlib.suppress(Exception):  # whatever it is, the process ends
             await self._elector.release()
+        if self._spans:
+            self._spans.stop()
         await self._probes.stop()
+        if self._showing:
+            await self._showing.stop()
         await self._prometheus.close()
         await self._connection.close()
         await self._lease_connection.close()

@@ -28,7 +28,7 @@ class Measurer:
 
     def __init__(self, token: Callable[[], str], at_once: int = AT_ONCE) -> None:
         self._token = token
-        self._room = asyncio.Semaphore(at_once)
+        self.room = asyncio.Semaphore(at_once)  # for all of the operator's requests to pods
         self._ready: dict[Key, Sequence[ReadyServer]] = {}
         self._requests: dict[Key, Requests] = {}
 
@@ -43,7 +43,7 @@ class Measurer:
         return [server.address for name in revisions for server in self._servers(look, name)[:share]]
 
     async def _sample(self, address: Address) -> PodSample | None:
-        async with self._room:
+        async with self.room:
             return await read_sample(address)
 
     def _servers(self, look: Look, revision: str) -> list[ReadyServer]:

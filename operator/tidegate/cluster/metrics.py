@@ -49,6 +49,10 @@ class Metrics:
         self._events = Counter(
             "tidegate_events", "Events: posted, repeated or dropped.", ["result"], registry=self.registry
         )
+        self._asked = Counter(
+            "tidegate_metrics_api_requests", "Questions for external metrics, by status code.", ["code"],
+            registry=self.registry,
+        )  # fmt: skip
         ProcessCollector(registry=self.registry)
 
     def reconciled(self, result: str, seconds: float) -> None:
@@ -64,6 +68,10 @@ class Metrics:
         self._rollouts.labels(outcome).inc()
         if seconds is not None:
             self._verdict_seconds.observe(seconds)
+
+    def asked(self, code: int) -> None:
+        """Somebody has asked the metrics API."""
+        self._asked.labels(str(code)).inc()
 
     def told(self, result: str) -> None:
         self._events.labels(result).inc()

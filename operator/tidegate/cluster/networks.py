@@ -53,6 +53,17 @@ def network(text: str) -> str:
         raise ValueError(f"{text!r} is not a network such as 10.20.0.0/16: {error}") from None
 
 
+def own_address(text: str) -> str:
+    """An address that others reach us under; empty stays empty."""
+    try:
+        address = ip_address(text) if text else None
+    except ValueError:
+        raise ValueError(f"{text!r} is no IP address") from None
+    if address is not None and (address.is_unspecified or address.is_loopback):
+        raise ValueError(f"nobody else reaches us at {text!r}: write the pod's address")
+    return str(address or "")
+
+
 def port(text: str) -> int:
     if not (text.isascii() and text.isdecimal() and len(text) <= len(str(MOST_PORTS)) and 1 <= int(text) <= MOST_PORTS):
         raise ValueError(f"{text!r} is not a port from 1 to {MOST_PORTS}")

@@ -13,8 +13,10 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
+from tidegate.api.names import ANNOTATION_ASKED_BY
 from tidegate.api.runtime import Accelerator
 from tidegate.api.status import ResolutionStatus
+from tidegate.cluster.autoscalers import blind, refused
 from tidegate.cluster.failures import environment, failure_of_controller, failure_of_pods
 from tidegate.cluster.nodes import NO_SIGHT, Sight, lack
 from tidegate.cluster.resolution import Work, resolved, still_counts
@@ -99,9 +101,10 @@ def observed(look: Look, samples: Sequence[PodSample], asked: ResolutionStatus |
         records={name: stored.record for name, stored in look.seen.stored.items()},
         revisions={name: _revision(look, name) for name in _revisions(look)},
         route=route(look),
-        obstacle=_beside(look),
+        obstacle=_beside(look) or blind(scaler(look), look.now) or refused(_scaled_object(look)),
         stable_marker=_annotations(look.seen.front).get(ANNOTATION_STABLE, ""),
         commands=asked_by(_annotations(look.deployment)),
+        asked_by=_annotations(look.deployment).get(ANNOTATION_ASKED_BY, ""),
         samples=tuple(samples),
         environment=environment_of(look, means),
         unsupported=means.unsupported,
@@ -117,6 +120,15 @@ def environment_of(look: Look, means: Means) -> str:
     """
     runtime = json.dumps([look.deployment["spec"].get("runtime"), means.image, means.unsupported], sort_keys=True)
     return hashlib.sha256(runtime.encode()).hexdigest()[:16]
+
+
+def scaler(look: Look) -> Object | None:
+    """The autoscaler of the stable version, the only one that there is."""
+    return next(iter(look.seen.autoscalers.values()), None)
+
+
+def _scaled_object(look: Look) -> Object | None:
+    return next(iter(look.seen.scaled_objects.values()), None)
 
 
 def _annotations(thing: Object | None) -> Mapping[str, str]:

@@ -4,7 +4,7 @@
     plan       tidegate.plan decides; nothing here does
     remember   records of new revisions, then the status, by compare-and-swap: whoever was faster is believed
     carry out  servers up, then the front Service, then servers down; shadow and golden samples
-    tell       events, after the status that they speak of is written
+    tell       events and decisions, after the status that they speak of is written
 
 A plan says the whole of what is wanted, so a turn that fails half-way is mended by the next one, and a crash between
 any two writes costs nothing.  What the status need not say yet (figures, for up to a minute) is kept here; losing it
@@ -13,8 +13,9 @@ loses a minute of evidence.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any, Protocol
 
@@ -24,11 +25,21 @@ from tidegate.api.spec import ModelDeploymentSpec
 from tidegate.api.status import ModelDeploymentStatus
 from tidegate.cluster.api import Api, Key
 from tidegate.cluster.asking import Heard
-from tidegate.cluster.errors import AlreadyExists, Conflict, Forbidden, NotFound, QuotaExceeded, Refused
+from tidegate.cluster.autoscalers import blind_in
+from tidegate.cluster.errors import (
+    AlreadyExists,
+    ApiDown,
+    Conflict,
+    Forbidden,
+    NotFound,
+    QuotaExceeded,
+    Refused,
+)
 from tidegate.cluster.failures import refusal
 from tidegate.cluster.gateways import GatewayReader, not_installed, unshared
+from tidegate.cluster.memory import Memory, Place, Unsure, read_status
 from tidegate.cluster.nodes import NO_SIGHT, Sight, in_question
-from tidegate.cluster.observe import Look, Means, Object, led_to, observed, taken
+from tidegate.cluster.observe import Look, Means, Object, led_to, observed, scaler, taken
 from tidegate.cluster.seen import Cache
 from tidegate.plan.manifests.children import Apply, Create, Delete, Effect, Effects, Scale, effects, seen_of
 from tidegate.plan.manifests.effects import Edit
@@ -57,7 +68,8 @@ from tidegate.plan.samples import PodSample
 from tidegate.plan.wanted import Event, Plan
 from tidegate.plan.writing import write_after
 
-Place = tuple[Kind, str]  # kind and name of an object
+log = logging.getLogger(__name__)
+
 OBSTACLE_AGAIN = timedelta(seconds=30)
 OUTCOMES = {"Promoted": "promoted", "RolledBack": "rolledback", "RolloutEnded": "ended"}
 SOON = timedelta(milliseconds=200)
@@ -88,15 +100,11 @@ async def read_no_nodes(resources: frozenset[str]) -> Sight:  # noqa: ARG001
     return NO_SIGHT
 
 
-@dataclass(slots=True)
-class Memory:
-    """What is known of a deployment beyond the API server: the last status, and what it did not take."""
+Chronicles = Callable[[Owner, ModelDeploymentStatus, Plan], None]
 
-    raw: Mapping[str, Any] | None = None  # the status as it was last read or written
-    written: ModelDeploymentStatus = field(default_factory=ModelDeploymentStatus)
-    status: ModelDeploymentStatus = field(default_factory=ModelDeploymentStatus)
-    written_at: datetime | None = None
-    obstacles: dict[Place, Failure] = field(default_factory=dict)
+
+def chronicle_nothing(owner: Owner, before: ModelDeploymentStatus, plan: Plan) -> None:
+    """Where nobody writes down what is decided."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +122,7 @@ class Surroundings:
     nodes: ReadsNodes = read_no_nodes
     has: Callable[[Kind], bool] = lambda _: False  # whether the cluster has a kind that not every one has
     gateways: GatewayReader | None = None
+    chronicle: Chronicles = chronicle_nothing  # the status before, and a plan whose status is written: each once
 
 
 class Reconciler:
@@ -162,7 +171,15 @@ class Reconciler:
         if memory.raw is None or raw != memory.raw:
             memory.raw = raw
             memory.status = memory.written = read_status(raw)
+            self._tell_late(deployment, memory)
         return memory
+
+    def _tell_late(self, deployment: Object, memory: Memory) -> None:
+        """A write without an answer has taken effect: what it decided is told now."""
+        for sent in memory.unsure:
+            if sent.plan.status == memory.status:
+                self._told(deployment, sent.before, sent.plan)
+        memory.unsure.clear()
 
     def _spec(self, deployment: Object) -> ModelDeploymentSpec | None:
         """The spec; one that this version does not understand changes nothing of what serves."""
@@ -172,7 +189,7 @@ class Reconciler:
             first = error.errors()[0]
             where = ".".join(str(part) for part in first["loc"])
             what = f"spec.{where}: {first['msg']}: is the CRD of another version installed?"
-            self._around.tell(deployment, Event("Warning", "SpecInvalid", what))
+            self._trouble(deployment, Event("Warning", "SpecInvalid", what))
             return None
 
     async def _turn(self, key: Key, deployment: Object, spec: ModelDeploymentSpec, memory: Memory) -> timedelta | None:
@@ -202,11 +219,12 @@ class Reconciler:
         moved = SOON if news else None
         shared = SHARED_AGAIN if look.seen.shared and plan.status.rollout else None  # it is not watched
         silence = self._around.gateways.again(look.owner) if self._around.gateways else None
-        times = (plan.look_again, waits, again, moved, silence, shared)
+        seeing = blind_in(scaler(look), now)
+        times = (plan.look_again, waits, again, moved, seeing, silence, shared)
         return min((time for time in times if time is not None), default=None)
 
     def _look(self, key: Key, deployment: Object, memory: Memory, now: datetime) -> Look:
-        owner = Owner(*key, str(deployment["metadata"]["uid"]))
+        owner = owner_of(deployment)
         live = self._around.cache.of(*key)
         pods = [one for kind, one in live if kind == POD]
         endpoints = [one for kind, one in live if kind == ENDPOINTS]
@@ -253,24 +271,41 @@ class Reconciler:
         now = self._around.clock()
         waits = write_after(memory.written, plan.status, memory.written_at, now)
         if waits == timedelta(0):
-            raw = plan.status.model_dump(mode="json", by_alias=True, exclude_none=True)
-            answer = await self._around.api.put_status({**deployment, "status": raw})
+            answer = await self._put_status(memory, deployment, plan)
             self._around.cache.put(MODEL_DEPLOYMENT, answer)
             memory.raw = answer.get("status") or {}
             memory.written, memory.written_at, waits = plan.status, now, None
         memory.status = plan.status
         return waits
 
+    async def _put_status(self, memory: Memory, deployment: Object, plan: Plan) -> Object:
+        raw = plan.status.model_dump(mode="json", by_alias=True, exclude_none=True)
+        try:
+            return await self._around.api.put_status({**deployment, "status": raw})
+        except ApiDown:  # it may have taken effect
+            memory.unsure.append(Unsure(memory.status, plan))
+            raise
+
     def _tell(self, deployment: Object, spec: ModelDeploymentSpec, before: ModelDeploymentStatus, plan: Plan) -> None:
         if before.observed_generation != plan.status.observed_generation:
-            for sentence in unheeded(spec):
-                self._around.tell(deployment, Event("Warning", "WithoutEffect", sentence))
+            for sentence in unheeded(spec, self._around.platform()):
+                self._trouble(deployment, Event("Warning", "WithoutEffect", sentence))
+        self._told(deployment, before, plan)
+
+    def _told(self, deployment: Object, before: ModelDeploymentStatus, plan: Plan) -> None:
+        """What a plan decided, now that its status is written: each thing once."""
+        self._around.chronicle(owner_of(deployment), before, plan)
         for event in plan.events:
             self._around.tell(deployment, event)
             if before.rollout and before.stable and event.reason in OUTCOMES:
                 began = before.rollout.started_at
                 seconds = max(0.0, (self._around.clock() - began).total_seconds()) if began else None
                 self._around.verdict(OUTCOMES[event.reason], seconds)
+
+    def _trouble(self, about: Object, event: Event) -> None:
+        """What is no decision of a plan: an object that cannot be made, a spec that is not understood."""
+        log.warning("%s: %s", event.reason, event.message)
+        self._around.tell(about, event)
 
     async def _carry_out(self, memory: Memory, look: Look, wanted: Iterable[Effect]) -> None:
         for effect in wanted:
@@ -306,7 +341,7 @@ class Reconciler:
         kind, name = place
         if kind not in (DEPLOYMENT, JOB):
             what = f"{kind.kind} {name} is not as it should be: {obstacle.message}"
-            self._around.tell(look.deployment, Event("Warning", obstacle.reason, what))
+            self._trouble(look.deployment, Event("Warning", obstacle.reason, what))
 
     async def _done(self, owner: Owner, effect: Effect) -> Failure | None:
         api, cache = self._around.api, self._around.cache
@@ -349,6 +384,11 @@ class Reconciler:
         return None
 
 
+def owner_of(deployment: Object) -> Owner:
+    about = deployment["metadata"]
+    return Owner(str(about["namespace"]), str(about["name"]), str(about["uid"]))
+
+
 def moves_traffic(owner: Owner, wanted: Effects) -> bool:
     """Whether this turn changes the split: the next one may build on it, and our own writes wake nobody."""
     places = {(SERVICE, owner.name), *((kind, route_name(owner, kind)) for kind in ROUTE_KINDS)}
@@ -376,11 +416,3 @@ def applied(wanted: Mapping[str, Any], there: Object) -> dict[str, Any]:
     if "replicas" in found.get("spec", {}):
         found["spec"] = {name: value for name, value in found["spec"].items() if name != "replicas"}
     return found
-
-
-def read_status(raw: Mapping[str, Any]) -> ModelDeploymentStatus:
-    """The status as its type; a lost one where it is not ours to read."""
-    try:
-        return ModelDeploymentStatus.model_validate(raw)
-    except ValidationError:
-        return ModelDeploymentStatus()

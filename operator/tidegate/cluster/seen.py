@@ -11,7 +11,7 @@ watch may lag behind it.  Pods and EndpointSlices keep only what is observed of 
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
 from sys import intern
 from typing import Any
@@ -39,10 +39,18 @@ class Held:
     content: bytes
 
 
-class Cache:
-    """Objects by kind, namespace and name, and by the deployment they belong to."""
+def nobody_looks(key: Key) -> None:
+    """For a cache that nobody shows."""
 
-    def __init__(self) -> None:
+
+class Cache:
+    """Objects by kind, namespace and name, and by the deployment they belong to.
+
+    `shown` is called with each deployment that looks different now, whoever it was heard from.
+    """
+
+    def __init__(self, shown: Callable[[Key], None] = nobody_looks) -> None:
+        self._shown = shown
         self._held: dict[Kind, dict[Key, Held]] = {}
         self._owned: dict[Kind, dict[Key, tuple[str, ...]]] = {}  # of a deployment: names of its objects
         self._gone: OrderedDict[tuple[Kind, Key], tuple[str, int]] = OrderedDict()
@@ -67,7 +75,10 @@ class Cache:
         self._index(kind, key[1], held.owner if held else None, owner)
         self._held[kind][key] = Held(uid, version, owner, packed(reduced(kind, obj)))
         self.claims.put(kind, key, obj)
-        return distinct(held.owner if held else None, owner)
+        about = distinct(held.owner if held else None, owner)
+        for one in about:
+            self._shown(one)
+        return about
 
     def scaled(self, kind: Kind, namespace: str, name: str, replicas: int) -> None:
         """Remember a number of pods that we have asked for: nobody asks again before the watch shows it.
@@ -110,6 +121,10 @@ class Cache:
         names = self._owned.get(kind, {}).get((namespace, deployment), ())
         return [orjson.loads(self._held[kind][namespace, name].content) for name in sorted(names)]
 
+    def knows(self, key: Key) -> bool:
+        """Whether there is such a deployment."""
+        return key in self._held.get(MODEL_DEPLOYMENT, {})
+
     def deployments(self) -> list[Key]:
         return list(self._held.get(MODEL_DEPLOYMENT, {}))
 
@@ -133,6 +148,8 @@ class Cache:
         self.claims.drop(kind, key)
         self._index(kind, key[1], held.owner, None)
         self._bury(kind, key, held.uid, version)
+        if held.owner:
+            self._shown(held.owner)
         return held.owner
 
     def _bury(self, kind: Kind, key: Key, uid: str, version: int) -> None:

@@ -46,10 +46,16 @@ class OperatorSettings:
     measure_concurrency: int
     prometheus: Mapping[str, str]
     prometheus_credentials: Path | None
+    otlp_endpoint: str
     metrics_peers: tuple[Peer, ...]
     store_networks: tuple[str, ...]
     store_ports: tuple[int, ...]
     identity_endpoints: tuple[tuple[str, int], ...]
+    dashboard_port: int | None
+    dashboard_hosts: tuple[str, ...]
+    keda: bool
+    metrics_api_address: str
+    metrics_api_port: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +93,15 @@ def names(text: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys(name(part.strip()) for part in text.split(",") if part.strip()))
 
 
+def hosts(text: str) -> tuple[str, ...]:
+    """Names of DNS with commas, in small letters."""
+    found = tuple(dict.fromkeys(part.strip().lower() for part in text.split(",") if part.strip()))
+    for one in found:
+        if len(one) > 253 or not all(NAME.fullmatch(part) for part in one.split(".")):  # noqa: PLR2004
+            raise ValueError(f"{one!r} is not a host name")
+    return found
+
+
 def image(text: str) -> str:
     if not IMAGE.fullmatch(text):
         raise ValueError(f"{text!r} is not the name of an image")
@@ -110,11 +125,22 @@ def duration(low: str, high: str) -> Callable[[str], float]:
     return read
 
 
+def yes_or_no(text: str) -> bool:
+    return one_of("yes", "no")(text) == "yes"
+
+
 def prometheus_servers(text: str) -> Mapping[str, str]:
     """NAME=URL with commas between."""
     from tidegate.cluster.prometheus import servers
 
     return servers(text)
+
+
+def otlp_collector(text: str) -> str:
+    """Where spans go; nothing means nowhere."""
+    from tidegate.cluster.tracing import collector
+
+    return collector(text) if text else ""
 
 
 def in_own_namespace() -> str:
@@ -153,6 +179,13 @@ FLAGS: tuple[Flag, ...] = (
     ),
     Flag("prometheus-credentials", Path, None, "folder with NAME.token, NAME.username and .password, NAME.ca.crt"),
     Flag(
+        "otlp-endpoint",
+        otlp_collector,
+        "",
+        "collector that takes spans as OTLP over HTTP, such as http://HOST:4318; none: no spans",
+        "OTEL_EXPORTER_OTLP_ENDPOINT",
+    ),
+    Flag(
         "metrics-peers",
         networks.all_of(networks.peer),
         "*/app.kubernetes.io/name=prometheus",
@@ -171,6 +204,21 @@ FLAGS: tuple[Flag, ...] = (
         "",
         "link-local ADDRESS:PORT that gives pods a cloud's credentials, with commas; none: pods reach none",
     ),
+    Flag("dashboard-port", whole(0, 65535), None, "port of the page of rollouts, for reading only; none: no such page"),
+    Flag(
+        "dashboard-hosts",
+        hosts,
+        "",
+        "names that the page may be asked by, besides localhost and addresses, with commas",
+    ),
+    Flag("keda", yes_or_no, "no", "yes: KEDA is installed, and scales deployments whose spec wants it"),
+    Flag(
+        "metrics-api-address",
+        networks.own_address,
+        "",
+        "our own address: serve external.metrics.k8s.io there while we lead; not served when empty",
+    ),
+    Flag("metrics-api-port", whole(0, 65535), "8443", "port of the metrics API; 0 picks a free one"),
 )
 
 

@@ -47,6 +47,7 @@ from tidegate.plan.manifests.identity import (
     MODEL_DEPLOYMENT,
     POD,
     ROUTE_KINDS,
+    SCALED_OBJECT,
     Kind,
 )
 
@@ -54,7 +55,9 @@ log = logging.getLogger(__name__)
 
 KINDS = (MODEL_DEPLOYMENT, *CHILD_KINDS, POD, ENDPOINTS)
 OURS = f"{LABEL_MANAGED_BY}={MANAGER}"
-SELECTORS = dict.fromkeys((*CHILD_KINDS, *ROUTE_KINDS), OURS) | dict.fromkeys((POD, ENDPOINTS), LABEL_DEPLOYMENT)
+SELECTORS = dict.fromkeys((*CHILD_KINDS, *ROUTE_KINDS, SCALED_OBJECT), OURS) | dict.fromkeys(
+    (POD, ENDPOINTS), LABEL_DEPLOYMENT
+)
 PAUSES = (1, 1, 2, 3, 5, 8, 13, 21)
 LAST_PAUSE = 30
 RELIST_PAUSE = 1.0
@@ -150,8 +153,11 @@ class Watches:
         changed: Callable[[Key], None],
         namespaces: Sequence[str] = (),
         counted: Counted = uncounted,
+        *,
+        keda: bool = False,
     ) -> None:
-        self.listener = Listener(KINDS, namespaces, cache, changed, optional=ROUTE_KINDS)
+        self.kinds = (*KINDS, SCALED_OBJECT) if keda else KINDS
+        self.listener = Listener(self.kinds, namespaces, cache, changed, optional=ROUTE_KINDS)
         self.settings = watch_settings(namespaces)
         self._login = login
         self._namespaces = namespaces
@@ -167,7 +173,7 @@ class Watches:
         """A handler per kind, and the login; no global registry, no other kind of handler."""
         registry = kopf.OperatorRegistry()
         kopf.on.login(registry=registry, id="login", backoff=5, errors=kopf.ErrorsMode.TEMPORARY)(self._log_in)
-        for kind in (*KINDS, *ROUTE_KINDS):
+        for kind in (*self.kinds, *ROUTE_KINDS):
             group, version = group_version(kind)
             kopf.on.event(group=group, version=version, plural=kind.plural, registry=registry, id=kind.plural)(heard)
         return registry

@@ -25,6 +25,7 @@ WITHOUT_EFFECT: dict[str, str] = {
     "scaling.target": "as many servers as minReplicas",
     "scaling.provider": "as many servers as minReplicas",
     "scaling.behavior": "as many servers as minReplicas",
+    "scaling.keda": "as many servers as minReplicas",
     "rollout.analysis.source": "counts are read from the servers themselves",
     "rollout.analysis.prometheus": "no Prometheus is asked, and no rollout waits for its answers",
     "routing.provider": "Envoy splits by weight",

@@ -15,8 +15,9 @@ from typing import Any
 
 from tidegate.local.measures import Meter
 from tidegate.local.servers import Fleet
+from tidegate.plan.course import row
 from tidegate.plan.samples import PodSample
-from tidegate.plan.wanted import Event, Plan
+from tidegate.plan.wanted import Plan
 
 LIMIT = 8 * 1024 * 1024
 TAIL = 64 * 1024
@@ -71,40 +72,19 @@ class Course:
         rollout = plan.status.rollout
         state = (plan.status.phase, rollout.step if rollout else None, dict(plan.weights))
         over = now - self._closed >= interval.total_seconds()
-        if state == self._before and not plan.events and not over:
+        if state == self._before and not plan.decisions and not over:
             return
         self._meter.keep(wanted.record.revision for wanted in plan.revisions)
         if over:
             self._meter.close(now - self._closed)
             self._closed = now
-        self.row = {
-            "at": datetime.fromtimestamp(now, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z"),
-            "phase": plan.status.phase,
-            "step": rollout.step if rollout else None,
-            "weights": dict(plan.weights),
-            "versions": {name: row | described(plan, fleet, name) for name, row in self._meter.figures().items()},
-            "events": [event_row(event) for event in plan.events],
-        }
+        at = datetime.fromtimestamp(now, UTC)
+        self.row = row(
+            plan, at, {name: one | {"ready": ready(fleet, name)} for name, one in self._meter.figures().items()}
+        )
         self._timeline.append(self.row)
         self._before = state
 
 
-def described(plan: Plan, fleet: Fleet, revision: str) -> dict[str, Any]:
-    """What a revision is: which role, which version, how many servers are ready."""
-    versions = {wanted.record.revision: wanted.record.resolution.version for wanted in plan.revisions}
-    return {
-        "role": role(plan, revision),
-        "version": versions.get(revision, ""),
-        "ready": sum(server.ready for server in fleet.of(revision)),
-    }
-
-
-def role(plan: Plan, revision: str) -> str:
-    candidate = plan.status.candidate
-    if candidate and candidate.revision == revision:
-        return "candidate"
-    return "stable" if revision == plan.stable else "earlier"
-
-
-def event_row(event: Event) -> dict[str, str]:
-    return {"type": event.type, "reason": event.reason, "message": event.message, "revision": event.revision}
+def ready(fleet: Fleet, revision: str) -> int:
+    return sum(server.ready for server in fleet.of(revision))

@@ -62,7 +62,7 @@ def _serves(s: Situation, version: str) -> Fact:
     if servers.failure:
         return Fact("False", servers.failure.reason, servers.failure.message)
     if s.asleep:
-        return Fact("True", "ScaledToZero", f"version {version}: its servers start with the next requests")
+        return Fact("True", "ScaledToZero", f"version {version}: no server runs until KEDA wakes one")
     return Fact("False", "StableNotReady")
 
 

@@ -40,6 +40,7 @@ def demanded(s: Situation) -> Plan:
         keep=kept(s),
         status=s.status,
         events=s.events,
+        decisions=s.decisions,
         look_again=look_again(s, hold),
     )
 

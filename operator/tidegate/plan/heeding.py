@@ -32,7 +32,13 @@ def heed(s: Situation) -> Situation:
     if command is None:
         verbs = ", ".join(sorted(new))
         return s.tell("CommandIgnored", f"{verbs}: not of the form <revision>[/<step>]@<time>", warning=True)
-    return ACTS[command.verb](s, command)
+    return _signed(s, ACTS[command.verb](s, command), f"{command.verb.value} {new[command.verb]}")
+
+
+def _signed(before: Situation, acted: Situation, command: str) -> Situation:
+    """What an act tells is told of its command."""
+    told = acted.events[len(before.events) :]
+    return replace(acted, events=(*before.events, *(replace(event, command=command) for event in told)))
 
 
 def promote(s: Situation, command: Command) -> Situation:

@@ -17,6 +17,8 @@ from tidegate.plan.situation import Situation
 
 LONGEST_LOOK = timedelta(minutes=10)  # how long the servers of a failed first deployment are kept
 _PAST = (
+    "began_at",
+    "entered_at",
     "started_at",
     "weight_asked_at",
     "step_started_at",

@@ -29,7 +29,9 @@ def start(s: Situation, wish: Wish) -> Situation:
         return s.tell(failure.reason, failure.message, version.revision, warning=True)
     live = max(s.servers(s.stable).replicas, s.spec.scaling.min_replicas, 1)
     surge = room.at_start(s, wish.record).value
-    rollout = RolloutStatus(cause=wish.cause, phase=Phase.PROVING.value, surge=surge, live=live, idle=s.asleep)
+    rollout = RolloutStatus(
+        cause=wish.cause, phase=Phase.PROVING.value, surge=surge, live=live, idle=s.asleep, began_at=s.now
+    )
     s = replace(s.remember(candidate=version, rollout=rollout), judgement=None)
     s = s.tell("RolloutStarted", f"{wish.cause}: version {version.version} starts", version.revision)
     return _tell_of_weights(s)
@@ -154,6 +156,7 @@ def return_to_previous(s: Situation, failure: Failure | None) -> Situation:
         cause=s.rollout.cause,
         phase=Phase.RETURNING.value,
         live=s.rollout.live,
+        began_at=s.rollout.began_at,
         weight_before=FULL,
         weight_asked_at=s.now,
         hold_reason=code(reason),

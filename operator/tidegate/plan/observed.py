@@ -123,6 +123,7 @@ class Observed:
     route: RouteObserved = field(default_factory=RouteObserved)
     obstacle: Failure | None = None  # why something beside servers and route is not as it should be: a budget, scaling
     stable_marker: str = ""  # the stable revision's name on the front (kept apart from the status, which may be lost)
+    asked_by: str = ""  # the value of a command and who gave it, with a blank between
     commands: Mapping[str, str] = field(default_factory=dict)  # verb -> latest value, unknown verbs are ignored
     samples: tuple[PodSample, ...] = ()  # of every server of both versions that answered; only fresh ones
     unread: str = ""  # why the counters could not be read, where that has one reason for all servers

@@ -13,6 +13,7 @@ from datetime import datetime
 from tidegate.api.spec import ModelDeploymentSpec
 from tidegate.api.status import ModelDeploymentStatus
 from tidegate.plan.conditions import conclude
+from tidegate.plan.deciding import keep_figures, write_down
 from tidegate.plan.demand import demanded
 from tidegate.plan.describing import describe
 from tidegate.plan.heeding import heed
@@ -31,6 +32,7 @@ STAGES: tuple[Callable[[Situation], Situation], ...] = (
     straighten,  # a status that contradicts itself
     resolve,  # what the spec names
     measure,  # what was counted since the last look, under the weights of then
+    keep_figures,  # for whoever asks what a decision stood on
     heed,  # what people ask for
     stable_lost,  # the one jump
     advance,  # the rollout's table
@@ -49,4 +51,4 @@ def plan(spec: ModelDeploymentSpec, status: ModelDeploymentStatus, observed: Obs
     situation = Situation(spec, status, observed, now)
     for stage in STAGES:
         situation = stage(situation)
-    return demanded(situation)
+    return demanded(write_down(situation, status))

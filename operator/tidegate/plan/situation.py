@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any
 
+from tidegate.api.decision import Decision
 from tidegate.api.rollout import Step
 from tidegate.api.spec import ModelDeploymentSpec
 from tidegate.api.status import ModelDeploymentStatus, RevisionStatus, RolloutStatus
@@ -44,6 +45,8 @@ class Situation:
     wish: Wish | None = None  # what to move to; None: stay
     judgement: Judgement | None = None
     events: tuple[Event, ...] = ()
+    measured: RolloutStatus | None = None  # with its figures, before anything was decided on them
+    decisions: tuple[Decision, ...] = ()
     extra_records: Mapping[str, RevisionRecord] = field(default_factory=dict)
 
     # -- writing ---------------------------------------------------------------------------------

@@ -12,6 +12,7 @@ from datetime import timedelta
 from typing import Literal
 
 from tidegate.api.bundle import BundleSource
+from tidegate.api.decision import Decision
 from tidegate.api.rollout import MaxDivergence
 from tidegate.api.status import ModelDeploymentStatus
 from tidegate.plan.observed import RevisionRecord
@@ -62,12 +63,13 @@ class ShadowWanted:
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """Something worth telling a person, once; `type` is Normal or Warning."""
+    """Something worth telling a person, once; `type` is Normal or Warning, `command` the one that it follows."""
 
     type: str
     reason: str
     message: str
     revision: str = ""
+    command: str = ""  # the verb and its value
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +84,7 @@ class Plan:
     `shadow`, `synthetic`: renewed with every plan; golden samples per second by revision.
     `keep`: records (and cached bundles) that must not be deleted; all others may be.
     `status`: written with every plan when it differs from the one read.
+    `decisions`: to be told once this status is written, each once; of events they are the fuller form.
     `look_again`: plan again after this time at the latest, and whenever something observed changes.
     """
 
@@ -95,4 +98,5 @@ class Plan:
     keep: frozenset[str]
     status: ModelDeploymentStatus
     events: tuple[Event, ...]
+    decisions: tuple[Decision, ...]
     look_again: timedelta | None

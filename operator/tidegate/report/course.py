@@ -1,6 +1,6 @@
-"""What a run wrote down, as the report shows it: points in time, versions, and what happened.
+"""What a run or an operator wrote down, as the report shows it: points in time, versions, and what happened.
 
-The rows come from a file that anybody may have written: lines that make no sense are left out, numbers that are none
+The rows come from a place where anybody may have written: lines that make no sense are left out, numbers that are none
 are missing, text has a limit.  Long runs are thinned to what a plot can show; nothing that happened is thinned.
 """
 
@@ -65,6 +65,15 @@ class Point:
 
 
 @dataclass(frozen=True, slots=True)
+class Check:
+    """What a check of the analysis said."""
+
+    name: str
+    verdict: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
 class Happening:
     """Something that happened, with its reason."""
 
@@ -73,15 +82,9 @@ class Happening:
     reason: str
     message: str
     revision: str
-
-
-@dataclass(frozen=True, slots=True)
-class Check:
-    """What a check of the analysis said last."""
-
-    name: str
-    verdict: str
-    message: str
+    number: int = 0  # of the decision; 0 where it is none
+    by: str = ""  # the person who asked for it; empty: nobody did
+    checks: tuple[Check, ...] = ()  # what it stood on
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,16 +118,31 @@ class Course:
     @property
     def used(self) -> list[str]:
         """Those that answered any request."""
-        last = {name: seen.total for point in self.points for name, seen in point.versions.items()}
-        return [revision for revision in self.names if last.get(revision)]
+        answered = {name for point in self.points for name, seen in point.versions.items() if seen.requests}
+        return [revision for revision in self.names if revision in answered]
 
 
-def read_courses(folders: Sequence[Path]) -> list[Course]:
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """What is kept of one deployment: rows as lines of JSON, the oldest first, its spec and its status."""
+
+    name: str
+    lines: Sequence[str]
+    spec: Mapping[str, Any]
+    status: Mapping[str, Any]
+    where: str
+    do: str
+
+
+Source = Path | Kept  # a deployment's folder in the state of a run, or what was read elsewhere
+
+
+def read_courses(sources: Sequence[Source]) -> list[Course]:
     """The stories of several deployments; those of which nothing was recorded are left out, unless that is all."""
     found, silent = [], None
-    for folder in folders:
+    for source in sources:
         try:
-            found.append(read_course(folder))
+            found.append(read_course(source))
         except NothingToReport as error:
             silent = error
     if silent and not found:
@@ -132,37 +150,45 @@ def read_courses(folders: Sequence[Path]) -> list[Course]:
     return found
 
 
-def read_course(folder: Path) -> Course:
-    """The story in a deployment's folder; raises NothingToReport without one."""
-    rows = [row for name in TIMELINES for row in _rows(folder / name)]
+def kept_in(folder: Path) -> Kept:
+    """What a run has kept in a deployment's folder."""
+    whole = _object(folder / "deployment.json")
+    lines = [line for name in TIMELINES for line in _lines(folder / name)]
+    do = "let `tidegate run` serve it for a while"
+    return Kept(folder.name, lines, _mapping(whole, "spec"), _mapping(whole, "status"), str(folder), do)
+
+
+def read_course(source: Source) -> Course:
+    """The story of a deployment; raises NothingToReport without any row."""
+    kept = kept_in(source) if isinstance(source, Path) else source
+    rows = [*_rows(kept.lines)]
     if not rows:
-        raise NothingToReport(
-            "nothing was recorded yet", where=str(folder), do="let `tidegate run` serve it for a while"
-        )
-    kept = _object(folder / "deployment.json")
-    status, spec = _mapping(kept, "status"), _mapping(kept, "spec")
+        raise NothingToReport("nothing was recorded yet", where=kept.where, do=kept.do)
     points = _thinned(list(_points(rows)))
     happenings = tuple(_happenings(rows))[-MAX_EVENTS:]
     return Course(
-        name=folder.name,
+        name=kept.name,
         points=tuple(points),
         happenings=happenings,
         names=_names(rows, happenings),
-        ended=_ended(status),
-        checks=_checks(status),
-        stable=_text(_mapping(status, "stable").get("revision")),
-        phase=_text(status.get("phase")) or points[-1].phase,
-        limits=_limits(spec),
+        ended=_ended(kept.status),
+        checks=_checks(_mapping(kept.status, "rollout").get("checks")),
+        stable=_text(_mapping(kept.status, "stable").get("revision")),
+        phase=_text(kept.status.get("phase")) or points[-1].phase,
+        limits=_limits(kept.spec),
     )
 
 
 # Reading what may be broken.
 
 
-def _rows(path: Path) -> Iterator[dict[str, Any]]:
-    if not path.is_file() or path.stat().st_size > MAX_FILE:
-        return
-    for line in path.read_text(errors="replace").splitlines():
+def _lines(path: Path) -> list[str]:
+    whole = path.is_file() and path.stat().st_size <= MAX_FILE
+    return path.read_text(errors="replace").splitlines() if whole else []
+
+
+def _rows(lines: Iterable[str]) -> Iterator[dict[str, Any]]:
+    for line in lines:
         try:
             row = json.loads(line)
         except ValueError:
@@ -223,8 +249,8 @@ def _figures(counted: Mapping[str, Any], weight: object, before: Figures | None)
         role=_text(counted.get("role")),
         weight=_number(weight) or 0.0,
         ready=int(_number(counted.get("ready")) or 0),
-        requests=max(0, total - (before.total if before else 0)),
-        errors=max(0, errors - (before.total_errors if before else 0)),
+        requests=_since(total, before.total if before else 0),
+        errors=_since(errors, before.total_errors if before else 0),
         total=total,
         total_errors=errors,
         rps=_number(counted.get("rps")),
@@ -232,6 +258,11 @@ def _figures(counted: Mapping[str, Any], weight: object, before: Figures | None)
         p99=_number(counted.get("p99Ms")),
         divergence=_number(counted.get("divergence")),
     )
+
+
+def _since(total: int, before: int) -> int:
+    """What was added; totals of a cluster begin anew with each rollout."""
+    return total - before if total >= before else total
 
 
 def _thinned(points: list[Point]) -> list[Point]:
@@ -271,7 +302,14 @@ def _happenings(rows: Iterable[Mapping[str, Any]]) -> Iterator[Happening]:
                     reason=_text(event.get("reason")),
                     message=_text(event.get("message")),
                     revision=_text(event.get("revision")),
+                    number=int(_number(event.get("number")) or 0),
+                    by=_person(_mapping(event, "by")),
+                    checks=_checks(event.get("checks")),
                 )
+
+
+def _person(by: Mapping[str, Any]) -> str:
+    return (_text(by.get("name")) or "a person") if by.get("kind") == "Person" else ""
 
 
 def _names(rows: Iterable[Mapping[str, Any]], happenings: Iterable[Happening]) -> dict[str, str]:
@@ -301,8 +339,7 @@ def _ended(status: Mapping[str, Any]) -> dict[str, Ended]:
     }
 
 
-def _checks(status: Mapping[str, Any]) -> tuple[Check, ...]:
-    checks = _mapping(status, "rollout").get("checks")
+def _checks(checks: object) -> tuple[Check, ...]:
     return tuple(
         Check(_text(check.get("name")), _text(check.get("verdict")), _text(check.get("message")))
         for check in (checks if isinstance(checks, list) else ())

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
-from tidegate.report.course import Course, Figures, read_courses
+from tidegate.report.course import Check, Course, Figures, Source, read_courses
 from tidegate.report.summary import summaries
 
 VERSION = "tidegate.io/report/v1"
 
 
-def report_data(folders: Sequence[Path]) -> dict[str, Any]:
-    """What happened to the deployments in these folders, newest last."""
-    return {"apiVersion": VERSION, "deployments": [course_data(course) for course in read_courses(folders)]}
+def report_data(sources: Sequence[Source]) -> dict[str, Any]:
+    """What happened to these deployments, newest last."""
+    return {"apiVersion": VERSION, "deployments": [course_data(course) for course in read_courses(sources)]}
 
 
 def course_data(course: Course) -> dict[str, Any]:
@@ -48,10 +47,13 @@ def course_data(course: Course) -> dict[str, Any]:
                 "reason": event.reason,
                 "message": event.message,
                 "revision": event.revision,
+                "number": event.number,
+                "by": event.by,
+                "checks": _checks(event.checks),
             }
             for event in course.happenings
         ],
-        "checks": [{"name": c.name, "verdict": c.verdict, "message": c.message} for c in course.checks],
+        "checks": _checks(course.checks),
         "points": [
             {
                 "at": _iso(point.at),
@@ -61,6 +63,10 @@ def course_data(course: Course) -> dict[str, Any]:
             for point in course.points
         ],
     }
+
+
+def _checks(checks: Sequence[Check]) -> list[dict[str, str]]:
+    return [{"name": check.name, "verdict": check.verdict, "message": check.message} for check in checks]
 
 
 def _iso(at: float) -> str:

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from tidegate.plan.wording import figures
-from tidegate.report.course import Course, read_courses
+from tidegate.report.course import Check, Course, Source, read_courses
 from tidegate.report.plots import BAD, GOOD, NOTE, colour, draw, draw_weights, kind_of, plots_of, times_of
 from tidegate.report.scales import LEFT, RIGHT, WIDTH, clock, day, lasting
 from tidegate.report.summary import PROMOTED, REFUSED, ROLLED_BACK, SERVING, Summary, summaries
@@ -28,9 +28,9 @@ TABLE_ROWS = 120
 SHORT_DIGEST = 19
 
 
-def write_report(folders: Sequence[Path], target: Path) -> None:
-    """Write the page of the deployments in these folders; a reader never sees half of it."""
-    page = render(read_courses(folders))
+def write_report(sources: Sequence[Source], target: Path) -> None:
+    """Write the page of these deployments; a reader never sees half of it."""
+    page = render(read_courses(sources))
     target.parent.mkdir(parents=True, exist_ok=True)
     unfinished = target.with_name(f".{target.name}.{os.getpid()}")
     unfinished.write_text(page, encoding="utf-8")
@@ -166,22 +166,33 @@ def _happenings(course: Course) -> str:
         f'<tr id="happening-{place}"><td class="time">{clock(event.at)}</td>'
         f"<td>{escape(course.names.get(event.revision, event.revision))}</td>"
         f'<td><span class="badge {kind_of(event)}">{escape(event.reason)}</span></td>'
-        f'<td class="text">{escape(event.message)}</td></tr>'
+        f"<td>{escape(event.by)}</td>"
+        f'<td class="text">{escape(event.message)}{_stood_on(event.checks)}</td></tr>'
         for place, event in enumerate(course.happenings)
     )
-    return _table(("time", "version", "what", "why"), rows)
+    return _table(("time", "version", "what", "who", "why"), rows)
+
+
+def _stood_on(checks: Sequence[Check]) -> str:
+    if not checks:
+        return ""
+    return f"<details><summary>checks</summary>{_check_table(checks)}</details>"
 
 
 def _checks(course: Course) -> str:
     if not course.checks:
         return ""
+    return "<h2>Checks of the rollout in progress</h2>" + _check_table(course.checks)
+
+
+def _check_table(checks: Sequence[Check]) -> str:
     tones = {"pass": GOOD, "fail": BAD}
     rows = "".join(
         f'<tr><td>{escape(check.name)}</td><td><span class="badge {tones.get(check.verdict, NOTE)}">'
         f'{escape(check.verdict)}</span></td><td class="text">{escape(check.message)}</td></tr>'
-        for check in course.checks
+        for check in checks
     )
-    return "<h2>Checks of the rollout in progress</h2>" + _table(("check", "verdict", "numbers"), rows)
+    return _table(("check", "verdict", "numbers"), rows)
 
 
 def _table(heads: Sequence[str], rows: str) -> str:

@@ -14,7 +14,7 @@ from tests.unit.cli.conftest import Tidegate
 from tidegate.cli.group import COMMANDS, cli
 
 PRINTS_YAML_FOR_KUBECTL = {"crd"}
-SERVES_UNTIL_ENDED = {"run", "operator"}
+SERVES_UNTIL_ENDED = {"run", "operator", "dashboard"}
 WRITES_A_PAGE = {"report"}
 PRINTS_A_DOCUMENT_OF_ITS_OWN = {"openapi"}
 

@@ -311,3 +311,30 @@ def test_what_the_spec_must_not_ask_for_is_told_and_changes_the_environment() ->
 
     assert observed(look(), (), None, open_door).unsupported == "runtime.auth is not enforced"
     assert observed(look(), (), None, open_door).environment != observed(look(), (), None, MEANS).environment
+
+
+def condition(kind: str, status: str, **about: str) -> Object:
+    return {"status": {"conditions": [{"type": kind, "status": status, **about}]}}
+
+
+BLIND = condition(
+    "ScalingActive", "False", reason="FailedGetExternalMetric", lastTransitionTime="2026-01-01T00:59:00Z", message="no",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "seen",
+    [Seen(autoscalers={OLD: BLIND}), Seen(scaled_objects={OLD: condition("Ready", "False", message="no Prometheus")})],
+)
+def test_an_autoscaler_that_does_not_know_the_load_is_told(seen: Seen) -> None:
+    obstacle = observed(look(seen=seen), (), None, MEANS).obstacle
+
+    assert obstacle is not None
+    assert obstacle.reason == "LoadUnknown"
+
+
+def test_an_autoscaler_that_knows_the_load_is_no_obstacle() -> None:
+    active = condition("ScalingActive", "True", reason="ValidMetricFound", lastTransitionTime="2026-01-01T00:00:00Z")
+    seen = Seen(autoscalers={OLD: active}, scaled_objects={OLD: condition("Ready", "True")})
+
+    assert observed(look(seen=seen), (), None, MEANS).obstacle is None

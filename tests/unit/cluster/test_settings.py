@@ -117,6 +117,10 @@ def test_the_image_is_required() -> None:
         ("store_ports", "0"),
         ("store_ports", "65536"),
         ("store_ports", "443-444"),
+        ("keda", "true"),
+        ("metrics_api_address", "metrics"),
+        ("metrics_api_address", "0.0.0.0"),
+        ("metrics_api_address", "127.0.0.1"),
         ("identity_endpoints", "169.254.169.254"),
         ("identity_endpoints", "fd00:ec2::23:80"),
         ("identity_endpoints", "[169.254.169.254]:80"),
@@ -126,6 +130,20 @@ def test_the_image_is_required() -> None:
 def test_nonsense_is_refused_by_the_name_of_its_flag(field: str, text: str) -> None:
     with pytest.raises(UsageError, match=f"--{field.replace('_', '-')}"):
         read_settings({**IMAGE, field: text}, {})
+
+
+def test_metrics_are_served_at_an_address_of_our_own_where_one_is_given() -> None:
+    assert read_settings(IMAGE, {}).metrics_api_address == ""
+    assert read_settings(IMAGE, {"TIDEGATE_METRICS_API_ADDRESS": "fd00::7"}).metrics_api_address == "fd00::7"
+
+
+def test_keda_may_ask_the_servers_that_specs_may_name() -> None:
+    servers = {**IMAGE, "prometheus": "main=http://prometheus.monitoring:9090"}
+
+    assert platform_of(read_settings(servers, {})).keda is None
+    assert platform_of(read_settings({**servers, "keda": "yes"}, {})).keda == {
+        "main": "http://prometheus.monitoring:9090"
+    }
 
 
 def test_an_identity_is_never_the_same_twice() -> None:

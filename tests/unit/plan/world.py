@@ -99,6 +99,7 @@ class World:
     servers: dict[str, RevisionObserved] = field(default_factory=dict)
     counters: dict[str, Counters] = field(default_factory=dict)
     commands: dict[str, str] = field(default_factory=dict)
+    asked_by: str = ""
     weights: dict[str, int] = field(default_factory=dict)
     marker: str = ""
     resolved: Resolved | None = None
@@ -154,6 +155,7 @@ class World:
             obstacle=self.obstacle,
             stable_marker=self.marker,
             commands=dict(self.commands),
+            asked_by=self.asked_by,
             samples=() if self.unreadable else self._samples(until),
             unread=self.unread,
             queries={name: self.answers.get(name) for name in queries},

@@ -16,6 +16,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from tidegate.api.names import ANNOTATION_ASKED_BY
 from tidegate.api.status import ModelDeploymentStatus
 from tidegate.cluster.api import path
 from tidegate.cluster.errors import ApiDown, Conflict, Throttled
@@ -33,6 +34,7 @@ ATTEMPTS = 10  # the status is written a few times a second at most
 TAKEN_SECONDS = 30.0  # an operator that changes its leader takes 15
 LOOK_SECONDS = 0.2
 SLOW_LOOK_SECONDS = 1.0
+LONGEST_SECONDS = 30.0  # without news of a watch
 
 
 class CommandPending(Temporary):
@@ -87,6 +89,8 @@ class Target:
 
     def _gave(self, order: Order, found: Object) -> bool:
         notes = {f"{GROUP}/{verb}": None for verb in order.replaces} | {f"{GROUP}/{order.verb}": order.value}
+        who = self.place.connection.who_am_i()
+        notes[ANNOTATION_ASKED_BY] = f"{order.value} {who}" if who else None
         seen = {"uid": found["metadata"]["uid"], "resourceVersion": found["metadata"]["resourceVersion"]}
         change = {"metadata": {**seen, "annotations": notes}}
         where = path(MODEL_DEPLOYMENT, self.place.namespace, self.name)
@@ -133,6 +137,7 @@ class Target:
         waited for too.
         """
         end = time.monotonic() + seconds
+        changes = self.place.changes(self.name, longest=LONGEST_SECONDS)
         last: ApiDown | Throttled | None = None
         behind = False
         while True:
@@ -146,7 +151,8 @@ class Target:
                 last = error
             if time.monotonic() >= end:
                 raise last or self._not_yet(wanted, seconds, behind=behind)
-            time.sleep(min(SLOW_LOOK_SECONDS, max(0.0, end - time.monotonic())))
+            pause = SLOW_LOOK_SECONDS if last else LONGEST_SECONDS
+            changes.wait(min(pause, max(0.0, end - time.monotonic())))
 
     def _not_yet(self, wanted: str, seconds: float, *, behind: bool) -> NotYet:
         what = f"{self.name} is not {wanted} after {seconds:.0f} s"

@@ -8,15 +8,12 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import re
-import ssl
-import tempfile
+import threading
 import time
-from collections.abc import Mapping
-from pathlib import Path
-from typing import Any
-from urllib.parse import urlencode, urlsplit
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, TypeVar
+from urllib.parse import urlencode
 
 import urllib3
 from urllib3.exceptions import HTTPError, SSLError
@@ -26,30 +23,28 @@ from tidegate.cluster.errors import (
     ClusterError,
     Conflict,
     Forbidden,
-    LoginFailed,
     NotFound,
     Unauthorized,
     error_of,
 )
-from tidegate.cluster.kubectl.credentials import Credentials, credentials
+from tidegate.cluster.kubectl.credentials import credentials
 from tidegate.cluster.kubectl.kubeconfig import Context
+from tidegate.cluster.kubectl.reaching import CONNECT_SECONDS, cause, distrusted, pool
 
-CONNECT_SECONDS = 5.0
-ANSWER_SECONDS = 20.0
 FRESH_SECONDS = 5.0  # credentials that are refused so soon would be again
-BAD = 400
+OK, BAD = 200, 400
+WHO_AM_I = "/apis/authentication.k8s.io/v1/selfsubjectreviews"
+WHO_AM_I_ASKED = {"apiVersion": "authentication.k8s.io/v1", "kind": "SelfSubjectReview"}
 MERGE_PATCH = "application/merge-patch+json"
+JSON = "application/json"
+STREAM_BYTES = 64 * 1024
 RIGHT = re.compile(
     r'User "(?P<user>[^"]*)" cannot (?P<verb>\w+) resource "(?P<resource>[^"]*)"'
     r'(?: in API group "(?P<group>[^"]*)")?(?: in the namespace "(?P<namespace>[^"]*)")?'
 )
 Object = dict[str, Any]
-
-
-class CertificateInvalid(ClusterError):
-    """Whoever answers cannot show that it is the server."""
-
-    reason = "CertificateInvalid"
+Troubles = Callable[[], contextlib.AbstractContextManager[None]]
+T = TypeVar("T")
 
 
 class CrdMissing(ClusterError):
@@ -59,10 +54,11 @@ class CrdMissing(ClusterError):
 
 
 class Connection:
-    """Requests of a context's user, for as long as a `--watch` or a `wait` lasts."""
+    """Requests of a context's user, for as long as a `--watch`, a `wait` or a dashboard lasts; threads may share it."""
 
     def __init__(self, context: Context) -> None:
         self.context = context
+        self._logging_in = threading.Lock()  # a plugin may open a browser: once is enough
         self._log_in()
 
     def _log_in(self) -> None:
@@ -82,9 +78,22 @@ class Connection:
     def get(self, path: str, **query: str) -> Object:
         return self.request("GET", path, query=query)
 
+    def who_am_i(self) -> str:
+        """The name by which the API server knows us; empty where it does not say."""
+        try:
+            found = self.post(WHO_AM_I, WHO_AM_I_ASKED)
+        except ClusterError:  # an old server, or a right that somebody took away: the act itself needs no name
+            return ""
+        name = ((found.get("status") or {}).get("userInfo") or {}).get("username")
+        return str(name or "")
+
     def patch(self, path: str, change: Mapping[str, Any], **query: str) -> Object:
         """A merge patch; with a resourceVersion in it only if nobody has written since (Conflict)."""
         return self.request("PATCH", path, query=query, body=change)
+
+    def post(self, path: str, body: Mapping[str, Any]) -> Object:
+        """Create, or ask by an object."""
+        return self.request("POST", path, query={}, body=body)
 
     def request(
         self, method: str, path: str, *, query: Mapping[str, str], body: Mapping[str, Any] | None = None
@@ -93,28 +102,57 @@ class Connection:
 
         Credentials that have run out are asked for once more.
         """
+        return self._logged_in(lambda: self._answer(method, path, query, body))
+
+    def lines(self, path: str, silence: float, **query: str) -> Lines:
+        """The lines of an answer that goes on; `silence` seconds without any end it (ApiDown)."""
+        return self._logged_in(lambda: self._begun(path, silence, query))
+
+    def _logged_in(self, ask: Callable[[], T]) -> T:
+        since = self._since
         try:
-            return self._answer(method, path, query, body)
+            return ask()
         except Unauthorized:
             if not self._may_be_renewed:
                 raise
-        self._log_in()
-        return self._answer(method, path, query, body)
+        with self._logging_in:
+            if self._since == since:  # else another thread has done it meanwhile
+                self._log_in()
+        return ask()
 
     def _answer(self, method: str, path: str, query: Mapping[str, str], body: Mapping[str, Any] | None) -> Object:
         headers = self._headers.copy()
         if body is not None:
-            headers["Content-Type"] = MERGE_PATCH
-        url = self.context.server + path + (f"?{urlencode(query)}" if query else "")
+            headers["Content-Type"] = MERGE_PATCH if method == "PATCH" else JSON
         content = None if body is None else json.dumps(body).encode()
+        with self._troubles():
+            answer = self._pool.request(method, self._url(path, query), body=content, headers=headers, redirect=False)
+        return self._read(answer.status, answer.data, answer.headers.get("Retry-After", ""))
+
+    def _begun(self, path: str, silence: float, query: Mapping[str, str]) -> Lines:
+        timeout = urllib3.Timeout(connect=CONNECT_SECONDS, read=silence)
+        with self._troubles():
+            answer = self._pool.request(
+                "GET", self._url(path, query), headers=self._headers, redirect=False, preload_content=False,
+                timeout=timeout,
+            )  # fmt: skip
+            if answer.status != OK:
+                self._read(answer.status, answer.data, answer.headers.get("Retry-After", ""))
+        return Lines(answer, self._troubles)
+
+    def _url(self, path: str, query: Mapping[str, str]) -> str:
+        return self.context.server + path + (f"?{urlencode(query)}" if query else "")
+
+    @contextlib.contextmanager
+    def _troubles(self) -> Iterator[None]:
+        """What the network did, as an error with a sentence."""
         try:
-            answer = self._pool.request(method, url, body=content, headers=headers, redirect=False)
+            yield
         except SSLError as error:
             raise distrusted(error, self.context) from None
         except HTTPError as error:
             do = "check the network and the server's address in the kubeconfig"
             raise ApiDown(f"the API server does not answer: {cause(error)}", where=self.context.server, do=do) from None
-        return self._read(answer.status, answer.data, answer.headers.get("Retry-After", ""))
 
     def _read(self, code: int, data: bytes, retry_after: str) -> Object:
         try:
@@ -146,6 +184,30 @@ class Connection:
         return error
 
 
+class Lines:
+    """An answer that goes on, line by line; `close` ends it from any thread."""
+
+    def __init__(self, answer: urllib3.BaseHTTPResponse, troubles: Troubles) -> None:
+        self._answer = answer
+        self._troubles = troubles
+
+    def __iter__(self) -> Iterator[bytes]:
+        """Whole lines: one that was broken off is none."""
+        rest = bytearray()
+        try:
+            with self._troubles():
+                while piece := self._answer.read1(STREAM_BYTES):
+                    rest += piece
+                    *whole, rest = rest.split(b"\n")
+                    yield from (bytes(line) for line in whole if line)
+        finally:
+            self._answer.close()
+
+    def close(self) -> None:
+        with contextlib.suppress(OSError, ValueError, RuntimeError):  # it has ended by itself
+            self._answer.shutdown()
+
+
 def missing_right(right: re.Match[str]) -> tuple[str, str]:
     """Which right is missing, and how to see whether one has it."""
     resource = right["resource"] + (f".{right['group']}" if right["group"] else "")
@@ -153,118 +215,3 @@ def missing_right(right: re.Match[str]) -> tuple[str, str]:
     option = f"-n {right['namespace']}" if right["namespace"] else "-A"
     check = f"kubectl auth can-i {right['verb']} {resource} {option}"
     return f"{right['user']} may not {right['verb']} {resource} {place}", f"ask for that right; `{check}` tells"
-
-
-# -- how the server is reached
-
-
-def pool(context: Context, who: Credentials) -> urllib3.PoolManager:
-    """A pool to the context's server, by its proxy where there is one."""
-    server = urlsplit(context.server)
-    if server.scheme not in ("http", "https") or not server.hostname:
-        raise LoginFailed("the server is no http(s) address", where=context.cluster.where, do="correct the kubeconfig")
-    options: dict[str, Any] = {
-        "retries": False,
-        "timeout": urllib3.Timeout(connect=CONNECT_SECONDS, read=ANSWER_SECONDS),
-    }
-    if server.scheme == "https":
-        options["ssl_context"] = tls(context, who)
-        if name := context.cluster.text("tls-server-name"):
-            options["server_hostname"] = name
-    proxy = proxy_of(context, server.scheme, server.hostname)
-    if not proxy:
-        return urllib3.PoolManager(**options)
-    try:
-        return urllib3.ProxyManager(proxy, **options)
-    except (urllib3.exceptions.ProxySchemeUnknown, urllib3.exceptions.LocationParseError):
-        raise LoginFailed(
-            "only http:// and https:// proxies are supported", where=context.cluster.where, do="change proxy-url"
-        ) from None
-
-
-def proxy_of(context: Context, scheme: str, host: str) -> str:
-    """The kubeconfig's proxy, else the environment's (HTTPS_PROXY, NO_PROXY)."""
-    if named := context.cluster.text("proxy-url"):
-        return named
-    if not any(name.lower().endswith("_proxy") for name in os.environ):
-        return ""
-    from urllib.request import getproxies, proxy_bypass
-
-    proxies = getproxies()
-    return "" if proxy_bypass(host) or in_a_network(host, proxies.get("no", "")) else proxies.get(scheme, "")
-
-
-def in_a_network(host: str, listed: str) -> bool:
-    """Whether an address is in one of the networks of NO_PROXY (10.0.0.0/8), which Go knows and Python does not."""
-    from ipaddress import ip_address, ip_network
-
-    try:
-        address = ip_address(host)
-    except ValueError:
-        return False
-    for entry in listed.split(","):
-        with contextlib.suppress(ValueError):  # a name
-            if "/" in entry and address in ip_network(entry.strip(), strict=False):
-                return True
-    return False
-
-
-def tls(context: Context, who: Credentials) -> ssl.SSLContext:
-    """Whom to trust, and our own certificate; raises LoginFailed for bytes that are no certificates."""
-    cluster = context.cluster
-    authority = cluster.content("certificate-authority")
-    try:
-        made = ssl.create_default_context(cadata=authority.decode("ascii") or None)  # None: those of the system
-    except (ssl.SSLError, ValueError):
-        what, do = "certificate-authority holds no certificate in PEM", "correct the kubeconfig"
-        raise LoginFailed(what, where=cluster.where, do=do) from None
-    # Go's clients accept authorities without key identifiers; Python 3.13 does not unless told.
-    made.verify_flags &= ~ssl.VERIFY_X509_STRICT
-    if cluster.values.get("insecure-skip-tls-verify"):
-        made.check_hostname, made.verify_mode = False, ssl.CERT_NONE
-        urllib3.disable_warnings(urllib3.exceptions.InsecureRequestWarning)  # whoever wrote the flag knows
-    if who.certificate:
-        load_certificate(made, who, context.user.where)
-    return made
-
-
-def load_certificate(made: ssl.SSLContext, who: Credentials, where: str) -> None:
-    """The ssl module reads keys from files only: one that nobody else can read, for a moment."""
-    with tempfile.NamedTemporaryFile(prefix="tidegate-") as file:  # mode 0600
-        file.write(who.certificate + b"\n" + who.key)
-        file.flush()
-        try:
-            made.load_cert_chain(Path(file.name), password="")  # else a key with one would be asked for
-        except (ssl.SSLError, ValueError):
-            what, do = "client-certificate and client-key are no pair in PEM", "log in again"
-            raise LoginFailed(what, where=where, do=do) from None
-
-
-def distrusted(error: SSLError, context: Context) -> ClusterError:
-    """TLS that failed: a certificate that does not fit, or something that speaks no TLS."""
-    verification = next((one for one in chain(error) if isinstance(one, ssl.SSLCertVerificationError)), None)
-    if verification is None:
-        do = "check the server's address in the kubeconfig"
-        return ApiDown(f"the TLS handshake failed: {cause(error)}", where=context.server, do=do)
-    what = f"the server's certificate is not trusted: {verification.verify_message}"
-    return CertificateInvalid(what, where=context.server, do="correct certificate-authority in the kubeconfig")
-
-
-def chain(error: BaseException) -> list[BaseException]:
-    """An error and what it came of; urllib3 wraps the reason in an argument."""
-    found: list[BaseException] = [error]
-    while True:
-        last = found[-1]
-        reasons = [one for one in (*last.args, last.__cause__, last.__context__) if isinstance(one, BaseException)]
-        following = next((one for one in reasons if one not in found), None)
-        if following is None:
-            return found
-        found.append(following)
-
-
-def cause(error: BaseException) -> str:
-    """The system's own words, such as `Connection refused`."""
-    said = [one for one in chain(error) if isinstance(one, OSError) and one.strerror]
-    if said:
-        return str(said[0].strerror)
-    return "no answer in time" if isinstance(error, urllib3.exceptions.TimeoutError) else type(error).__name__

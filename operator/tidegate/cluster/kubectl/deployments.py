@@ -9,9 +9,11 @@ from typing import Any
 
 from tidegate.cluster.api import path
 from tidegate.cluster.errors import ClusterError, Forbidden, NotFound
+from tidegate.cluster.kubectl.changes import Changes
 from tidegate.cluster.kubectl.connection import Connection, CrdMissing, Object
 from tidegate.plan.commands import asked_by, new_commands
-from tidegate.plan.manifests.identity import LABEL_DEPLOYMENT, LABEL_REVISION, MODEL_DEPLOYMENT, POD
+from tidegate.plan.manifests.identity import CONFIG_MAP, LABEL_DEPLOYMENT, LABEL_REVISION, MODEL_DEPLOYMENT, POD
+from tidegate.plan.told import course_name, lines_in
 
 PAGE = "500"
 NEAREST = 3
@@ -29,6 +31,10 @@ class Place:
         context = self.connection.context
         scope = f"namespace {self.namespace}" if self.namespace else "all namespaces"
         return f"{scope} of context {context.name} ({context.server})"
+
+    def changes(self, name: str = "", *, longest: float) -> Changes:
+        """News of one deployment, or of all; `longest`: seconds after which to look even without any."""
+        return Changes(self.connection, self.namespace, name, longest)
 
     def deployments(self) -> list[Object]:
         """All of them, by namespace and name."""
@@ -53,6 +59,13 @@ class Place:
             return f"did you mean {' or '.join(near)}?"
         known = ", ".join(names[:LISTED]) + (" …" if len(names) > LISTED else "")
         return f"there are: {known}" if names else "there is none here: name its namespace with -n"
+
+    def course(self, name: str) -> list[str]:
+        """The rows that the operator keeps of its rollouts, as lines of JSON; raises Forbidden."""
+        try:
+            return lines_in(self.connection.get(path(CONFIG_MAP, self.namespace, course_name(name))))
+        except NotFound:
+            return []
 
     def pods(self, name: str) -> list[Object]:
         """The servers' pods of a deployment; raises Forbidden where a person may not list pods."""
@@ -107,11 +120,12 @@ def whole_document(place: Place, name: str) -> Object:
 def pod_document(pod: Mapping[str, Any]) -> Object:
     meta, status = pod["metadata"], pod.get("status") or {}
     containers = status.get("containerStatuses") or []
+    all_of_them = len((pod.get("spec") or {}).get("containers") or containers)
     return {
         "name": meta["name"],
         "revision": (meta.get("labels") or {}).get(LABEL_REVISION, ""),
         "status": pod_word(pod),
-        "ready": f"{sum(bool(one.get('ready')) for one in containers)}/{len(pod['spec']['containers'])}",
+        "ready": f"{sum(bool(one.get('ready')) for one in containers)}/{all_of_them}",
         "restarts": sum(int(one.get("restartCount") or 0) for one in containers),
         "node": (pod.get("spec") or {}).get("nodeName", ""),
         "createdAt": meta["creationTimestamp"],

@@ -25,6 +25,7 @@ from tidegate.plan.manifests.effects import Apply, Create, Delete, Effect, Effec
 from tidegate.plan.manifests.front import revision_service, routed_by, undivided, wanted_front
 from tidegate.plan.manifests.identity import DEPLOYMENT, ROUTE_KINDS, Kind, Object, Owner, job_name, kind_of
 from tidegate.plan.manifests.jobs import resolve_job
+from tidegate.plan.manifests.keda import scaled_object
 from tidegate.plan.manifests.network import network_policy
 from tidegate.plan.manifests.parents import objection
 from tidegate.plan.manifests.platform import Platform
@@ -184,9 +185,10 @@ class _Turn:
     def idle_autoscalers(self) -> Iterator[Effect]:
         """Removed before any Deployment is scaled by us: two must not count the same pods."""
         for wanted in self.running:
-            live = self.seen.autoscalers.get(wanted.record.revision)
-            if live is not None and not self.scales(wanted):
-                yield from _removed(live)
+            for counting in (self.seen.autoscalers, self.seen.scaled_objects):
+                live = counting.get(wanted.record.revision)
+                if live is not None and not (self.scales(wanted) and counting is self.counting):
+                    yield from _removed(live)
 
     def workload(self, wanted: RevisionWanted) -> Iterator[Effect]:
         revision = wanted.record.revision
@@ -200,7 +202,7 @@ class _Turn:
     def scaled(self, wanted: RevisionWanted, *, up: bool) -> Iterator[Effect]:
         """The number of pods where nobody else counts; an autoscaler never leaves zero by itself."""
         live = self.seen.deployments.get(wanted.record.revision)
-        if live is None or _leaving(live):
+        if live is None or _leaving(live) or self.may_sleep(wanted):
             return
         now, count = live["spec"].get("replicas", 1), pods_wanted(wanted)
         if now == count or (now > 0 and self.scales(wanted)) or up is not (count > now):
@@ -218,8 +220,17 @@ class _Turn:
     def scales(self, wanted: RevisionWanted) -> bool:
         """Whether an autoscaler counts this revision's pods."""
         scaling = self.spec.scaling
-        given = scaling.most_replicas > scaling.min_replicas and not not_scaled(scaling, wanted.record.runtime)
-        return given and self.is_stable(wanted)
+        given = scaling.most_replicas > scaling.min_replicas
+        return given and self.is_stable(wanted) and not not_scaled(scaling, wanted.record.runtime, self.platform)
+
+    @property
+    def counting(self) -> Mapping[str, Object]:
+        """The autoscalers that there are of the kind that the spec wants."""
+        return self.seen.scaled_objects if self.spec.scaling.provider == "KEDA" else self.seen.autoscalers
+
+    def may_sleep(self, wanted: RevisionWanted) -> bool:
+        """Whether KEDA may stop its last server, and alone starts the first one again."""
+        return wanted.replicas == 0 and self.scales(wanted)
 
     def is_stable(self, wanted: RevisionWanted) -> bool:
         return wanted.record.revision == self.plan.stable
@@ -237,16 +248,21 @@ class _Turn:
             if self.protected(wanted):
                 yield from _kept(budget(self.owner, revision), self.seen.budgets.get(revision))
         for wanted in self.running:
-            live = self.seen.autoscalers.get(wanted.record.revision)
             if self.scales(wanted):
-                yield from _kept(autoscaler(self.owner, wanted, self.spec.scaling), live)
+                yield from _kept(self.autoscaler(wanted), self.counting.get(wanted.record.revision))
+
+    def autoscaler(self, wanted: RevisionWanted) -> dict[str, Any]:
+        scaling, servers = self.spec.scaling, self.platform.keda
+        if scaling.provider == "KEDA" and servers is not None:
+            return scaled_object(self.owner, wanted, scaling, servers)
+        return autoscaler(self.owner, wanted, scaling)
 
     # -- what goes ---------------------------------------------------------------------------------
 
     def unwanted(self) -> Iterator[Effect]:
         stays = {wanted.record.revision for wanted in self.running} | self.routed
         seen = self.seen
-        for children in (seen.autoscalers, seen.deployments, seen.budgets, seen.services):
+        for children in (seen.autoscalers, seen.scaled_objects, seen.deployments, seen.budgets, seen.services):
             for revision, live in sorted(children.items()):
                 if revision not in stays:
                     yield from _removed(live)

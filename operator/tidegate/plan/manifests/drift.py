@@ -29,7 +29,7 @@ _KEYS: Mapping[str, tuple[str, ...]] = {
 _WHOLE = frozenset({"selector", "matchLabels", "nodeSelector", "labelSelector", "podSelector"})
 _WORD_FOR_WORD = frozenset({"ingress", "egress", "rules"})
 _AMOUNTS = frozenset({"requests", "limits"})
-_AMOUNT = "sizeLimit"
+_AMOUNT = frozenset({"sizeLimit", "averageValue"})
 
 
 def differs(wanted: object, live: object, field: str = "") -> bool:
@@ -42,7 +42,7 @@ def differs(wanted: object, live: object, field: str = "") -> bool:
         return _map_differs(wanted, {} if live is None else live, field)
     if isinstance(wanted, list):
         return _list_differs(wanted, [] if live is None else live, field)
-    if field == _AMOUNT:
+    if field in _AMOUNT:
         return not quantities.same(wanted, live)
     return wanted != ("" if live is None and wanted == "" else live)
 

@@ -48,6 +48,7 @@ CONFIG_MAP = Kind("v1", "ConfigMap", "configmaps")
 POD = Kind("v1", "Pod", "pods")
 JOB = Kind("batch/v1", "Job", "jobs")
 AUTOSCALER = Kind("autoscaling/v2", "HorizontalPodAutoscaler", "horizontalpodautoscalers")
+SCALED_OBJECT = Kind("keda.sh/v1alpha1", "ScaledObject", "scaledobjects")  # where there is KEDA
 BUDGET = Kind("policy/v1", "PodDisruptionBudget", "poddisruptionbudgets")
 NETWORK_POLICY = Kind("networking.k8s.io/v1", "NetworkPolicy", "networkpolicies")
 ENDPOINTS = Kind("discovery.k8s.io/v1", "EndpointSlice", "endpointslices")  # of our Services, with their labels
@@ -58,7 +59,8 @@ GRPC_ROUTE = Kind(GATEWAY_API, "GRPCRoute", "grpcroutes")
 CHILD_KINDS = (DEPLOYMENT, SERVICE, JOB, AUTOSCALER, BUDGET, CONTROLLER_REVISION, CONFIG_MAP, NETWORK_POLICY)
 ROUTE_KINDS = (HTTP_ROUTE, GRPC_ROUTE)  # children too, where the cluster has these kinds
 _KINDS = {
-    (kind.api_version, kind.kind): kind for kind in (*CHILD_KINDS, *ROUTE_KINDS, POD, ENDPOINTS, MODEL_DEPLOYMENT)
+    (kind.api_version, kind.kind): kind
+    for kind in (*CHILD_KINDS, *ROUTE_KINDS, SCALED_OBJECT, POD, ENDPOINTS, MODEL_DEPLOYMENT)
 }
 
 

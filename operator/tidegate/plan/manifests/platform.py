@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from tidegate.api.network import Peer
@@ -25,3 +26,5 @@ class Platform:
     # Who may call the servers' internal endpoints, as their `--access` reads it; "": nobody; None: not known yet.
     access: str | None = ""
     network: Network = Network()
+    # The Prometheus servers that specs may name, where KEDA may ask them; None: there is no KEDA.
+    keda: Mapping[str, str] | None = None

@@ -18,6 +18,7 @@ from tidegate.plan.manifests.identity import (
     LABEL_DEPLOYMENT,
     NETWORK_POLICY,
     ROUTE_KINDS,
+    SCALED_OBJECT,
     SERVICE,
     Kind,
     Object,
@@ -47,6 +48,7 @@ class Seen:
     deployments: Mapping[str, Object] = field(default_factory=dict)
     services: Mapping[str, Object] = field(default_factory=dict)
     autoscalers: Mapping[str, Object] = field(default_factory=dict)
+    scaled_objects: Mapping[str, Object] = field(default_factory=dict)
     budgets: Mapping[str, Object] = field(default_factory=dict)
     stored: Mapping[str, Stored] = field(default_factory=dict)
     revision_objects: Mapping[str, Object] = field(default_factory=dict)
@@ -78,6 +80,7 @@ def seen_of(owner: Owner, objects: Iterable[Object]) -> Seen:
         deployments=by_revision(DEPLOYMENT),
         services=by_revision(SERVICE),
         autoscalers=by_revision(AUTOSCALER),
+        scaled_objects=by_revision(SCALED_OBJECT),
         budgets=by_revision(BUDGET),
         stored={revision: stored for revision, stored in read.items() if stored},
         revision_objects=kept,

@@ -1,17 +1,17 @@
 """What runs the pods of a revision: Deployment, autoscaler, disruption budget.
 
 What the fields of `spec.scaling` do: `minReplicas` and `maxReplicas` bound the stable revision's autoscaler, or the
-minimum is the number of pods where there is none; `target.cpuUtilization` is what it holds, of the server's own CPU;
-`behavior` is handed to it, and what is not given is Kubernetes' default, written out, because a field that was once
-written is not taken away by leaving it out.  There is no autoscaler yet for `provider: KEDA` and for the other targets:
-`minReplicas` pods run (one for zero), and unheeded.py says so to whoever sets them.
+minimum is the number of pods where there is none; `target` is what it holds: of the server's own CPU, or of what its
+servers count, by an external metric; `behavior` is handed to it, and what is not given is Kubernetes' default, written
+out, because a field that was once written is not taken away by leaving it out.  For `provider: KEDA` see keda.py; where
+nobody can scale by a spec `minReplicas` pods run (one for zero), and unheeded.py says why to whoever wrote it.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
-from tidegate.api.scaling import Behavior, Scaling, ScalingRules
+from tidegate.api.scaling import Behavior, Scaling, ScalingRules, Target
 from tidegate.plan.manifests.identity import (
     ANNOTATION_TEMPLATE,
     AUTOSCALER,
@@ -68,22 +68,51 @@ def pods_wanted(wanted: RevisionWanted) -> int:
 def autoscaler(owner: Owner, wanted: RevisionWanted, scaling: Scaling) -> dict[str, Any]:
     """Between the plan's minimum and maximum; pinned where they are equal."""
     name = child_name(owner, wanted.record.revision)
-    cpu = {
-        "name": "cpu",
-        "container": SERVER_CONTAINER,  # a sidecar that somebody injects does not count
-        "target": {"type": "Utilization", "averageUtilization": scaling.target.cpu_utilization},
-    }
     spec = {
         "scaleTargetRef": {"apiVersion": DEPLOYMENT.api_version, "kind": DEPLOYMENT.kind, "name": name},
         "minReplicas": pods_wanted(wanted),
         "maxReplicas": max(pods_wanted(wanted), wanted.max_replicas),
-        "metrics": [{"type": "ContainerResource", "containerResource": cpu}],
-        "behavior": _behavior(scaling.behavior or Behavior()),
+        "metrics": [_metric(owner, wanted.record.revision, scaling.target)],
+        "behavior": behavior(scaling.behavior or Behavior()),
     }
     return {**head(AUTOSCALER, metadata(owner, name, wanted.record.revision)), "spec": spec}
 
 
-def _behavior(given: Behavior) -> dict[str, Any]:
+def _metric(owner: Owner, revision: str, target: Target) -> dict[str, Any]:
+    """What the autoscaler looks at: per pod of what adds up, and a value of what is a mean."""
+    if target.cpu_utilization is not None:
+        held = {"type": "Utilization", "averageUtilization": target.cpu_utilization}
+        # Of the server alone: a sidecar that somebody injects does not count.
+        return {
+            "type": "ContainerResource",
+            "containerResource": {"name": "cpu", "container": SERVER_CONTAINER, "target": held},
+        }
+    if target.concurrency is not None:
+        return _external(owner, revision, "tidegate_concurrency", averageValue=target.concurrency)
+    if target.requests_per_second is not None:
+        return _external(owner, revision, "tidegate_requests_per_second", averageValue=target.requests_per_second)
+    if target.queue_time is not None:
+        return _external(owner, revision, "tidegate_queue_seconds", value=target.queue_time.total_seconds())
+    assert target.gpu_utilization is not None
+    return _external(owner, revision, "tidegate_gpu_utilization", value=target.gpu_utilization)
+
+
+def _external(owner: Owner, revision: str, metric: str, **held: float) -> dict[str, Any]:
+    # Labels of the servers' own series: adapters take a selector's keys for theirs.
+    selector = {"matchLabels": {"model": owner.name, "revision": revision}}
+    [(name, amount)] = held.items()
+    target = {"type": name[0].upper() + name[1:], name: quantity(amount)}
+    return {"type": "External", "external": {"metric": {"name": metric, "selector": selector}, "target": target}}
+
+
+def quantity(amount: float) -> str:
+    """A number as the API server writes it: in thousandths where it is not whole."""
+    thousandths = round(1000 * amount)
+    return f"{thousandths}m" if thousandths % 1000 else str(thousandths // 1000)
+
+
+def behavior(given: Behavior) -> dict[str, Any]:
+    """The whole of it, with Kubernetes' own where nothing is given."""
     return {"scaleUp": _rules(given.scale_up, SCALE_UP), "scaleDown": _rules(given.scale_down, SCALE_DOWN)}
 
 

@@ -66,6 +66,7 @@ def plan_of(
         keep=names if keep is None else keep,
         status=ModelDeploymentStatus(),
         events=(),
+        decisions=(),
         look_again=None,
     )
 

@@ -88,7 +88,6 @@ def test_while_steps_run_the_autoscaler_is_pinned() -> None:
     [
         {"scaling": {"minReplicas": 2, "maxReplicas": 2}},
         {"scaling": {"minReplicas": 2}},
-        {"scaling": {"minReplicas": 2, "maxReplicas": 8, "target": {"concurrency": 4}}},
         {"scaling": {"minReplicas": 2, "maxReplicas": 8, "provider": "KEDA"}},
     ],
 )

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
 
 from tidegate.api.scaling import Scaling
+from tidegate.plan.load import MEASURES
+from tidegate.plan.manifests.drift import differs
 from tidegate.plan.manifests.pods import pod_template
 from tidegate.plan.manifests.stored import template_hash
 from tidegate.plan.manifests.unheeded import not_scaled, unheeded, unsupported
@@ -57,6 +60,33 @@ def test_an_autoscaler_holds_the_servers_own_cpu_between_the_plans_bounds() -> N
     ]  # fmt: skip
 
 
+@pytest.mark.parametrize(
+    ("target", "metric", "held"),
+    [
+        ({"concurrency": 2.5}, "tidegate_concurrency", {"type": "AverageValue", "averageValue": "2500m"}),
+        ({"requestsPerSecond": 2000}, "tidegate_requests_per_second", {"type": "AverageValue", "averageValue": "2000"}),
+        ({"queueTime": "20ms"}, "tidegate_queue_seconds", {"type": "Value", "value": "20m"}),
+        ({"gpuUtilization": 80}, "tidegate_gpu_utilization", {"type": "Value", "value": "80"}),
+    ],
+)
+def test_what_servers_count_is_held_by_an_external_metric_of_the_revision(
+    target: dict[str, Any], metric: str, held: dict[str, str]
+) -> None:
+    [made] = autoscaler(OWNER, wanted(), scaling(target=target))["spec"]["metrics"]
+
+    selector = {"matchLabels": {"model": "fraud", "revision": OLD}}
+    assert made == {"type": "External", "external": {"metric": {"name": metric, "selector": selector}, "target": held}}
+    assert metric in MEASURES
+
+
+def test_an_amount_that_the_server_wrote_otherwise_is_no_drift() -> None:
+    made = autoscaler(OWNER, wanted(), scaling(target={"requestsPerSecond": 2000}))
+    live = json.loads(json.dumps(made).replace('"2000"', '"2k"'))
+
+    assert not differs(made, live)
+    assert differs(made, json.loads(json.dumps(made).replace('"2000"', '"3k"')))
+
+
 def test_a_pinned_autoscaler_has_one_bound_twice_and_never_none() -> None:
     pinned = autoscaler(OWNER, wanted(OLD, 4, 4), scaling())["spec"]
     empty = autoscaler(OWNER, wanted(OLD, 0, 0), scaling())["spec"]
@@ -94,8 +124,8 @@ def test_a_budget_lets_one_pod_go_at_a_time_and_those_that_are_not_ready_always(
     [
         ({"routing": {"headers": {"x-model-version": "canary"}}}, "spec.routing"),
         ({"routing": {"existingRouteRef": {"name": "shop"}, "headers": {"x-model": "new"}}}, "routing.headers"),
-        ({"scaling": {"minReplicas": 0, "maxReplicas": 2, "provider": "KEDA"}}, "scaling.provider"),
-        ({"scaling": {"maxReplicas": 2, "target": {"concurrency": 4}}}, "scaling.target"),
+        ({"scaling": {"minReplicas": 1, "maxReplicas": 2, "provider": "KEDA"}}, "keda.enabled in the operator's chart"),
+        ({"scaling": {"keda": {"wake": "up"}}}, "scaling.keda"),
         (
             {"scaling": {"maxReplicas": 2}, "runtime": {"resources": {"requests": {"memory": "1Gi"}}}},
             "runtime.resources.requests.cpu",
@@ -103,7 +133,7 @@ def test_a_budget_lets_one_pod_go_at_a_time_and_those_that_are_not_ready_always(
     ],
 )
 def test_what_has_no_effect_yet_is_said_to_whoever_sets_it(spec: dict[str, Any], said: str) -> None:
-    sentences = unheeded(spec_of(**spec))
+    sentences = unheeded(spec_of(**spec), PLATFORM)
 
     assert len(sentences) == 1
     assert said in sentences[0]
@@ -120,24 +150,25 @@ def test_what_has_no_effect_yet_is_said_to_whoever_sets_it(spec: dict[str, Any],
 )
 def test_what_somebody_would_rely_on_refuses_the_version(spec: dict[str, Any], said: str) -> None:
     assert said in unsupported(spec_of(**spec))
-    assert unheeded(spec_of(**spec)) == ()
+    assert unheeded(spec_of(**spec), PLATFORM) == ()
 
 
 def test_nothing_is_said_of_what_is_heeded() -> None:
     assert unsupported(spec_of()) == ""
-    assert unheeded(spec_of()) == ()
-    assert unheeded(spec_of(scaling={"minReplicas": 2, "maxReplicas": 8})) == ()
-    assert unheeded(spec_of(routing={"existingRouteRef": {"name": "shop"}})) == ()
-    assert unheeded(spec_of(routing={"parentRefs": [{"name": "public"}], "headers": {"x-model": "new"}})) == ()
+    assert unheeded(spec_of(), PLATFORM) == ()
+    assert unheeded(spec_of(scaling={"minReplicas": 2, "maxReplicas": 8}), PLATFORM) == ()
+    assert unheeded(spec_of(routing={"existingRouteRef": {"name": "shop"}}), PLATFORM) == ()
+    parents = {"parentRefs": [{"name": "public"}], "headers": {"x-model": "new"}}
+    assert unheeded(spec_of(routing=parents), PLATFORM) == ()
 
 
 def test_a_limit_of_the_cpu_is_a_request_too() -> None:
     limited = runtime_of(resources={"requests": {"memory": "1Gi"}, "limits": {"cpu": "1", "memory": "2Gi"}})
 
-    assert not_scaled(scaling(), limited) == ""
+    assert not_scaled(scaling(), limited, PLATFORM) == ""
 
 
 def test_one_pod_runs_where_keda_would_run_none() -> None:
     zero = scaling(minReplicas=0, provider="KEDA")
 
-    assert "1 pods run" in not_scaled(zero, runtime_of())
+    assert "1 pods run" in not_scaled(zero, runtime_of(), PLATFORM)
