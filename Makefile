@@ -1,4 +1,4 @@
-# `make` alone lists the targets.  Nothing here needs root, and everything but Python and make is installed into .venv.
+# `make` alone lists the targets.  Nothing but `make e2e` needs root, and everything but Python and make is installed into .venv.
 PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/installed
@@ -9,7 +9,7 @@ PROTOCOL := operator/tidegate/protocol
 export PYTHONDONTWRITEBYTECODE := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-unit fuzz control-plane coverage lint format crds docs protos argocd dashboard-pictures lock bench-runtime bench-fetch bench-decisions bench-plan bench-operator bench-gpu bench-traces peers-lock bench-peers bench-overload bench-soak bench-cores bench-dashboard bench-traffic clean
+.PHONY: help demo test e2e images test-unit fuzz control-plane coverage lint format crds docs protos argocd dashboard-pictures lock bench-runtime bench-fetch bench-decisions bench-plan bench-operator bench-gpu bench-traces peers-lock bench-peers bench-overload bench-soak bench-cores bench-dashboard bench-traffic clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-18s %s\n", $$1, $$2}'
@@ -22,7 +22,15 @@ demo: $(READY)  ## a real model published, proved, served and rolled out on this
 	@$(BIN)/python -m examples.demo
 
 test: $(READY)  ## every test that needs no root
-	$(BIN)/python -m pytest tests
+	$(BIN)/python -m pytest tests --ignore tests/e2e
+
+e2e: $(READY)  ## the images, built and run; the one target that installs Debian packages: containerd, where it is missing
+	@command -v containerd ctr runc > /dev/null || \
+	    { echo "installing containerd and runc"; apt-get update -q && apt-get install -q -y --no-install-recommends containerd runc; }
+	$(BIN)/python -m pytest tests/e2e
+
+images: $(READY)  ## the images cpu and operator without Docker, from Debian's packages (build/images; docs/images.md)
+	@$(BIN)/python -m image_build cpu operator
 
 test-unit: $(READY)  ## the quick tests: pure code
 	$(BIN)/python -m pytest tests/unit -m "not slow"
@@ -74,10 +82,11 @@ dashboard-pictures: $(READY)  ## take the pictures of docs/dashboard.md, after a
 
 lock: $(READY)  ## resolve the dependencies of pyproject.toml again
 	$(LOCK) --python-version 3.11 --extra dev --output-file locks/dev.txt
-	$(LOCK) --python-version 3.12 --extra operator --output-file locks/operator.txt
-	$(LOCK) --python-version 3.12 --extra runtime --output-file locks/runtime-cpu.txt
-	echo 'ziglang>=0.14' | $(RESOLVE) - --python-version 3.12 --output-file locks/native.txt
-	$(LOCK) --python-version 3.12 --extra runtime-cuda --output-file locks/runtime-cuda.txt
+	$(LOCK) --python-version 3.13 --extra operator --output-file locks/operator.txt
+	$(LOCK) --python-version 3.13 --extra runtime --output-file locks/runtime-cpu.txt
+	echo 'ziglang>=0.14' | $(RESOLVE) - --python-version 3.13 --output-file locks/native.txt
+	echo 'cyclonedx-python-lib>=11.12' | $(RESOLVE) - --python-version 3.13 --output-file locks/sbom.txt
+	$(LOCK) --python-version 3.13 --extra runtime-cuda --output-file locks/runtime-cuda.txt
 
 bench-runtime: $(READY)  ## the server beside raw ONNX Runtime, two minutes (build/bench/runtime.json; ARGS="--help")
 	@$(BIN)/python -m benchmarks.runtime $(ARGS)

@@ -1,7 +1,7 @@
 """The server and the short commands as a restricted pod runs them: nothing to write to but what it was given.
 
 A mount namespace makes the pod: the root read-only, the bundles' volume read-only too, `/tmp` and an emptyDir of its
-own; a user namespace gives it a number that no passwd file knows.
+own; and it is a user that no passwd file knows.
 """
 
 from __future__ import annotations
@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import os
 import pwd
-import shutil
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.namespaces import namespaces
 from tests.runtime import small_bundles as small
 from tests.runtime.running_server import numbers, serve
 
@@ -24,7 +24,7 @@ from tidegate.bundle.manifest import read_bundle_dir
 
 SOMEBODY = 54321
 # $1: the pod's folder; the rest is what runs in it.
-POD = f"""
+POD = """
 set -e
 pod=$1; shift
 mount --make-rprivate /
@@ -34,21 +34,8 @@ mount -o remount,bind,ro /
 mount -t tmpfs -o mode=1777 tmpfs "$pod/tmp"
 mount -t tmpfs -o mode=1777 tmpfs "$pod/bundles"
 cd "$pod/tmp"
-exec unshare --user --map-user={SOMEBODY} --map-group={SOMEBODY} -- "$@"
+exec "$@"
 """
-UNSHARE = ["unshare", "--user", "--map-root-user", "--mount", "--"]
-
-
-def possible() -> bool:
-    """Whether this machine lets anybody make namespaces."""
-    if shutil.which("unshare") is None:
-        return False
-    inner = ["unshare", "--user", f"--map-user={SOMEBODY}", "--", "true"]
-    command = [*UNSHARE, "sh", "-c", f"mount --make-rprivate / && {' '.join(inner)}"]
-    return subprocess.run(command, capture_output=True, timeout=30, check=False).returncode == 0
-
-
-pytestmark = pytest.mark.skipif(not possible(), reason="this machine allows no user namespaces")
 
 
 @dataclass
@@ -59,7 +46,8 @@ class Pod:
 
     @property
     def within(self) -> list[str]:
-        return [*UNSHARE, "sh", "-c", POD, "pod", str(self.folder)]
+        here = namespaces()
+        return [*here.mounts, "sh", "-c", POD, "pod", str(self.folder), *here.somebody(SOMEBODY)]
 
     @property
     def environment(self) -> dict[str, str]:

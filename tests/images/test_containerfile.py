@@ -1,16 +1,21 @@
-"""The Containerfile as far as it can be judged without building it: linted, locked by hash, nobody's user."""
+"""The Containerfile as far as it can be judged without building it: linted, pinned, locked by hash, nobody's user."""
 
 from __future__ import annotations
 
 import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
+from tests.control_plane.mounts import IMAGE
+
+from image_build import containerfile
 
 ROOT = Path(__file__).parents[2]
 CONTAINERFILE = ROOT / "runtime_image/Containerfile"
+FILE = containerfile.parse(CONTAINERFILE.read_text())
 
 
 def pins(lock: str) -> dict[str, str]:
@@ -26,19 +31,46 @@ def test_hadolint_finds_nothing() -> None:
     assert (done.returncode, done.stdout) == (0, "")
 
 
-def test_it_runs_as_nobody_and_starts_the_server_without_a_shell() -> None:
-    text = CONTAINERFILE.read_text()
+@pytest.mark.parametrize(
+    ("target", "entrypoint"),
+    [("cpu", "tidegate_runtime"), ("cuda", "tidegate_runtime"), ("operator", "tidegate")],
+)
+def test_each_image_runs_as_nobody_without_a_shell_and_says_what_it_is(target: str, entrypoint: str) -> None:
+    said = {one.name: one for stage in FILE.chain(target) for one in stage.instructions}
 
-    assert "USER 65532:65532" in text
-    assert 'ENTRYPOINT ["/opt/tidegate/bin/python", "-m", "tidegate_runtime"]' in text
-    assert text.index("AS cuda") < text.index("AS cpu"), "a build without a target must give the CPU image"
+    assert said["USER"].text == "65532:65532"
+    assert said["ENTRYPOINT"].listed() == ["/opt/tidegate/bin/python", "-m", entrypoint]
+    labels = said["LABEL"].pairs(FILE.arguments)
+    assert {name.removeprefix("org.opencontainers.image.") for name in labels} == {
+        "title", "description", "version", "revision", "source", "created", "licenses",
+    }  # fmt: skip
+    assert all(labels.values())
 
 
-def test_the_operators_image_runs_as_nobody_what_the_chart_gives_arguments_to() -> None:
-    image = CONTAINERFILE.read_text().partition("AS operator\n")[2].partition("\nFROM")[0]
+def test_a_build_without_a_target_gives_the_cpu_image() -> None:
+    assert list(FILE.stages)[-1] == "cpu"
 
-    assert "USER 65532:65532" in image
-    assert 'ENTRYPOINT ["/opt/tidegate/bin/python", "-m", "tidegate"]' in image
+
+def test_every_image_begins_with_one_that_is_pinned_by_digest() -> None:
+    begun = {stage.parent for stage in FILE.stages.values()} - FILE.stages.keys()
+
+    assert len(begun) == 1
+    assert re.fullmatch(r"docker\.io/library/python:3\.13-slim-trixie@sha256:[0-9a-f]{64}", begun.pop())
+
+
+def test_its_version_is_the_projects() -> None:
+    version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
+
+    assert FILE.arguments["VERSION"] == version
+
+
+def test_the_processes_that_play_pods_in_tests_have_the_images_environment() -> None:
+    own = [one.pairs({}) for stage in FILE.chain("cpu") for one in stage.instructions if one.name == "ENV"]
+
+    assert {name: value for pairs in own for name, value in pairs.items()} == IMAGE
+
+
+def test_the_operator_takes_the_arguments_that_the_chart_gives_it() -> None:
     done = subprocess.run(
         [sys.executable, "-m", "tidegate", "operator", "--help"], capture_output=True, text=True, timeout=60, check=True
     )
@@ -58,7 +90,8 @@ def test_the_operators_packages_are_locked_by_hash_and_the_tested_ones() -> None
 
 
 def test_everything_it_copies_exists_and_reaches_the_builder() -> None:
-    sources = re.findall(r"^COPY (?!--from)(\S+)", CONTAINERFILE.read_text(), re.MULTILINE)
+    copies = [one for stage in FILE.stages.values() for one in stage.instructions if one.name == "COPY"]
+    sources = [source for one in copies if not one.flags for source in one.words({})[:-1]]
     allowed = [line[1:] for line in (ROOT / ".dockerignore").read_text().splitlines() if line.startswith("!")]
 
     assert sources
