@@ -8,11 +8,12 @@ sentences go without.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any, Protocol
 
-from tidegate.api.routing import ParentRef, RouteRef
+from tidegate.api.routing import ParentRef, RouteRef, Routing
 from tidegate.cluster.api import Key, Object
 from tidegate.cluster.claims import Claims
 from tidegate.cluster.errors import Forbidden
@@ -20,13 +21,16 @@ from tidegate.cluster.failures import environment
 from tidegate.cluster.observe import Look
 from tidegate.plan.manifests.identity import GATEWAY_API, Kind, Owner, candidate_name
 from tidegate.plan.manifests.parents import Parent, objection
+from tidegate.plan.manifests.routes import kinds_of
 from tidegate.plan.manifests.shared import usable
 from tidegate.plan.observed import Failure
+from tidegate.plan.wanted import Plan
 
 GATEWAY = Kind(GATEWAY_API, "Gateway", "gateways")
 GATEWAY_CLASS = Kind(GATEWAY_API, "GatewayClass", "gatewayclasses")
 TIMEOUTS = "HTTPRouteRequestTimeout"
 FEATURES_SECONDS = 600.0  # between two looks at what a class supports
+SHARED_AGAIN = timedelta(seconds=1)  # in a rollout
 SILENT_SECONDS = 2.0  # a controller needs some hundredths
 
 
@@ -72,6 +76,21 @@ class GatewayReader:
         self._known: dict[Key, tuple[frozenset[str], float]] = {}
         self._silent_since: dict[Owner, float] = {}
 
+    async def seen(self, look: Look, routing: Routing, served: Collection[Kind]) -> Look:
+        """The look, with the routes that split the requests, and what no route says about itself."""
+        look = replace(look, routes=kinds_of(routing))
+        if missing := [kind for kind in look.routes if kind not in served]:
+            return replace(look, trouble=not_installed(missing))
+        if reference := routing.existing_route_ref:
+            shared = await self._api.get(look.routes[0], look.owner.namespace, reference.name)
+            look = replace(look, seen=replace(look.seen, shared=shared))
+            if trouble := unshared(look.owner, reference, shared):
+                return replace(look, trouble=trouble)
+        trouble = await self.trouble(look)
+        pending = trouble is None and self.again(look.owner) is not None
+        timeouts = await self.heed_timeouts(look.owner, routing.parent_refs)
+        return replace(look, trouble=trouble, pending=pending, timeouts=timeouts)
+
     async def trouble(self, look: Look) -> Failure | None:
         """What is wrong with the gateways of a deployment's routes; None while they speak, or may be about to."""
         routes = [(kind, live) for kind in look.routes if (live := look.live(kind))]
@@ -106,6 +125,10 @@ class GatewayReader:
             return frozenset()
         features = ((its_class or {}).get("status") or {}).get("supportedFeatures") or ()
         return frozenset(str(one.get("name")) for one in features)
+
+    def next_look(self, look: Look, plan: Plan) -> timedelta | None:
+        """When routes are to be looked at again though nothing wakes us: somebody else's is not watched."""
+        return SHARED_AGAIN if look.seen.shared and plan.status.rollout else self.again(look.owner)
 
     def again(self, owner: Owner) -> timedelta | None:
         """When it is to be asked again, because a silence may be more than one of moments by then."""

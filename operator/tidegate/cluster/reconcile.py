@@ -36,7 +36,7 @@ from tidegate.cluster.errors import (
     Refused,
 )
 from tidegate.cluster.failures import refusal
-from tidegate.cluster.gateways import GatewayReader, not_installed, unshared
+from tidegate.cluster.gateways import GatewayReader
 from tidegate.cluster.memory import Memory, Place, Unsure, read_status
 from tidegate.cluster.nodes import NO_SIGHT, Sight, in_question
 from tidegate.cluster.observe import Look, Means, Object, led_to, observed, scaler, taken
@@ -59,7 +59,7 @@ from tidegate.plan.manifests.identity import (
     route_name,
 )
 from tidegate.plan.manifests.platform import Platform
-from tidegate.plan.manifests.routes import Gateways, by_gateway, kinds_of
+from tidegate.plan.manifests.routes import Gateways, by_gateway
 from tidegate.plan.manifests.unheeded import unheeded, unsupported
 from tidegate.plan.observed import Failure
 from tidegate.plan.phases import Phase
@@ -73,7 +73,6 @@ log = logging.getLogger(__name__)
 OBSTACLE_AGAIN = timedelta(seconds=30)
 OUTCOMES = {"Promoted": "promoted", "RolledBack": "rolledback", "RolloutEnded": "ended"}
 SOON = timedelta(milliseconds=200)
-SHARED_AGAIN = timedelta(seconds=1)
 
 
 class Measures(Protocol):
@@ -217,10 +216,8 @@ class Reconciler:
         again = OBSTACLE_AGAIN if memory.obstacles or look.trouble else None
         news = memory.obstacles != known or (moves_traffic(look.owner, wanted) and not memory.obstacles)
         moved = SOON if news else None
-        shared = SHARED_AGAIN if look.seen.shared and plan.status.rollout else None  # it is not watched
-        silence = self._around.gateways.again(look.owner) if self._around.gateways else None
-        seeing = blind_in(scaler(look), now)
-        times = (plan.look_again, waits, again, moved, seeing, silence, shared)
+        gateways, seeing = self._around.gateways, blind_in(scaler(look), now)
+        times = (plan.look_again, waits, again, moved, seeing, gateways and gateways.next_look(look, plan))
         return min((time for time in times if time is not None), default=None)
 
     def _look(self, key: Key, deployment: Object, memory: Memory, now: datetime) -> Look:
@@ -232,25 +229,11 @@ class Reconciler:
         return Look(owner, deployment, replace(seen, endpoints=led_to(endpoints)), pods, memory.obstacles, now)
 
     async def _with_gateway(self, look: Look, spec: ModelDeploymentSpec) -> Look:
-        """The look, with the routes that the spec asks for, and what no route says about itself."""
+        """The look, with the routes that the spec asks for."""
         served = frozenset(kind for kind in ROUTE_KINDS if self._around.has(kind))
-        if not by_gateway(spec.routing, served):
+        if not (gateways := self._around.gateways) or not by_gateway(spec.routing, served):
             return look
-        look = replace(look, routes=kinds_of(spec.routing))
-        if missing := [kind for kind in look.routes if kind not in served]:
-            return replace(look, trouble=not_installed(missing))
-        if reference := spec.routing.existing_route_ref:
-            shared = await self._around.api.get(look.routes[0], look.owner.namespace, reference.name)
-            look = replace(
-                look, seen=replace(look.seen, shared=shared), trouble=unshared(look.owner, reference, shared)
-            )
-        gateways = self._around.gateways
-        if gateways is None or look.trouble:
-            return look
-        trouble = await gateways.trouble(look)
-        pending = trouble is None and gateways.again(look.owner) is not None
-        timeouts = await gateways.heed_timeouts(look.owner, spec.routing.parent_refs)
-        return replace(look, trouble=trouble, pending=pending, timeouts=timeouts)
+        return await gateways.seen(look, spec.routing, served)
 
     async def _with_nodes(self, look: Look, spec: ModelDeploymentSpec, status: ModelDeploymentStatus) -> Look:
         """The look, with the nodes where accelerators are in question."""
@@ -392,8 +375,7 @@ def owner_of(deployment: Object) -> Owner:
 def moves_traffic(owner: Owner, wanted: Effects) -> bool:
     """Whether this turn changes the split: the next one may build on it, and our own writes wake nobody."""
     places = {(SERVICE, owner.name), *((kind, route_name(owner, kind)) for kind in ROUTE_KINDS)}
-    edited = any(isinstance(effect, Edit) for effect in wanted.changes)
-    return edited or not places.isdisjoint(map(place_of, wanted.changes))
+    return any(isinstance(effect, Edit) or place_of(effect) in places for effect in wanted.changes)
 
 
 def obstacles_left(known: Mapping[Place, Failure], wanted: Effects) -> dict[Place, Failure]:
