@@ -65,7 +65,8 @@ def at(site: Site, percent: int) -> tuple[str, str]:
     """The revisions of a canary that the route gives so much; nobody sends anything that would prove it."""
     found = site.until(lambda one: weight(one) == percent)["status"]
     new = found["candidate"]["revision"]
-    wait_until(lambda: shares(site).get(new) == percent, f"the route gives {percent} %")
+    plurals = [plural for plural in gateway_api.ROUTES if route_of(site, plural)]
+    wait_until(lambda: all(shares(site, one).get(new) == percent for one in plurals), f"routes give {percent} %")
     return found["stable"]["revision"], new
 
 
