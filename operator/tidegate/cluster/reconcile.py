@@ -216,8 +216,8 @@ class Reconciler:
         again = OBSTACLE_AGAIN if memory.obstacles or look.trouble else None
         news = memory.obstacles != known or (moves_traffic(look.owner, wanted) and not memory.obstacles)
         moved = SOON if news else None
-        gateways, seeing = self._around.gateways, blind_in(scaler(look), now)
-        times = (plan.look_again, waits, again, moved, seeing, gateways and gateways.next_look(look, plan))
+        routes = gateways.next_look(look, plan) if (gateways := self._around.gateways) else None
+        times = (plan.look_again, waits, again, moved, blind_in(scaler(look), now), routes)
         return min((time for time in times if time is not None), default=None)
 
     def _look(self, key: Key, deployment: Object, memory: Memory, now: datetime) -> Look:
