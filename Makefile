@@ -9,7 +9,7 @@ PROTOCOL := operator/tidegate/protocol
 export PYTHONDONTWRITEBYTECODE := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test e2e images test-unit fuzz control-plane coverage lint format crds docs protos argocd dashboard-pictures lock bench-runtime bench-fetch bench-decisions bench-plan bench-operator bench-gpu bench-traces peers-lock bench-peers bench-overload bench-soak bench-cores bench-dashboard clean
+.PHONY: help demo test e2e images test-unit fuzz control-plane coverage lint format crds docs protos argocd dashboard-pictures lock bench-runtime bench-fetch bench-decisions bench-plan bench-operator bench-gpu bench-traces peers-lock bench-peers bench-overload bench-soak bench-cores bench-dashboard bench-traffic clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-18s %s\n", $$1, $$2}'
@@ -38,6 +38,12 @@ fuzz: $(READY)  ## the server and its parsers under damaged requests, FUZZ_SECON
 
 control-plane: $(READY)  ## build the Kubernetes programs of the tests (minutes, once per machine; `make test` does it too)
 	$(BIN)/python -m tests.control_plane.programs
+
+bench-traffic: $(READY)  ## canaries through a real gateway: 20,000 requests at each step (build/bench/traffic.json; ARGS="--rounds 10")
+	@mkdir -p build/bench && rm -rf build/traffic && mkdir -p build/traffic
+	@TMPDIR=$(CURDIR)/build/traffic unshare --user --map-root-user --net -- \
+	    $(BIN)/python -m tests.gateway.story --requests 20000 $(ARGS) > build/bench/traffic.json
+	@cat build/bench/traffic.json
 
 coverage: $(READY)  ## every branch of every decision is tested
 	$(BIN)/python -m pytest tests/unit/plan -q --cov=tidegate.plan --cov-branch --cov-report=term-missing:skip-covered \

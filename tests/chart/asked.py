@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -49,6 +50,10 @@ class Target:
     def labels(self) -> frozenset[str]:
         """Those that its legend names."""
         return frozenset(re.findall(r"{{\s*(\w+)\s*}}", self.legend))
+
+    def named(self, metric: Mapping[str, str]) -> str:
+        """What Grafana calls a line."""
+        return re.sub(r"{{\s*(\w+)\s*}}", lambda found: metric.get(found[1], ""), self.legend)
 
 
 def panels() -> list[dict[str, Any]]:

@@ -13,11 +13,14 @@ import urllib.request
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import pytest
-from tests.chart.asked import Target, targets
+from tests.chart.asked import DASHBOARDS, Target, dashboard, targets
 from tests.cluster.clients import Clients
+from tests.cluster.drawn import Lines, draw, numbers
 from tests.cluster.operating import HOME, Operator, Site, fact, grant
 from tests.control_plane import prometheus
 from tests.control_plane.plane import Plane
@@ -115,6 +118,31 @@ def test_a_panel_shows_a_rollout(seen: Seen, target: Target) -> None:
     assert missing == [], "labels of the legend that a line does not have"
     legends = [tuple(sorted((name, one["metric"][name]) for name in target.labels)) for one in found]
     assert len(set(legends)) == len(legends), "two lines of one name"
+
+
+PICTURES = Path(__file__).parents[2] / "build/dashboards"
+
+
+@pytest.mark.parametrize("name", DASHBOARDS)
+def test_a_whole_dashboard_is_drawn(seen: Seen, name: str) -> None:
+    asked = [target for target in targets() if target.dashboard == name]
+    panels = dashboard(name)["panels"]
+    shown = {panel["title"]: lines_of(seen, [one for one in asked if one.panel == panel["title"]]) for panel in panels}
+
+    picture = draw(name, ((panel, shown[panel["title"]]) for panel in panels))
+
+    drawn = ElementTree.fromstring(picture)
+    lines = [one for one in drawn.iter() if one.tag.endswith("polyline") or one.get("class") == "stat"]
+    assert len(lines) == sum(
+        len(found) if panel["type"] != "stat" else 1 for panel in panels if (found := shown[panel["title"]])
+    )
+    PICTURES.mkdir(parents=True, exist_ok=True)
+    (PICTURES / f"{name}.svg").write_text(picture)
+
+
+def lines_of(seen: Seen, panel: list[Target]) -> Lines:
+    """All lines of a panel, by their legends."""
+    return {target.named(one["metric"]): numbers(one) for target in panel for one in seen.series(target)}
 
 
 def test_what_the_variables_offer_is_what_there_is(seen: Seen) -> None:

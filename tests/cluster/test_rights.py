@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 import yaml
 from tests.cluster import metrics_api
-from tests.cluster.operating import HOME, RIGHTS, Operator, Site, grant, resolves, weight
-from tests.control_plane import keda
+from tests.cluster.operating import HOME, RIGHTS, Operator, Site, fact, grant, resolves, weight
+from tests.control_plane import gateway_api, keda
 from tests.control_plane.audit import Mark, Request
 from tests.control_plane.plane import Plane
 from tests.control_plane.resources import Object
@@ -66,6 +66,7 @@ class Story:
         self.a_candidate_is_sent_back()
         self.another_is_promoted_and_the_first_one_comes_back()
         self.a_gpu_is_missing()
+        self.it_is_routed_by_a_gateway()
         self.labels_are_stripped()
         self.somebody_is_faster()
         self.its_network_is_opened()
@@ -74,6 +75,7 @@ class Story:
         assert self.operator.stop() == 0
 
     def it_starts_without_a_lease(self) -> None:
+        gateway_api.install(self.plane)
         self.plane.client.delete("leases", HOME, LEASE)
         self.operator.start().leads()
         self.external_metrics_are_served()
@@ -142,6 +144,25 @@ class Story:
         self.site.simulate("v6", rollout=AT_ONCE, scaling={"minReplicas": 2, "maxReplicas": 4})
         self.site.until_serving("v6")
         self.until(lambda: len(self.site.children("deployments")) == 1, "the candidate goes")
+
+    def it_is_routed_by_a_gateway(self) -> None:
+        """Of which nothing is heard at first; then labels are stripped, a name is changed, and no gateway is wanted."""
+        routing = {
+            "parentRefs": [{"name": "public"}],
+            "hostnames": ["a.example.com"],
+            "grpcHostnames": ["b.example.com"],
+        }
+        scaling = {"minReplicas": 2, "maxReplicas": 4}
+        gateway_api.create_gateway(self.plane, self.site.namespace, "public")
+        with gateway_api.PlayedGateway(self.plane, self.site.namespace, says=lambda route: None) as gateway:
+            self.site.simulate("v6", rollout=AT_ONCE, scaling=scaling, routing=routing)
+            self.site.until(lambda one: "does its controller" in fact(one, "RouteReady").get("message", ""))
+            gateway.says = gateway_api.accepts
+            for plural, name in (("httproutes", "fraud"), ("grpcroutes", "fraud-grpc")):
+                self.plane.client.patch(plural, self.site.namespace, name, UNLABELLED)
+                self.plane.client.until(plural, self.site.namespace, name, labelled)
+            self.site.simulate("v6", rollout=AT_ONCE, scaling=scaling)
+            self.until(lambda: not self.site.children("httproutes"), "no route")
 
     def labels_are_stripped(self) -> None:
         """From each child: it is not seen any more, made again in vain, read, and marked again."""

@@ -53,9 +53,9 @@ QUICK_CONTROLLERS = {
     "horizontal-pod-autoscaler-downscale-stabilization": "3s",
     "horizontal-pod-autoscaler-initial-readiness-delay": "0s",
     "horizontal-pod-autoscaler-cpu-initialization-period": "1s",
-    # Pods have loopback addresses, which no EndpointSlice may hold: these would only try again and again.
-    "controllers": "*,-endpoints-controller,-endpointslice-controller,-endpointslice-mirroring-controller",
 }
+# No EndpointSlice may hold a loopback address: where pods have those, these would only try again and again.
+WITHOUT_ENDPOINTS = "*,-endpoints-controller,-endpointslice-controller,-endpointslice-mirroring-controller"
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,6 +158,7 @@ def controllers(place: Place, more: Mapping[str, object] | None = None) -> list[
         # After a long outage nodes look dead until they are heard of, and nobody says of simulated pods that they live.
         "node-monitor-grace-period": "1h",
         **QUICK_CONTROLLERS,
+        "controllers": "*" if place.network.pods else WITHOUT_ENDPOINTS,
         **(more or {}),
     })  # fmt: skip
 

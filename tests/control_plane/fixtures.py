@@ -21,6 +21,8 @@ NEEDS = {
     "control_plane": programs.ALL,
     "helm": (programs.HELM,),
     "bare": programs.API_ONLY,
+    "route_in_git": (*programs.ALL, programs.CONTOUR),
+    "real_gateway": (*programs.ALL, programs.CONTOUR),
     "installed": programs.ALL,
 }
 

@@ -28,13 +28,23 @@ class Network:
 
     prefix: str  # the first half of every address
     folder: Path  # for the files of whoever has the network
+    pods: str = ""  # the first half of pods' addresses where those are no loopback ones: 10.244
+
+    @property
+    def number(self) -> int:
+        """What no other network of this kind on the machine has."""
+        return int(self.prefix.rpartition(".")[2])
 
     def at(self, third: int, fourth: int) -> str:
         return f"{self.prefix}.{third}.{fourth}"
 
     @property
     def simulated_pods(self) -> str:
-        return f"{self.prefix}.0.0/17"
+        return f"{self._pods}.0.0/17"
+
+    @property
+    def _pods(self) -> str:
+        return self.pods or self.prefix
 
     @property
     def etcd(self) -> str:
@@ -62,7 +72,7 @@ class Network:
 
     def real_pods(self) -> Iterator[str]:
         """Addresses for pods that are played by real processes, each once."""
-        block = ipaddress.ip_network(self.at(128, 0) + "/18")
+        block = ipaddress.ip_network(f"{self._pods}.128.0/18")
         return (str(address) for address in block.hosts())
 
 
@@ -76,7 +86,7 @@ def outer_address() -> str:
 
 
 @contextmanager
-def claimed_network() -> Iterator[Network]:
+def claimed_network(pods: str = "") -> Iterator[Network]:
     """A network that no other control plane on this machine uses; free again when this process ends."""
     folder = Path(tempfile.gettempdir()) / f"tidegate-tests-{os.getuid()}"
     folder.mkdir(mode=0o700, exist_ok=True)
@@ -90,7 +100,7 @@ def claimed_network() -> Iterator[Network]:
             shutil.rmtree(files, ignore_errors=True)  # of a run that was killed
             files.mkdir(mode=0o700)
             try:
-                yield Network(f"127.{number}", files)
+                yield Network(f"127.{number}", files, pods)
             finally:
                 shutil.rmtree(files, ignore_errors=True)
             return

@@ -99,7 +99,11 @@ class Plane:
     def _serves(self, crd: Object) -> bool:
         """Established is not enough: for a moment more the first requests are answered 429."""
         spec = crd["spec"]
-        paths = [f"/apis/{spec['group']}/{row['name']}/{spec['names']['plural']}" for row in spec["versions"]]
+        paths = [
+            f"/apis/{spec['group']}/{row['name']}/{spec['names']['plural']}"
+            for row in spec["versions"]
+            if row["served"]
+        ]
         return all(self.client.request("GET", path, query={"limit": "1"}) for path in paths)
 
     def add_nodes(self, count: int) -> None:
@@ -141,10 +145,10 @@ def bare() -> Iterator[Plane]:
 
 
 @contextmanager
-def whole(prepare: Callable[[Plane], None] = install_crds) -> Iterator[Plane]:
-    """A cluster without machines; `prepare` brings the CRD."""
+def whole(prepare: Callable[[Plane], None] = install_crds, pods: str = "") -> Iterator[Plane]:
+    """A cluster without machines; `prepare` brings the CRD, `pods` is where pods are if not on the loopback network."""
     with ExitStack() as stack:
-        plane = start_api(stack)
+        plane = start_api(stack, pods)
         start_simulation(plane)
         prepare(plane)
         start_controllers(plane)
@@ -157,12 +161,13 @@ def whole(prepare: Callable[[Plane], None] = install_crds) -> Iterator[Plane]:
 
 def start_api(
     stack: ExitStack,
+    pods: str = "",
     network: Network | None = None,
     api_server: Callable[[commands.Place], list[str]] = commands.api_server,
 ) -> Plane:
-    """Both servers at once: each waits for what it needs."""
+    """Both servers at once: each waits for what it needs.  `pods` is what `claimed_network` takes, where none is given."""
     began = time.monotonic()
-    network = network or stack.enter_context(claimed_network())
+    network = network or stack.enter_context(claimed_network(pods))
     pki = make_pki(network.folder / "pki", (*network.servers, network.node))
     place = commands.Place(network.folder, network, pki)
     children = Children(network.folder / "logs")

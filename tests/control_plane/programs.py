@@ -80,6 +80,9 @@ H2SPEC = Program("h2spec", "h2spec", "github.com/summerwind/h2spec", "github.com
 KUBECTL = kubernetes("kubectl", "node")
 KUBELET = kubernetes("kubelet", "node")
 KUBE_PROXY = kubernetes("kube-proxy", "node")
+CONTOUR = Program(
+    "contour", "contour", "github.com/projectcontour/contour", "github.com/projectcontour/contour/cmd/contour"
+)
 HELM = Program("helm", "helm", "helm.sh/helm/v4", "helm.sh/helm/v4/cmd/helm")
 API_ONLY = (ETCD, API_SERVER)
 ALL = (*API_ONLY, CONTROLLERS, SCHEDULER, KWOK)
@@ -188,5 +191,5 @@ def say(line: str) -> None:
 
 
 if __name__ == "__main__":
-    for made in build_missing((*ALL, H2SPEC, HELM)).values():
+    for made in build_missing((*ALL, H2SPEC, HELM, CONTOUR)).values():
         print(made)  # noqa: T201

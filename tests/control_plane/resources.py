@@ -54,6 +54,8 @@ RESOURCES = (
     *rows("apiextensions.k8s.io/v1", "customresourcedefinitions CustomResourceDefinition", namespaced=False),
     *rows("apiregistration.k8s.io/v1", "apiservices APIService", namespaced=False),
     *rows("serving.tidegate.io/v1alpha1", "modeldeployments ModelDeployment"),
+    *rows("gateway.networking.k8s.io/v1", "gateways Gateway", "httproutes HTTPRoute", "grpcroutes GRPCRoute"),
+    *rows("gateway.networking.k8s.io/v1", "gatewayclasses GatewayClass", namespaced=False),
     # The newer events: core events are these, read through their old form.
     Resource("events", "Event", "events.k8s.io/v1"),
 )  # fmt: skip

@@ -27,11 +27,14 @@ KWOK = User("kwok", (MASTERS,))
 OPERATOR = User("operator")  # the operator under test, outside a cluster; its rights are what the test gives
 SECOND_OPERATOR = User("operator-2")
 STRANGER = User("stranger")
+GATEWAY = User("gateway", (MASTERS,))  # a real gateway's controller
 CONTROLLERS = User("system:kube-controller-manager")
 SCHEDULER = User("system:kube-scheduler")
 KUBELET = User("system:node:node-1", ("system:nodes",))
 KUBE_PROXY = User("system:kube-proxy")
-USERS = (ADMIN, PLAYER, KWOK, OPERATOR, SECOND_OPERATOR, STRANGER, CONTROLLERS, SCHEDULER, KUBELET, KUBE_PROXY)
+USERS = (
+    ADMIN, PLAYER, KWOK, OPERATOR, SECOND_OPERATOR, STRANGER, GATEWAY, CONTROLLERS, SCHEDULER, KUBELET, KUBE_PROXY,
+)  # fmt: skip
 
 
 def write_kubeconfig(path: Path, server: str, ca: Path, token: str, namespace: str = "default") -> Path:

@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
 from tidegate.cluster.errors import Conflict, NotFound
+from tidegate.plan.manifests.effects import Edit
 from tidegate.plan.manifests.identity import MANAGER, Kind
 
 from .cluster import FakeCluster
@@ -66,6 +67,9 @@ class FakeApi:
     async def delete(self, kind: Kind, namespace: str, name: str, uid: str) -> None:
         await self._call("delete", kind, namespace, name, lambda: self._delete(kind, namespace, name, uid))
 
+    async def edit(self, effect: Edit) -> Object:
+        return await self._call("edit", effect.kind, effect.namespace, effect.name, lambda: self._edit(effect))
+
     async def put_status(self, obj: Mapping[str, Any]) -> Object:
         return await self._write("put_status", obj, lambda: self.cluster.replace(obj, MANAGER, "status"))
 
@@ -80,6 +84,14 @@ class FakeApi:
         if kind in self.cluster.absent_kinds:
             raise NotFound("the server could not find the requested resource")
         return self.cluster.listed(kind, namespace, selector, self.faults.stale(kind))
+
+    def _edit(self, effect: Edit) -> Object:
+        live = self.cluster.find(effect.kind, effect.namespace, effect.name)
+        if live is None:
+            raise NotFound(f"{effect.name} is not there")
+        meta = {**live["metadata"], "resourceVersion": effect.version}
+        spec = {**live["spec"], **effect.change["spec"]}
+        return self.cluster.replace({**live, "metadata": meta, "spec": spec}, MANAGER)
 
     def _delete(self, kind: Kind, namespace: str, name: str, uid: str) -> None:
         try:

@@ -73,11 +73,16 @@ class Routing(ApiModel):
             "a plain Service has no gateway: leave parentRefs and existingRouteRef out, or write provider: GatewayAPI",
             lambda routing: routing.provider != "Service" or not (routing.parent_refs or routing.existing_route_ref),
         ),
+        Rule(
+            "self.provider != 'GatewayAPI' || size(self.parentRefs) > 0 || has(self.existingRouteRef)",
+            "name the gateway: write parentRefs or existingRouteRef, or leave provider out",
+            lambda routing: routing.provider != "GatewayAPI" or routing.parent_refs or routing.existing_route_ref,
+        ),
     )
     provider: Literal["Auto", "GatewayAPI", "Service"] = Field(
         "Auto",
         description="Who splits the traffic: a gateway by weights, or a plain Service by the number of pods. Auto "
-        "takes the gateway where parentRefs or existingRouteRef are given.",
+        "takes the gateway where parentRefs or existingRouteRef are given and the cluster has the Gateway API.",
     )
     parent_refs: Annotated[tuple[ParentRef, ...], Field(max_length=4)] = Field(
         (), description="Gateways that serve the model."

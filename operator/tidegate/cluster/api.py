@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from typing import Any, Protocol
 from urllib.parse import quote
 
+from tidegate.plan.manifests.effects import Edit
 from tidegate.plan.manifests.identity import Kind
 
 Object = dict[str, Any]
@@ -42,6 +43,10 @@ class Api(Protocol):
 
     async def scale(self, kind: Kind, namespace: str, name: str, replicas: int) -> None:
         """Write the count through the scale subresource."""
+        ...
+
+    async def edit(self, effect: Edit) -> Object:
+        """Change an object of somebody else; raises Conflict when it is not the version that was read any more."""
         ...
 
     async def delete(self, kind: Kind, namespace: str, name: str, uid: str) -> None:

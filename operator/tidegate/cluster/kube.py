@@ -7,7 +7,7 @@ afterwards is caught by resource versions and uids.
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Collection, Mapping
 from typing import Any
 
 from tidegate.cluster.api import Object, Objects, metadata, named, path
@@ -15,6 +15,7 @@ from tidegate.cluster.connection import APPLY, JSON, MERGE, YAML, Call, Connecti
 from tidegate.cluster.errors import ApiDown, Conflict, Expired, NotFound, NotLeader, Throttled
 from tidegate.cluster.lease import Held
 from tidegate.cluster.limit import Limit
+from tidegate.plan.manifests.effects import Edit
 from tidegate.plan.manifests.identity import CONTROLLER_REVISION, MANAGER, Kind, kind_of
 
 DEADLINE_SECONDS = 10.0
@@ -61,6 +62,17 @@ class Kube:
             if not going_on:
                 return
 
+    async def has(self, kinds: Collection[Kind]) -> frozenset[Kind]:
+        """Those of some kinds that the cluster has; everybody may ask."""
+        served: dict[str, set[str]] = {}
+        for version in {kind.api_version for kind in kinds}:
+            try:
+                found = await self._read(Call("get", "GET", f"/apis/{version}", version))
+            except NotFound:
+                found = {}
+            served[version] = {str(one.get("name")) for one in found.get("resources") or ()}
+        return frozenset(kind for kind in kinds if kind.plural in served[kind.api_version])
+
     async def create(self, obj: Mapping[str, Any]) -> Object:
         return await self._create(kind_of(obj), obj)
 
@@ -76,6 +88,12 @@ class Kube:
     async def scale(self, kind: Kind, namespace: str, name: str, replicas: int) -> None:
         where, body = named(kind, namespace, name), {"spec": {"replicas": replicas}}
         await self._write(Call("patch", "PATCH", path(kind, namespace, name, "scale"), where, WRITTEN_BY, body, MERGE))
+
+    async def edit(self, effect: Edit) -> Object:
+        body = {"metadata": {"resourceVersion": effect.version}, **effect.change}
+        where = path(effect.kind, effect.namespace, effect.name)
+        what = named(effect.kind, effect.namespace, effect.name)
+        return await self._write(Call("patch", "PATCH", where, what, WRITTEN_BY, body, MERGE))
 
     async def delete(self, kind: Kind, namespace: str, name: str, uid: str) -> None:
         # Said aloud: the server's own default for Jobs leaves their pods behind.

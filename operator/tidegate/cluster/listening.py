@@ -64,15 +64,32 @@ class Listener:
     """Hears of everything that kopf asks about `kinds`; `changed` is called with each deployment that news is about."""
 
     def __init__(
-        self, kinds: Iterable[Kind], namespaces: Iterable[str], cache: Cache, changed: Callable[[Key], None]
+        self,
+        kinds: Iterable[Kind],
+        namespaces: Iterable[str],
+        cache: Cache,
+        changed: Callable[[Key], None],
+        optional: Iterable[Kind] = (),
     ) -> None:
         self.filled = asyncio.Event()
-        self._kinds = {(kind.api_version, kind.plural): kind for kind in kinds}
-        self._missing = {(kind, place) for kind in self._kinds.values() for place in (*namespaces,) or (None,)}
+        always = tuple(kinds)
+        self._kinds = {(kind.api_version, kind.plural): kind for kind in (*always, *optional)}
+        self._places: tuple[str | None, ...] = (*namespaces,) or (None,)
+        self._missing: set[tuple[Kind, str | None]] = set()
+        self._complete_once: set[tuple[Kind, str | None]] = set()
+        self.expect(always)
         self._cache = cache
         self._changed = changed
         self._listed: dict[tuple[Kind, str | None], set[Key]] = {}
         self._heard: dict[Kind, float] = {}
+
+    def expect(self, kinds: Iterable[Kind]) -> None:
+        """Kinds that the cluster has: nothing is filled before these are listed."""
+        self._missing |= {(kind, place) for kind in kinds for place in self._places}
+
+    def lists(self, kind: Kind) -> bool:
+        """Whether all of a kind is known: what an optional one must be before anybody counts on it."""
+        return all((kind, place) in self._complete_once for place in self._places)
 
     def missing(self) -> list[str]:
         """What was not listed yet since the start, for people."""
@@ -90,7 +107,7 @@ class Listener:
 
     def hear_of_all(self) -> None:
         """The watches start now: a kind that is never asked for is silent from here on."""
-        self._heard = dict.fromkeys(self._kinds.values(), time.monotonic())
+        self._heard = dict.fromkeys((kind for kind, _ in self._missing), time.monotonic())
 
     def forget(self) -> None:
         """The watches have ended: nobody is silent any more."""
@@ -126,9 +143,18 @@ class Listener:
         shown = self._listed.pop(target.place, set())
         for key in self._cache.prune(target.kind, target.namespace, shown, version):
             self._changed(key)
+        if self.filled.is_set() and target.place not in self._complete_once:
+            self._begins(target)
+        self._complete_once.add(target.place)
         self._missing.discard(target.place)
         if not self._missing:
             self.filled.set()
+
+    def _begins(self, target: Target) -> None:
+        """The cluster has got a kind that was not there: whoever has waited for it can go on."""
+        log.info("the cluster has %s now", target.kind.plural)
+        for key in self._cache.deployments():
+            self._changed(key)
 
 
 def open_session(login: Login, listener: Listener, counted: Counted) -> aiohttp.ClientSession:

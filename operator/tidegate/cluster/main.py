@@ -30,6 +30,7 @@ from tidegate.cluster.connection import Connection
 from tidegate.cluster.courses import Courses
 from tidegate.cluster.errors import ClusterError
 from tidegate.cluster.events import Recorder
+from tidegate.cluster.gateways import GatewayReader
 from tidegate.cluster.kube import Kube, KubeLease
 from tidegate.cluster.lease import Elector
 from tidegate.cluster.limit import MOST, Limit
@@ -48,7 +49,7 @@ from tidegate.cluster.tracing import Traced, Traces
 from tidegate.cluster.trust import AFTER_TROUBLE_SECONDS, AGAIN_SECONDS, OwnToken, try_access
 from tidegate.cluster.watch import Watches, cancelled
 from tidegate.cluster.workers import Workers
-from tidegate.plan.manifests.identity import MODEL_DEPLOYMENT, Owner
+from tidegate.plan.manifests.identity import MODEL_DEPLOYMENT, ROUTE_KINDS, Kind, Owner
 from tidegate.plan.manifests.platform import Network, Platform
 from tidegate.plan.wanted import Plan
 
@@ -129,6 +130,7 @@ class Operator:
             tell=self._recorder.record, verdict=metrics.rolled_out, clock=lambda: datetime.now(UTC),
             hear=partial(hear, self._prometheus),
             nodes=NodeReader(kube, allowed=not settings.namespaces).of,
+            has=self._watches.listener.lists, gateways=GatewayReader(kube, self._cache.claims),
             chronicle=self._chronicle,
         )  # fmt: skip
         self._spans = exporter_of(settings)
@@ -223,7 +225,7 @@ class Operator:
         """Watch, work as soon as we lead, until told to stop or until one of the two cannot go on."""
         over = asyncio.Event()
         self._queue.stand_by()
-        watching = asyncio.create_task(self._watches.run(over, self._heed_signals))
+        watching = asyncio.create_task(self._watch(over))
         ends = [asyncio.create_task(event.wait()) for event in (self._stop, self._elector.lost)]
         leading = asyncio.create_task(self._lead())
         try:
@@ -246,6 +248,23 @@ class Operator:
             over.set()
             code = await self._watched(watching)
         return code
+
+    async def _watch(self, over: asyncio.Event) -> None:
+        """All kinds, those that only some clusters have included: a route not seen yet must not look like none."""
+        finding, ending = asyncio.create_task(self._find_kinds()), asyncio.create_task(over.wait())
+        await asyncio.wait({finding, ending}, return_when=asyncio.FIRST_COMPLETED)
+        await cancelled({one for one in (finding, ending) if not one.done()})
+        if not over.is_set():
+            self._watches.listener.expect(finding.result())
+            await self._watches.run(over, self._heed_signals)
+
+    async def _find_kinds(self) -> frozenset[Kind]:
+        while True:
+            try:
+                return await self._kube.has(ROUTE_KINDS)
+            except ClusterError as error:
+                log.warning("the cluster does not say which kinds it has: %s", error)
+                await asyncio.sleep(AGAIN_SOON)
 
     async def _lead(self) -> None:
         """Until we lead, and have all that a turn works with: every kind, and what servers may believe."""

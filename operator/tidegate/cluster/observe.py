@@ -1,7 +1,7 @@
 """From live objects to what a plan may know: one look, nothing remembered, nothing decided.
 
-Servers are counted by their pods' own readiness, and the traffic split is read off the front Service as it is, not as
-it was asked for.
+Servers are counted by their pods' own readiness, and the traffic split is read off the front Service or the routes as
+they are, not as they were asked for.
 """
 
 from __future__ import annotations
@@ -29,12 +29,17 @@ from tidegate.plan.manifests.identity import (
     DEPLOYMENT,
     JOB,
     LABEL_REVISION,
+    ROUTE_KINDS,
     SERVICE,
     Kind,
     Owner,
     child_name,
     job_name,
+    route_name,
 )
+from tidegate.plan.manifests.parents import objection
+from tidegate.plan.manifests.routes import reached_by, weights_in
+from tidegate.plan.manifests.shared import shared_weights
 from tidegate.plan.observed import Failure, Observed, Resolved, RevisionObserved, RouteObserved
 from tidegate.plan.phases import Surge
 from tidegate.plan.samples import PodSample
@@ -55,6 +60,18 @@ class Look:
     obstacles: Mapping[tuple[Kind, str], Failure]
     now: datetime
     sight: Sight = NO_SIGHT
+    routes: tuple[Kind, ...] = ()  # that split the requests; none: the front does, by pods
+    trouble: Failure | None = None  # why those routes are of no use, where nothing in them says so
+    timeouts: bool = False  # whether all of their gateways heed those
+    pending: bool = False  # their gateways have had no time yet to say anything of the latest change
+
+    def live(self, kind: Kind) -> Object | None:
+        """The route of a kind that is there: somebody else's where the spec names one."""
+        return self.seen.shared if self.shares else self.seen.routes.get(kind)
+
+    @property
+    def shares(self) -> bool:
+        return bool((self.deployment["spec"].get("routing") or {}).get("existingRouteRef"))
 
     @property
     def uri(self) -> str:
@@ -91,7 +108,7 @@ def observed(look: Look, samples: Sequence[PodSample], asked: ResolutionStatus |
         samples=tuple(samples),
         environment=environment_of(look, means),
         unsupported=means.unsupported,
-        exact_weights=False,
+        exact_weights=bool(look.routes),
         scheduled=True,
     )
 
@@ -150,10 +167,11 @@ def _revision(look: Look, revision: str) -> RevisionObserved:
     stored = look.seen.stored.get(revision)
     living = [pod for pod in pods if (pod.get("status") or {}).get("phase") != "Failed"]
     places = [node for pod in living if (node := (pod.get("spec") or {}).get("nodeName"))]
+    ready = len(pods) - len(waiting)
     found = RevisionObserved(
         revision,
         replicas=len(living),
-        ready=len(pods) - len(waiting),
+        ready=min(ready, reachable(look, revision)) if look.routes else ready,
         device=str(stored.record.runtime.device) if stored else "",
         failure=_failure(look, revision, waiting),
         placed=len(places),
@@ -191,20 +209,64 @@ def _failure(look: Look, revision: str, waiting: Sequence[Object]) -> Failure | 
 # -- traffic
 
 
+def led_to(endpoints: Sequence[Object]) -> dict[str, frozenset[str]]:
+    """The pods that each Service leads to, by its EndpointSlices."""
+    found: dict[str, set[str]] = {}
+    for one in endpoints:
+        found.setdefault(one["service"], set()).update(one["ready"])
+    return {service: frozenset(pods) for service, pods in found.items()}
+
+
+def reachable(look: Look, revision: str) -> int:
+    """Servers of a revision that its Service leads to.
+
+    A gateway sends requests to these and not to pods: where it knows of none yet, it answers 503 for their share.
+    """
+    return len(look.seen.endpoints.get(child_name(look.owner, revision), ()))
+
+
 def route(look: Look) -> RouteObserved:
-    """The split that the front Service makes."""
+    """The split in effect: by the front's selector, or by the weights of routes that their gateways have taken."""
     name, namespace = look.owner.name, look.owner.namespace
     url = f"http://{name}.{namespace}.svc:8080/v2/models/{name}"
-    obstacle = look.obstacles.get((SERVICE, name))
-    sharing = routed_by(look.seen.front)
-    if obstacle is None:
-        return RouteObserved(sharing=sharing, url=url)
-    return RouteObserved(sharing=sharing, accepted=False, message=obstacle.message, reason=obstacle.reason, url=url)
+    live = look.seen.routes
+    sharing = routed_by(look.seen.front).union(*(reached_by(look.owner, one) for one in live.values()))
+    weights = [weights_in(look.owner, live[kind]) for kind in look.routes if kind in live]
+    if look.routes and look.shares:
+        weights = [shared_weights(look.owner, look.seen)]
+    found = RouteObserved(weights[0] if weights else {}, sharing=sharing, url=url)
+    if problem := _untaken(look) or _unlike(look, weights) or look.trouble or _unaccepted(look):
+        return replace(found, accepted=False, message=problem.message, reason=problem.reason, pending=look.pending)
+    return found
+
+
+def _untaken(look: Look) -> Failure | None:
+    """What the API server does not take of everything that routes."""
+    places = [(SERVICE, look.owner.name), *((kind, route_name(look.owner, kind)) for kind in ROUTE_KINDS)]
+    return next((failure for place in places if (failure := look.obstacles.get(place))), None)
+
+
+def _unlike(look: Look, weights: Sequence[Mapping[str, int]]) -> Failure | None:
+    if all(one == weights[0] for one in weights):
+        return None
+    names = " and ".join(f"{kind.kind} {route_name(look.owner, kind)}" for kind in look.routes)
+    return environment("RouteNotReady", f"{names} give different weights yet")
+
+
+def _unaccepted(look: Look) -> Failure | None:
+    """What a gateway says against a route, in its own words."""
+    for kind in look.routes:
+        live = look.live(kind)
+        if live is not None and (against := objection(live)):
+            return environment(
+                "RouteNotReady", f"{kind.kind} {live['metadata']['name']}: {against.parent}: {against.message}"
+            )
+    return None
 
 
 def _beside(look: Look) -> Failure | None:
     """What the API server does not take of everything that neither serves nor routes nor reads a bundle."""
-    told_elsewhere = (DEPLOYMENT, JOB)
+    told_elsewhere = (DEPLOYMENT, JOB, *ROUTE_KINDS)
     found = (
         Failure(failure.class_, failure.reason, f"{kind.kind} {name}: {failure.message}")
         for (kind, name), failure in sorted(look.obstacles.items(), key=lambda one: one[0][1])

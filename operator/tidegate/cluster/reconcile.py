@@ -36,23 +36,30 @@ from tidegate.cluster.errors import (
     Refused,
 )
 from tidegate.cluster.failures import refusal
+from tidegate.cluster.gateways import GatewayReader
 from tidegate.cluster.memory import Memory, Place, Unsure, read_status
 from tidegate.cluster.nodes import NO_SIGHT, Sight, in_question
-from tidegate.cluster.observe import Look, Means, Object, observed, scaler, taken
+from tidegate.cluster.observe import Look, Means, Object, led_to, observed, scaler, taken
 from tidegate.cluster.seen import Cache
 from tidegate.plan.manifests.children import Apply, Create, Delete, Effect, Effects, Scale, effects, seen_of
+from tidegate.plan.manifests.effects import Edit
 from tidegate.plan.manifests.identity import (
     CONTROLLER_REVISION,
     DEPLOYMENT,
+    ENDPOINTS,
     JOB,
     MODEL_DEPLOYMENT,
     POD,
+    ROUTE_KINDS,
     SERVICE,
+    Kind,
     Owner,
     kind_of,
     owns,
+    route_name,
 )
 from tidegate.plan.manifests.platform import Platform
+from tidegate.plan.manifests.routes import Gateways, by_gateway
 from tidegate.plan.manifests.unheeded import unheeded, unsupported
 from tidegate.plan.observed import Failure
 from tidegate.plan.phases import Phase
@@ -112,6 +119,8 @@ class Surroundings:
     clock: Callable[[], datetime]
     hear: Hears = hear_nothing  # what Prometheus says
     nodes: ReadsNodes = read_no_nodes
+    has: Callable[[Kind], bool] = lambda _: False  # whether the cluster has a kind that not every one has
+    gateways: GatewayReader | None = None
     chronicle: Chronicles = chronicle_nothing  # the status before, and a plan whose status is written: each once
 
 
@@ -185,6 +194,7 @@ class Reconciler:
     async def _turn(self, key: Key, deployment: Object, spec: ModelDeploymentSpec, memory: Memory) -> timedelta | None:
         platform, now = self._around.platform(), self._around.clock()
         look = await self._with_nodes(self._look(key, deployment, memory, now), spec, memory.status)
+        look = await self._with_gateway(look, spec)
         heard = await self._around.hear(key, spec, memory.status, now)
         direct = spec.rollout.analysis.source == "Direct"
         samples = await self._samples(look, memory.status) if direct else heard.samples
@@ -194,7 +204,7 @@ class Reconciler:
             unread=heard.unread, queries=heard.queries, unanswered=heard.unanswered,
         )  # fmt: skip
         plan = decide(spec, memory.status, seen, now)
-        wanted = effects(look.owner, spec, plan, look.seen, platform)
+        wanted = effects(look.owner, spec, plan, look.seen, platform, Gateways(look.timeouts) if look.routes else None)
         memory.obstacles = obstacles_left(memory.obstacles, wanted)
         known = dict(memory.obstacles)
         await self._carry_out(memory, look, wanted.records)
@@ -203,18 +213,27 @@ class Reconciler:
         self._tell(deployment, spec, before, plan)
         await self._carry_out(memory, look, wanted.changes)
         await self._around.measures.carry_out(key, look, plan, spec.rollout.analysis.interval)
-        again = OBSTACLE_AGAIN if memory.obstacles else None
+        again = OBSTACLE_AGAIN if memory.obstacles or look.trouble else None
         news = memory.obstacles != known or (moves_traffic(look.owner, wanted) and not memory.obstacles)
         moved = SOON if news else None
-        seeing = blind_in(scaler(look), now)
-        return min((time for time in (plan.look_again, waits, again, moved, seeing) if time is not None), default=None)
+        routes = gateways.next_look(look, plan) if (gateways := self._around.gateways) else None
+        times = (plan.look_again, waits, again, moved, blind_in(scaler(look), now), routes)
+        return min((time for time in times if time is not None), default=None)
 
     def _look(self, key: Key, deployment: Object, memory: Memory, now: datetime) -> Look:
         owner = owner_of(deployment)
         live = self._around.cache.of(*key)
         pods = [one for kind, one in live if kind == POD]
-        seen = seen_of(owner, (one for kind, one in live if kind != POD))
-        return Look(owner, deployment, seen, pods, memory.obstacles, now)
+        endpoints = [one for kind, one in live if kind == ENDPOINTS]
+        seen = seen_of(owner, (one for kind, one in live if kind not in (POD, ENDPOINTS)))
+        return Look(owner, deployment, replace(seen, endpoints=led_to(endpoints)), pods, memory.obstacles, now)
+
+    async def _with_gateway(self, look: Look, spec: ModelDeploymentSpec) -> Look:
+        """The look, with the routes that the spec asks for."""
+        served = frozenset(kind for kind in ROUTE_KINDS if self._around.has(kind))
+        if not (gateways := self._around.gateways) or not by_gateway(spec.routing, served):
+            return look
+        return await gateways.seen(look, spec.routing, served)
 
     async def _with_nodes(self, look: Look, spec: ModelDeploymentSpec, status: ModelDeploymentStatus) -> Look:
         """The look, with the nodes where accelerators are in question."""
@@ -317,6 +336,8 @@ class Reconciler:
             case Scale(kind, namespace, name, replicas):
                 await api.scale(kind, namespace, name, replicas)
                 cache.scaled(kind, namespace, name, replicas)
+            case Edit():
+                await api.edit(effect)
             case Delete(kind, namespace, name, uid):
                 await api.delete(kind, namespace, name, uid)
                 cache.drop(kind, namespace, name, uid)
@@ -353,7 +374,8 @@ def owner_of(deployment: Object) -> Owner:
 
 def moves_traffic(owner: Owner, wanted: Effects) -> bool:
     """Whether this turn changes the split: the next one may build on it, and our own writes wake nobody."""
-    return (SERVICE, owner.name) in map(place_of, wanted.changes)
+    places = {(SERVICE, owner.name), *((kind, route_name(owner, kind)) for kind in ROUTE_KINDS)}
+    return any(isinstance(effect, Edit) or place_of(effect) in places for effect in wanted.changes)
 
 
 def obstacles_left(known: Mapping[Place, Failure], wanted: Effects) -> dict[Place, Failure]:

@@ -3,7 +3,7 @@
 Levels, not events: each object is held in its newest form, as bytes of JSON without what nobody reads (2,000
 deployments with six objects each: 34 MiB; as dictionaries 168).  News that is older than what is held, or of an object
 that is known to be gone, changes nothing, whichever way it comes: a write's answer may overtake the watch, and the
-watch may lag behind it.  Pods keep only what is observed of them.
+watch may lag behind it.  Pods and EndpointSlices keep only what is observed of them.
 
 `feed`, `put` and `prune` say which deployments their news is about; nothing new, nobody to wake.
 """
@@ -19,8 +19,10 @@ from typing import Any
 import orjson
 
 from tidegate.cluster.api import Key, Object, metadata
-from tidegate.plan.manifests.identity import LABEL_DEPLOYMENT, MODEL_DEPLOYMENT, POD, Kind
+from tidegate.cluster.claims import Claims
+from tidegate.plan.manifests.identity import ENDPOINTS, LABEL_DEPLOYMENT, MODEL_DEPLOYMENT, POD, Kind
 
+SERVICE_NAME = "kubernetes.io/service-name"
 LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
 POD_METADATA = ("name", "namespace", "uid", "resourceVersion", "labels", "creationTimestamp", "deletionTimestamp")
 REMEMBERED_DELETIONS = 4096
@@ -52,6 +54,7 @@ class Cache:
         self._held: dict[Kind, dict[Key, Held]] = {}
         self._owned: dict[Kind, dict[Key, tuple[str, ...]]] = {}  # of a deployment: names of its objects
         self._gone: OrderedDict[tuple[Kind, Key], tuple[str, int]] = OrderedDict()
+        self.claims = Claims()
 
     def feed(self, kind: Kind, event_type: str | None, obj: Mapping[str, Any]) -> Keys:
         """News from a watch: ADDED, MODIFIED or DELETED, or None from a list; the deployments it is about."""
@@ -71,6 +74,7 @@ class Cache:
         owner = key_of(kind, obj)
         self._index(kind, key[1], held.owner if held else None, owner)
         self._held[kind][key] = Held(uid, version, owner, packed(reduced(kind, obj)))
+        self.claims.put(kind, key, obj)
         about = distinct(held.owner if held else None, owner)
         for one in about:
             self._shown(one)
@@ -141,6 +145,7 @@ class Cache:
 
     def _remove(self, kind: Kind, key: Key, version: int) -> Key | None:
         held = self._held[kind].pop(key)
+        self.claims.drop(kind, key)
         self._index(kind, key[1], held.owner, None)
         self._bury(kind, key, held.uid, version)
         if held.owner:
@@ -201,10 +206,23 @@ def reduced(kind: Kind, obj: Mapping[str, Any]) -> Object:
         node = (obj.get("spec") or {}).get("nodeName")
         spec = {"nodeName": node} if node else {}
         return {**head(kind), "metadata": kept, "spec": spec, "status": obj.get("status") or {}}
+    if kind == ENDPOINTS:
+        return endpoints(obj)
     kept = {name: value for name, value in about.items() if name != "managedFields"}
     if LAST_APPLIED in (kept.get("annotations") or {}):
         kept["annotations"] = {name: value for name, value in kept["annotations"].items() if name != LAST_APPLIED}
     return {**head(kind), **obj, "metadata": kept}
+
+
+def endpoints(obj: Mapping[str, Any]) -> Object:
+    """Of an EndpointSlice the Service it is of, and which pods that leads to."""
+    ready = [one for one in obj.get("endpoints") or () if (one.get("conditions") or {}).get("ready") is not False]
+    return {
+        **head(ENDPOINTS),
+        "metadata": {name: metadata(obj).get(name) for name in ("name", "namespace")},
+        "service": (metadata(obj).get("labels") or {}).get(SERVICE_NAME, ""),
+        "ready": sorted(str((one.get("targetRef") or {}).get("name") or one.get("addresses")) for one in ready),
+    }
 
 
 def packed(obj: Object) -> bytes:

@@ -12,6 +12,8 @@ to write.  What was measured and read of kopf 1.45.2, and is dealt with here:
 - when one watcher fails the others go on: we end them;
 - it kills the process half a minute after any end that it was not told of by its stop flag: that is always set;
 - for a peering that we do not have it asks for the user's name, and a pod's user has none: it is given one;
+- a kind that the cluster does not have it leaves alone, and begins to watch when its definition comes (not in single
+  namespaces: there it looks once);
 - credentials that were refused once are never used again, and without any it waits in silence: a session is new each
   time, and logging in again slows down.
 
@@ -37,20 +39,25 @@ from tidegate.cluster.login import Login
 from tidegate.cluster.seen import Cache
 from tidegate.plan.manifests.identity import (
     CHILD_KINDS,
+    ENDPOINTS,
     GROUP,
     LABEL_DEPLOYMENT,
     LABEL_MANAGED_BY,
     MANAGER,
     MODEL_DEPLOYMENT,
     POD,
+    ROUTE_KINDS,
     SCALED_OBJECT,
     Kind,
 )
 
 log = logging.getLogger(__name__)
 
-KINDS = (MODEL_DEPLOYMENT, *CHILD_KINDS, POD)
-SELECTORS = dict.fromkeys((*CHILD_KINDS, SCALED_OBJECT), f"{LABEL_MANAGED_BY}={MANAGER}") | {POD: LABEL_DEPLOYMENT}
+KINDS = (MODEL_DEPLOYMENT, *CHILD_KINDS, POD, ENDPOINTS)
+OURS = f"{LABEL_MANAGED_BY}={MANAGER}"
+SELECTORS = dict.fromkeys((*CHILD_KINDS, *ROUTE_KINDS, SCALED_OBJECT), OURS) | dict.fromkeys(
+    (POD, ENDPOINTS), LABEL_DEPLOYMENT
+)
 PAUSES = (1, 1, 2, 3, 5, 8, 13, 21)
 LAST_PAUSE = 30
 RELIST_PAUSE = 1.0
@@ -150,7 +157,7 @@ class Watches:
         keda: bool = False,
     ) -> None:
         self.kinds = (*KINDS, SCALED_OBJECT) if keda else KINDS
-        self.listener = Listener(self.kinds, namespaces, cache, changed)
+        self.listener = Listener(self.kinds, namespaces, cache, changed, optional=ROUTE_KINDS)
         self.settings = watch_settings(namespaces)
         self._login = login
         self._namespaces = namespaces
@@ -166,7 +173,7 @@ class Watches:
         """A handler per kind, and the login; no global registry, no other kind of handler."""
         registry = kopf.OperatorRegistry()
         kopf.on.login(registry=registry, id="login", backoff=5, errors=kopf.ErrorsMode.TEMPORARY)(self._log_in)
-        for kind in self.kinds:
+        for kind in (*self.kinds, *ROUTE_KINDS):
             group, version = group_version(kind)
             kopf.on.event(group=group, version=version, plural=kind.plural, registry=registry, id=kind.plural)(heard)
         return registry

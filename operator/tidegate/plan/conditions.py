@@ -98,6 +98,8 @@ def bundle_verified(s: Situation) -> Fact:
 
 def route_ready(s: Situation) -> Fact:
     route = s.observed.route
+    if route.pending and (before := next((one for one in s.status.conditions if one.type == "RouteReady"), None)):
+        return Fact(before.status, before.reason, before.message)  # each step would make it False for a moment
     if not route.accepted:
         return Fact("False", route.reason, route.message)
     return Fact("True", "Accepted") if route.routed else Fact("False", "NoRoute", "no version is routed yet")

@@ -92,7 +92,7 @@ def _prepared(s: Situation, hold: Hold | None) -> int:
 
 
 def _needed(s: Situation, weight: int) -> int:
-    return max(1, s.rollout.live if undecided(s) else s.capacity.candidate_needs(weight))
+    return max(1, s.rollout.live if undecided(s) else s.grown.candidate_needs(weight))
 
 
 def _record(s: Situation, name: str) -> RevisionRecord | None:

@@ -14,12 +14,12 @@ from enum import Enum, auto
 
 from tidegate.plan.measuring import counted_in_step, quiet, unread
 from tidegate.plan.phases import Phase
-from tidegate.plan.replicas import FULL
+from tidegate.plan.replicas import FULL, Capacity
 from tidegate.plan.resolving import asks_for_proof, resolving
 from tidegate.plan.room import hindrance, kept, undecided
 from tidegate.plan.signals import QUERY
 from tidegate.plan.situation import Situation
-from tidegate.plan.splits import contradicted
+from tidegate.plan.splits import contradicted, split
 from tidegate.plan.texts import duration
 from tidegate.plan.verdict import Outcome, Verdict
 
@@ -109,18 +109,25 @@ def weight_is_given(s: Situation) -> Hold | None:
     if s.rollout.ceiling is not None:
         message = s.judgement.message if s.judgement else "both versions are bad alike"
         return Hold("SharedDegradation", message, For.EVIDENCE)
-    return _servers_missing(s, s.rollout.weight)
+    return _servers_missing(s, s.capacity, s.rollout.weight)
 
 
 def route_converged(s: Situation) -> Hold | None:
-    if s.rollout.phase != Phase.SHIFTING:
-        return None
-    if not s.observed.route.accepted:
-        route = s.observed.route
+    route, shifting = s.observed.route, s.rollout.phase == Phase.SHIFTING
+    if not route.accepted and not route.pending and (shifting or s.rollout.phase == Phase.HOLDING):
         return Hold(route.reason, route.message or "the route is not accepted", For.PLATFORM)
+    if not shifting:
+        return None
     if contradicted(s):
-        return Hold("WeightIgnored", f"the requests do not follow {s.rollout.weight} %", For.PLATFORM)
+        return Hold("WeightIgnored", _ignored(s), For.PLATFORM)
     return Hold("Converging", f"{s.rollout.weight} % is not seen in the counts yet", For.PLATFORM)
+
+
+def _ignored(s: Situation) -> str:
+    counts = split(s)
+    seen = f"{round(100 * counts.candidate / counts.requests, 1):g} % of {counts.requests}"
+    ask = "does the gateway heed weights, and do all clients go through it"
+    return f"the requests do not follow {s.rollout.weight} %, {seen} reached the new version: {ask}"
 
 
 def person_agrees(s: Situation) -> Hold | None:
@@ -160,7 +167,7 @@ def evidence_passes(s: Situation) -> Hold | None:
 
 
 def candidate_has_capacity(s: Situation) -> Hold | None:
-    missing = _servers_missing(s, s.following_weight)
+    missing = _servers_missing(s, s.grown, s.following_weight)
     return replace(missing, only_servers=True) if missing else None
 
 
@@ -189,8 +196,8 @@ def objection(s: Situation) -> Hold | None:
     return None
 
 
-def _servers_missing(s: Situation, weight: int) -> Hold | None:
-    need, have = s.capacity.candidate_needs(weight), s.servers(s.candidate).ready
+def _servers_missing(s: Situation, capacity: Capacity, weight: int) -> Hold | None:
+    need, have = capacity.candidate_needs(weight), s.servers(s.candidate).ready
     if have >= need:
         return None
     return _not_ready(s, f"{have} of {need} servers ready for {weight} %")

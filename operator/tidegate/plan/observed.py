@@ -102,13 +102,14 @@ class RouteObserved:
     accepted: bool = True  # every parent current and accepted; locally: Envoy took the last update
     message: str = ""  # why not
     reason: str = "RouteNotReady"  # the same as a code of docs/errors.md
+    pending: bool = False  # not accepted, because it was changed a moment ago: nobody has refused it
     url: str = ""
-    sharing: frozenset[str] = frozenset()  # who gets requests, where that is all that is known
+    sharing: frozenset[str] = frozenset()  # who gets requests besides, as far as that is known
 
     @property
     def routed(self) -> frozenset[str]:
         """The revisions that get requests; empty: there is no route yet."""
-        return self.sharing or frozenset(revision for revision, weight in self.weights.items() if weight)
+        return self.sharing | {revision for revision, weight in self.weights.items() if weight}
 
 
 @dataclass(frozen=True, slots=True)

@@ -140,6 +140,16 @@ class Situation:
         return Capacity(max(self.rollout.live, 1), replaces, self.observed.exact_weights)
 
     @property
+    def grown(self) -> Capacity:
+        """What the next weight needs: as `capacity`, of as many servers as an autoscaler has given the stable version.
+
+        A weight once given is kept by `capacity`: to take requests from the candidate because there are more of them
+        would send those to a version that has too few servers just now.
+        """
+        now = max(self.capacity.live, self.servers(self.stable).replicas)
+        return replace(self.capacity, live=now) if self.capacity.exact and not self.capacity.replace else self.capacity
+
+    @property
     def steps(self) -> tuple[Step, ...]:
         """The steps in force: none for a first version, a return to one that has served, or an idle deployment."""
         if self.first or self.rollout.cause == "Rollback" or self.rollout.idle:

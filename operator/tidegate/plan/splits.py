@@ -7,10 +7,14 @@ lie up to a scrape interval apart: what one of them has counted longer is no con
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 from tidegate.plan.convergence import Split, ignored, seen
 from tidegate.plan.evidence import share_observed
 from tidegate.plan.replicas import FULL
 from tidegate.plan.situation import Situation
+
+LAG = timedelta(seconds=10)
 
 
 def split(s: Situation) -> Split:
@@ -34,8 +38,12 @@ def converged(s: Situation) -> bool:
 
 
 def contradicted(s: Situation) -> bool:
-    """Whether the requests do something else."""
-    return _can_be_seen(s) and ignored(split(s))
+    """Whether the requests do something else, though the route has had the weights for a while.
+
+    Counters lag by a second or two: right after a step they tell of the weight before it.
+    """
+    settled = in_effect(s) and s.elapsed(s.rollout.weight_asked_at) >= LAG
+    return settled and _can_be_seen(s) and ignored(split(s))
 
 
 def _can_be_seen(s: Situation) -> bool:

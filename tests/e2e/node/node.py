@@ -110,7 +110,7 @@ def running(images: Sequence[Path]) -> Iterator[Node]:
     network = Network(PREFIX, folder)
     give_addresses(network)
     with ExitStack() as stack:
-        node = Node(start_api(stack, network, commands.api_server))
+        node = Node(start_api(stack, network=network, api_server=commands.api_server))
         start(node, images)
         yield node
 

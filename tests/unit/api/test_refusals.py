@@ -143,6 +143,9 @@ REFUSED: dict[str, tuple[str, str, str]] = {
     "a Service with a gateway": (
         "routing: {provider: Service, parentRefs: [{name: public}]}", "spec.routing", "no gateway",
     ),
+    "a gateway without a name": (
+        "routing: {provider: GatewayAPI, hostnames: [a.example.com]}", "spec.routing", "name the gateway",
+    ),
     "a URL as hostname": ("routing: {hostnames: ['https://a.example.com']}", "spec.routing.hostnames[0]", "host name"),
     "an address as hostname": ("routing: {hostnames: [10.0.0.1]}", "spec.routing.hostnames[0]", "IP address"),
     "a wildcard inside": ("routing: {hostnames: ['a.*.com']}", "spec.routing.hostnames[0]", "*.example.com"),

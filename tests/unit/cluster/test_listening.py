@@ -13,7 +13,7 @@ from yarl import URL
 from tidegate.cluster.api import Key
 from tidegate.cluster.listening import Listener, Overheard, Target
 from tidegate.cluster.seen import Cache
-from tidegate.plan.manifests.identity import DEPLOYMENT, LABEL_DEPLOYMENT, MODEL_DEPLOYMENT, POD, Kind
+from tidegate.plan.manifests.identity import DEPLOYMENT, HTTP_ROUTE, LABEL_DEPLOYMENT, MODEL_DEPLOYMENT, POD, Kind
 
 Object = dict[str, Any]
 SERVER = "https://10.0.0.1:6443"
@@ -24,7 +24,7 @@ class Ear:
 
     def __init__(self, *namespaces: str) -> None:
         self.cache, self.woken = Cache(), list[Key]()
-        self.listener = Listener((DEPLOYMENT, POD), namespaces, self.cache, self.woken.append)
+        self.listener = Listener((DEPLOYMENT, POD), namespaces, self.cache, self.woken.append, optional=(HTTP_ROUTE,))
 
     def page(self, kind: Kind, *names: str, more: str = "", version: int = 50, namespace: str | None = None) -> Object:
         target = Target(kind, namespace, False, getattr(self, "_going_on", False))
@@ -82,6 +82,42 @@ def test_every_namespace_has_to_be_listed() -> None:
         ear.page(kind, namespace="b")
 
     assert ear.listener.filled.is_set()
+
+
+def test_a_kind_that_not_every_cluster_has_is_waited_for_where_it_is_there() -> None:
+    without, having = Ear(), Ear()
+    having.listener.expect([HTTP_ROUTE])
+    for ear in (without, having):
+        ear.page(POD)
+        ear.page(DEPLOYMENT)
+
+    assert (without.listener.filled.is_set(), having.listener.missing()) == (True, ["httproutes"])
+    assert not without.listener.lists(HTTP_ROUTE)
+    having.page(HTTP_ROUTE)
+    assert having.listener.filled.is_set()
+    assert having.listener.lists(HTTP_ROUTE)
+
+
+def test_a_kind_that_comes_later_wakes_everybody() -> None:
+    ear = Ear()
+    ear.page(POD)
+    ear.page(DEPLOYMENT)
+    deployment = {"metadata": {"name": "fraud", "namespace": "ns", "uid": "u", "resourceVersion": "5"}}
+    ear.cache.put(MODEL_DEPLOYMENT, deployment)
+    ear.woken.clear()
+
+    ear.page(HTTP_ROUTE)
+    ear.page(HTTP_ROUTE)
+
+    assert ear.listener.lists(HTTP_ROUTE)
+    assert ear.woken == [("ns", "fraud")]
+
+
+def test_a_kind_that_is_not_there_is_never_silent() -> None:
+    ear = Ear()
+    ear.listener.hear_of_all()
+
+    assert set(ear.listener.ages()) == {"deployments", "pods"}
 
 
 def test_a_list_wakes_each_deployment_that_has_news() -> None:

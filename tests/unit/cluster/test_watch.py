@@ -17,7 +17,7 @@ from tests.unit.cluster.wire import login_to
 from tidegate.cluster.probes import SILENCE_SECONDS
 from tidegate.cluster.seen import Cache
 from tidegate.cluster.watch import KINDS, EndlessPauses, Watches, watch_settings
-from tidegate.plan.manifests.identity import DEPLOYMENT, GROUP, MODEL_DEPLOYMENT, POD, SERVICE
+from tidegate.plan.manifests.identity import DEPLOYMENT, GROUP, MODEL_DEPLOYMENT, POD, ROUTE_KINDS, SERVICE
 
 
 @pytest.fixture(autouse=True)
@@ -308,7 +308,7 @@ def test_there_are_handlers_of_events_and_no_others() -> None:
 
     registry = asyncio.run(main())
 
-    assert len(registry._watching.get_all_handlers()) == len(KINDS)
+    assert len(registry._watching.get_all_handlers()) == len((*KINDS, *ROUTE_KINDS))
     for others in (registry._indexing, registry._spawning, registry._changing, registry._webhooks):
         assert others.get_all_handlers() == []
 

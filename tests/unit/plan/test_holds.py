@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 from .conftest import Story
 
@@ -198,3 +199,61 @@ def test_a_candidate_that_loses_servers_is_held_at_a_weight_that_it_can_bear(sce
     story.servers_of("v2", ready=None).until_weight(50)
 
     assert story.step == 2
+
+
+def test_a_candidate_grows_with_the_stable_version_before_its_next_weight_and_loses_none_for_it(
+    scenario: Scenario,
+) -> None:
+    story = scenario(steps=[(50, "manual")], scaling={"minReplicas": 2, "maxReplicas": 10}).serving("v1")
+    story.apply("v2").until_weight(50)
+    assert story.replicas == {"v1": 2, "v2": 1}
+
+    stable = story.revision("v1")
+    story.world.servers[stable] = replace(story.world.servers[stable], replicas=6, ready=6)
+    plan = story.turn()
+
+    assert {one.record.resolution.version: one.replicas for one in plan.revisions} == {"v1": 2, "v2": 3}
+    assert story.weights == {"v1": 50, "v2": 50}
+
+
+def test_a_route_that_is_not_taken_any_more_lets_no_step_pass(scenario: Scenario) -> None:
+    story = scenario(steps=[(10, "1m"), (50, "1m")]).serving("v1")
+    story.apply("v2").until_phase("Holding")
+
+    story.world.route_accepted = False
+    story.runs("5m")
+
+    assert story.weights == {"v1": 90, "v2": 10}
+    assert (story.hold, story.truth("RouteReady")) == ("RouteNotReady", ("False", "RouteNotReady"))
+
+
+def test_a_change_that_the_gateway_has_had_no_time_to_take_changes_no_condition(scenario: Scenario) -> None:
+    story = scenario(steps=[(10, "1m")]).serving("v1")
+    story.apply("v2").until_phase("Holding")
+    before = story.condition("RouteReady")
+
+    story.world.route_accepted, story.world.route_pending = False, True
+    story.settle()
+
+    assert story.condition("RouteReady") == before
+    assert story.hold != "RouteNotReady"
+
+
+def test_an_ignored_weight_is_told_with_the_share_that_was_seen(scenario: Scenario) -> None:
+    story = scenario(steps=[(50, "1m")]).serving("v1")
+    story.world.ignores_weights = True
+
+    story.apply("v2").until(lambda one: one.hold == "WeightIgnored", within="10m")
+
+    assert story.status.rollout is not None
+    assert "reached the new version: does the gateway heed weights" in story.status.rollout.hold_message
+
+
+def test_counts_of_before_the_step_do_not_speak_against_its_weight(scenario: Scenario) -> None:
+    story = scenario(steps=[(5, "1m"), (50, "1m")]).serving("v1")
+    story.world.rate = 1000.0
+    story.apply("v2").until_phase("Watching", within="1h")
+
+    held = {plan.status.rollout.hold_reason for plan in story.world.plans if plan.status.rollout}
+
+    assert "WeightIgnored" not in held

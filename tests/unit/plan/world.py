@@ -107,6 +107,7 @@ class World:
     rate: float = 50.0
     route_stuck: bool = False
     route_accepted: bool = True
+    route_pending: bool = False  # where it is not accepted: nobody has had time to
     ignores_weights: bool = False
     unreadable: bool = False  # no server answers when it is asked for its counters
     unread: str = ""
@@ -145,7 +146,12 @@ class World:
             resolved=self.resolved,
             records=dict(self.records),
             revisions=dict(self.servers),
-            route=RouteObserved(dict(self.weights), self.route_accepted, "" if self.route_accepted else "no gateway"),
+            route=RouteObserved(
+                dict(self.weights),
+                self.route_accepted,
+                "" if self.route_accepted else "no gateway",
+                pending=self.route_pending,
+            ),
             obstacle=self.obstacle,
             stable_marker=self.marker,
             commands=dict(self.commands),

@@ -3,7 +3,7 @@
     records   the ControllerRevisions of new revisions
     changes   1 the NetworkPolicy, before any pod; the ConfigMap of access, autoscalers that must not count any more
               2 Deployments made, repaired and scaled up; Services, budgets, autoscalers
-              3 the front Service: traffic moves when those that get it are there
+              3 the front Service and routes: traffic moves when those that get it are there
               4 Deployments scaled down
               5 what no plan wants: Deployments and what is around them, records outside of `plan.keep`
               6 the Job that reads a bundle
@@ -15,24 +15,28 @@ applied where it differs, or made anew where an apply could not mend it.  One th
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from tidegate.api.spec import ModelDeploymentSpec
 from tidegate.plan.manifests.access import access_map
 from tidegate.plan.manifests.drift import differs, mendable
 from tidegate.plan.manifests.effects import Apply, Create, Delete, Effect, Effects, Scale
-from tidegate.plan.manifests.front import revision_service, routed_by, wanted_front
-from tidegate.plan.manifests.identity import DEPLOYMENT, Object, Owner, job_name, kind_of
+from tidegate.plan.manifests.front import revision_service, routed_by, undivided, wanted_front
+from tidegate.plan.manifests.identity import DEPLOYMENT, ROUTE_KINDS, Kind, Object, Owner, job_name, kind_of
 from tidegate.plan.manifests.jobs import resolve_job
 from tidegate.plan.manifests.keda import scaled_object
 from tidegate.plan.manifests.network import network_policy
+from tidegate.plan.manifests.parents import objection
 from tidegate.plan.manifests.platform import Platform
 from tidegate.plan.manifests.pods import pod_template
+from tidegate.plan.manifests.routes import Gateways, reached_by, wanted_routes
 from tidegate.plan.manifests.seen import Seen, foreign, seen_of
+from tidegate.plan.manifests.shared import candidate_service, edit, front_revision, shared_weights
 from tidegate.plan.manifests.stored import Stored, controller_revision, marked_again
 from tidegate.plan.manifests.unheeded import not_scaled
 from tidegate.plan.manifests.workload import autoscaler, budget, deployment, pods_wanted
+from tidegate.plan.replicas import FULL
 from tidegate.plan.wanted import Plan, RevisionWanted
 
 __all__ = [
@@ -42,9 +46,16 @@ __all__ = [
 BUDGET_FROM = 2  # pods; with a single one a budget would only hold a drain up
 
 
-def effects(owner: Owner, spec: ModelDeploymentSpec, plan: Plan, seen: Seen, platform: Platform) -> Effects:
-    """What makes the children what the plan says."""
-    turn = _Turn(owner, spec, plan, seen, platform)
+def effects(
+    owner: Owner,
+    spec: ModelDeploymentSpec,
+    plan: Plan,
+    seen: Seen,
+    platform: Platform,
+    gateways: Gateways | None = None,
+) -> Effects:
+    """What makes the children what the plan says; where there are `gateways` routes split, and not the front."""
+    turn = _Turn(owner, spec, plan, seen, platform, gateways)
     return Effects(tuple(turn.records()), tuple(turn.changes()))
 
 
@@ -57,6 +68,7 @@ class _Turn:
     plan: Plan
     seen: Seen
     platform: Platform
+    gateways: Gateways | None
 
     # -- records -----------------------------------------------------------------------------------
 
@@ -109,7 +121,7 @@ class _Turn:
         for wanted in self.running:
             yield from self.workload(wanted)
         yield from self.around()
-        yield from self.kept(wanted_front(self.owner, self.plan, self.seen.front), self.seen.front)
+        yield from self.traffic()
         for wanted in self.running:
             yield from self.scaled(wanted, up=False)
         yield from self.emptied()
@@ -127,6 +139,44 @@ class _Turn:
             yield from _kept(wanted, live)
         elif live is not None:
             yield from _removed(live)
+
+    def traffic(self) -> Iterator[Effect]:
+        """The front, then the routes; where a plan gives no weights they are what the front is: kept, or gone."""
+        front = wanted_front(self.owner, self.as_the_front_sees_it, self.seen.front)
+        yield from self.kept(front, self.seen.front)
+        if front is None:
+            return
+        if self.shares:
+            yield from _kept(candidate_service(self.owner, self.plan, self.seen), self.seen.candidate)
+            yield from edit(self.owner, self.plan, self.seen)
+        yield from self.routes()
+        if not self.shares and self.seen.candidate is not None:
+            yield from _removed(self.seen.candidate)
+
+    @property
+    def shares(self) -> bool:
+        """Whether the route is somebody else's."""
+        return self.gateways is not None and self.spec.routing.existing_route_ref is not None
+
+    @property
+    def as_the_front_sees_it(self) -> Plan:
+        if self.shares and self.plan.weights:
+            return replace(self.plan, weights={front_revision(self.plan): FULL})
+        return undivided(self.plan) if self.gateways else self.plan
+
+    def routes(self) -> Iterator[Effect]:
+        """Ours; in favour of somebody else's they go when that has been taken."""
+        if self.shares and (self.seen.shared is None or objection(self.seen.shared)):
+            return
+        routes: Mapping[Kind, Object] = {}
+        if self.gateways and not self.shares and self.plan.weights:
+            routes = wanted_routes(self.owner, self.spec.routing, self.plan, self.gateways)
+        for kind in ROUTE_KINDS:
+            live = self.seen.routes.get(kind)
+            if kind in routes:
+                yield from _kept(routes[kind], live)
+            elif live is not None:
+                yield from _removed(live)
 
     def kept(self, wanted: Mapping[str, Any] | None, live: Object | None) -> Iterator[Effect]:
         if wanted is not None:
@@ -226,8 +276,10 @@ class _Turn:
 
     @property
     def routed(self) -> frozenset[str]:
-        """Revisions that the front, as it was seen, sends requests to: they go when it has been seen to let them go."""
-        return routed_by(self.seen.front)
+        """Revisions that front and routes, as they were seen, send requests to: they go when they have been let go."""
+        reached = (reached_by(self.owner, live) for live in self.seen.routes.values())
+        shared = (name for name, weight in shared_weights(self.owner, self.seen).items() if weight)
+        return routed_by(self.seen.front).union(shared, *reached)
 
     def forgotten(self) -> Iterator[Effect]:
         """Records go after everything that was made from them."""

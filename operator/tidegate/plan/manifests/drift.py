@@ -4,6 +4,7 @@ Only what is wanted is compared: defaults, status and what others have added are
 take them away.  The rules are those by which server-side apply merges, so that an apply always ends a difference:
 lists with keys by their items, other lists and selectors whole, quantities by amount, and what is empty is not there.
 Rules of a NetworkPolicy are compared word for word: one that says less allows more, and an empty selector is everybody.
+So are those of a route, which are written out in full: whatever else stands in them sends requests elsewhere.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ _KEYS: Mapping[str, tuple[str, ...]] = {
     "ports": ("containerPort", "port"),  # of a container, of a Service: the other one is in neither
 }
 _WHOLE = frozenset({"selector", "matchLabels", "nodeSelector", "labelSelector", "podSelector"})
-_WORD_FOR_WORD = frozenset({"ingress", "egress"})
+_WORD_FOR_WORD = frozenset({"ingress", "egress", "rules"})
 _AMOUNTS = frozenset({"requests", "limits"})
 _AMOUNT = frozenset({"sizeLimit", "averageValue"})
 

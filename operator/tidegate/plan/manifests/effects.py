@@ -1,4 +1,4 @@
-"""The four things that are done to objects; who does them decides nothing."""
+"""The five things that are done to objects; who does them decides nothing."""
 
 from __future__ import annotations
 
@@ -32,6 +32,17 @@ class Scale:
 
 
 @dataclass(frozen=True, slots=True)
+class Edit:
+    """Merge patch of an object that is somebody else's, of exactly the version that was read."""
+
+    kind: Kind
+    namespace: str
+    name: str
+    version: str
+    change: Object
+
+
+@dataclass(frozen=True, slots=True)
 class Delete:
     """Of exactly the object with this uid."""
 
@@ -41,7 +52,7 @@ class Delete:
     uid: str
 
 
-Effect = Create | Apply | Scale | Delete
+Effect = Create | Apply | Scale | Edit | Delete
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,14 +1,16 @@
 """The Services: one in front, named like the deployment, and one per revision.
 
 The front's selector splits the traffic.  It names one revision while that has all of it, and every server of the
-deployment while two share: each then gets as much as it has ready pods, and a step changes nothing here.  Annotations
-keep the stable revision and those that get requests; they are written in the same apply as the selector and survive
-the loss of the status.
+deployment while two share: each then gets as much as it has ready pods, and a step changes nothing here.  Where a
+gateway splits them (routes.py) it names one revision all the time: the stable one.  Annotations keep the stable
+revision and those that get requests; they are written in the same apply as the selector and survive the loss of the
+status.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from tidegate.plan.history import PROMOTED
@@ -29,6 +31,7 @@ from tidegate.plan.manifests.identity import (
     pods_of,
 )
 from tidegate.plan.manifests.pods import GRPC_PORT, HTTP_PORT
+from tidegate.plan.replicas import FULL
 from tidegate.plan.wanted import Plan
 
 
@@ -48,6 +51,15 @@ def wanted_front(owner: Owner, plan: Plan, live: Object | None) -> dict[str, Any
     if live is None or (known and not _has_failed(plan, known)):
         return None
     return front_service(owner, {}, "")
+
+
+def undivided(plan: Plan) -> Plan:
+    """The plan as the front is to see it where a gateway splits the requests.
+
+    Whoever calls the Service itself gets the stable version, and the candidate when that has everything.
+    """
+    whole = plan.stable if plan.weights.get(plan.stable) else next((one for one, w in plan.weights.items() if w), "")
+    return replace(plan, weights={whole: FULL} if whole else {})
 
 
 def _speaks_tls(plan: Plan) -> bool:
@@ -75,6 +87,12 @@ def revision_service(owner: Owner, revision: str, *, tls: bool = False) -> dict[
     """Leads to one revision whatever the weights are."""
     meta = metadata(owner, child_name(owner, revision), revision)
     return {**head(SERVICE, meta), "spec": _spec(pods_of(owner, revision), tls=tls)}
+
+
+def selecting_service(owner: Owner, name: str, revision: str, *, tls: bool = False) -> dict[str, Any]:
+    """Leads to one revision, or to nobody, and may change sides."""
+    selector = _selector(owner, [revision] if revision else [])
+    return {**head(SERVICE, metadata(owner, name)), "spec": _spec(selector, tls=tls)}
 
 
 def routed_by(front: Object | None) -> frozenset[str]:

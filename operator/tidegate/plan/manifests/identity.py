@@ -25,6 +25,7 @@ ANNOTATION_ROUTED = f"{GROUP}/routed"  # of the front: the revisions that get re
 ANNOTATION_TEMPLATE = f"{GROUP}/template"  # hash of the pod template that was last written
 
 SERVER, RESOLVER, NOBODY = "server", "resolve", "none"  # components; there is never a pod of the last
+CANDIDATE = "candidate"  # where a revision stands in other names; no revision is called so
 KEY_LENGTH = 10
 
 Object = Mapping[str, Any]
@@ -50,9 +51,17 @@ AUTOSCALER = Kind("autoscaling/v2", "HorizontalPodAutoscaler", "horizontalpodaut
 SCALED_OBJECT = Kind("keda.sh/v1alpha1", "ScaledObject", "scaledobjects")  # where there is KEDA
 BUDGET = Kind("policy/v1", "PodDisruptionBudget", "poddisruptionbudgets")
 NETWORK_POLICY = Kind("networking.k8s.io/v1", "NetworkPolicy", "networkpolicies")
+ENDPOINTS = Kind("discovery.k8s.io/v1", "EndpointSlice", "endpointslices")  # of our Services, with their labels
+GATEWAY_API = "gateway.networking.k8s.io/v1"
+HTTP_ROUTE = Kind(GATEWAY_API, "HTTPRoute", "httproutes")
+GRPC_ROUTE = Kind(GATEWAY_API, "GRPCRoute", "grpcroutes")
 
 CHILD_KINDS = (DEPLOYMENT, SERVICE, JOB, AUTOSCALER, BUDGET, CONTROLLER_REVISION, CONFIG_MAP, NETWORK_POLICY)
-_KINDS = {(kind.api_version, kind.kind): kind for kind in (*CHILD_KINDS, SCALED_OBJECT, POD, MODEL_DEPLOYMENT)}
+ROUTE_KINDS = (HTTP_ROUTE, GRPC_ROUTE)  # children too, where the cluster has these kinds
+_KINDS = {
+    (kind.api_version, kind.kind): kind
+    for kind in (*CHILD_KINDS, *ROUTE_KINDS, SCALED_OBJECT, POD, ENDPOINTS, MODEL_DEPLOYMENT)
+}
 
 
 def kind_of(obj: Object) -> Kind:
@@ -109,6 +118,16 @@ def job_name(owner: Owner, key: str, attempt: int) -> str:
 
 def access_name(owner: Owner) -> str:
     return f"{owner.name}-access"
+
+
+def candidate_name(owner: Owner) -> str:
+    """The Service that always leads to the candidate, for routes that are written down elsewhere."""
+    return f"{owner.name}-{CANDIDATE}"
+
+
+def route_name(owner: Owner, kind: Kind) -> str:
+    """Another one for each kind: Contour (1.33) keeps what it says of routes by their names alone."""
+    return owner.name if kind == HTTP_ROUTE else f"{owner.name}-grpc"
 
 
 def policy_name(owner: Owner) -> str:

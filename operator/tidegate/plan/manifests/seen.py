@@ -9,6 +9,7 @@ from typing import Any
 from tidegate.plan.manifests.identity import (
     AUTOSCALER,
     BUDGET,
+    CANDIDATE,
     CONFIG_MAP,
     CONTROLLER_REVISION,
     DEPLOYMENT,
@@ -16,17 +17,20 @@ from tidegate.plan.manifests.identity import (
     KIND,
     LABEL_DEPLOYMENT,
     NETWORK_POLICY,
+    ROUTE_KINDS,
     SCALED_OBJECT,
     SERVICE,
     Kind,
     Object,
     Owner,
     access_name,
+    candidate_name,
     controller_of,
     kind_of,
     owns,
     policy_name,
     revision_of,
+    route_name,
 )
 from tidegate.plan.manifests.stored import Stored, read_stored
 
@@ -49,6 +53,10 @@ class Seen:
     stored: Mapping[str, Stored] = field(default_factory=dict)
     revision_objects: Mapping[str, Object] = field(default_factory=dict)
     jobs: Mapping[str, Object] = field(default_factory=dict)
+    routes: Mapping[Kind, Object] = field(default_factory=dict)  # by kind: there is one of each
+    candidate: Object | None = None  # the Service of that name
+    endpoints: Mapping[str, frozenset[str]] = field(default_factory=dict)  # pods that each Service leads to
+    shared: Object | None = None  # the route of somebody else that `existingRouteRef` names
 
 
 def seen_of(owner: Owner, objects: Iterable[Object]) -> Seen:
@@ -60,13 +68,14 @@ def seen_of(owner: Owner, objects: Iterable[Object]) -> Seen:
 
     def by_revision(kind: Kind) -> dict[str, Object]:
         named = ((revision_of(owner, obj), obj) for obj in found.get(kind, {}).values())
-        return {revision: obj for revision, obj in named if revision}
+        return {revision: obj for revision, obj in named if revision not in ("", CANDIDATE)}
 
     kept = by_revision(CONTROLLER_REVISION)
     read = {revision: read_stored(obj) for revision, obj in kept.items()}
     return Seen(
         front=found.get(SERVICE, {}).get(owner.name),
         access=found.get(CONFIG_MAP, {}).get(access_name(owner)),
+        candidate=found.get(SERVICE, {}).get(candidate_name(owner)),
         policy=found.get(NETWORK_POLICY, {}).get(policy_name(owner)),
         deployments=by_revision(DEPLOYMENT),
         services=by_revision(SERVICE),
@@ -76,6 +85,7 @@ def seen_of(owner: Owner, objects: Iterable[Object]) -> Seen:
         stored={revision: stored for revision, stored in read.items() if stored},
         revision_objects=kept,
         jobs=found.get(JOB, {}),
+        routes={kind: live for kind in ROUTE_KINDS if (live := found.get(kind, {}).get(route_name(owner, kind)))},
     )
 
 

@@ -60,10 +60,13 @@ def _keda(scaling: Scaling) -> str:
 
 def _routing(spec: ModelDeploymentSpec) -> str:
     routing = spec.routing
-    gateway = routing.parent_refs or routing.existing_route_ref or routing.provider == "GatewayAPI"
-    if not (gateway or routing.hostnames or routing.grpc_hostnames or routing.headers):
+    if routing.existing_route_ref and routing.headers:
+        return "routing.headers: the rules of existingRouteRef are yours, write one with that header there"
+    if routing.existing_route_ref:
         return ""
-    return "spec.routing has no effect yet: the Service of the deployment's name splits requests by pods"
+    if routing.parent_refs or not (routing.hostnames or routing.grpc_hostnames or routing.headers):
+        return ""
+    return "hostnames, grpcHostnames and headers of spec.routing need a gateway: name one in routing.parentRefs"
 
 
 def _decryption(spec: ModelDeploymentSpec) -> str:

@@ -15,6 +15,7 @@ from tidegate.api.spec import ModelDeploymentSpec
 from tidegate.plan.manifests.children import Apply, Create, Delete, Effect, Effects, Scale, effects, seen_of
 from tidegate.plan.manifests.identity import Kind, Owner, kind_of
 from tidegate.plan.manifests.platform import Platform
+from tidegate.plan.manifests.routes import Gateways
 from tidegate.plan.manifests.seen import Seen
 from tidegate.plan.wanted import Plan
 
@@ -35,6 +36,7 @@ class Cluster:
         self.owner = owner
         self.spec = spec or spec_of()
         self.platform = PLATFORM
+        self.gateways: Gateways | None = None
         self.objects: dict[Key, dict[str, Any]] = {}
         self.writes: list[Effect] = []
         self._uids = itertools.count(1)
@@ -42,7 +44,7 @@ class Cluster:
     # -- a turn ------------------------------------------------------------------------------------
 
     def effects(self, plan: Plan, platform: Platform | None = None) -> Effects:
-        return effects(self.owner, self.spec, plan, self.seen, platform or self.platform)
+        return effects(self.owner, self.spec, plan, self.seen, platform or self.platform, self.gateways)
 
     def carry_out(self, plan: Plan) -> list[Effect]:
         """One turn; what it wrote."""

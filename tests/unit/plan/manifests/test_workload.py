@@ -123,7 +123,7 @@ def test_a_budget_lets_one_pod_go_at_a_time_and_those_that_are_not_ready_always(
     ("spec", "said"),
     [
         ({"routing": {"headers": {"x-model-version": "canary"}}}, "spec.routing"),
-        ({"routing": {"parentRefs": [{"name": "public"}]}}, "spec.routing"),
+        ({"routing": {"existingRouteRef": {"name": "shop"}, "headers": {"x-model": "new"}}}, "routing.headers"),
         ({"scaling": {"minReplicas": 1, "maxReplicas": 2, "provider": "KEDA"}}, "keda.enabled in the operator's chart"),
         ({"scaling": {"keda": {"wake": "up"}}}, "scaling.keda"),
         (
@@ -157,6 +157,9 @@ def test_nothing_is_said_of_what_is_heeded() -> None:
     assert unsupported(spec_of()) == ""
     assert unheeded(spec_of(), PLATFORM) == ()
     assert unheeded(spec_of(scaling={"minReplicas": 2, "maxReplicas": 8}), PLATFORM) == ()
+    assert unheeded(spec_of(routing={"existingRouteRef": {"name": "shop"}}), PLATFORM) == ()
+    parents = {"parentRefs": [{"name": "public"}], "headers": {"x-model": "new"}}
+    assert unheeded(spec_of(routing=parents), PLATFORM) == ()
 
 
 def test_a_limit_of_the_cpu_is_a_request_too() -> None:

@@ -1,0 +1,117 @@
+"""Clients that keep their connections and never stop asking: HTTP/1.1, and gRPC over HTTP/2."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+from collections import Counter
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import grpc
+import grpc.aio
+from tests.local.local_run import INPUT
+from tests.runtime.grpc_client import SERVICE, typed
+from tritonclient.grpc import service_pb2 as messages
+
+BODY = json.dumps(INPUT).encode()
+VERSION = re.compile(rb'"model_version": ?"([^"]+)"')
+ANSWER_SECONDS = 10.0
+SHOWN = 5
+
+
+@dataclass
+class Tally:
+    """What clients were told; `failures` are sentences."""
+
+    versions: Counter[str] = field(default_factory=Counter)
+    failures: list[str] = field(default_factory=list)
+
+    @property
+    def requests(self) -> int:
+        return self.versions.total() + len(self.failures)
+
+    def shown(self) -> Mapping[str, Any]:
+        return {"versions": dict(self.versions), "failures": len(self.failures), "first": self.failures[:SHOWN]}
+
+
+Ask = Callable[[], Awaitable[str]]
+
+
+class Http1:
+    """One connection; opened again only where the other side has said that it closes it."""
+
+    def __init__(self, address: tuple[str, int], host: str, headers: Mapping[str, str] | None = None) -> None:
+        self._address = address
+        extra = "".join(f"{name}: {value}\r\n" for name, value in (headers or {}).items())
+        head = f"POST /v2/models/fraud/infer HTTP/1.1\r\nHost: {host}\r\n{extra}Content-Type: application/json\r\n"
+        self._request = f"{head}Content-Length: {len(BODY)}\r\n\r\n".encode() + BODY
+        self._streams: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
+
+    async def ask(self) -> str:
+        """The version that answered; raises whatever went wrong."""
+        reader, writer = self._streams = self._streams or await asyncio.open_connection(*self._address)
+        writer.write(self._request)
+        head = await reader.readuntil(b"\r\n\r\n")
+        lowered = head.lower()
+        length = re.search(rb"content-length: (\d+)", lowered)
+        body = await reader.readexactly(int(length[1])) if length else b""
+        if b"connection: close" in lowered:
+            self.close()
+        if not head.startswith(b"HTTP/1.1 200"):
+            raise RuntimeError(f"{head.splitlines()[0].decode()} {body[:200].decode(errors='replace')}")
+        found = VERSION.search(body)
+        assert found, body
+        return found[1].decode()
+
+    def close(self) -> None:
+        if self._streams:
+            self._streams[1].close()
+            self._streams = None
+
+
+class Grpc:
+    """One channel, whose one connection the gateway splits by calls."""
+
+    def __init__(self, address: tuple[str, int], host: str, headers: Mapping[str, str] | None = None) -> None:
+        options = (("grpc.default_authority", host), ("grpc.use_local_subchannel_pool", 1), ("grpc.enable_retries", 0))
+        self._channel = grpc.aio.insecure_channel(f"{address[0]}:{address[1]}", options=options)
+        self._call: Any = self._channel.unary_unary(f"{SERVICE}/ModelInfer")
+        self._metadata = tuple((headers or {}).items())
+        self._request = typed("x", "FP32", [1, 4], fp32_contents=[1, 2, 3, 4]).SerializeToString()
+
+    async def ask(self) -> str:
+        answer = await self._call(self._request, timeout=ANSWER_SECONDS, metadata=self._metadata)
+        return str(messages.ModelInferResponse.FromString(answer).model_version)
+
+
+async def steadily(asks: list[Ask], tally: Tally, over: asyncio.Event, pause: float) -> None:
+    """All of them, each again and again, until it is over."""
+
+    async def one(ask: Ask) -> None:
+        while not over.is_set():
+            await counted(ask, tally)
+            await asyncio.sleep(pause)
+
+    await asyncio.gather(*map(one, asks))
+
+
+async def so_often(asks: list[Ask], count: int) -> Tally:
+    """`count` requests, shared by all of them as each is free."""
+    tally, left = Tally(), iter(range(count))
+
+    async def one(ask: Ask) -> None:
+        for _ in left:
+            await counted(ask, tally)
+
+    await asyncio.gather(*map(one, asks))
+    return tally
+
+
+async def counted(ask: Ask, tally: Tally) -> None:
+    try:
+        tally.versions[await asyncio.wait_for(ask(), ANSWER_SECONDS)] += 1
+    except Exception as error:  # noqa: BLE001 - whatever it is, it is what is counted
+        tally.failures.append(f"{type(error).__name__}: {str(error)[:200]}")

@@ -1,0 +1,44 @@
+"""A network of one's own, without being root: a user and network namespace, in which pods have usual addresses.
+
+No EndpointSlice may hold a loopback address, and a real gateway reads those slices.  In a new network namespace nobody
+else uses 10.244.0.0/16, and an address with that mask on the loopback device makes all of it local.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import shutil
+import socket
+import struct
+import subprocess
+import sys
+from collections.abc import Sequence
+
+PODS = "10.244"
+UNSHARE = ("unshare", "--user", "--map-root-user", "--net", "--")
+SET_ADDRESS, SET_MASK, GET_FLAGS, SET_FLAGS = 0x8916, 0x891C, 0x8913, 0x8914
+UP = 1
+
+
+def possible() -> bool:
+    """Whether this machine lets its users have networks."""
+    return shutil.which("unshare") is not None and subprocess.run([*UNSHARE, "true"], check=False).returncode == 0
+
+
+def command(module: str, *arguments: str) -> Sequence[str]:
+    """How to run a module there."""
+    return (*UNSHARE, sys.executable, "-m", module, *arguments)
+
+
+def take_addresses() -> None:
+    """Once inside: the loopback device up, and all addresses of pods on it."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as ask:
+        flags = struct.unpack("16sh", fcntl.ioctl(ask, GET_FLAGS, struct.pack("16sh", b"lo", 0)))[1]
+        fcntl.ioctl(ask, SET_FLAGS, struct.pack("16sh", b"lo", flags | UP))
+        fcntl.ioctl(ask, SET_ADDRESS, of_interface("lo:pods", f"{PODS}.0.1"))
+        fcntl.ioctl(ask, SET_MASK, of_interface("lo:pods", "255.255.0.0"))
+
+
+def of_interface(name: str, address: str) -> bytes:
+    """The kernel's `ifreq` with an IPv4 address."""
+    return struct.pack("16sHH4s8x", name.encode(), socket.AF_INET, 0, socket.inet_aton(address))

@@ -1,0 +1,105 @@
+"""A cluster with a real gateway: Contour and the Envoy that it drives, before real servers on pods' addresses."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import yaml
+from tests.cluster.operating import Operator, Site, grant
+from tests.control_plane import gateway_api, programs
+from tests.control_plane.plane import Plane, install_crds, whole
+from tests.control_plane.resources import Object
+from tests.control_plane.users import GATEWAY
+from tests.gateway.own_network import PODS
+from tests.local.local_run import bundles
+from tests.waiting import wait_until
+
+from tidegate.local.machine import envoy_binary
+
+HERE = "127.0.0.1"
+HTTP_PORT = 8080  # of Envoy: Contour adds 8000 to a listener's port below 1024
+XDS_PORT, ADMIN_PORT = 18001, 18010
+SPACE = "gateways"
+API = "gateway.networking.k8s.io/v1"
+PARENT = {"name": "public", "namespace": SPACE, "sectionName": "http"}
+PLAIN = ("tlsroutes", "tcproutes", "backendtlspolicies")  # what is not of the standard channel, or not needed
+
+
+@contextmanager
+def real_gateway(folder: Path) -> Iterator[Site]:
+    """A site whose deployments a real gateway may serve; an operator leads."""
+    with whole(prepare=definitions, pods=PODS) as plane:
+        start_gateway(plane, folder)
+        grant(plane)
+        operator = Operator(plane, folder / "operator").start().leads()
+        try:
+            site = Site(plane, plane.new_namespace())
+            site.mount(bundles(folder / "store"))
+            yield site
+        finally:
+            operator.close()
+
+
+def definitions(plane: Plane) -> None:
+    install_crds(plane)
+    gateway_api.install(plane)
+    contour = programs.module_folder("contour", "github.com/projectcontour/contour")
+    plane.install(contour / "examples/contour/01-crds.yaml")
+
+
+def start_gateway(plane: Plane, folder: Path) -> None:
+    client = plane.client
+    client.create({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": SPACE}})
+    client.create({
+        "apiVersion": API, "kind": "GatewayClass", "metadata": {"name": "contour"},
+        "spec": {"controllerName": "projectcontour.io/gateway-controller"},
+    })  # fmt: skip
+    listener = {"name": "http", "protocol": "HTTP", "port": 80, "allowedRoutes": {"namespaces": {"from": "All"}}}
+    client.create({
+        "apiVersion": API, "kind": "Gateway", "metadata": {"name": "public", "namespace": SPACE},
+        "spec": {"gatewayClassName": "contour", "listeners": [listener]},
+    })  # fmt: skip
+    plane.run(programs.CONTOUR, contour(plane, folder))
+    envoy = plane.children.start("envoy", [envoy_binary(), *envoy_flags(plane, folder)], {})
+    wait_until(lambda: programmed(plane), lambda: f"a gateway\n{envoy.last_lines()}", 60)
+
+
+def contour(plane: Plane, folder: Path) -> list[str]:
+    config = folder / "contour.yaml"
+    config.write_text(yaml.safe_dump({"gateway": {"gatewayRef": {"namespace": SPACE, "name": "public"}}}))
+    ports = {"stats": 18002, "http": 18003, "health": 18004, "debug-http": 18005}
+    return [
+        "serve", f"--config-path={config}", f"--kubeconfig={plane.kubeconfig(GATEWAY)}", "--insecure",
+        f"--xds-address={HERE}", f"--xds-port={XDS_PORT}", "--disable-leader-election",
+        *(f"--{name}-address={HERE}" for name in ports if name != "http"),
+        *(f"--{name}-port={port}" for name, port in ports.items()), f"--http-address={HERE}",
+        f"--envoy-service-http-address={HERE}", f"--envoy-service-https-address={HERE}",
+        *(f"--disable-feature={name}" for name in PLAIN),
+    ]  # fmt: skip
+
+
+def envoy_flags(plane: Plane, folder: Path) -> list[str]:
+    bootstrap = folder / "envoy.json"
+    made = plane.children.start(
+        "contour-bootstrap",
+        [
+            programs.find(programs.CONTOUR), "bootstrap", f"--xds-address={HERE}", f"--xds-port={XDS_PORT}",
+            f"--admin-address={folder}/admin.sock", bootstrap,
+        ],
+        {},
+    )  # fmt: skip
+    assert made.process.wait(30) == 0, made.last_lines()
+    return [
+        "-c", str(bootstrap), "--service-cluster", "tests", "--service-node", "tests", "--concurrency", "1",
+        "--base-id", str(plane.place.network.number), "-l", "warn",
+    ]  # fmt: skip
+
+
+def programmed(plane: Plane) -> bool:
+    gateway: Object = plane.client.read("gateways", SPACE, "public")
+    return any(
+        one["type"] == "Programmed" and one["status"] == "True"
+        for one in gateway.get("status", {}).get("conditions", [])
+    )
