@@ -115,7 +115,7 @@ def story(told: Told) -> Told:
         site.until(lambda one: serves(one, "v2") and not one["status"].get("candidate"))
         clients.more(1, "v2")
     wait_until(
-        lambda: [one["number"] for one in course(site)][-1:] == [told.decisions()[-1]["number"]], "it is written"
+        lambda: [one["number"] for one in course(site)][-1:] == [told.decisions()[-1]["number"]], "it is written", 60
     )
     return told
 

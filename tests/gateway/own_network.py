@@ -1,4 +1,4 @@
-"""A network of one's own, without being root: a user and network namespace, in which pods have usual addresses.
+"""A network of one's own, for which nobody has to be root: a namespace in which pods have usual addresses.
 
 No EndpointSlice may hold a loopback address, and a real gateway reads those slices.  In a new network namespace nobody
 else uses 10.244.0.0/16, and an address with that mask on the loopback device makes all of it local.
@@ -7,7 +7,7 @@ else uses 10.244.0.0/16, and an address with that mask on the loopback device ma
 from __future__ import annotations
 
 import fcntl
-import shutil
+import functools
 import socket
 import struct
 import subprocess
@@ -15,19 +15,38 @@ import sys
 from collections.abc import Sequence
 
 PODS = "10.244"
-UNSHARE = ("unshare", "--user", "--map-root-user", "--net", "--")
 SET_ADDRESS, SET_MASK, GET_FLAGS, SET_FLAGS = 0x8916, 0x891C, 0x8913, 0x8914
 UP = 1
+WAYS = (
+    ("unshare", "--user", "--map-root-user", "--net", "--"),
+    ("unshare", "--net", "--"),  # root's, where user namespaces are off
+)
 
 
-def possible() -> bool:
-    """Whether this machine lets its users have networks."""
-    return shutil.which("unshare") is not None and subprocess.run([*UNSHARE, "true"], check=False).returncode == 0
+@functools.cache
+def unshare() -> tuple[str, ...]:
+    """The words before a command that then has a network of its own; LookupError where nobody may have one."""
+    said = []
+    for way in WAYS:
+        try:
+            done = subprocess.run([*way, "true"], capture_output=True, text=True, timeout=30, check=False)
+        except FileNotFoundError as missing:
+            raise LookupError(
+                f"{missing}: install util-linux, or on another system than Linux leave this out"
+            ) from None
+        if done.returncode == 0:
+            return way
+        said.append(done.stderr.strip())
+    raise LookupError(
+        "this machine lets nobody have a network of his own, which pods with usual addresses need: allow it (sysctl "
+        "user.max_user_namespaces above 0, kernel.unprivileged_userns_clone=1, "
+        f"kernel.apparmor_restrict_unprivileged_userns=0, whichever is there), or be root: {'; '.join(said)}"
+    )
 
 
 def command(module: str, *arguments: str) -> Sequence[str]:
     """How to run a module there."""
-    return (*UNSHARE, sys.executable, "-m", module, *arguments)
+    return (*unshare(), sys.executable, "-m", module, *arguments)
 
 
 def take_addresses() -> None:

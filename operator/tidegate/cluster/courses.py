@@ -1,8 +1,8 @@
 """Where the course of a deployment's rollouts is kept in a cluster: a ConfigMap of its own, `NAME-course`.
 
-Written seldom: with each decision, and figures in between at most every few minutes.  It is read only to be written,
-and carries no label that a watch asks for, so that the operator's memory holds none of it.  Bounded, and a copy for
-people: nothing is ever decided by it, and what cannot be written holds up nothing.
+Written seldom: soon after a decision, those of some seconds together, and figures in between at most every few minutes.
+It is read only to be written, and carries no label that a watch asks for, so that the operator's memory holds none of
+it.  Bounded, and a copy for people: nothing is ever decided by it, and what cannot be written holds up nothing.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ log = logging.getLogger(__name__)
 
 LIMIT = 64 * 1024  # bytes
 FIGURES_EVERY, FIRST_WITHIN, WRITTEN_WITHIN = 60.0, 60.0, 300.0  # seconds; a thousand first versions are one write each
+DECISIONS_EVERY = 15.0  # at the most: quick steps are written together
 LOOK_EVERY, AFTER_TROUBLE = 10.0, 30.0
 MOST_WAITING = 100
 COMPARED = frozenset({Phase.SHIFTING, Phase.HOLDING, Phase.WATCHING})
@@ -44,6 +45,7 @@ class Course:
     since: float = 0.0  # when the first of those that wait was made
     trouble: str = ""  # why it could not be written last
     again_at: float = float("-inf")  # not before
+    written_at: float = float("-inf")
 
     def note(self, plan: Plan, at: datetime, now: float) -> None:
         """Make a row of a decision at once, of mere figures once a minute."""
@@ -60,7 +62,7 @@ class Course:
             return False
         decided = [event for one in self.rows for event in one["events"]]
         if any(event["before"]["stable"] for event in decided):
-            return True
+            return now - self.written_at >= DECISIONS_EVERY
         return now - self.since >= (FIRST_WITHIN if decided else WRITTEN_WITHIN)
 
 
@@ -118,7 +120,7 @@ class Courses:
                     log.warning("the course of the rollout is not written: %s", error)
             course.trouble, course.again_at = str(error), time.monotonic() + AFTER_TROUBLE
         else:
-            course.rows, course.trouble = course.rows[len(rows) :], ""
+            course.rows, course.trouble, course.written_at = course.rows[len(rows) :], "", time.monotonic()
 
 
 async def append(api: Api, owner: Owner, rows: list[Row]) -> None:

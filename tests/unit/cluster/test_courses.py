@@ -102,6 +102,20 @@ def test_a_decision_about_what_serves_is_written_at_once(keeps: Kept, scenario: 
     assert keeps.numbers == [*range(1, story.status.decisions + 1)]
 
 
+def test_decisions_of_some_seconds_are_one_write(keeps: Kept, scenario: Callable[..., Story]) -> None:
+    story = scenario(steps=[(10, "1s"), (50, "1s")]).serving("v1").apply("v2").until_weight(10)
+    keeps.told(*decided(story)).write()
+    first, calls = len(keeps.numbers), len(keeps.calls)
+    told = len(decided(story))
+
+    keeps.told(*decided(story.until_weight(50))[told:]).write(after=5).write(after=5)
+    assert len(keeps.calls) == calls
+    keeps.write(after=5)
+
+    assert keeps.calls[calls:] == ["get", "apply"]
+    assert len(keeps.numbers) > first
+
+
 def test_figures_are_a_row_a_minute_and_a_write_every_five(keeps: Kept, scenario: Callable[..., Story]) -> None:
     story = scenario(steps=[(50, "manual")]).serving("v1").apply("v2").until_weight(50)
     keeps.told(*decided(story)).write()
