@@ -82,7 +82,7 @@ def test_an_abort_is_asked_for_twice(site: Site, dashboard: Served, look: Open) 
         page.get_by_role("button", name="Abort").click()
         page.get_by_role("dialog").get_by_role("button", name="Abort").click()
         expect(page.locator(".toast", has_text="abort of 3f6f694c2a was taken up")).to_be_visible()
-    assert set(site.annotations()) == {f"{GROUP}/abort"}
+    assert set(site.annotations()) == {f"{GROUP}/abort", f"{GROUP}/asked-by"}
 
 
 def test_an_act_that_cannot_be_done_says_why(site: Site, dashboard: Served, look: Open, seen: Seen) -> None:
