@@ -54,17 +54,17 @@ RESOURCES = (
     *rows("apiextensions.k8s.io/v1", "customresourcedefinitions CustomResourceDefinition", namespaced=False),
     *rows("apiregistration.k8s.io/v1", "apiservices APIService", namespaced=False),
     *rows("serving.tidegate.io/v1alpha1", "modeldeployments ModelDeployment"),
-    *rows("gateway.networking.k8s.io/v1", "gateways Gateway", "httproutes HTTPRoute", "grpcroutes GRPCRoute"),
-    *rows("gateway.networking.k8s.io/v1", "gatewayclasses GatewayClass", namespaced=False),
     # The newer events: core events are these, read through their old form.
     Resource("events", "Event", "events.k8s.io/v1"),
 )  # fmt: skip
-# Served only where a test has installed them: the chart's monitoring, KEDA's, what Argo CD and Flux are told.
+# Served only where a test has installed them: the chart's monitoring, the Gateway API's, KEDA's, what Argo CD and Flux are told.
 SOMETIMES = (
     *rows(
         "monitoring.coreos.com/v1",
         "podmonitors PodMonitor", "prometheusrules PrometheusRule", "servicemonitors ServiceMonitor",
     ),
+    *rows("gateway.networking.k8s.io/v1", "gateways Gateway", "httproutes HTTPRoute", "grpcroutes GRPCRoute"),
+    *rows("gateway.networking.k8s.io/v1", "gatewayclasses GatewayClass", namespaced=False),
     *rows("keda.sh/v1alpha1", "scaledobjects ScaledObject"),
     *rows("argoproj.io/v1alpha1", "applications Application"),
     *rows("kustomize.toolkit.fluxcd.io/v1", "kustomizations Kustomization"),
