@@ -38,8 +38,9 @@ def before(control_plane: Plane, operator: Operator) -> dict[str, Object]:
     told["forced without"] = sites["forced"].until_reason("RouteReady", "GatewayAPIMissing")
     gateway_api.install(control_plane)
     with PlayedGateway(control_plane, namespace):
-        told["forced with"] = sites["forced"].until_serving("v1")
-        told["auto with"] = wait_until(lambda: route_of(sites["auto"]), "a route")
+        # Half a minute where kopf has asked for the kinds a moment too early.
+        told["forced with"] = sites["forced"].until_serving("v1", 90)
+        told["auto with"] = wait_until(lambda: route_of(sites["auto"]), "a route", 90)
     control_plane.client.delete("namespaces", "", namespace)
     return told
 

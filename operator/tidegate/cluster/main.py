@@ -59,6 +59,7 @@ if TYPE_CHECKING:
 
 LAST_TURN_SECONDS, LAST_ROWS_SECONDS = 5.0, 2.0
 AGAIN_SOON = 1.0  # seconds
+KINDS_EVERY, KINDS_PATIENCE = 20.0, 5.0
 LEASE_CONNECTIONS = 2
 
 log = logging.getLogger(__name__)
@@ -256,6 +257,8 @@ class Operator:
         await cancelled({one for one in (finding, ending) if not one.done()})
         if not over.is_set():
             self._watches.listener.expect(finding.result())
+            if not self._settings.namespaces:  # there no kinds are looked for
+                self._help(self._notice_kinds())
             await self._watches.run(over, self._heed_signals)
 
     async def _find_kinds(self) -> frozenset[Kind]:
@@ -265,6 +268,26 @@ class Operator:
             except ClusterError as error:
                 log.warning("the cluster does not say which kinds it has: %s", error)
                 await asyncio.sleep(AGAIN_SOON)
+
+    async def _notice_kinds(self) -> None:
+        """Kinds that the cluster has got and nobody watches: once for each, for a right may be what is missing."""
+        tried: frozenset[Kind] = frozenset()
+        while True:
+            await asyncio.sleep(KINDS_EVERY)
+            if not await self._unwatched() - tried:
+                continue
+            await asyncio.sleep(KINDS_PATIENCE)
+            if found := await self._unwatched() - tried:
+                tried |= found
+                log.warning("the cluster has %s, unwatched: watches begin anew", ", ".join(one.plural for one in found))
+                self._watches.begin_anew()
+
+    async def _unwatched(self) -> frozenset[Kind]:
+        unknown = [kind for kind in ROUTE_KINDS if not self._watches.listener.lists(kind)]
+        try:
+            return await self._kube.has(unknown) if unknown else frozenset()
+        except ClusterError:
+            return frozenset()
 
     async def _lead(self) -> None:
         """Until we lead, and have all that a turn works with: every kind, and what servers may believe."""

@@ -12,6 +12,8 @@ to write.  What was measured and read of kopf 1.45.2, and is dealt with here:
 - when one watcher fails the others go on: we end them;
 - it kills the process half a minute after any end that it was not told of by its stop flag: that is always set;
 - for a peering that we do not have it asks for the user's name, and a pod's user has none: it is given one;
+- it looks for kinds when a definition changes, and never again where the API server serves one only a moment later:
+  whoever notices lets the watches begin anew;
 - a kind that the cluster does not have it leaves alone, and begins to watch when its definition comes (not in single
   namespaces: there it looks once);
 - credentials that were refused once are never used again, and without any it waits in silence: a session is new each
@@ -164,6 +166,7 @@ class Watches:
         self._counted = counted
         self._sessions: list[aiohttp.ClientSession] = []
         self._logins: list[float] = []
+        self._anew = asyncio.Event()
 
     @property
     def filled(self) -> asyncio.Event:
@@ -180,6 +183,15 @@ class Watches:
 
     async def run(self, stop: asyncio.Event, spawned: Callable[[], None] = nothing) -> None:
         """Watch until `stop`; raises what ended the watches before that: then this process cannot go on."""
+        while not stop.is_set():
+            self._anew.clear()
+            await self._run(stop, spawned)
+
+    def begin_anew(self) -> None:
+        """Look for all kinds again; what is cached stays."""
+        self._anew.set()
+
+    async def _run(self, stop: asyncio.Event, spawned: Callable[[], None]) -> None:
         ended = asyncio.Event()
         self.listener.hear_of_all()
         tasks = await kopf.spawn_tasks(
@@ -191,14 +203,14 @@ class Watches:
             identity=cast("Any", MANAGER),
         )
         spawned()
-        stopping = asyncio.create_task(stop.wait(), name="stop of the watches")
+        wishes = {asyncio.create_task(event.wait(), name="end of the watches") for event in (stop, self._anew)}
         try:
-            await asyncio.wait({stopping, *tasks}, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait({*wishes, *tasks}, return_when=asyncio.FIRST_COMPLETED)
         finally:
             ended.set()  # first: without it kopf has the process killed
             self.listener.forget()
-            await self._end({stopping, *tasks})
-        raise_first(tasks, unless=stop.is_set())
+            await self._end({*wishes, *tasks})
+        raise_first(tasks, unless=stop.is_set() or self._anew.is_set())
 
     async def _end(self, tasks: set[asyncio.Task[Any]]) -> None:
         """In this order: a watcher whose own helpers were cancelled before it waits for them for ever."""

@@ -210,6 +210,25 @@ def test_a_kind_that_does_not_exist_keeps_the_caches_unfilled() -> None:
     watched(story, lambda served: setattr(served, "missing", frozenset({MODEL_DEPLOYMENT})))
 
 
+def test_a_kind_that_came_unnoticed_is_watched_when_the_watches_begin_anew() -> None:
+    """Without news of its definition kopf never looks for it again."""
+
+    async def story(watcher: Watcher) -> None:
+        rest = set(KINDS) - {SERVICE}
+        await watcher.until(lambda: watcher.cluster.watched >= rest, "the rest is watched")
+        watcher.cluster.missing = frozenset()
+        watcher.cluster.put(SERVICE, "fraud")
+        assert not watcher.watches.listener.lists(SERVICE)
+
+        watcher.watches.begin_anew()
+        await watcher.filled()
+        assert watcher.watches.listener.lists(SERVICE)
+        watcher.cluster.put(DEPLOYMENT, "fraud-abc")
+        await watcher.until(lambda: len([*watcher.cache.of(*FRAUD)]) == 2, "both are seen")
+
+    watched(story, lambda served: setattr(served, "missing", frozenset({SERVICE})))
+
+
 # -- the end
 
 
