@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable
 
 from tidegate.plan.course import kept, lines_of, measured, row
-from tidegate.plan.told import decisions_in
+from tidegate.plan.told import course_name, decisions_in, lines_in
 
 from .conftest import Story
 
@@ -58,3 +58,13 @@ def test_lines_that_anybody_wrote_are_passed_over() -> None:
     lines = ["{", "7", '{"events": 3}', '{"events": [7, {"number": "x"}, {"number": 2, "reason": "Held"}]}']
 
     assert decisions_in(lines) == [{"number": 2, "reason": "Held"}]
+
+
+def test_where_there_is_room_for_nothing_nothing_is_kept() -> None:
+    assert kept(['{"events":[]}'], 0) == []
+
+
+def test_the_course_is_read_back_from_its_config_map_whatever_that_holds() -> None:
+    assert course_name("fraud") == "fraud-course"
+    assert lines_in({"data": {"course.jsonl": "a\nb\n"}}) == ["a", "b"]
+    assert lines_in({}) == lines_in({"data": {"course.jsonl": 1}}) == []
