@@ -31,6 +31,7 @@ def operator(control_plane: Plane, tmp_path_factory: pytest.TempPathFactory) -> 
     running = Operator(control_plane, tmp_path_factory.mktemp("operator"), flags).start().leads()
     yield running
     running.close()
+    gateway_api.remove(control_plane)
 
 
 def placed(name: str, namespace: str) -> Object:

@@ -32,6 +32,14 @@ def install(plane: Plane) -> None:
         plane.install(*sorted(folder.glob("gateway.networking.k8s.io_*.yaml")))
 
 
+def remove(plane: Plane) -> None:
+    """The cluster is one without the Gateway API again, for tests of how that comes."""
+    ours = [one["metadata"]["name"] for one in plane.client.list("customresourcedefinitions")]
+    for name in (name for name in ours if name.endswith(API.partition("/")[0])):
+        plane.client.delete("customresourcedefinitions", "", name)
+        plane.client.until_gone("customresourcedefinitions", "", name, 60)
+
+
 def create_gateway(plane: Plane, namespace: str, name: str, controller: str = CONTROLLER) -> None:
     """A Gateway with a listener `http`, and a class of its own that has this controller."""
     its_class = f"{namespace}-{name}"
