@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import threading
 import urllib.request
+from abc import ABC, abstractmethod
 from collections import Counter
+from typing import Self
 
 from tests.cluster.operating import Site
 from tests.local.local_run import INPUT
@@ -21,17 +23,16 @@ def ask(address: str) -> str:
         return str(json.loads(answer.read())["model_version"])
 
 
-class Clients:
-    """Somebody who asks, by turns, the pods that the front Service selects."""
+class Asking(ABC):
+    """A thread that asks, round after round, until it is left."""
 
-    def __init__(self, site: Site) -> None:
-        self.answers: Counter[str] = Counter()
+    def __init__(self, pause: float) -> None:
         self.failures: list[str] = []
-        self._site = site
+        self._pause = pause
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._ask_on)
 
-    def __enter__(self) -> Clients:
+    def __enter__(self) -> Self:
         self._thread.start()
         return self
 
@@ -40,12 +41,28 @@ class Clients:
         self._thread.join()
 
     def _ask_on(self) -> None:
-        while not self._over.wait(0.01):
-            for address in self._site.endpoints():
-                try:
-                    self.answers[ask(address)] += 1
-                except OSError as error:
-                    self.failures.append(f"{address}: {error!r}")
+        while not self._over.wait(self._pause):
+            self._round()
+
+    @abstractmethod
+    def _round(self) -> None:
+        """Ask everybody once."""
+
+
+class Clients(Asking):
+    """Somebody who asks, by turns, the pods that the front Service selects."""
+
+    def __init__(self, site: Site) -> None:
+        super().__init__(pause=0.01)
+        self.answers: Counter[str] = Counter()
+        self._site = site
+
+    def _round(self) -> None:
+        for address in self._site.endpoints():
+            try:
+                self.answers[ask(address)] += 1
+            except OSError as error:
+                self.failures.append(f"{address}: {error!r}")
 
     def more(self, count: int, version: str) -> None:
         goal = self.answers[version] + count

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from tests.cluster.operating import Operator, Site, grant, resolves
 from tests.control_plane.fixtures import control_plane, pytest_collection_finish
 from tests.control_plane.plane import Plane
+from tests.local.local_run import bundles
 
 __all__ = ["control_plane", "namespace", "pytest_collection_finish"]
 
@@ -43,3 +45,17 @@ def site(control_plane: Plane, namespace: str) -> Site:
     assert control_plane.player
     control_plane.player.answer_jobs(namespace, resolves())
     return Site(control_plane, namespace)
+
+
+@pytest.fixture(scope="session")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Real bundles: v1 and v2 are sound, v3 is damaged."""
+    return bundles(tmp_path_factory.mktemp("store"))
+
+
+@pytest.fixture
+def mounted(control_plane: Plane, namespace: str, store: Path) -> Site:
+    """Bundles are read from a claim, and servers are real."""
+    found = Site(control_plane, namespace)
+    found.mount(store)
+    return found

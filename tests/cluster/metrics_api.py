@@ -66,6 +66,7 @@ class Load:
     def __init__(self, site: Site) -> None:
         self.in_work = 0.0
         self.silent: set[str] = set()  # addresses that do not answer
+        self.over = threading.Event()
         self._site = site
         self._servers: dict[str, ThreadingHTTPServer] = {}
         self._busy: dict[str, float] = {}
@@ -92,6 +93,7 @@ class Load:
         return len(there)
 
     def close(self) -> None:
+        self.over.set()
         for address in list(self._servers):
             self._close(address)
 
@@ -118,7 +120,7 @@ class Load:
         class Handler(BaseHTTPRequestHandler):
             def do_GET(self) -> None:
                 if address in load.silent:
-                    time.sleep(3)
+                    load.over.wait()
                     return
                 content = load.page(address).encode()
                 self.send_response(200)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,7 +9,6 @@ from tests.cluster.clients import Clients, ask
 from tests.cluster.operating import QUICK, Operator, Site, condition, ready, serves, weight
 from tests.control_plane.plane import Plane
 from tests.control_plane.users import OPERATOR
-from tests.local.local_run import bundles
 from tests.waiting import wait_until
 
 pytestmark = pytest.mark.slow
@@ -26,16 +24,9 @@ KINDS = (
 )
 
 
-@pytest.fixture(scope="module")
-def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return bundles(tmp_path_factory.mktemp("store"))
-
-
 @pytest.fixture
-def site(control_plane: Plane, namespace: str, store: Path) -> Site:
-    found = Site(control_plane, namespace)
-    found.mount(store)
-    return found
+def site(mounted: Site) -> Site:
+    return mounted
 
 
 def test_a_manifest_becomes_a_serving_model(operator: Operator, site: Site) -> None:

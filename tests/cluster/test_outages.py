@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.cluster.clients import Asking
 from tests.cluster.operating import Operator, Site, grant, resolves
 from tests.cluster.outage import LOST_THE_LEASE, frozen, gone, kept_running
 from tests.control_plane.plane import Plane
@@ -130,28 +131,18 @@ ENTER: dict[str, Callable[[Site], object]] = {
 }
 
 
-class Caller:
+class Caller(Asking):
     """Somebody who goes on asking servers at addresses that he knows."""
 
     def __init__(self, addresses: dict[str, list[str]]) -> None:
-        self.answers, self.failures = 0, list[str]()
+        super().__init__(pause=0.05)
+        self.answers = 0
         self._addresses = addresses
-        self._over = threading.Event()
-        self._thread = threading.Thread(target=self._ask_on)
 
-    def __enter__(self) -> Caller:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._over.set()
-        self._thread.join()
-
-    def _ask_on(self) -> None:
-        while not self._over.wait(0.05):
-            for name, addresses in self._addresses.items():
-                for address in addresses:
-                    self._ask(f"http://{address}:8080/v2/models/{name}/infer")
+    def _round(self) -> None:
+        for name, addresses in self._addresses.items():
+            for address in addresses:
+                self._ask(f"http://{address}:8080/v2/models/{name}/infer")
 
     def _ask(self, url: str) -> None:
         request = urllib.request.Request(url, json.dumps(INPUT).encode(), {"Content-Type": "application/json"})

@@ -4,31 +4,21 @@ from __future__ import annotations
 
 import re
 import urllib.request
-from pathlib import Path
 from typing import Any
 
 import pytest
 from tests.cluster.clients import Clients
 from tests.cluster.operating import Operator, Site, fact, ready, weight
-from tests.control_plane.plane import Plane
 from tests.control_plane.resources import Object
-from tests.local.local_run import bundles
 
 pytestmark = pytest.mark.slow
 PATIENCE = 60.0
 SHADOW_ALONE = {"steps": [], "shadow": {"percent": 100}, "scaleDownDelay": "0s"}
 
 
-@pytest.fixture(scope="module")
-def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return bundles(tmp_path_factory.mktemp("store"))
-
-
 @pytest.fixture
-def site(control_plane: Plane, namespace: str, store: Path) -> Site:
-    found = Site(control_plane, namespace)
-    found.mount(store)
-    return found
+def site(mounted: Site) -> Site:
+    return mounted
 
 
 def by_shadow(atol: float) -> dict[str, Any]:

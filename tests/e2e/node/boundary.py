@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import select
 import shutil
 import signal
 import subprocess
@@ -37,6 +38,7 @@ ip link set lo up
 """
 INSIDE = "TIDEGATE_E2E_NODE"  # its value is the node's folder
 EMPTY_SECONDS = 20.0
+LOOK_SECONDS = 0.05
 MOST_RUNS = 5
 
 
@@ -70,7 +72,7 @@ class Hierarchy:
                 while not removed(folder):
                     if time.monotonic() > end:
                         raise Impossible(f"processes of an earlier run are still in {folder}")
-                    time.sleep(0.05)
+                    select.select([], [], [], LOOK_SECONDS)
 
 
 def removed(folder: Path) -> bool:
