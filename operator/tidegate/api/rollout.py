@@ -9,7 +9,18 @@ from pydantic import Field
 
 from tidegate.api.evidence import MAX_QUERIES
 from tidegate.api.rules import ApiModel, Keyed, Rule
-from tidegate.api.scalars import NUMBER, Between, Duration, Flag, Percent, Positive, Rate, Seconds, matches
+from tidegate.api.scalars import (
+    NUMBER,
+    Between,
+    Duration,
+    Flag,
+    Percent,
+    Positive,
+    Rate,
+    Seconds,
+    SettingName,
+    matches,
+)
 
 MAX_STEPS = 20
 OutputName = Annotated[str, Field(min_length=1, max_length=63, pattern=r"^[!-~]+$")]
@@ -123,11 +134,9 @@ class PrometheusQuery(ApiModel):
 class Prometheus(ApiModel):
     """A Prometheus server that the operator knows, and questions to it."""
 
-    ref: Annotated[
-        str,
-        Field(min_length=1, max_length=63),
-        matches(r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$", "write a name of the operator's settings"),
-    ] = Field("main", description="Name of the server in the operator's settings; the object holds no address.")
+    ref: SettingName = Field(
+        "main", description="Name of the server in the operator's settings; the object holds no address."
+    )
     queries: Annotated[tuple[PrometheusQuery, ...], Field(max_length=MAX_QUERIES), Keyed("name")] = Field(
         (),
         description="Queries judged at each interval.",

@@ -192,6 +192,11 @@ ObjectName = Annotated[
     Field(min_length=1, max_length=63),
     matches(DNS_NAME, "write the name of an object: lower-case letters, digits, - and . only"),
 ]
+SettingName = Annotated[
+    str,
+    Field(min_length=1, max_length=63),
+    matches(r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$", "write a name of the operator's settings"),
+]
 LabelValue = Annotated[str, Field(max_length=63, pattern=LABEL_VALUE)]
 LabelKey = Annotated[
     str, Field(min_length=1, max_length=63), matches(LABEL_KEY, "write label keys as NAME or example.com/NAME")

@@ -8,7 +8,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import Field
 
 from tidegate.api.rules import ApiModel, Rule
-from tidegate.api.scalars import NUMBER, Between, matches
+from tidegate.api.scalars import NUMBER, Between, SettingName
 
 TARGETS = ("cpuUtilization", "concurrency", "requestsPerSecond", "queueTime", "gpuUtilization")
 Utilization = Annotated[int, Field(ge=1, le=100), NUMBER]
@@ -73,11 +73,9 @@ class Behavior(ApiModel):
 class Keda(ApiModel):
     """Where KEDA learns of the load, and what starts the first server when there is none."""
 
-    prometheus: Annotated[
-        str,
-        Field(min_length=1, max_length=63),
-        matches(r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$", "write a name of the operator's settings"),
-    ] = Field("main", description="Name of the Prometheus server in the operator's settings that KEDA asks.")
+    prometheus: SettingName = Field(
+        "main", description="Name of the Prometheus server in the operator's settings that KEDA asks."
+    )
     wake: Annotated[str, Field(min_length=1, max_length=1024, pattern=r"^[\t\n -~]+$")] | None = Field(
         None,
         description="PromQL: while it is above 0 there is at least one server. minReplicas: 0 needs it, for no server "
