@@ -54,8 +54,9 @@ class Page:
     def reading(self) -> bool:
         return self._reading.is_alive()
 
-    def act(self, namespace: str, verb: str, name: str = "fraud") -> tuple[int, dict[str, Any]]:
-        body = json.dumps({"namespace": namespace, "name": name, "verb": verb}).encode()
+    def act(self, namespace: str, verb: str, name: str = "fraud", step: int = 1) -> tuple[int, dict[str, Any]]:
+        seen = {"step": step} if verb == "promote" else {}
+        body = json.dumps({"namespace": namespace, "name": name, "verb": verb, **seen}).encode()
         answer = self._pool.request(
             "POST", f"{self.root}/act", body=body, headers={**self.headers, "Origin": self.root}
         )

@@ -88,6 +88,8 @@ def test_promote_is_the_command_itself_by_the_persons_own_rights(stranger: Site)
             assert page.act(stranger.namespace, "promote") == (200, {"message": "promote of 3f6f694c2a/1 was taken up"})
         assert stranger.annotations()[f"{GROUP}/promote"].startswith("3f6f694c2a/1@2")
         assert page.act(stranger.namespace, "promote")[1]["message"].startswith("already: ")
+        status, answer = page.act(stranger.namespace, "promote", step=2)
+        assert (status, answer["error"]["what"]) == (409, "step 2 is not reached, it is at step 1")
         status, answer = page.act(stranger.namespace, "promote", "nothing")
         assert (status, answer["error"]["reason"]) == (409, "NotFound")
         assert answer["error"]["what"] == "there is no ModelDeployment nothing"

@@ -28,6 +28,7 @@ TAKE_SECONDS = 10.0  # for a piece to fit into what the system keeps for the rea
 PACE_SECONDS = 0.04  # between two looks for one page: a burst is one update
 REQUEST_SECONDS = 10.0
 BODY_BYTES = 4096
+MAX_STEPS = 20  # of a rollout, as the API has it: its types would take the memory that the page has
 ACTS = frozenset({"promote", "promote-full", "abort", "retry", "pause", "resume"})
 STREAM = {"Content-Type": "text/event-stream", "X-Accel-Buffering": "no"}  # nginx would keep events to itself
 TYPES = {
@@ -43,8 +44,8 @@ class Acts(Protocol):
         """Why they may not act in a namespace; nothing where they may."""
         ...
 
-    async def act(self, key: Key, verb: str) -> str:
-        """Do it; a sentence. Raises TidegateError."""
+    async def act(self, key: Key, verb: str, step: int | None) -> str:
+        """Do it, a promotion to the step that was seen; a sentence. Raises TidegateError."""
         ...
 
 
@@ -185,11 +186,11 @@ class Dashboard:
             return refused(403, "only the page itself may act")
         try:
             async with asyncio.timeout(REQUEST_SECONDS):
-                key, verb = wanted(await request.read())
+                key, verb, step = wanted(await request.read())
         except (TimeoutError, ValueError):
-            return refused(400, "an act is {namespace, name, verb}")
+            return refused(400, "an act is {namespace, name, verb}, that of promote with its step")
         try:
-            return answered({"message": await self._shown.acts.act(key, verb)})
+            return answered({"message": await self._shown.acts.act(key, verb, step)})
         except TidegateError as error:
             return failed(error)
 
@@ -200,15 +201,23 @@ async def take(stream: web.StreamResponse, piece: bytes) -> None:
         await stream.write(piece)
 
 
-def wanted(body: bytes) -> tuple[Key, str]:
-    """What an act is about; raises ValueError."""
+def wanted(body: bytes) -> tuple[Key, str, int | None]:
+    """What an act is about; raises ValueError.
+
+    Whoever promotes says which step they saw: the rollout may have moved on, and the next gate is not theirs to pass.
+    """
     found = orjson.loads(body)
-    if not isinstance(found, dict) or set(found) != {"namespace", "name", "verb"}:
+    if not isinstance(found, dict):
+        raise ValueError
+    step = found.pop("step", None)
+    if set(found) != {"namespace", "name", "verb"} or (step is None) == (found["verb"] == "promote"):
+        raise ValueError
+    if step is not None and (type(step) is not int or not 1 <= step <= MAX_STEPS):
         raise ValueError
     namespace, name, verb = (found[field] for field in ("namespace", "name", "verb"))
     if not all(isinstance(text, str) for text in (namespace, name, verb)) or not name or verb not in ACTS:
         raise ValueError
-    return (namespace, name), verb
+    return (namespace, name), verb, step
 
 
 def answered(document: dict[str, Any], status: int = 200) -> web.Response:

@@ -9,24 +9,28 @@ from typing import Any
 import pytest
 from tests.unit.dashboard.pages import KEY, World, told
 
+from tidegate.api import rollout
+from tidegate.dashboard import serving
 from tidegate.dashboard.board import Key
 from tidegate.dashboard.guard import TOKEN
 from tidegate.errors import Failed
 
-FRAUD = {"namespace": "shop", "name": "fraud", "verb": "promote"}
+ABORT = {"namespace": "shop", "name": "fraud", "verb": "abort"}
+FRAUD = {**ABORT, "verb": "promote", "step": 2}
+NO_ACT = "an act is {namespace, name, verb}, that of promote with its step"
 
 
 class Person:
     """Who may act in `shop` and nowhere else."""
 
     def __init__(self) -> None:
-        self.acted: list[tuple[Key, str]] = []
+        self.acted: list[tuple[Key, str, int | None]] = []
 
     async def refusal(self, namespace: str) -> str:
         return "" if namespace == "shop" else f"you may not patch in {namespace}"
 
-    async def act(self, key: Key, verb: str) -> str:
-        self.acted.append((key, verb))
+    async def act(self, key: Key, verb: str, step: int | None) -> str:
+        self.acted.append((key, verb, step))
         if verb == "abort":
             raise Failed("no version is being tried", where="fraud", do="see the status", reason="NothingToDo")
         return f"{verb} of {key[1]} was taken up"
@@ -46,12 +50,12 @@ def test_an_act_of_our_page_is_done() -> None:
         assert await world.ask("/rights?namespace=bank") == (200, {"refusal": "you may not patch in bank"})
 
     told(story, acts=person)
-    assert person.acted == [(("shop", "fraud"), "promote")]
+    assert person.acted == [(("shop", "fraud"), "promote", 2)]
 
 
 def test_an_act_that_fails_says_what_and_what_to_do() -> None:
     async def story(world: World) -> None:
-        status, answer = await post(world, {**FRAUD, "verb": "abort"})
+        status, answer = await post(world, ABORT)
         assert status == 409
         assert answer["error"] == {
             "reason": "NothingToDo",
@@ -83,13 +87,14 @@ def test_an_act_of_anybody_else_is_refused(headers: dict[str, str], status: int)
 @pytest.mark.parametrize(
     "body",
     [b"", b"{", b"[]", b"{}", b"\xff", {**FRAUD, "verb": "delete"}, {**FRAUD, "verb": 1}, {**FRAUD, "name": ""},
-     {**FRAUD, "name": None}, {**FRAUD, "verb": ["promote"]}, {**FRAUD, "more": 1}],
+     {**FRAUD, "name": None}, {**ABORT, "verb": ["promote"]}, {**FRAUD, "more": 1}, {**ABORT, "verb": "promote"},
+     {**ABORT, "step": 2}, {**FRAUD, "step": 0}, {**FRAUD, "step": 21}, {**FRAUD, "step": True}, {**FRAUD, "step": "2"}],
 )  # fmt: skip
 def test_an_act_that_is_none_is_refused(body: Any) -> None:
     person = Person()
 
     async def story(world: World) -> None:
-        assert await post(world, body) == (400, {"error": {"what": "an act is {namespace, name, verb}"}})
+        assert await post(world, body) == (400, {"error": {"what": NO_ACT}})
 
     told(story, acts=person)
     assert person.acted == []
@@ -177,3 +182,7 @@ def test_every_answer_tells_the_browser_what_it_may_not_do(path: str) -> None:
             assert "Access-Control-Allow-Origin" not in answer.headers
 
     told(story)
+
+
+def test_a_rollout_has_no_more_steps_than_the_page_may_name() -> None:
+    assert serving.MAX_STEPS == rollout.MAX_STEPS

@@ -65,13 +65,15 @@ class Rights:
         right = f"{MODEL_DEPLOYMENT.plural}.{GROUP}"
         return f"you may not patch {right} in namespace {namespace}"
 
-    async def act(self, key: Key, verb: str) -> str:
+    async def act(self, key: Key, verb: str, step: int | None = None) -> str:
         """What the command says; raises TidegateError. It goes on when whoever asked has left."""
-        return await asyncio.shield(asyncio.ensure_future(self._act(key, verb)))
+        return await asyncio.shield(asyncio.ensure_future(self._act(key, verb, step)))
 
-    async def _act(self, key: Key, verb: str) -> str:
+    async def _act(self, key: Key, verb: str, step: int | None) -> str:
         namespace, name = key
-        command = [*VERBS.get(verb, (verb,)), f"--namespace={namespace}", *self._options, "--output=json", "--", name]
+        seen = [] if step is None else [f"--step={step}"]
+        command = [*VERBS.get(verb, (verb,)), *seen, f"--namespace={namespace}", *self._options, "--output=json"]
+        command += ["--", name]
         async with self._acting:
             child = await asyncio.create_subprocess_exec(
                 sys.executable, "-m", "tidegate", *command,

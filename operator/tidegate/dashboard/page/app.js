@@ -139,7 +139,8 @@ async function call(path, options) {
 async function act(one, verb) {
   if (CONFIRM[verb] && !(await confirmed(verb, one))) return;
   say(`${verb} of ${one.name} is asked for`, "plain");
-  const body = JSON.stringify({ namespace: one.namespace, name: one.name, verb });
+  const seen = verb === "promote" ? { step: one.rollout.step } : {};  // and not the gate after it
+  const body = JSON.stringify({ namespace: one.namespace, name: one.name, verb, ...seen });
   const told = await call("act", { method: "POST", headers, body });
   if (told.error) say([told.error.what, told.error.do].filter(Boolean).join(": "), "bad");
   else say(told.message, "good");

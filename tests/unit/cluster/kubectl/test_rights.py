@@ -46,25 +46,25 @@ def says(script: Path, body: str) -> None:
     script.chmod(0o755)
 
 
-def act(verb: str = "promote") -> str:
+def act(verb: str = "promote", step: int | None = None) -> str:
     async def run() -> str:
-        return await rights().act(FRAUD, verb)
+        return await rights().act(FRAUD, verb, step)
 
     return asyncio.run(run())
 
 
 @pytest.mark.parametrize(
-    ("verb", "asked"),
+    ("verb", "step", "asked"),
     [
-        ("promote", "-m tidegate promote --namespace=shop --context=prod --output=json -- fraud"),
-        ("promote-full", "-m tidegate promote --full --namespace=shop --context=prod --output=json -- fraud"),
-        ("abort", "-m tidegate abort --namespace=shop --context=prod --output=json -- fraud"),
+        ("promote", 2, "-m tidegate promote --step=2 --namespace=shop --context=prod --output=json -- fraud"),
+        ("promote-full", None, "-m tidegate promote --full --namespace=shop --context=prod --output=json -- fraud"),
+        ("abort", None, "-m tidegate abort --namespace=shop --context=prod --output=json -- fraud"),
     ],
 )
-def test_an_act_is_the_command_in_the_same_cluster(command: Path, verb: str, asked: str) -> None:
+def test_an_act_is_the_command_in_the_same_cluster(command: Path, verb: str, step: int | None, asked: str) -> None:
     says(command, """echo '{"message": "it was taken up"}'""")
 
-    assert act(verb) == "it was taken up"
+    assert act(verb, step) == "it was taken up"
     assert (command.parent / "asked").read_text().strip() == asked
 
 
