@@ -12,11 +12,12 @@ import os
 import signal
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Any
 
-from examples.demo.s3 import S3Server
 from tests.cluster.operating import GROUP, QUICK, condition, fact, ready, serves, weight
 from tests.control_plane.resources import Object
+from tests.e2e.cluster.shelf import Shelf
 from tests.e2e.cluster.steady import Steady
 from tests.e2e.cluster.times import Times
 from tests.e2e.node.commands import NODE
@@ -33,20 +34,6 @@ RESOURCES = {"requests": {"cpu": "50m", "memory": "64Mi"}, "limits": {"memory": 
 
 
 @dataclass
-class Shelf:
-    """The bundles that are published, and how pods may read them."""
-
-    server: S3Server
-    address: str  # s3://…, before the version
-
-    def credentials(self, namespace: str, name: str) -> Object:
-        return {
-            "apiVersion": "v1", "kind": "Secret", "metadata": {"name": name, "namespace": namespace},
-            "stringData": self.server.credentials(),
-        }  # fmt: skip
-
-
-@dataclass
 class Story:
     """One namespace with one model in it."""
 
@@ -55,6 +42,7 @@ class Story:
     namespace: str
     times: Times
     clients: list[Steady] = field(default_factory=list)
+    load: Steady | None = None
     _spec: dict[str, Any] = field(default_factory=dict)
 
     @property
@@ -85,9 +73,37 @@ class Story:
         self.node.kubectl("apply", "-f", "-", given=json.dumps(self.shelf.credentials(self.namespace, name)))
         return self
 
-    def steady_clients(self) -> Story:
+    def a_repository_of_its_own(self) -> Story:
+        """With the same bundles; before the model."""
+        self.shelf = self.shelf.another(self.namespace)
+        return self
+
+    def a_volume(self, name: str) -> Story:
+        """A claim whose volume is a folder of the node."""
+        volume, size = f"{name}-of-{self.namespace}", {"storage": "1Gi"}
+        folder = self.node.plane.place.folder / volume
+        folder.mkdir()
+        common = {"accessModes": ["ReadWriteMany"], "storageClassName": ""}
+        here = {"key": "kubernetes.io/hostname", "operator": "In", "values": [NODE]}
+        affinity = {"required": {"nodeSelectorTerms": [{"matchExpressions": [here]}]}}
+        objects: list[Object] = [
+            {
+                "apiVersion": "v1", "kind": "PersistentVolume", "metadata": {"name": volume},
+                "spec": {**common, "capacity": size, "local": {"path": str(folder)}, "nodeAffinity": affinity},
+            },
+            {
+                "apiVersion": "v1", "kind": "PersistentVolumeClaim",
+                "metadata": {"name": name, "namespace": self.namespace},
+                "spec": {**common, "resources": {"requests": size}, "volumeName": volume},
+            },
+        ]  # fmt: skip
+        for one in objects:
+            self.node.kubectl("apply", "-f", "-", given=json.dumps(one))
+        return self
+
+    def steady_clients(self, count: int = 4) -> Story:
         self.answers()
-        self.clients.append(Steady(self.front(), PORT, MODEL).start())
+        self.clients.append(Steady(self.front(), PORT, MODEL, count).start())
         self.clients[-1].more(20)
         return self
 
@@ -108,6 +124,22 @@ class Story:
         self.node.kubectl(*words, "-n", self.namespace)
         return self
 
+    def a_command(self, verb: str) -> Story:
+        """About the candidate, as an annotation: nobody waits until it is taken up."""
+        value = f"{self.now()['status']['candidate']['revision']}@{datetime.now(UTC).isoformat()}"
+        return self.kubectl("annotate", "modeldeployment", MODEL, f"{GROUP}/{verb}={value}", "--overwrite")
+
+    def the_load_rises(self, clients: int) -> Story:
+        """So many more, until it falls."""
+        self.load = Steady(self.front(), PORT, MODEL, clients).start()
+        return self
+
+    def the_load_falls(self) -> Story:
+        assert self.load
+        self.load.stop()
+        assert not self.load.failures, self.load.failures
+        return self
+
     def a_server_is_deleted(self) -> Story:
         """It drains, and is gone when this returns; another one starts."""
         return self.kubectl("delete", "pod", self.servers()[0]["metadata"]["name"])
@@ -116,6 +148,28 @@ class Story:
         """A signal to the process of one server's container, from the node."""
         status = self.servers()[0]["status"]["containerStatuses"][0]
         os.kill(self.node.process_of(status["containerID"]), number)
+        return self
+
+    def the_store_stops(self) -> Story:
+        """The S3 server dies: nobody answers at its address."""
+        self.shelf.server.stop()
+        return self
+
+    def the_store_is_back(self) -> Story:
+        self.shelf.server.start()
+        return self
+
+    def the_version_is_deleted(self, version: str) -> Story:
+        """Upstream, by its name; its content stays."""
+        self.shelf.delete(f"{version}/")
+        return self
+
+    def the_repository_is_emptied(self) -> Story:
+        self.shelf.delete()
+        return self
+
+    def everything_is_published_again(self) -> Story:
+        self.shelf.publish()
         return self
 
     def the_node_is_drained_in_vain(self) -> Story:
@@ -182,6 +236,10 @@ class Story:
         self.node.plane.until(lambda: [ready(pod) for pod in self.servers()] == [True] * count, f"{count} servers")
         return self
 
+    def has_more_servers_than(self, count: int) -> Story:
+        self.node.plane.until(lambda: sum(map(ready, self.servers())) > count, f"more than {count} servers")
+        return self
+
     def a_server_was_restarted(self) -> Story:
         """By the kubelet, in its pod."""
 
@@ -217,12 +275,18 @@ class Story:
         """The Service's own address: what its name would stand for."""
         return str(self.node.plane.client.read("services", self.namespace, MODEL)["spec"]["clusterIP"])
 
+    def now(self) -> Object:
+        return self.node.plane.client.read("modeldeployments", self.namespace, MODEL)
+
+    def server_names(self) -> set[str]:
+        return {pod["metadata"]["name"] for pod in self.servers()}
+
     def servers(self) -> list[Object]:
         pods = self.node.plane.client.list("pods", self.namespace, f"{GROUP}/deployment={MODEL}")
         return [pod for pod in pods if f"{GROUP}/revision" in pod["metadata"]["labels"]]
 
     def close(self) -> None:
-        for steady in self.clients:
+        for steady in (*self.clients, *([self.load] if self.load else [])):
             steady.stop()
 
     def _manifest(self, version: str) -> Object:
