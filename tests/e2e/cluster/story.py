@@ -204,9 +204,9 @@ class Story:
         wait_until(lambda: is_ready(self.front()), "a first answer", PATIENCE)
         return self
 
-    def serves(self, version: str) -> Story:
+    def serves(self, version: str, seconds: float = PATIENCE) -> Story:
         """It is the stable version, and what the manifest asks for."""
-        return self.until(lambda one: serves(one, version) and condition(one, "Promoted") == "True")
+        return self.until(lambda one: serves(one, version) and condition(one, "Promoted") == "True", seconds)
 
     def serves_instead(self, version: str, reason: str) -> Story:
         """It is the stable version, and not what the manifest asks for."""
@@ -231,13 +231,13 @@ class Story:
                 steady.more(5, version)
         return self
 
-    def has_servers(self, count: int) -> Story:
+    def has_servers(self, count: int, seconds: float = PATIENCE) -> Story:
         """So many are ready, and no other pod is left."""
-        self.node.plane.until(lambda: [ready(pod) for pod in self.servers()] == [True] * count, f"{count} servers")
+        wait_until(lambda: [ready(pod) for pod in self.servers()] == [True] * count, f"{count} servers", seconds)
         return self
 
     def has_more_servers_than(self, count: int) -> Story:
-        self.node.plane.until(lambda: sum(map(ready, self.servers())) > count, f"more than {count} servers")
+        wait_until(lambda: sum(map(ready, self.servers())) > count, f"more than {count} servers", PATIENCE)
         return self
 
     def a_server_was_restarted(self) -> Story:

@@ -8,7 +8,9 @@ import pytest
 from tests.e2e.cluster.shelf import Shelf
 from tests.e2e.cluster.story import RESOURCES, Story
 
+pytestmark = pytest.mark.timeout(300)
 TWO = {"minReplicas": 2, "maxReplicas": 2}
+LONG = 150.0  # the kubelet lets 10, 20, 40 s go by before it tries a step of a pod again
 ONE_OF_THREE_BY_HAND = {"steps": [{"weight": 34, "hold": "manual"}, {"weight": 50, "hold": "1s"}]}
 
 
@@ -30,7 +32,7 @@ def test_a_rollout_waits_at_its_weight_while_the_store_is_down_and_goes_on_by_it
     )
     story.then.answers_come_from("v1", "v2")
     story.when.the_store_is_back()
-    story.then.serves("v2").all_answers_come_from("v2").has_servers(2).no_client_saw_an_error()
+    story.then.serves("v2", LONG).all_answers_come_from("v2").has_servers(2).no_client_saw_an_error()
 
 
 def test_a_version_that_is_named_while_the_store_is_down_is_tried_again(story: Story) -> None:
@@ -48,7 +50,7 @@ def test_servers_start_again_while_the_content_is_there_and_what_is_gone_is_told
     story.when.the_repository_is_emptied().a_server_is_deleted()
     story.then.says("Degraded", "StableNotReady", "1 of 2 servers ready: ").all_answers_come_from("v1")
     story.when.everything_is_published_again()
-    story.then.has_servers(2).no_client_saw_an_error()
+    story.then.has_servers(2, LONG).no_client_saw_an_error()
 
 
 def test_servers_on_a_shared_volume_start_though_their_bundle_is_gone(story: Story) -> None:
