@@ -187,7 +187,7 @@ class Story:
         return self
 
     def the_operator_is_killed(self) -> Story:
-        """The leader's pod goes at once, without a farewell."""
+        """The leader's pod goes at once; its process gets SIGTERM still (for SIGKILL see operators.py)."""
         lease = self.node.plane.client.read("leases", HOME, "tidegate-operator")
         holder = lease["spec"]["holderIdentity"].split("_")[0]
         self.node.kubectl("delete", "pod", holder, "-n", HOME, "--grace-period=0", "--force")
