@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 
 import pytest
@@ -32,10 +33,18 @@ def external_metrics(installed: Node, helm: Helm) -> Iterator[None]:
     enabled("false")
 
 
+def served(story: Story, metric: str) -> str:
+    path = f"/apis/external.metrics.k8s.io/v1beta1/namespaces/{story.namespace}/{metric}?labelSelector=model%3Dfraud"
+    [item] = json.loads(story.node.kubectl("get", "--raw", path))["items"]
+    return str(item["value"])
+
+
 @pytest.mark.usefixtures("external_metrics")
 def test_servers_come_with_the_load_and_go_with_it(story: Story) -> None:
     story.given.a_model("v1", scaling=BY_REQUESTS).steady_clients(2)
     story.when.the_load_rises(12)
-    story.then.has_more_servers_than(1)
+    with story.times.measured("from more load until a second server is ready"):
+        story.then.has_more_servers_than(1)
+    assert served(story, "tidegate_concurrency") != "0"
     story.when.the_load_falls()
     story.then.has_servers(1).all_answers_come_from("v1").no_client_saw_an_error()
