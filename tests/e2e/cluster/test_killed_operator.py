@@ -20,11 +20,11 @@ BY_HAND = {"steps": [{"weight": 50, "hold": "manual"}]}
 
 @pytest.fixture
 def operators(installed: Node) -> Iterator[Operators]:
-    """Slow ones; as they were afterwards."""
+    """Slow ones; new ones afterwards."""
     found = Operators(installed)
     found.slow_down()
     yield found
-    found.at_full_speed()
+    found.renew()
 
 
 def is_in(deployment: Object, phase: str, weight: int) -> bool:
