@@ -71,6 +71,12 @@ class Http1:
             self._streams[1].close()
             self._streams = None
 
+    async def leave(self) -> None:
+        """The end, before that of the event loop."""
+        if self._streams:
+            self._streams[1].close()
+            await self._streams[1].wait_closed()
+
 
 class Grpc:
     """One channel, whose one connection the gateway splits by calls."""
@@ -85,6 +91,9 @@ class Grpc:
     async def ask(self) -> str:
         answer = await self._call(self._request, timeout=ANSWER_SECONDS, metadata=self._metadata)
         return str(messages.ModelInferResponse.FromString(answer).model_version)
+
+    async def leave(self) -> None:
+        await self._channel.close()
 
 
 async def steadily(asks: list[Ask], tally: Tally, over: asyncio.Event, pause: float) -> None:
