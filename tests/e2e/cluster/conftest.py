@@ -15,10 +15,8 @@ from tests.e2e.cluster.times import Times
 from tests.e2e.images import REGISTRY, given
 from tests.e2e.node import boundary
 from tests.e2e.node.node import Node, running
+from tests.gateway.world import gateway_definitions
 from tests.local.local_run import bundles
-
-from tidegate.bundle.push import push
-from tidegate.bundle.source import Access
 
 BUCKET = "models"
 PUBLISHED = {"v1": "v1", "v2": "v2", "v3": "v3", "1.4.0": "v1"}  # 1.4.0 is in the examples
@@ -37,7 +35,7 @@ def times(pytestconfig: pytest.Config) -> Iterator[Times]:
 def node(pytestconfig: pytest.Config, times: Times) -> Iterator[Node]:
     if boundary.INSIDE not in os.environ:
         pytest.skip("these tests need a node of their own around them: run them by `make e2e`")
-    with running([image.archive for image in given().values()]) as found:
+    with running([image.archive for image in given().values()], gateway_definitions()) as found:
         pytestconfig.stash[NODES] = found
         for part, seconds in found.plane.seconds.items():
             times.note(f"from nothing until {part}", seconds)
@@ -71,7 +69,7 @@ def shelf(node: Node, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shel
         client.create_bucket(Bucket=BUCKET)
         client.close()
         for name, version in PUBLISHED.items():
-            push(folder / version, f"{found.address}/{name}", access=Access(server.credentials()))
+            found.publish(folder / version, name)
         yield found
 
 

@@ -1,7 +1,7 @@
-"""Clients that go through the front Service and never stop asking: what they see is what users see.
+"""Clients that go through the front Service, or a gateway, and never stop asking: what they see is what users see.
 
 A Service chooses a pod for each connection.  Half of the clients open a new one for every request, so that the split is
-seen; the others keep theirs as long as the server does, so that drains are.
+seen; the others keep theirs as long as the server does, so that drains are.  A gateway splits the requests of both.
 """
 
 from __future__ import annotations
@@ -20,16 +20,29 @@ PAUSE_SECONDS = 0.02
 ANSWER_SECONDS = 10.0
 
 
-@dataclass
-class Steady:
-    """Clients of one model at one address."""
+@dataclass(frozen=True, slots=True)
+class Door:
+    """Where clients ask; `host` is the name by which a gateway knows for whom a request is."""
 
     address: str
     port: int
+    host: str = ""
+
+    @property
+    def headers(self) -> dict[str, str]:
+        return {"Host": self.host} if self.host else {}
+
+
+@dataclass
+class Steady:
+    """Clients of one model at one door."""
+
+    door: Door
     model: str
     clients: int = 4
     answers: Counter[str] = field(default_factory=Counter)  # by version, those on new connections
     kept: Counter[str] = field(default_factory=Counter)  # a connection stays with its pod until that drains
+    last: dict[str, float] = field(default_factory=dict)  # by version: when it answered last, seconds since the epoch
     failures: list[str] = field(default_factory=list)
     _over: threading.Event = field(default_factory=threading.Event)
     _lock: threading.Lock = field(default_factory=threading.Lock)
@@ -65,9 +78,13 @@ class Steady:
         return {version for version, answers in self.answers.items() if answers > before[version]}
 
     def _ask_on(self, keeps: bool) -> None:
-        connection = http.client.HTTPConnection(self.address, self.port, timeout=ANSWER_SECONDS)
+        connection = http.client.HTTPConnection(self.door.address, self.door.port, timeout=ANSWER_SECONDS)
         body = json.dumps(INPUT)
-        headers = {"Content-Type": "application/json"} | ({} if keeps else {"Connection": "close"})
+        headers = {
+            "Content-Type": "application/json",
+            **self.door.headers,
+            **({} if keeps else {"Connection": "close"}),
+        }
         while not self._over.wait(PAUSE_SECONDS):
             try:
                 connection.request("POST", f"/v2/models/{self.model}/infer", body, headers)
@@ -81,8 +98,10 @@ class Steady:
     def _note(self, status: int, body: bytes, counter: Counter[str]) -> None:
         if status != 200:
             return self._fail(f"{status} {body[:200]!r}")
+        version = json.loads(body)["model_version"]
         with self._lock:
-            counter[json.loads(body)["model_version"]] += 1
+            counter[version] += 1
+            self.last[version] = time.time()
         return None
 
     def _fail(self, what: str) -> None:

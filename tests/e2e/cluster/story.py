@@ -10,24 +10,32 @@ import http.client
 import json
 import os
 import signal
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from examples.demo.s3 import S3Server
 from tests.cluster.operating import GROUP, QUICK, condition, fact, ready, serves, weight
 from tests.control_plane.resources import Object
-from tests.e2e.cluster.steady import Steady
+from tests.e2e.cluster import budget
+from tests.e2e.cluster.gateway import Gateway
+from tests.e2e.cluster.steady import Door, Steady
 from tests.e2e.cluster.times import Times
 from tests.e2e.node.commands import NODE
 from tests.e2e.node.node import CommandFailed, Node
 from tests.waiting import wait_until
+
+from tidegate.bundle.push import push
+from tidegate.bundle.source import Access
 
 FIRST_ANSWER = "from kubectl apply until the first answer"
 HOME = "tidegate"  # the operator's namespace
 MODEL = "fraud"
 PATIENCE = 60.0
 PORT = 8080
+WAY_BACK = "from the route's way back until no client meets the candidate"
 QUICK_ROLLOUT = {"steps": [{"weight": 50, "hold": "1s"}], "scaleDownDelay": "0s", "analysis": QUICK}
 RESOURCES = {"requests": {"cpu": "50m", "memory": "64Mi"}, "limits": {"memory": "512Mi"}}
 
@@ -38,6 +46,11 @@ class Shelf:
 
     server: S3Server
     address: str  # s3://…, before the version
+
+    def publish(self, bundle: Path, name: str) -> str:
+        """The name again, by which a manifest then asks for it."""
+        push(bundle, f"{self.address}/{name}", access=Access(self.server.credentials()))
+        return name
 
     def credentials(self, namespace: str, name: str) -> Object:
         return {
@@ -55,6 +68,7 @@ class Story:
     namespace: str
     times: Times
     clients: list[Steady] = field(default_factory=list)
+    gateway: Gateway | None = None  # that clients come through, instead of the Service
     _spec: dict[str, Any] = field(default_factory=dict)
 
     @property
@@ -76,8 +90,19 @@ class Story:
         self.a_secret("store")
         with self.times.measured(FIRST_ANSWER):
             with self.times.measured("from kubectl apply until the model is Ready"):
-                self.applied(version, **spec).serves(version)
-            self.answers()
+                with self.times.measured("  kubectl apply itself"):
+                    self.applied(version, **spec)
+                budget.follow(self.node, self.namespace, MODEL, self.times)
+                with self.times.measured("  the operator says that it is Ready"):
+                    self.serves(version)
+            with self.times.measured("  a first answer"):
+                self.answers()
+        return self
+
+    def behind(self, gateway: Gateway) -> Story:
+        """Clients come through it, from the first model on."""
+        self.gateway = gateway
+        self._spec["routing"] = gateway.routing(self.namespace)
         return self
 
     def a_secret(self, name: str) -> Story:
@@ -87,7 +112,14 @@ class Story:
 
     def steady_clients(self) -> Story:
         self.answers()
-        self.clients.append(Steady(self.front(), PORT, MODEL).start())
+        return self._clients_at(self.door())
+
+    def clients_of_the_service(self) -> Story:
+        """Such as are inside the cluster, whatever becomes of a gateway."""
+        return self._clients_at(Door(self.front(), PORT))
+
+    def _clients_at(self, door: Door) -> Story:
+        self.clients.append(Steady(door, MODEL).start())
         self.clients[-1].more(20)
         return self
 
@@ -146,8 +178,8 @@ class Story:
         return self
 
     def answers(self) -> Story:
-        """The front Service does; the node knows of it a moment after the status says Ready."""
-        wait_until(lambda: is_ready(self.front()), "a first answer", PATIENCE)
+        """The front does; who leads there knows of it a moment after the status says Ready."""
+        wait_until(lambda: is_ready(self.door()), "a first answer", PATIENCE)
         return self
 
     def serves(self, version: str) -> Story:
@@ -175,6 +207,30 @@ class Story:
         for steady in self.clients:
             for version in versions:
                 steady.more(5, version)
+        return self
+
+    def weights_are_exact(self, percent: int, version: str) -> Story:
+        """By the count of clients of both protocols that come through the gateway."""
+        assert self.gateway is not None
+        self.gateway.gives_exactly(percent, version, self.namespace)
+        return self
+
+    def goes_back_after(self, percent: int, version: str) -> Story:
+        """It has had this weight, and the route leads to it no more; until when clients meet it is measured."""
+        client = self.node.plane.client
+        found = client.until("modeldeployments", self.namespace, MODEL, lambda one: weight(one) == percent, PATIENCE)
+        service = f"{MODEL}-{found['status']['candidate']['revision']}"
+        client.until("httproutes", self.namespace, MODEL, lambda route: share(route, service) == 0, PATIENCE)
+        written = time.time()
+        self.all_answers_come_from("v1")
+        for steady in self.clients:
+            self.times.note(WAY_BACK, max(0.0, steady.last[version] - written))
+        return self
+
+    def answers_came_from(self, *versions: str) -> Story:
+        """From each of them and no other, since clients began to ask."""
+        for steady in self.clients:
+            assert set(steady.last) == set(versions), (steady.answers, steady.kept)
         return self
 
     def has_servers(self, count: int) -> Story:
@@ -209,9 +265,14 @@ class Story:
             steady.stop()
         failures = [failure for steady in self.clients for failure in steady.failures]
         assert not failures, failures
+        self.clients.clear()
         return self
 
     # what it looks at
+
+    def door(self) -> Door:
+        """Where clients ask."""
+        return self.gateway.door(self.namespace) if self.gateway else Door(self.front(), PORT)
 
     def front(self) -> str:
         """The Service's own address: what its name would stand for."""
@@ -237,16 +298,22 @@ class Story:
         }  # fmt: skip
 
 
-def is_ready(address: str) -> bool:
-    """Whether the model at an address says so."""
-    connection = http.client.HTTPConnection(address, PORT, timeout=0.5)
+def is_ready(door: Door) -> bool:
+    """Whether the model behind a door says so."""
+    connection = http.client.HTTPConnection(door.address, door.port, timeout=0.5)
     try:
-        connection.request("GET", f"/v2/models/{MODEL}/ready")
+        connection.request("GET", f"/v2/models/{MODEL}/ready", headers=door.headers)
         return connection.getresponse().status == 200
     except OSError:
         return False
     finally:
         connection.close()
+
+
+def share(route: Object, service: str) -> int:
+    """The weight that a route gives a Service."""
+    rules = route["spec"]["rules"]
+    return sum(one["weight"] for rule in rules for one in rule["backendRefs"] if one["name"] == service)
 
 
 def rollout(deployment: Object) -> Mapping[str, Any]:
