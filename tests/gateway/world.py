@@ -63,13 +63,15 @@ class Envoy:
     command: list[str | Path]
     child: Child
 
-    def kill(self) -> None:
-        """At once, without a farewell to anybody."""
+    @contextmanager
+    def dead(self) -> Iterator[None]:
+        """Killed without a farewell to anybody, and started again at the end."""
         self.child.process.kill()
         self.child.process.wait()
-
-    def start(self) -> None:
-        self.child = self.plane.children.start("envoy", self.command, {})
+        try:
+            yield
+        finally:
+            self.child = self.plane.children.start("envoy", self.command, {})
 
 
 def start_gateway(plane: Plane, folder: Path) -> Envoy:

@@ -1,6 +1,6 @@
 """Where the time goes from `kubectl apply` to a model that is Ready, as the objects of the cluster show it.
 
-Each phase ends with something that stays so until the model serves, so a look that comes late is late by itself only.
+Each phase ends with something that stays so, or with what the next ones end with: a look that comes late misses none.
 """
 
 from __future__ import annotations
@@ -26,13 +26,27 @@ class Seen:
     servers: list[Object]
 
 
+def runs(pod: Object, which: str = "containerStatuses") -> bool:
+    """Whether the process of one of its containers has begun."""
+    return any("waiting" not in one["state"] for one in pod["status"].get(which) or ())
+
+
+def prepares(pod: Object) -> bool:
+    return runs(pod, "initContainerStatuses")
+
+
+def succeeded(pod: Object) -> bool:
+    return bool(pod["status"]["phase"] == "Succeeded")
+
+
 Phase = tuple[str, Callable[[Seen], bool]]
 PHASES: tuple[Phase, ...] = (
-    ("the operator makes a Job for the bundle, and has its pod", lambda seen: bool(seen.jobs)),
-    ("the Job's pod starts", lambda seen: any(map(runs, seen.jobs)) or ended(seen)),
-    ("the Job reads the bundle", lambda seen: ended(seen)),
+    ("the operator makes a Job for the bundle, and has its pod", lambda seen: bool(seen.jobs or seen.servers)),
+    ("the Job's pod starts", lambda seen: bool(seen.servers) or any(map(runs, seen.jobs))),
+    ("the Job reads the bundle", lambda seen: bool(seen.servers) or any(map(succeeded, seen.jobs))),
     ("the operator takes the result, and has a server's pod", lambda seen: bool(seen.servers)),
-    ("the server's pod starts, and fetches the bundle", lambda seen: any(map(runs, seen.servers))),
+    ("the server's pod starts", lambda seen: any(map(prepares, seen.servers))),
+    ("it fetches the bundle", lambda seen: any(map(runs, seen.servers))),
     ("the server loads and proves the model", lambda seen: any(map(ready, seen.servers))),
 )
 
@@ -51,11 +65,3 @@ def follow(node: Node, namespace: str, name: str, times: Times) -> None:
         now = time.monotonic()
         times.note(f"  {phase}", now - began)
         began = now
-
-
-def runs(pod: Object) -> bool:
-    return any("running" in one["state"] for one in pod["status"].get("containerStatuses") or ())
-
-
-def ended(seen: Seen) -> bool:
-    return bool(seen.servers) or any(pod["status"]["phase"] == "Succeeded" for pod in seen.jobs)

@@ -18,6 +18,9 @@ from tests.e2e.node.node import Node, running
 from tests.gateway.world import gateway_definitions
 from tests.local.local_run import bundles
 
+from tidegate.bundle.push import push
+from tidegate.bundle.source import Access
+
 BUCKET = "models"
 PUBLISHED = {"v1": "v1", "v2": "v2", "v3": "v3", "1.4.0": "v1"}  # 1.4.0 is in the examples
 NODES = pytest.StashKey[Node]()
@@ -69,7 +72,7 @@ def shelf(node: Node, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shel
         client.create_bucket(Bucket=BUCKET)
         client.close()
         for name, version in PUBLISHED.items():
-            found.publish(folder / version, name)
+            push(folder / version, f"{found.address}/{name}", access=Access(server.credentials()))
         yield found
 
 

@@ -20,29 +20,18 @@ PAUSE_SECONDS = 0.02
 ANSWER_SECONDS = 10.0
 
 
-@dataclass(frozen=True, slots=True)
-class Door:
-    """Where clients ask; `host` is the name by which a gateway knows for whom a request is."""
+@dataclass
+class Steady:
+    """Clients of one model at one address."""
 
     address: str
     port: int
-    host: str = ""
-
-    @property
-    def headers(self) -> dict[str, str]:
-        return {"Host": self.host} if self.host else {}
-
-
-@dataclass
-class Steady:
-    """Clients of one model at one door."""
-
-    door: Door
     model: str
     clients: int = 4
+    host: str = ""  # by which a gateway knows whom a request is for
     answers: Counter[str] = field(default_factory=Counter)  # by version, those on new connections
     kept: Counter[str] = field(default_factory=Counter)  # a connection stays with its pod until that drains
-    last: dict[str, float] = field(default_factory=dict)  # by version: when it answered last, seconds since the epoch
+    last: dict[str, float] = field(default_factory=dict)  # by version, when any of them was answered last (monotonic)
     failures: list[str] = field(default_factory=list)
     _over: threading.Event = field(default_factory=threading.Event)
     _lock: threading.Lock = field(default_factory=threading.Lock)
@@ -78,13 +67,10 @@ class Steady:
         return {version for version, answers in self.answers.items() if answers > before[version]}
 
     def _ask_on(self, keeps: bool) -> None:
-        connection = http.client.HTTPConnection(self.door.address, self.door.port, timeout=ANSWER_SECONDS)
+        connection = http.client.HTTPConnection(self.address, self.port, timeout=ANSWER_SECONDS)
         body = json.dumps(INPUT)
-        headers = {
-            "Content-Type": "application/json",
-            **self.door.headers,
-            **({} if keeps else {"Connection": "close"}),
-        }
+        headers = {"Content-Type": "application/json"} | ({} if keeps else {"Connection": "close"})
+        headers |= {"Host": self.host} if self.host else {}
         while not self._over.wait(PAUSE_SECONDS):
             try:
                 connection.request("POST", f"/v2/models/{self.model}/infer", body, headers)
@@ -101,7 +87,7 @@ class Steady:
         version = json.loads(body)["model_version"]
         with self._lock:
             counter[version] += 1
-            self.last[version] = time.time()
+            self.last[version] = time.monotonic()
         return None
 
     def _fail(self, what: str) -> None:

@@ -10,32 +10,25 @@ import http.client
 import json
 import os
 import signal
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from examples.demo.s3 import S3Server
 from tests.cluster.operating import GROUP, QUICK, condition, fact, ready, serves, weight
 from tests.control_plane.resources import Object
 from tests.e2e.cluster import budget
-from tests.e2e.cluster.gateway import Gateway
-from tests.e2e.cluster.steady import Door, Steady
+from tests.e2e.cluster.steady import Steady
 from tests.e2e.cluster.times import Times
 from tests.e2e.node.commands import NODE
 from tests.e2e.node.node import CommandFailed, Node
 from tests.waiting import wait_until
-
-from tidegate.bundle.push import push
-from tidegate.bundle.source import Access
 
 FIRST_ANSWER = "from kubectl apply until the first answer"
 HOME = "tidegate"  # the operator's namespace
 MODEL = "fraud"
 PATIENCE = 60.0
 PORT = 8080
-WAY_BACK = "from the route's way back until no client meets the candidate"
 QUICK_ROLLOUT = {"steps": [{"weight": 50, "hold": "1s"}], "scaleDownDelay": "0s", "analysis": QUICK}
 RESOURCES = {"requests": {"cpu": "50m", "memory": "64Mi"}, "limits": {"memory": "512Mi"}}
 
@@ -47,16 +40,20 @@ class Shelf:
     server: S3Server
     address: str  # s3://…, before the version
 
-    def publish(self, bundle: Path, name: str) -> str:
-        """The name again, by which a manifest then asks for it."""
-        push(bundle, f"{self.address}/{name}", access=Access(self.server.credentials()))
-        return name
-
     def credentials(self, namespace: str, name: str) -> Object:
         return {
             "apiVersion": "v1", "kind": "Secret", "metadata": {"name": name, "namespace": namespace},
             "stringData": self.server.credentials(),
         }  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Door:
+    """Where clients ask; a gateway knows by the host's name whom a request is for."""
+
+    address: str
+    port: int
+    host: str = ""
 
 
 @dataclass
@@ -68,7 +65,7 @@ class Story:
     namespace: str
     times: Times
     clients: list[Steady] = field(default_factory=list)
-    gateway: Gateway | None = None  # that clients come through, instead of the Service
+    gateway: Door | None = None  # where clients ask instead of at the Service
     _spec: dict[str, Any] = field(default_factory=dict)
 
     @property
@@ -99,10 +96,10 @@ class Story:
                 self.answers()
         return self
 
-    def behind(self, gateway: Gateway) -> Story:
-        """Clients come through it, from the first model on."""
+    def behind(self, gateway: Door, routing: Object) -> Story:
+        """Clients ask there, from the first model on."""
         self.gateway = gateway
-        self._spec["routing"] = gateway.routing(self.namespace)
+        self._spec["routing"] = routing
         return self
 
     def a_secret(self, name: str) -> Story:
@@ -119,7 +116,7 @@ class Story:
         return self._clients_at(Door(self.front(), PORT))
 
     def _clients_at(self, door: Door) -> Story:
-        self.clients.append(Steady(door, MODEL).start())
+        self.clients.append(Steady(door.address, door.port, MODEL, host=door.host).start())
         self.clients[-1].more(20)
         return self
 
@@ -209,24 +206,6 @@ class Story:
                 steady.more(5, version)
         return self
 
-    def weights_are_exact(self, percent: int, version: str) -> Story:
-        """By the count of clients of both protocols that come through the gateway."""
-        assert self.gateway is not None
-        self.gateway.gives_exactly(percent, version, self.namespace)
-        return self
-
-    def goes_back_after(self, percent: int, version: str) -> Story:
-        """It has had this weight, and the route leads to it no more; until when clients meet it is measured."""
-        client = self.node.plane.client
-        found = client.until("modeldeployments", self.namespace, MODEL, lambda one: weight(one) == percent, PATIENCE)
-        service = f"{MODEL}-{found['status']['candidate']['revision']}"
-        client.until("httproutes", self.namespace, MODEL, lambda route: share(route, service) == 0, PATIENCE)
-        written = time.time()
-        self.all_answers_come_from("v1")
-        for steady in self.clients:
-            self.times.note(WAY_BACK, max(0.0, steady.last[version] - written))
-        return self
-
     def answers_came_from(self, *versions: str) -> Story:
         """From each of them and no other, since clients began to ask."""
         for steady in self.clients:
@@ -271,8 +250,7 @@ class Story:
     # what it looks at
 
     def door(self) -> Door:
-        """Where clients ask."""
-        return self.gateway.door(self.namespace) if self.gateway else Door(self.front(), PORT)
+        return self.gateway or Door(self.front(), PORT)
 
     def front(self) -> str:
         """The Service's own address: what its name would stand for."""
@@ -302,18 +280,12 @@ def is_ready(door: Door) -> bool:
     """Whether the model behind a door says so."""
     connection = http.client.HTTPConnection(door.address, door.port, timeout=0.5)
     try:
-        connection.request("GET", f"/v2/models/{MODEL}/ready", headers=door.headers)
+        connection.request("GET", f"/v2/models/{MODEL}/ready", headers={"Host": door.host or door.address})
         return connection.getresponse().status == 200
     except OSError:
         return False
     finally:
         connection.close()
-
-
-def share(route: Object, service: str) -> int:
-    """The weight that a route gives a Service."""
-    rules = route["spec"]["rules"]
-    return sum(one["weight"] for rule in rules for one in rule["backendRefs"] if one["name"] == service)
 
 
 def rollout(deployment: Object) -> Mapping[str, Any]:

@@ -1,4 +1,4 @@
-"""New versions behind a real gateway on a real node: exact weights, and versions that are sent back."""
+"""New versions behind a real gateway on a real node: exact weights, versions that are sent back, a dead Envoy."""
 
 from __future__ import annotations
 
@@ -6,14 +6,17 @@ import pytest
 from tests.e2e.cluster.gateway import Gateway
 from tests.e2e.cluster.story import Shelf, Story
 from tests.e2e.node.node import Node
-from tests.gateway.world import start_gateway
+from tests.gateway.world import Envoy, start_gateway
 from tests.runtime.small_bundles import WEIGHTS, laboured, linear_samples, write_bundle
+
+from tidegate.bundle.push import push
+from tidegate.bundle.source import Access
 
 BY_HAND = {
     "steps": [{"weight": 10, "hold": "manual"}, {"weight": 50, "hold": "manual"}],
     "scaleDownDelay": "0s",
 }
-OPERATORS = 200  # some 20 ms, where the other versions' answers take one
+OPERATORS = 200  # some 25 ms, where the other versions' answers take one
 JUDGED = {"interval": "1s", "warmup": "0s", "minRequests": 20, "confidence": 0.99}
 BY_LATENCY = {
     "steps": [{"weight": 30, "hold": "10m"}],  # only the verdict ends it
@@ -24,37 +27,48 @@ BY_SHADOW = {"steps": [], "shadow": {"percent": 100}, "analysis": {**JUDGED, "ma
 
 
 @pytest.fixture(scope="module")
-def gateway(node: Node, tmp_path_factory: pytest.TempPathFactory) -> Gateway:
-    return Gateway(start_gateway(node.plane, tmp_path_factory.mktemp("gateway")))
+def envoy(node: Node, tmp_path_factory: pytest.TempPathFactory) -> Envoy:
+    return start_gateway(node.plane, tmp_path_factory.mktemp("gateway"))
+
+
+@pytest.fixture
+def gateway(envoy: Envoy, story: Story) -> Gateway:
+    return Gateway(envoy, story).takes_the_clients()
 
 
 @pytest.fixture(scope="module")
 def slow(shelf: Shelf, tmp_path_factory: pytest.TempPathFactory) -> str:
     """A version that answers rightly, and takes its time for it."""
-    folder = tmp_path_factory.mktemp("bundles") / "slow"
-    write_bundle(folder, laboured(WEIGHTS, OPERATORS), linear_samples(), version="slow")
-    return shelf.publish(folder, "slow")
+    name = "slow"
+    folder = tmp_path_factory.mktemp("bundles") / name
+    write_bundle(folder, laboured(WEIGHTS, OPERATORS), linear_samples(), version=name)
+    push(folder, f"{shelf.address}/{name}", access=Access(shelf.server.credentials()))
+    return name
 
 
 def test_a_canary_gets_exactly_its_weights_until_it_is_promoted(story: Story, gateway: Gateway) -> None:
-    story.given.behind(gateway).a_model("v1", rollout=BY_HAND).steady_clients()
+    story.given.a_model("v1", rollout=BY_HAND).steady_clients()
     story.when.applied("v2")
-    story.then.holds_at(10, "WaitingForPromote").weights_are_exact(10, "v2")
+    story.then.holds_at(10, "WaitingForPromote")
+    gateway.gives_exactly(10, "v2")
     story.when.tidegate("promote", "fraud")
-    story.then.holds_at(50, "WaitingForPromote").weights_are_exact(50, "v2")
+    story.then.holds_at(50, "WaitingForPromote")
+    gateway.gives_exactly(50, "v2")
     story.when.tidegate("promote", "fraud")
     story.then.serves("v2").all_answers_come_from("v2").has_servers(1).no_client_saw_an_error()
 
 
 def test_a_slow_version_is_sent_back_by_what_clients_had_to_wait(story: Story, gateway: Gateway, slow: str) -> None:
-    story.given.behind(gateway).a_model("v1").steady_clients()
+    story.given.a_model("v1").steady_clients()
     story.when.applied(slow, rollout=BY_LATENCY)
-    story.then.goes_back_after(30, slow).says("Stalled", "LatencyIncreased").answers_came_from("v1", slow)
+    gateway.takes_back(30, slow)
+    story.then.says("Stalled", "LatencyIncreased").answers_came_from("v1", slow)
     story.then.all_answers_come_from("v1").has_servers(1).no_client_saw_an_error()
 
 
-def test_a_version_that_answers_otherwise_is_sent_back_before_it_gets_a_request(story: Story, gateway: Gateway) -> None:
-    story.given.behind(gateway).a_model("v1").steady_clients()
+@pytest.mark.usefixtures("gateway")
+def test_a_version_that_answers_otherwise_is_sent_back_before_it_gets_a_request(story: Story) -> None:
+    story.given.a_model("v1").steady_clients()
     story.when.applied("v2", rollout=BY_SHADOW)
     story.then.says("Stalled", "DivergenceExceeded", "scores").has_servers(1).all_answers_come_from("v1")
     story.then.answers_came_from("v1").no_client_saw_an_error()
@@ -63,17 +77,16 @@ def test_a_version_that_answers_otherwise_is_sent_back_before_it_gets_a_request(
 def test_envoy_is_killed_in_a_rollout_and_clients_that_come_when_it_is_back_see_the_weight_of_by_then(
     story: Story, gateway: Gateway
 ) -> None:
-    story.given.behind(gateway).a_model("v1", rollout=BY_HAND).steady_clients()
+    story.given.a_model("v1", rollout=BY_HAND).steady_clients()
     story.when.applied("v2")
     story.then.holds_at(10, "WaitingForPromote").answers_come_from("v1", "v2").no_client_saw_an_error()
 
-    gateway.envoy.kill()  # nobody comes through it now
-    story.given.clients_of_the_service()
-    story.then.answers_come_from("v1").no_client_saw_an_error()
-    story.when.tidegate("promote", "fraud")
-    story.then.holds_at(50, "WaitingForPromote")
-    gateway.envoy.start()
+    with gateway.without_envoy():
+        story.given.clients_of_the_service()
+        story.then.answers_come_from("v1").no_client_saw_an_error()
+        story.when.tidegate("promote", "fraud")
+        story.then.holds_at(50, "WaitingForPromote")
     story.given.steady_clients()
-    story.then.weights_are_exact(50, "v2")
+    gateway.gives_exactly(50, "v2")
     story.when.tidegate("promote", "fraud")
     story.then.serves("v2").all_answers_come_from("v2").no_client_saw_an_error()
