@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 from tests.e2e.cluster.gateway import Gateway
-from tests.e2e.cluster.story import Shelf, Story
+from tests.e2e.cluster.shelf import Shelf
+from tests.e2e.cluster.story import Story
 from tests.e2e.node.node import Node
 from tests.gateway.world import Envoy, start_gateway
 from tests.runtime.small_bundles import WEIGHTS, laboured, linear_samples, write_bundle
