@@ -16,7 +16,9 @@ import grpc
 from tests.e2e.node.on_gpu import VISIBLE
 from tests.waiting import wait_until
 
-FOLDER = Path("/var/lib/kubelet/device-plugins")  # a constant of every kubelet; inside the boundary it is the node's own
+FOLDER = Path(
+    "/var/lib/kubelet/device-plugins"
+)  # a constant of every kubelet; inside the boundary it is the node's own
 VERSION = "v1beta1"
 SECONDS = 20.0
 STREAMS = 4  # calls at once; ListAndWatch keeps one of them for each time that the kubelet has connected

@@ -10,9 +10,10 @@ import json
 from pathlib import Path
 from typing import Any
 
-from image_build import oci
 from tests.e2e.images import Image
 from tests.e2e.node.pause import packed
+
+from image_build import oci
 
 NAME = "registry.example.com/ml/tidegate-runtime:0.1.0-pretended-gpu"
 ROOT = Path(__file__).parents[3]
