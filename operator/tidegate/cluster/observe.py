@@ -18,7 +18,7 @@ from tidegate.api.runtime import Accelerator
 from tidegate.api.status import ResolutionStatus
 from tidegate.cluster.autoscalers import blind, refused
 from tidegate.cluster.devices import unhealthy
-from tidegate.cluster.failures import environment, failure_of_controller, failure_of_pods
+from tidegate.cluster.failures import environment, failure_of_controller, failure_of_pods, is_over
 from tidegate.cluster.nodes import NO_SIGHT, Sight, lack
 from tidegate.cluster.resolution import Work, resolved, still_counts
 from tidegate.plan.accelerators import bound, remedy, shortage
@@ -148,7 +148,7 @@ def pods_of(look: Look, revision: str) -> list[Object]:
 def _living(look: Look) -> list[Object]:
     """Servers of all revisions that hold what they were given."""
     pods = (pod for pod in look.pods if revision_of(pod) and not _leaving(pod))
-    return [pod for pod in pods if (pod.get("status") or {}).get("phase") != "Failed"]
+    return [pod for pod in pods if not is_over(pod)]
 
 
 def revision_of(pod: Object) -> str:
@@ -173,7 +173,7 @@ def _revision(look: Look, revision: str) -> RevisionObserved:
     pods = pods_of(look, revision) if revision in look.seen.deployments else []
     waiting = [pod for pod in pods if not is_ready(pod)]
     stored = look.seen.stored.get(revision)
-    living = [pod for pod in pods if (pod.get("status") or {}).get("phase") != "Failed"]
+    living = [pod for pod in pods if not is_over(pod)]
     places = [node for pod in living if (node := (pod.get("spec") or {}).get("nodeName"))]
     ready = len(pods) - len(waiting)
     found = RevisionObserved(

@@ -57,6 +57,8 @@ class Gpus:
         """What the story's servers see of their devices, each in its own process."""
         found = []
         for pod in self.story.servers():
+            if "containerStatuses" not in pod["status"]:
+                continue  # no node has taken it
             [container] = pod["status"]["containerStatuses"]
             variables = Path(f"/proc/{self.story.node.process_of(container['containerID'])}/environ").read_text()
             found += [text.partition("=")[2] for text in variables.split("\0") if text.startswith(f"{VISIBLE}=")]

@@ -7,12 +7,13 @@ from collections.abc import Callable, Iterator
 
 import pytest
 from tests.e2e.cluster.gpus import GPU, Gpus, on
-from tests.e2e.cluster.story import Story, rollout
+from tests.e2e.cluster.story import PATIENCE, Story, rollout
 from tests.e2e.images import given
 from tests.e2e.node import gpu_image
 from tests.e2e.node.commands import NODE
 from tests.e2e.node.device_plugin import DevicePlugin
 from tests.e2e.node.node import Node
+from tests.waiting import wait_until
 
 MIG = "nvidia.com/mig-1g.10gb"
 TWO = {"minReplicas": 2, "maxReplicas": 2}
@@ -64,7 +65,10 @@ def test_the_only_server_makes_room_after_the_bundle_is_proved_on_the_cpu(story:
     story.when.applied("v2").until(lambda one: rollout(one).get("surge") == "Prove")
     assert gpus.plugin.given == ["gpu-0"]
     assert not steady.failures
-    story.then.serves("v2").answers_come_from("v2")
+    wait_until(lambda: bool(steady.failures), "the old server stops", PATIENCE)
+    with story.times.measured("from the stop of the only server until the next one answers on its GPU"):
+        story.then.serves("v2").answers_come_from("v2")
+    steady.more(20)
     missed = len(steady.failures)
     steady.more(100)
 
@@ -102,6 +106,7 @@ def test_a_gpu_that_fails_is_kept_by_its_server_and_by_its_restarts_until_the_po
     gpus = make(GPU, "gpu-0")
     story.given.a_model("v1", runtime=on(GPU) | {"grace": "1s"}).steady_clients()
     gpus.fails("gpu-0", left=0)
+    story.then.says("Degraded", "DeviceUnhealthy", f"({GPU} gpu-0): delete the pod")
     story.then.answers_come_from("v1").no_client_saw_an_error()
 
     story.when.a_server_gets(signal.SIGKILL)
@@ -111,7 +116,7 @@ def test_a_gpu_that_fails_is_kept_by_its_server_and_by_its_restarts_until_the_po
     story.when.a_server_is_deleted()
     story.then.says("Ready", "GPUUnavailable", f"no node has {GPU}")
     gpus.are("gpu-0", "gpu-1")
-    story.then.serves("v1").has_servers(1)
+    story.then.says("Degraded", "AsExpected").serves("v1").has_servers(1)
 
 
 def test_no_server_is_stopped_while_its_gpu_is_unhealthy(story: Story, make: Make) -> None:
@@ -130,8 +135,8 @@ def test_no_server_is_stopped_where_more_gpus_are_held_than_are_sound(story: Sto
     story.given.a_model("v1", runtime=on(GPU), rollout=REPLACE, scaling=TWO).steady_clients()
     gpus.fails("gpu-1", left=1)
     story.when.applied("v2")
-    story.then.says("Reconciling", "GPUUnavailable", f"none could start again on {NODE}")
-    story.then.has_servers(2)
+    story.then.says("Reconciling", "GPUUnavailable", f"on {NODE}, which has 1 {GPU} now, and 2 are held")
+    assert gpus.held() == ["gpu-0", "gpu-1"]
     gpus.are("gpu-0", "gpu-1")
     story.then.serves("v2").all_answers_come_from("v2").has_servers(2).no_client_saw_an_error()
 
@@ -164,6 +169,19 @@ def test_a_plugin_that_is_gone_stops_nothing_that_runs_and_a_rollout_waits_for_i
 
     story.then.serves("v2")
     assert gpus.held() == ["gpu-0"]
+
+
+def test_a_plugin_that_cannot_give_a_device_leaves_the_old_server_and_says_why(story: Story, make: Make) -> None:
+    gpus = make(GPU, "gpu-0", "gpu-1")
+    story.given.a_model("v1", runtime=on(GPU)).steady_clients()
+    gpus.plugin.refuses = True
+    story.when.applied("v2")
+    story.then.says("Reconciling", "PodConfigInvalid", "UnexpectedAdmissionError: Pod was rejected: Allocate failed")
+    story.then.all_answers_come_from("v1")
+
+    gpus.plugin.refuses = False
+
+    story.then.serves("v2").all_answers_come_from("v2").no_client_saw_an_error()
 
 
 def proofs(story: Story) -> list[int]:

@@ -27,11 +27,12 @@ messages, services = grpc.protos_and_services("tests/e2e/node/device_plugin.prot
 
 
 class DevicePlugin:
-    """One resource of one vendor; `given` are the devices that Allocate was asked for, in that order."""
+    """One resource of one vendor; `given` are the devices that Allocate has given, in that order."""
 
     def __init__(self, resource: str) -> None:
         self.resource = resource
         self.given: list[str] = []
+        self.refuses = False  # to give any more
         self._devices: dict[str, bool] = {}  # whether it is healthy
         self._changed = threading.Condition()
         self._version = 0
@@ -93,7 +94,9 @@ class DevicePlugin:
                 ]
             )
 
-    def Allocate(self, request: Any, _context: grpc.ServicerContext) -> Any:
+    def Allocate(self, request: Any, context: grpc.ServicerContext) -> Any:
+        if self.refuses:
+            context.abort(grpc.StatusCode.INTERNAL, "the device does not answer")
         answers = []
         for container in request.container_requests:
             self.given += container.devices_ids
