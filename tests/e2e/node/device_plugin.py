@@ -23,7 +23,7 @@ VERSION = "v1beta1"
 SECONDS = 20.0
 STREAMS = 4  # calls at once; ListAndWatch keeps one of them for each time that the kubelet has connected
 
-messages, services = grpc.protos_and_services("tests/e2e/node/device_plugin.proto")  # type: ignore[no-untyped-call]
+messages, services = grpc.protos_and_services("tests/e2e/node/device_plugin.proto")
 
 
 class DevicePlugin:
