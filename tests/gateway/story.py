@@ -1,7 +1,7 @@
 """A canary through a real gateway, as its clients see it: `python -m tests.gateway.story`, in a network of its own.
 
-Steady clients of HTTP/1.1 and gRPC keep their connections from before the first step to after the last one.  At each
-step as many requests as asked are counted by the version that answers.  Prints one JSON document.
+Steady clients of HTTP/1.1, HTTP/2 and gRPC keep their connections from before the first step to after the last one.  At
+each step as many requests as asked are counted by the version that answers.  Prints one JSON document.
 """
 
 from __future__ import annotations
@@ -14,16 +14,18 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
+from contextlib import AsyncExitStack
 from functools import partial
 from pathlib import Path
-from typing import Any, Protocol
+from statistics import median
+from typing import Any
 
 from tests.cluster.operating import QUICK, Site, fact, weight
 from tests.control_plane import programs
 from tests.control_plane.audit import Mark
 from tests.control_plane.resources import Object
 from tests.control_plane.users import OPERATOR
-from tests.gateway.clients import Grpc, Http1, Tally, so_often, steadily
+from tests.gateway.clients import Grpc, Http1, Http2, Opens, Tally, opened, so_often, steadily
 from tests.gateway.own_network import take_addresses
 from tests.gateway.world import HERE, HTTP_PORT, PARENT, real_gateway
 from tests.waiting import wait_until
@@ -33,16 +35,9 @@ REST, GRPC = "fraud.example.com", "fraud-grpc.example.com"
 PIN = {"x-model-version": "canary"}
 ROUTING = {"parentRefs": [PARENT], "hostnames": [REST], "grpcHostnames": [GRPC], "headers": PIN}
 CONNECTIONS = 4
+STEADY, PAUSE = 2, 0.005  # of each protocol, and seconds between a client's requests
 PINNED = 100
 STEPS = (10, 50)
-LOOKED_FOR = 2.0  # seconds in which nobody meets an aborted candidate any more
-
-
-class Client(Protocol):
-    async def ask(self) -> str: ...
-
-
-Opens = Callable[..., Client]
 
 
 def in_git(site: Site) -> Object:
@@ -71,7 +66,10 @@ class Story:
 
     def __init__(self, site: Site, steps: Sequence[int], *, shared: bool) -> None:
         self.site, self.steps, self.shared = site, steps, shared
-        self.protocols: dict[str, Opens] = {"http/1.1": partial(Http1, ENVOY, REST)}
+        self.protocols: dict[str, Opens] = {
+            "http/1.1": partial(Http1, ENVOY, REST),
+            "http/2": partial(Http2, ENVOY, REST),
+        }
         if not shared:
             self.protocols["grpc"] = partial(Grpc, ENVOY, GRPC)
         self.steady = {name: Tally() for name in self.protocols}
@@ -83,34 +81,39 @@ class Story:
         self.apply("v1")
         await self.until(lambda one: fact(one, "Promoted").get("status") == "True")
         over = asyncio.Event()
-        clients = [
-            asyncio.create_task(steadily([client().ask, client().ask], self.steady[name], over, 0.005))
-            for name, client in self.protocols.items()
-        ]
-        told: dict[str, Any] = {"steps": [], "aborts": []}
-        told["writes"] = {}
-        for number in range(rounds):
-            new, old = ("v2", "v1") if number % 2 == 0 else ("v1", "v2")
-            mark = self.site.plane.audit.mark()
-            told["steps"] += await self.promotion(new, requests)
-            told["writes"] = self.writes(mark)
-            told["aborts"].append(await self.abort(old, new))
-        over.set()
-        await asyncio.gather(*clients)
-        return told | {"steady": {name: tally.shown() for name, tally in self.steady.items()}}
+        told: dict[str, Any] = {"steps": [], "promotions": [], "aborts": [], "writes": {}}
+        async with AsyncExitStack() as stack:
+            clients = []
+            for name, client in self.protocols.items():
+                asks = await stack.enter_async_context(opened([client] * STEADY))
+                clients.append(asyncio.create_task(steadily(asks, self.steady[name], over, lambda: PAUSE)))
+            for number in range(rounds):
+                new, old = ("v2", "v1") if number % 2 == 0 else ("v1", "v2")
+                mark = self.site.plane.audit.mark()
+                steps, promotion = await self.promotion(new, old, requests)
+                told["steps"] += steps
+                told["promotions"].append(promotion)
+                told["writes"] = await asyncio.to_thread(self.writes, mark)
+                told["aborts"].append(await self.abort(old, new))
+            over.set()
+            await asyncio.gather(*clients)
+        seconds = {name: spread([one["seconds"] for one in told[name]]) for name in ("promotions", "aborts")}
+        return told | {"seconds": seconds, "steady": {name: tally.shown() for name, tally in self.steady.items()}}
 
-    async def promotion(self, new: str, requests: int) -> list[dict[str, Any]]:
-        """From the other version to this one by every step."""
+    async def promotion(self, new: str, old: str, requests: int) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+        """From the other version to this one by every step; the last command, and how long clients still meet the old."""
         self.apply(new)
         steps = []
         for percent in self.steps:
             found = await self.at(percent)
             counted = {name: tally.shown() for name, tally in (await self.counted(requests)).items()}
-            pinned = await so_often([client(PIN).ask for client in self.protocols.values()], PINNED)
+            async with opened([partial(client, PIN) for client in self.protocols.values()]) as pins:
+                pinned = await so_often(pins, PINNED)
             steps.append({"weight": percent, "candidate": new, **counted, "pinned": pinned.shown()})
+            began = time.monotonic()
             self.command("promote", f"{found['status']['candidate']['revision']}/{found['status']['rollout']['step']}")
         await self.until(lambda one: one["status"]["stable"]["version"] == new and "rollout" not in one["status"])
-        return steps
+        return steps, {"seconds": self.met_for(old, began), "candidate": new}
 
     async def abort(self, old: str, stable: str) -> dict[str, Any]:
         """The old version on trial at the last step, sent back: how long clients still meet it."""
@@ -118,15 +121,17 @@ class Story:
         found = await self.at(self.steps[-1])
         began = time.monotonic()
         self.command("abort", found["status"]["candidate"]["revision"])
-        last, client = began, self.protocols["http/1.1"]()
-        while time.monotonic() < began + LOOKED_FOR:
-            if await client.ask() == old:
-                last = time.monotonic()
         await self.until(lambda one: fact(one, "Stalled").get("reason") == "Aborted" and "rollout" not in one["status"])
+        seconds = self.met_for(old, began)
         self.apply(stable)
         await self.until(lambda one: fact(one, "Promoted").get("status") == "True")
         self.command("retry", found["status"]["candidate"]["revision"])
-        return {"seconds": round(last - began, 3), "candidate": old}
+        return {"seconds": seconds, "candidate": old}
+
+    def met_for(self, version: str, began: float) -> float:
+        """For how many seconds steady clients were still answered by a version, once all have gone over."""
+        last = max(tally.last.get(version, began) for tally in self.steady.values())
+        return round(max(0.0, last - began), 3)
 
     def writes(self, mark: Mark) -> dict[str, int]:
         """What the operator has written for one canary, from its manifest to the end of the old version."""
@@ -136,10 +141,11 @@ class Story:
 
     async def counted(self, requests: int) -> dict[str, Tally]:
         """So many requests of each protocol, over a few connections."""
-        return {
-            name: await so_often([client().ask for _ in range(CONNECTIONS)], requests)
-            for name, client in self.protocols.items()
-        }
+        tallies = {}
+        for name, client in self.protocols.items():
+            async with opened([client] * CONNECTIONS) as asks:
+                tallies[name] = await so_often(asks, requests)
+        return tallies
 
     def apply(self, version: str, steps: Sequence[int] = ()) -> None:
         manual = [{"weight": percent, "hold": "manual"} for percent in steps or self.steps]
@@ -167,6 +173,10 @@ class Story:
             )
 
         return await asyncio.to_thread(self.site.until, seen, 60.0)
+
+
+def spread(seconds: Sequence[float]) -> dict[str, float]:
+    return {"p50": round(median(seconds), 3), "max": max(seconds)}
 
 
 def show(site: Site) -> None:
