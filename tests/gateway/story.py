@@ -8,32 +8,24 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import json
 import sys
-import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from functools import partial
-from pathlib import Path
 from statistics import median
 from typing import Any
 
-from tests.cluster.operating import QUICK, Site, fact, weight
-from tests.control_plane import programs
+from tests.cluster.operating import QUICK, Site, fact
 from tests.control_plane.audit import Mark
 from tests.control_plane.resources import Object
 from tests.control_plane.users import OPERATOR
-from tests.gateway.clients import Grpc, Http1, Http2, Opens, Tally, opened, so_often, steadily
-from tests.gateway.own_network import take_addresses
-from tests.gateway.world import HERE, HTTP_PORT, PARENT, real_gateway
+from tests.gateway.canary import PIN, REST, ROUTING, Canary, clients_of
+from tests.gateway.clients import Tally, opened, so_often, steadily
+from tests.gateway.world import PARENT, tell
 from tests.waiting import wait_until
 
-ENVOY = (HERE, HTTP_PORT)
-REST, GRPC = "fraud.example.com", "fraud-grpc.example.com"
-PIN = {"x-model-version": "canary"}
-ROUTING = {"parentRefs": [PARENT], "hostnames": [REST], "grpcHostnames": [GRPC], "headers": PIN}
 CONNECTIONS = 4
 STEADY, PAUSE = 2, 0.005  # of each protocol, and seconds between a client's requests
 PINNED = 100
@@ -61,19 +53,14 @@ def in_git(site: Site) -> Object:
     }  # fmt: skip
 
 
-class Story:
+class Story(Canary):
     """One deployment, its steady clients, and what they were told."""
 
     def __init__(self, site: Site, steps: Sequence[int], *, shared: bool) -> None:
-        self.site, self.steps, self.shared = site, steps, shared
-        self.protocols: dict[str, Opens] = {
-            "http/1.1": partial(Http1, ENVOY, REST),
-            "http/2": partial(Http2, ENVOY, REST),
-        }
-        if not shared:
-            self.protocols["grpc"] = partial(Grpc, ENVOY, GRPC)
+        super().__init__(site)
+        self.steps, self.shared = steps, shared
+        self.protocols = clients_of("http/1.1", "http/2") if shared else clients_of()
         self.steady = {name: Tally() for name in self.protocols}
-        self.serial = 0
 
     async def play(self, requests: int, rounds: int) -> dict[str, Any]:
         if self.shared:
@@ -95,6 +82,7 @@ class Story:
                 told["promotions"].append(promotion)
                 told["writes"] = await asyncio.to_thread(self.writes, mark)
                 told["aborts"].append(await self.abort(old, new))
+                self.show_progress(number + 1, rounds)
             over.set()
             await asyncio.gather(*clients)
         seconds = {name: spread([one["seconds"] for one in told[name]]) for name in ("promotions", "aborts")}
@@ -111,7 +99,7 @@ class Story:
                 pinned = await so_often(pins, PINNED)
             steps.append({"weight": percent, "candidate": new, **counted, "pinned": pinned.shown()})
             began = time.monotonic()
-            self.command("promote", f"{found['status']['candidate']['revision']}/{found['status']['rollout']['step']}")
+            self.promote(found)
         await self.until(lambda one: one["status"]["stable"]["version"] == new and "rollout" not in one["status"])
         return steps, {"seconds": self.met_for(old, began), "candidate": new}
 
@@ -127,6 +115,11 @@ class Story:
         await self.until(lambda one: fact(one, "Promoted").get("status") == "True")
         self.command("retry", found["status"]["candidate"]["revision"])
         return {"seconds": seconds, "candidate": old}
+
+    def show_progress(self, done: int, rounds: int) -> None:
+        """A hundred rounds take half an hour."""
+        requests, failed = (sum(count) for count in zip(*map(counts, self.steady.values()), strict=True))
+        print(f"round {done} of {rounds}: {requests} steady requests, {failed} failed", file=sys.stderr)  # noqa: T201
 
     def met_for(self, version: str, began: float) -> float:
         """For how many seconds steady clients were still answered by a version, once all have gone over."""
@@ -152,40 +145,13 @@ class Story:
         routing = {"existingRouteRef": {"name": "shop"}} if self.shared else ROUTING
         self.site.apply(version, routing=routing, rollout={"steps": manual, "analysis": QUICK})
 
-    async def at(self, percent: int) -> Object:
-        """A step that is proved: then it waits for somebody to promote it."""
-        return await self.until(
-            lambda one: weight(one) == percent and fact(one, "Reconciling").get("reason") == "WaitingForPromote"
-        )
 
-    def command(self, verb: str, what: str) -> None:
-        self.serial += 1
-        self.site.command(verb, f"{what}@2026-01-01T00:{self.serial // 60:02}:{self.serial % 60:02}Z")
-
-    async def until(self, holds: Callable[[Object], Any]) -> Object:
-        """Beside the clients, who go on."""
-
-        def seen(one: Object) -> Any:
-            return (
-                "status" in one
-                and one["status"].get("observedGeneration") == one["metadata"]["generation"]
-                and holds(one)
-            )
-
-        return await asyncio.to_thread(self.site.until, seen, 60.0)
+def counts(tally: Tally) -> tuple[int, int]:
+    return tally.requests, len(tally.failures)
 
 
 def spread(seconds: Sequence[float]) -> dict[str, float]:
     return {"p50": round(median(seconds), 3), "max": max(seconds)}
-
-
-def show(site: Site) -> None:
-    """What there was when something did not come about."""
-    for plural in ("httproutes", "grpcroutes", "endpointslices"):
-        for found in site.children(plural):
-            found["metadata"].pop("managedFields", None)
-            print(json.dumps(found), file=sys.stderr)  # noqa: T201
-    print(site.plane.part(programs.CONTOUR).last_lines(60), file=sys.stderr)  # noqa: T201
 
 
 def main() -> int:
@@ -195,14 +161,7 @@ def main() -> int:
     parser.add_argument("--steps", type=int, nargs="+", default=STEPS, help="weights in percent [10 50]")
     parser.add_argument("--shared", action="store_true", help="the route lives in Git: existingRouteRef, no gRPC")
     asked = parser.parse_args()
-    take_addresses()
-    with tempfile.TemporaryDirectory() as folder, real_gateway(Path(folder)) as site:
-        try:
-            told = asyncio.run(Story(site, asked.steps, shared=asked.shared).play(asked.requests, asked.rounds))
-        except BaseException:
-            show(site)
-            raise
-    print(json.dumps(told))  # noqa: T201
+    tell(lambda site: Story(site, asked.steps, shared=asked.shared).play(asked.requests, asked.rounds))
     return 0
 
 

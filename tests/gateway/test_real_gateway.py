@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
 import sys
 from math import sqrt
-from pathlib import Path
 from statistics import NormalDist
 from typing import Any
 
 import pytest
-from tests.gateway import own_network
+from tests.gateway.own_network import told
 from tests.gateway.story import PINNED, STEPS
 
 pytestmark = [
@@ -26,24 +22,14 @@ PROTOCOLS = ("http/1.1", "http/2", "grpc")
 IN_EFFECT_SECONDS = 10
 
 
-def story(folder: Path, *arguments: str) -> dict[str, Any]:
-    """What the clients of a story were told."""
-    told = subprocess.run(
-        own_network.command("tests.gateway.story", "--requests", str(REQUESTS), *arguments),
-        env={**os.environ, "TMPDIR": str(folder)}, capture_output=True, text=True, check=False, timeout=280,
-    )  # fmt: skip
-    assert told.returncode == 0, told.stderr[-8000:]
-    return dict(json.loads(told.stdout.splitlines()[-1]))
-
-
 @pytest.fixture(scope="module")
 def real_gateway(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    return story(tmp_path_factory.mktemp("gateway"))
+    return told("tests.gateway.story", tmp_path_factory.mktemp("gateway"), "--requests", str(REQUESTS))
 
 
 @pytest.fixture(scope="module")
 def route_in_git(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    return story(tmp_path_factory.mktemp("gateway"), "--shared")
+    return told("tests.gateway.story", tmp_path_factory.mktemp("gateway"), "--requests", str(REQUESTS), "--shared")
 
 
 def interval(percent: int, requests: int) -> tuple[float, float]:
@@ -79,10 +65,10 @@ def test_clients_that_keep_their_connections_see_no_error(real_gateway: dict[str
 
 
 def test_a_verdict_is_in_the_data_plane_within_seconds(real_gateway: dict[str, Any]) -> None:
-    told = [(one["candidate"], one["seconds"]) for one in real_gateway["promotions"] + real_gateway["aborts"]]
+    verdicts = [(one["candidate"], one["seconds"]) for one in real_gateway["promotions"] + real_gateway["aborts"]]
 
-    assert [candidate for candidate, _ in told] == ["v2", "v1"]
-    assert all(0 < seconds < IN_EFFECT_SECONDS for _, seconds in told), told
+    assert [candidate for candidate, _ in verdicts] == ["v2", "v1"]
+    assert all(0 < seconds < IN_EFFECT_SECONDS for _, seconds in verdicts), verdicts
 
 
 def test_a_route_that_lives_in_git_is_as_exact_and_as_quiet(route_in_git: dict[str, Any]) -> None:
