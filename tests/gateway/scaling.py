@@ -23,7 +23,7 @@ from tests.waiting import wait_until
 
 CLIENTS = 8  # of each protocol
 HELD = 20.0  # requests per second of each server
-CALM, USUAL, BUSY = 8.0, 32.0, 72.0  # requests per second: of one server, of two, of more than there may be
+CALM, USUAL, BUSY = 8.0, 32.0, 96.0  # requests per second: of one server, of two, of more than there may be
 MOST = 3
 STEPS = (25, 50)
 SCALING = {
