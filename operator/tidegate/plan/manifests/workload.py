@@ -1,7 +1,7 @@
 """What runs the pods of a revision: Deployment, autoscaler, disruption budget.
 
 What the fields of `spec.scaling` do: `minReplicas` and `maxReplicas` bound the stable revision's autoscaler, or the
-minimum is the number of pods where there is none; `target` is what it holds: of the server's own CPU, or of what its
+minimum is the number of pods where there is none; `target` is what it holds: of the server's own CPU, or of what
 servers count, by an external metric; `behavior` is handed to it, and what is not given is Kubernetes' default, written
 out, because a field that was once written is not taken away by leaving it out.  For `provider: KEDA` see keda.py; where
 nobody can scale by a spec `minReplicas` pods run (one for zero), and unheeded.py says why to whoever wrote it.
