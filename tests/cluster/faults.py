@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from typing import Any
 
 from tests.cluster.operating import GROUP, IMAGE, Site, fact, resolution, resolves
@@ -14,7 +15,7 @@ from tests.control_plane.plane import Plane
 from tests.control_plane.resources import Object
 from tests.control_plane.simulation import EXIT_CODE, MESSAGE, MODE, REASON
 from tests.control_plane.statuses import Ended, container, pulled, waiting
-from tests.control_plane.users import ADMIN, OPERATOR
+from tests.control_plane.users import OPERATOR
 from tests.waiting import wait_until
 
 from tidegate.api.spec import ModelDeploymentSpec
@@ -208,21 +209,26 @@ def writes_of_a_turn(site: Site, **annotations: str) -> list[str]:
 
     Not what is refused again; and not events and the course, which come when there is time.
     """
-    mark = site.plane.audit.mark()
-    rollout = {"historyLimit": site.get()["spec"]["rollout"]["historyLimit"] + 1}
-    edit = {"metadata": {"annotations": annotations}, "spec": {"rollout": rollout}}
+    edited(site)  # what earlier turns had still to write is written when this one is seen
+    mark, began = site.plane.audit.mark(), datetime.now(UTC)
+    edited(site, **annotations)
+
+    def writes() -> list[str]:
+        found = site.plane.audit.writes(mark, user=OPERATOR.name, namespace=site.namespace)
+        # What came before the mark may be in the log after it.
+        ours = [one for one in found if datetime.fromisoformat(one.at) > began and one.code < 400]
+        return [f"{one.verb} {one.resource}" for one in ours if not later(one, site)]
+
+    return wait_until(writes, lambda: "a write that was seen is in the log")
+
+
+def edited(site: Site, **annotations: str) -> None:
+    """Change the spec in a way that changes nothing, and wait until that is seen."""
+    limit = site.get()["spec"]["rollout"]["historyLimit"]
+    edit = {"metadata": {"annotations": annotations}, "spec": {"rollout": {"historyLimit": limit % 10 + 1}}}
     changed = site.plane.client.patch("modeldeployments", site.namespace, site.name, edit)
     generation = changed["metadata"]["generation"]
     site.until(lambda one: one["status"].get("observedGeneration") == generation)
-
-    def writes() -> list[str]:
-        found = site.plane.audit.writes(mark, namespace=site.namespace)
-        edits = [one.at for one in found if (one.user, one.resource) == (ADMIN.name, "modeldeployments")]
-        ours = [one for one in found if one.user == OPERATOR.name and one.code < 400 and not later(one, site)]
-        # What was seen before the mark may come into the log after it.
-        return [f"{one.verb} {one.resource}" for one in ours if edits and one.at > edits[0]]
-
-    return wait_until(writes, lambda: "a write that was seen is in the log")
 
 
 def later(request: Request, site: Site) -> bool:

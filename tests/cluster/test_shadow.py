@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 from tests.cluster.clients import Clients
-from tests.cluster.operating import Operator, Site, fact, ready, weight
+from tests.cluster.operating import Operator, Site, fact, weight
 from tests.control_plane.resources import Object
+from tests.waiting import wait_until
 
 pytestmark = pytest.mark.slow
 PATIENCE = 60.0
@@ -79,9 +80,12 @@ def test_where_nobody_asks_golden_samples_stand_in_for_users(operator: Operator,
     site.apply("v2", rollout={"steps": [{"weight": 50, "hold": "1s"}], "scaleDownDelay": "0s", "analysis": analysis})
 
     site.until_reason("Reconciling", "NoTraffic", PATIENCE)
-    site.until_serving("v2", PATIENCE)
-    (pod,) = [one for one in site.servers() if ready(one) and not one["metadata"].get("deletionTimestamp")]
-    with urllib.request.urlopen(f"http://{pod['status']['podIP']}:9090/metrics", timeout=5) as answer:
+    revision = site.until_serving("v2", PATIENCE)["status"]["stable"]["revision"]
+    labels = {"serving.tidegate.io/revision": revision}
+    (address,) = wait_until(
+        lambda: site.front()["spec"]["selector"].items() >= labels.items() and site.endpoints(), "v2 alone is asked"
+    )
+    with urllib.request.urlopen(f"http://{address}:9090/metrics", timeout=5) as answer:
         events = dict(re.findall(r'tidegate_evidence_events_total{.*of="(\w+)".*} ([0-9.]+)', answer.read().decode()))
     assert float(events["synthetic"]) > 0
     assert float(events["requests"]) == 0

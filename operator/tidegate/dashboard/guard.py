@@ -54,7 +54,8 @@ def is_from_elsewhere(headers: Mapping[str, str]) -> bool:
 
 
 def knows(token: str, headers: Mapping[str, str]) -> bool:
-    return secrets.compare_digest(headers.get(TOKEN, "").encode(), token.encode())
+    told = headers.get(TOKEN, "").encode(errors="surrogateescape")  # the bytes as they came
+    return secrets.compare_digest(told, token.encode())
 
 
 def acts_from_our_page(headers: Mapping[str, str]) -> bool:

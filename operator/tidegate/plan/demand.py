@@ -19,7 +19,7 @@ from tidegate.plan.phases import ACTIVE, Phase, Surge
 from tidegate.plan.rejected import blocked
 from tidegate.plan.replicas import FULL
 from tidegate.plan.resolving import resolve_wanted, restart
-from tidegate.plan.room import not_stopped_yet, undecided
+from tidegate.plan.room import asked_for, not_stopped_yet, undecided
 from tidegate.plan.situation import Situation
 from tidegate.plan.wanted import Plan, RevisionWanted, ShadowWanted
 
@@ -92,7 +92,7 @@ def _prepared(s: Situation, hold: Hold | None) -> int:
 
 
 def _needed(s: Situation, weight: int) -> int:
-    return max(1, s.rollout.live if undecided(s) else s.grown.candidate_needs(weight))
+    return asked_for(s) if undecided(s) else max(1, s.grown.candidate_needs(weight))
 
 
 def _record(s: Situation, name: str) -> RevisionRecord | None:

@@ -28,11 +28,12 @@ def start(s: Situation, wish: Wish) -> Situation:
         s = noted(reject(s, version.revision, failure), version, REFUSED, failure.reason)
         return s.tell(failure.reason, failure.message, version.revision, warning=True)
     live = max(s.servers(s.stable).replicas, s.spec.scaling.min_replicas, 1)
-    surge = room.at_start(s, wish.record).value
+    surge = room.at_start(s, wish)
     rollout = RolloutStatus(
-        cause=wish.cause, phase=Phase.PROVING.value, surge=surge, live=live, idle=s.asleep, began_at=s.now
+        cause=wish.cause, phase=Phase.PROVING.value, surge=surge.value, live=live, idle=s.asleep, began_at=s.now
     )
     s = replace(s.remember(candidate=version, rollout=rollout), judgement=None)
+    s = room.proved_first(s, "rollout.surge is Replace") if surge is Surge.PROVE else s
     s = s.tell("RolloutStarted", f"{wish.cause}: version {version.version} starts", version.revision)
     return _tell_of_weights(s)
 

@@ -77,6 +77,7 @@ class RevisionRecord:
     runtime: Runtime
     base: str
     restart: str = ""  # the time of the restart command that asked for it
+    proved: bool = False  # whether the whole bundle was, before anything of it was started
 
 
 @dataclass(frozen=True, slots=True)

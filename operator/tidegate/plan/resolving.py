@@ -45,7 +45,12 @@ def resolve_wanted(s: Situation) -> ResolveWanted | None:
         return None
     pinned = s.spec.bundle.digest or known.digest or None
     source = s.spec.bundle.model_copy(update={"digest": pinned})
-    return ResolveWanted(known.key, known.attempt, source, prove=proves or s.spec.rollout.surge == "Replace")
+    return ResolveWanted(known.key, known.attempt, source, prove=proves or _proves_at_once(s))
+
+
+def _proves_at_once(s: Situation) -> bool:
+    """Whether the first reading is a proof already; one that was not does not count when the spec asks for it later."""
+    return s.spec.rollout.surge == "Replace"
 
 
 def asks_for_proof(s: Situation) -> bool:
@@ -117,7 +122,7 @@ def _named(s: Situation, known: ResolutionStatus, bundle: Resolution) -> Situati
     record = s.record(name)
     if record is None or not whole(record):
         number = record.number if record else number_of(s, name)
-        record = RevisionRecord(name, number, bundle, s.spec.runtime, base=name)
+        record = RevisionRecord(name, number, bundle, s.spec.runtime, base=name, proved=_proves_at_once(s))
     resolved = known.model_copy(update={"digest": bundle.digest, "revision": name})
     s = s if resolved == s.status.resolution else s.remember(resolution=resolved)
     return replace(s, target=record, extra_records={**s.extra_records, name: record})

@@ -10,6 +10,7 @@ version has, before any weight moves and while nothing of the stable version is 
 |                 |                                                          | and stopping servers would help   |
 |                 |                                                          | and may be done; else it waits    |
 | Prove           | the whole bundle is proved, before a server stops for it | Surge, when room comes meanwhile  |
+|                 |                                                          | and the spec says Auto            |
 |                 |                                                          | Replace, when sound; else back    |
 | Surge, Replace  | chosen, until the end                                    |                                   |
 
@@ -36,12 +37,14 @@ ALLOW = "the only server must stop before the next can start: write rollout.allo
 UNDECIDED = frozenset({Surge.AUTO.value, Surge.PROVE.value})
 
 
-def at_start(s: Situation, record: RevisionRecord) -> Surge:
-    """How a rollout of this revision begins."""
+def at_start(s: Situation, wish: Wish) -> Surge:
+    """How a rollout begins."""
     asked = Surge(s.spec.rollout.surge)
     if s.first:
         return Surge.SURGE
-    scarce = s.observed.scheduled and record.runtime.accelerator is not None
+    if asked is Surge.REPLACE:  # it may have been read when the spec asked for something else
+        return Surge.PROVE if wish.cause == "Spec" and not wish.record.proved else Surge.REPLACE
+    scarce = s.observed.scheduled and wish.record.runtime.accelerator is not None
     return Surge.SURGE if asked is Surge.AUTO and not scarce else asked
 
 
@@ -52,7 +55,7 @@ def refused(s: Situation, wish: Wish) -> Failure | None:
     if stable.short and stable.ready < least and _needs_as_much(s, wish.record):
         return _unavailable(f"the stable version itself has {stable.ready} of {least} servers: {stable.short}")
     alone = max(stable.replicas, s.spec.scaling.min_replicas) <= 1
-    if at_start(s, wish.record) is Surge.REPLACE and alone and not s.spec.rollout.allow_downtime:
+    if at_start(s, wish) in (Surge.PROVE, Surge.REPLACE) and alone and not s.spec.rollout.allow_downtime:
         return _unavailable(ALLOW)
     return None
 
@@ -65,12 +68,17 @@ def undecided(s: Situation) -> bool:
     return s.rollout.surge in UNDECIDED and s.rollout.phase == Phase.PROVING
 
 
+def asked_for(s: Situation) -> int:
+    """Servers of the candidate that ask for room while that is undecided; none where it would not be taken."""
+    return 0 if asks_for_proof(s) and s.spec.rollout.surge == "Replace" else s.rollout.live
+
+
 def choose_room(s: Situation) -> Situation:
     """The situation with Surge or Replace in place of Auto, as soon as it is known which."""
     if not undecided(s) or s.frozen:
         return s
     servers, asked = s.servers(s.candidate), s.spec.rollout.surge
-    if asked == "Surge" or servers.placed >= s.rollout.live:
+    if asked == "Surge" or (servers.placed >= s.rollout.live and asked == "Auto"):
         return _chosen(
             s, Surge.SURGE, f"{servers.placed} of {s.rollout.live} new servers have a node beside the old ones"
         )
@@ -82,7 +90,7 @@ def choose_room(s: Situation) -> Situation:
         return s
     if s.rollout.cause != "Spec":
         return _chosen(s, Surge.REPLACE, servers.short)
-    return _proved_first(s, servers.short)
+    return proved_first(s, servers.short)
 
 
 def _chosen(s: Situation, surge: Surge, why: str) -> Situation:
@@ -91,7 +99,7 @@ def _chosen(s: Situation, surge: Surge, why: str) -> Situation:
     return s.tell(event, why, s.candidate)
 
 
-def _proved_first(s: Situation, why: str) -> Situation:
+def proved_first(s: Situation, why: str) -> Situation:
     """Ask for the proof: another reading of the same bundle, by a Job of its own."""
     known = s.status.resolution or ResolutionStatus()
     s = s.remember(resolution=known.model_copy(update={"attempt": known.attempt + 1}))

@@ -330,6 +330,47 @@ def test_a_candidate_that_needs_less_may_start_while_the_stable_version_waits(cr
     assert story.until(lambda story: story.stable == "v2").truth("Ready")[0] == "True"
 
 
+@pytest.fixture
+def waited(crowded: Crowded) -> Story:
+    """v2 waited in vain for room beside v1, with nothing of it proved; then the spec asks for replacement."""
+    story = crowded(gpus=2, surge="Surge").apply("v2").runs("16m")
+    assert (story.rejected, most_proofs(story)) == ([("Environment", "GPUUnavailable")], 0)
+    return story.edit(rollout={"surge": "Replace"})
+
+
+def test_what_was_only_read_is_proved_when_the_spec_asks_for_replacement_later(waited: Story) -> None:
+    story = waited.command("retry").until(lambda story: story.stable == "v2")
+
+    assert most_proofs(story) == 1
+    proving = next(plan for plan in story.world.plans if plan.resolve and plan.resolve.prove)
+    assert {w.record.resolution.version: w.replicas for w in proving.revisions} == {"v1": 2, "v2": 0}
+    assert proving.status.rollout is not None
+    assert proving.status.rollout.hold_message == (
+        "rollout.surge is Replace: the bundle is proved before a server stops for it"
+    )
+    assert story.told("ReplaceChosen") == 1
+
+
+def test_what_was_only_read_and_fails_its_proof_stops_nobody(waited: Story) -> None:
+    story = waited
+    story.world.proofs["file:///bundles/v2"] = WRONG
+
+    story.command("retry").settle().runs("1m")
+
+    assert story.rejected == [("Content", "GoldenMismatch")]
+    assert (story.stable, story.replicas) == ("v1", {"v1": 2})
+
+
+def test_what_was_proved_when_it_was_read_is_not_proved_again(crowded: Crowded) -> None:
+    story = crowded(gpus=2, surge="Replace").apply("v2", steps=[(50, "5m")]).until_weight(50)
+    story.command("abort").settle()
+    proofs = most_proofs(story)
+
+    story.command("retry").until(lambda story: story.stable == "v2")
+
+    assert most_proofs(story) == proofs
+
+
 @pytest.mark.parametrize("verb", ["restart", "rollback-to"])
 def test_what_has_served_before_needs_no_proof(crowded: Crowded, verb: str) -> None:
     story = crowded(gpus=2)
