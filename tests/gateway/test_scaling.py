@@ -28,13 +28,11 @@ def scaling(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
 def test_servers_of_both_versions_follow_the_whole_load_at_each_weight(scaling: dict[str, Any]) -> None:
     assert scaling["scenes"] == {
         "usual": {"stable": 2},
-        "25 %": {"stable": 2, "candidate": 1},
-        "25 %, busy": {"stable": 3, "candidate": 1},
+        "50 %": {"stable": 2, "candidate": 1},
         "50 %, busy": {"stable": 3, "candidate": 2},
-        "50 %, calm": {"stable": 2, "candidate": 1},
-        "50 %, busy again": {"stable": 3, "candidate": 2},
-        "promoted, busy": {"stable": 3},
-        "afterwards, calm": {"stable": 1},
+        "75 %, busy": {"stable": 3, "candidate": 3},
+        "75 %, calm": {"stable": 2, "candidate": 2},
+        "afterwards": {"stable": 1},
     }
 
 
