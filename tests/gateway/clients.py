@@ -151,13 +151,14 @@ async def opened(opens: Sequence[Callable[[], Client]]) -> AsyncIterator[list[As
             await client.close()
 
 
-async def steadily(asks: Sequence[Ask], tally: Tally, over: asyncio.Event, pause: Callable[[], float]) -> None:
-    """All of them, each again and again after a pause in seconds, until it is over."""
+async def steadily(asks: Sequence[Ask], tally: Tally, over: asyncio.Event, every: Callable[[], float]) -> None:
+    """All of them, each so often (in seconds; later where an answer takes longer), until it is over."""
 
     async def one(ask: Ask) -> None:
         while not over.is_set():
+            begun = time.monotonic()
             await counted(ask, tally)
-            await asyncio.sleep(pause())
+            await asyncio.sleep(max(0.0, begun + every() - time.monotonic()))
 
     await asyncio.gather(*map(one, asks))
 

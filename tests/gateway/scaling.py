@@ -21,14 +21,14 @@ from tests.gateway.history import Moment, recorded
 from tests.gateway.world import tell
 from tests.waiting import wait_until
 
-CLIENTS = 12  # of each protocol: many that ask seldom, so that a slow answer changes the rate little
+CLIENTS = 12  # of each protocol: many that ask seldom, so that slow answers change no rate
 HELD = 20.0  # requests per second of each server
-CALM, USUAL, BUSY = 8.0, 32.0, 72.0  # requests per second: of one server, of two, of more than there may be
+CALM, USUAL, BUSY = 8.0, 36.0, 72.0  # requests per second: of one server, of two, of more than there may be
 MOST = 3
 STEPS = (50, 75)
 SCALING = {
     "minReplicas": 1, "maxReplicas": MOST, "target": {"requestsPerSecond": HELD},
-    "behavior": {"scaleDown": {"stabilizationWindowSeconds": 0}},
+    "behavior": {"scaleDown": {"stabilizationWindowSeconds": 5}},
 }  # fmt: skip
 LOAD_SECONDS = 120.0
 
@@ -51,7 +51,7 @@ class Scaling(Canary):
                 clients = []
                 for name, client in self.protocols.items():
                     asks = await stack.enter_async_context(opened([client] * CLIENTS))
-                    clients.append(asyncio.create_task(steadily(asks, self.steady[name], over, self.pause)))
+                    clients.append(asyncio.create_task(steadily(asks, self.steady[name], over, self.every)))
                 scenes = await self.scenes()
                 over.set()
                 await asyncio.gather(*clients)
@@ -82,7 +82,8 @@ class Scaling(Canary):
         rollout = {"steps": manual, "analysis": QUICK, "scaleDownDelay": "3s"}
         self.site.apply(version, routing=ROUTING, rollout=rollout, scaling=SCALING)
 
-    def pause(self) -> float:
+    def every(self) -> float:
+        """Seconds from one request of a client to the next."""
         return CLIENTS * len(self.protocols) / self.rate
 
     async def under(self, rate: float, **servers: int) -> Mapping[str, int]:

@@ -27,7 +27,7 @@ from tests.gateway.world import PARENT, tell
 from tests.waiting import wait_until
 
 CONNECTIONS = 4
-STEADY, PAUSE = 2, 0.005  # of each protocol, and seconds between a client's requests
+STEADY, EVERY = 2, 0.01  # of each protocol, and seconds from one request of a client to the next
 PINNED = 100
 STEPS = (10, 50)
 
@@ -73,7 +73,7 @@ class Story(Canary):
             clients = []
             for name, client in self.protocols.items():
                 asks = await stack.enter_async_context(opened([client] * STEADY))
-                clients.append(asyncio.create_task(steadily(asks, self.steady[name], over, lambda: PAUSE)))
+                clients.append(asyncio.create_task(steadily(asks, self.steady[name], over, lambda: EVERY)))
             for number in range(rounds):
                 new, old = ("v2", "v1") if number % 2 == 0 else ("v1", "v2")
                 mark = self.site.plane.audit.mark()
