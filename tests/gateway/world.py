@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import asyncio
+import json
+import sys
+import tempfile
+from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import yaml
+from tests.cluster import metrics_api
 from tests.cluster.operating import Operator, Site, grant
 from tests.control_plane import gateway_api, programs
 from tests.control_plane.children import Child
 from tests.control_plane.plane import Plane, install_crds, whole
 from tests.control_plane.resources import Object
 from tests.control_plane.users import GATEWAY
-from tests.gateway.own_network import PODS
+from tests.gateway.own_network import PODS, take_addresses
 from tests.local.local_run import bundles
 from tests.waiting import wait_until
 
@@ -29,13 +35,35 @@ PARENT = {"name": "public", "namespace": SPACE, "sectionName": "http"}
 PLAIN = ("tlsroutes", "tcproutes", "backendtlspolicies")  # what is not of the standard channel, or not needed
 
 
+def tell(play: Callable[[Site], Coroutine[Any, Any, dict[str, Any]]]) -> None:
+    """Play a story in this process's own network, and print what is told as JSON."""
+    take_addresses()
+    with tempfile.TemporaryDirectory() as folder, real_gateway(Path(folder)) as site:
+        try:
+            told = asyncio.run(play(site))
+        except BaseException:
+            show(site)
+            raise
+    print(json.dumps(told))  # noqa: T201
+
+
+def show(site: Site) -> None:
+    """What there was when something did not come about."""
+    for plural in ("modeldeployments", "horizontalpodautoscalers", "httproutes", "grpcroutes", "endpointslices"):
+        for found in site.children(plural):
+            found["metadata"].pop("managedFields", None)
+            print(json.dumps(found), file=sys.stderr)  # noqa: T201
+    print(site.plane.part(programs.CONTOUR).last_lines(60), file=sys.stderr)  # noqa: T201
+
+
 @contextmanager
 def real_gateway(folder: Path) -> Iterator[Site]:
-    """A site whose deployments a real gateway may serve; an operator leads."""
+    """A site whose deployments a real gateway may serve; an operator leads, and tells autoscalers the load."""
     with whole(prepare=definitions, pods=PODS) as plane:
         start_gateway(plane, folder)
         grant(plane)
-        operator = Operator(plane, folder / "operator").start().leads()
+        metrics_api.enable(plane)
+        operator = Operator(plane, folder / "operator", metrics_api.flags(address=f"{PODS}.0.1")).start().leads()
         try:
             site = Site(plane, plane.new_namespace())
             site.mount(bundles(folder / "store"))
