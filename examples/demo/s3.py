@@ -42,15 +42,17 @@ PORTS = (
 LIFELINE = '"$@" & child=$!; cat > /dev/null; kill -9 $child; wait $child'
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class S3Server:
-    """A server that answers, and the keys it takes."""
+    """A server and the keys it takes; one that is started again has its address, its keys and its files."""
 
     endpoint: str
     metrics: str
     access_key: str
     secret_key: str
-    pid: int
+    command: list[str]
+    log: Path
+    _process: subprocess.Popen[bytes] | None = None
 
     def credentials(self) -> dict[str, str]:
         """As a secret of a ModelDeployment would hold them."""
@@ -66,6 +68,28 @@ class S3Server:
         with urllib.request.urlopen(self.metrics, timeout=10) as answer:
             return int(sum(float(count) for count in SENT.findall(answer.read().decode())))
 
+    @property
+    def runs(self) -> bool:
+        return self._process is not None
+
+    def start(self) -> None:
+        """It answers when this returns."""
+        with self.log.open("ab") as log:
+            self._process = subprocess.Popen(
+                ["/bin/sh", "-c", LIFELINE, "sh", *self.command],
+                stdin=subprocess.PIPE,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+        _wait_until_ready(self, self._process, self.log)
+
+    def stop(self) -> None:
+        """It is gone when this returns, as if its machine had lost power; nothing is to be done if it was gone."""
+        if self._process is not None:
+            _stop(self._process)
+            self._process = None
+
 
 @contextlib.contextmanager
 def s3_server(folder: Path, address: str = LOOPBACK) -> Iterator[S3Server]:
@@ -74,27 +98,20 @@ def s3_server(folder: Path, address: str = LOOPBACK) -> Iterator[S3Server]:
     keys = {"access": secrets.token_hex(10), "secret": secrets.token_hex(20)}
     ports = dict(zip(PORTS, free_ports(len(PORTS), address), strict=True))
     # Unix socket paths are limited to about 100 characters: not under the caller's folder.
-    with tempfile.TemporaryDirectory(prefix="tg-s3-") as sockets, (folder / "server.log").open("wb") as log:
-        command = _command(folder, Path(sockets), ports, keys, address)
-        process = subprocess.Popen(
-            ["/bin/sh", "-c", LIFELINE, "sh", *command],
-            stdin=subprocess.PIPE,
-            stdout=log,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
+    with tempfile.TemporaryDirectory(prefix="tg-s3-") as sockets:
         server = S3Server(
             f"http://{address}:{ports['-s3.port']}",
             f"http://{address}:{ports['-metricsPort']}/metrics",
             keys["access"],
             keys["secret"],
-            process.pid,
+            _command(folder, Path(sockets), ports, keys, address),
+            folder / "server.log",
         )
         try:
-            _wait_until_ready(server, process, folder / "server.log")
+            server.start()
             yield server
         finally:
-            _stop(process)
+            server.stop()
 
 
 def free_ports(count: int, address: str = LOOPBACK) -> list[int]:
@@ -127,6 +144,7 @@ def _command(folder: Path, sockets: Path, ports: Mapping[str, int], keys: Mappin
         "-s3.port.iceberg": 0,
         "-s3.port.lance": 0,
         "-master.telemetry": "false",
+        "-master.resumeState": "false",  # else one that is started again takes 15 s to elect itself
         "-master.volumeSizeLimitMB": 1024,
         "-volume.max": 64,
         **ports,

@@ -38,6 +38,8 @@ def forget_a_value(chart: Path) -> None:
     values = yaml.safe_load((chart / "values.yaml").read_text())
     del values["operator"]["workers"]
     (chart / "values.yaml").write_text(yaml.safe_dump(values))
+    deployment = chart / "templates/deployment.yaml"
+    deployment.write_text(re.sub(r"(?m)^ *- --workers=.*\n", "", deployment.read_text()))
 
 
 def fields(crd: Object, part: str) -> Object:

@@ -59,14 +59,14 @@ class Http1:
         length = re.search(rb"content-length: (\d+)", lowered)
         body = await reader.readexactly(int(length[1])) if length else b""
         if b"connection: close" in lowered:
-            self.close()
+            await self.close()
         if not head.startswith(b"HTTP/1.1 200"):
             raise RuntimeError(f"{head.splitlines()[0].decode()} {body[:200].decode(errors='replace')}")
         found = VERSION.search(body)
         assert found, body
         return found[1].decode()
 
-    def close(self) -> None:
+    async def close(self) -> None:
         if self._streams:
             self._streams[1].close()
             self._streams = None
@@ -85,6 +85,9 @@ class Grpc:
     async def ask(self) -> str:
         answer = await self._call(self._request, timeout=ANSWER_SECONDS, metadata=self._metadata)
         return str(messages.ModelInferResponse.FromString(answer).model_version)
+
+    async def close(self) -> None:
+        await self._channel.close()
 
 
 async def steadily(asks: list[Ask], tally: Tally, over: asyncio.Event, pause: float) -> None:

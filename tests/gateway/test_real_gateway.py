@@ -6,13 +6,12 @@ import json
 import os
 import subprocess
 import sys
-from math import sqrt
 from pathlib import Path
-from statistics import NormalDist
 from typing import Any
 
 import pytest
 from tests.gateway import own_network
+from tests.gateway.shares import interval
 from tests.gateway.story import LOOKED_FOR, PINNED, STEPS
 
 pytestmark = [
@@ -21,7 +20,6 @@ pytestmark = [
     pytest.mark.skipif(sys.platform != "linux", reason="networks of one's own are Linux's"),
 ]
 REQUESTS = 2000
-CERTAINTY = 0.999
 PROTOCOLS = ("http/1.1", "grpc")
 
 
@@ -43,13 +41,6 @@ def real_gateway(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
 @pytest.fixture(scope="module")
 def route_in_git(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     return story(tmp_path_factory.mktemp("gateway"), "--shared")
-
-
-def interval(percent: int, requests: int) -> tuple[float, float]:
-    """Where the candidate's share of so many requests is, with all but one in a thousand of certainty."""
-    share = percent / 100
-    far = NormalDist().inv_cdf((1 + CERTAINTY) / 2) * sqrt(requests * share * (1 - share)) + 1
-    return requests * share - far, requests * share + far
 
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import yaml
 from tests.cluster.operating import Operator, Site, grant
 from tests.control_plane import gateway_api, programs
+from tests.control_plane.children import Child
 from tests.control_plane.plane import Plane, install_crds, whole
 from tests.control_plane.resources import Object
 from tests.control_plane.users import GATEWAY
@@ -44,12 +46,36 @@ def real_gateway(folder: Path) -> Iterator[Site]:
 
 def definitions(plane: Plane) -> None:
     install_crds(plane)
-    gateway_api.install(plane)
+    plane.install(*gateway_definitions())
+
+
+def gateway_definitions() -> list[Path]:
+    """The files of all kinds that Contour reads; they are fetched if they have to be."""
     contour = programs.module_folder("contour", "github.com/projectcontour/contour")
-    plane.install(contour / "examples/contour/01-crds.yaml")
+    return [*gateway_api.definitions(), contour / "examples/contour/01-crds.yaml"]
 
 
-def start_gateway(plane: Plane, folder: Path) -> None:
+@dataclass(slots=True)
+class Envoy:
+    """The data plane, which may die: all that it knows it gets from Contour when it starts."""
+
+    plane: Plane
+    command: list[str | Path]
+    child: Child
+
+    @contextmanager
+    def dead(self) -> Iterator[None]:
+        """Killed without a farewell to anybody, and started again at the end."""
+        self.child.process.kill()
+        self.child.process.wait()
+        try:
+            yield
+        finally:
+            self.child = self.plane.children.start("envoy", self.command, {})
+
+
+def start_gateway(plane: Plane, folder: Path) -> Envoy:
+    """A class, a Gateway for the routes of all namespaces, Contour, and its Envoy on HERE:HTTP_PORT."""
     client = plane.client
     client.create({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": SPACE}})
     client.create({
@@ -62,8 +88,10 @@ def start_gateway(plane: Plane, folder: Path) -> None:
         "spec": {"gatewayClassName": "contour", "listeners": [listener]},
     })  # fmt: skip
     plane.run(programs.CONTOUR, contour(plane, folder))
-    envoy = plane.children.start("envoy", [envoy_binary(), *envoy_flags(plane, folder)], {})
-    wait_until(lambda: programmed(plane), lambda: f"a gateway\n{envoy.last_lines()}", 60)
+    command: list[str | Path] = [envoy_binary(), *envoy_flags(plane, folder)]
+    envoy = Envoy(plane, command, plane.children.start("envoy", command, {}))
+    wait_until(lambda: programmed(plane), lambda: f"a gateway\n{envoy.child.last_lines()}", 60)
+    return envoy
 
 
 def contour(plane: Plane, folder: Path) -> list[str]:
@@ -93,7 +121,7 @@ def envoy_flags(plane: Plane, folder: Path) -> list[str]:
     assert made.process.wait(30) == 0, made.last_lines()
     return [
         "-c", str(bootstrap), "--service-cluster", "tests", "--service-node", "tests", "--concurrency", "1",
-        "--base-id", str(plane.place.network.number), "-l", "warn",
+        "--disable-hot-restart", "-l", "warn",  # which shares memory with whatever Envoy has the same number
     ]  # fmt: skip
 
 

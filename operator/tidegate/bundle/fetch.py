@@ -65,14 +65,20 @@ def resolve(source: Source, limits: Limits = DEFAULT_LIMITS) -> Resolved:
 def fetch(
     source: Source, destination: Path, *, limits: Limits = DEFAULT_LIMITS, progress: Progress | None = None
 ) -> Fetched:
-    """Fetch a bundle into `destination`, which must not exist unless it is the same bundle already."""
-    reader = BundleReader(source, limits)
+    """Fetch a bundle into `destination`, which must not exist unless it is the same bundle already.
+
+    With a digest whose bundle is there, no store is asked at all: it may be gone.
+    """
     began = time.monotonic()
+    destination = Path(os.path.abspath(destination))  # noqa: PTH100  (links are refused later, not followed)
+    pinned = source.address().digest
+    if pinned and source.public_key is None and is_taken(destination):  # a signature is the store's to give
+        return _already(destination, pinned, began)
+    reader = BundleReader(source, limits)
     try:
         resolved = reader.resolve()
-        destination = Path(os.path.abspath(destination))  # noqa: PTH100  (links are refused later, not followed)
         if is_taken(destination):
-            return _already(destination, resolved, began)
+            return _already(destination, resolved.digest, began)
         partial = destination.parent / f".{destination.name}.{hex_of(resolved.digest)[:16]}.partial"
         count = bring(reader, resolved, Placement(destination, partial), progress)
         hit = count is None
@@ -111,16 +117,17 @@ def is_taken(destination: Path) -> bool:
         return True
 
 
-def _already(destination: Path, resolved: Resolved, began: float) -> Fetched:
+def _already(destination: Path, digest: str, began: float) -> Fetched:
+    """What is there, hashed in full: others may have written to it."""
     try:
-        verify_dir(destination, digest=resolved.digest)
+        found = verify_dir(destination, digest=digest)
     except BundleError as error:
         raise Conflict(
-            f"is there already and is not {resolved.digest} ({error.what})",
+            f"is there already and is not {digest} ({error.what})",
             where=str(destination),
             do="name another directory, or remove that one",
         ) from None
-    return Fetched(destination, resolved.digest, resolved.manifest, 0, True, time.monotonic() - began)
+    return Fetched(destination, digest, found.manifest, 0, True, time.monotonic() - began)
 
 
 def _require_space(place: Placement, manifest: Manifest) -> None:

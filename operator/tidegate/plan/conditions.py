@@ -116,7 +116,8 @@ def degraded(s: Situation) -> Fact:
         return Fact("True", "SharedDegradation", s.rollout.hold_message)
     servers, least = s.servers(s.stable), s.spec.scaling.min_replicas
     if s.status.stable is not None and servers.ready < least:
-        return Fact("True", "StableNotReady", f"{servers.ready} of {least} servers ready")
+        why = f": {servers.failure.message}" if servers.failure else ""
+        return Fact("True", "StableNotReady", f"{servers.ready} of {least} servers ready{why}")
     if obstacle := s.observed.obstacle:
         return Fact("True", obstacle.reason, obstacle.message)
     return Fact("False", "AsExpected")

@@ -4,24 +4,21 @@ from __future__ import annotations
 
 import os
 from collections.abc import Generator, Iterator
+from contextlib import closing
 
-import boto3
 import pytest
 from examples.demo.s3 import s3_server
 from tests.chart.helm import HOME, Helm
 from tests.control_plane import programs
-from tests.e2e.cluster.story import Shelf, Story
+from tests.e2e.cluster.shelf import BUCKET, Shelf
+from tests.e2e.cluster.story import Story
 from tests.e2e.cluster.times import Times
 from tests.e2e.images import REGISTRY, given
 from tests.e2e.node import boundary
 from tests.e2e.node.node import Node, running
+from tests.gateway.world import gateway_definitions
 from tests.local.local_run import bundles
 
-from tidegate.bundle.push import push
-from tidegate.bundle.source import Access
-
-BUCKET = "models"
-PUBLISHED = {"v1": "v1", "v2": "v2", "v3": "v3", "1.4.0": "v1"}  # 1.4.0 is in the examples
 NODES = pytest.StashKey[Node]()
 TIMES = pytest.StashKey[Times]()
 
@@ -37,7 +34,7 @@ def times(pytestconfig: pytest.Config) -> Iterator[Times]:
 def node(pytestconfig: pytest.Config, times: Times) -> Iterator[Node]:
     if boundary.INSIDE not in os.environ:
         pytest.skip("these tests need a node of their own around them: run them by `make e2e`")
-    with running([image.archive for image in given().values()]) as found:
+    with running([image.archive for image in given().values()], gateway_definitions()) as found:
         pytestconfig.stash[NODES] = found
         for part, seconds in found.plane.seconds.items():
             times.note(f"from nothing until {part}", seconds)
@@ -63,16 +60,10 @@ def shelf(node: Node, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shel
     """v1 and v2 are sound, v3 is not what its golden samples say; in an S3 server that pods can reach."""
     folder = bundles(tmp_path_factory.mktemp("bundles"))
     with s3_server(tmp_path_factory.mktemp("s3"), node.address) as server:
-        found = Shelf(server, f"s3://{BUCKET}/fraud")
-        client = boto3.client(
-            "s3", endpoint_url=server.endpoint, aws_access_key_id=server.access_key,
-            aws_secret_access_key=server.secret_key, region_name="us-east-1",
-        )  # fmt: skip
-        client.create_bucket(Bucket=BUCKET)
-        client.close()
-        for name, version in PUBLISHED.items():
-            push(folder / version, f"{found.address}/{name}", access=Access(server.credentials()))
-        yield found
+        found = Shelf(server, folder, "fraud")
+        with closing(found.client()) as client:
+            client.create_bucket(Bucket=BUCKET)
+        yield found.publish()
 
 
 @pytest.fixture

@@ -12,7 +12,16 @@ from pathlib import Path
 import pytest
 
 from tidegate.bundle.assemble import BLOCK
-from tidegate.bundle.errors import Conflict, DigestMismatch, DiskFull, StoreTimeout, TooLarge, Unreachable, UnsafeFile
+from tidegate.bundle.errors import (
+    Conflict,
+    DigestMismatch,
+    DiskFull,
+    NotFound,
+    StoreTimeout,
+    TooLarge,
+    Unreachable,
+    UnsafeFile,
+)
 from tidegate.bundle.fetch import Fetched, fetch, resolve
 from tidegate.bundle.retry import Deadline, Retries
 from tidegate.bundle.source import Limits, Source
@@ -109,6 +118,31 @@ def test_an_empty_directory_is_taken_over_and_the_same_bundle_is_accepted(bundle
     first, second = fetch(Source(str(folder)), target), fetch(Source(str(folder)), target)
 
     assert (first.hit, second.hit) == (False, True)
+
+
+def test_a_bundle_that_is_there_by_its_digest_needs_no_store(bundle: BundleMaker, tmp_path: Path) -> None:
+    folder, target = bundle(), tmp_path / "here"
+    digest = fetch(Source(str(folder)), target).digest
+    shutil.rmtree(folder)
+
+    again = fetch(Source(str(folder), digest), target)
+
+    assert (again.hit, again.bytes_read, again.digest) == (True, 0, digest)
+    with pytest.raises(NotFound):
+        fetch(Source(str(folder)), target)
+
+
+def test_a_bundle_that_is_there_and_was_changed_is_not_served_by_its_digest(
+    bundle: BundleMaker, tmp_path: Path
+) -> None:
+    folder, target = bundle(), tmp_path / "here"
+    digest = fetch(Source(str(folder)), target).digest
+    model = target / "model.onnx"
+    model.chmod(0o644)
+    model.write_bytes(model.read_bytes()[::-1])
+
+    with pytest.raises(Conflict, match="is there already and is not sha256:"):
+        fetch(Source(str(folder), digest), target)
 
 
 def test_a_directory_that_holds_something_else_is_left_alone(bundle: BundleMaker, tmp_path: Path) -> None:

@@ -221,6 +221,16 @@ def test_a_stable_version_with_too_few_servers_is_degraded(scenario: Scenario) -
     assert story.truth("Degraded") == ("True", "StableNotReady")
 
 
+def test_why_servers_of_the_stable_version_are_missing_is_told(scenario: Scenario) -> None:
+    story = scenario(scaling={"minReplicas": 3}).serving("v1")
+
+    story.fails("v1", "NotFound", "Environment").settle()
+
+    degraded = story.condition("Degraded")
+    assert degraded is not None
+    assert (degraded.reason, degraded.message) == ("StableNotReady", "0 of 3 servers ready: v1: NotFound")
+
+
 def test_what_is_refused_beside_the_servers_degrades_and_stops_nothing(scenario: Scenario) -> None:
     story = scenario(steps=[]).serving("v1")
     story.world.obstacle = Failure(FailureClass.ENVIRONMENT, "QuotaExceeded", "no room for a budget: raise the quota")
