@@ -39,7 +39,7 @@ fuzz: $(READY)  ## the server and its parsers under damaged requests, FUZZ_SECON
 control-plane: $(READY)  ## build the Kubernetes programs of the tests (minutes, once per machine; `make test` does it too)
 	$(BIN)/python -m tests.control_plane.programs
 
-bench-traffic: $(READY)  ## canaries through a real gateway: 20,000 requests at each step (build/bench/traffic.json; ARGS="--rounds 10")
+bench-traffic: $(READY)  ## canaries through a real gateway: 20,000 requests at each step (build/bench/traffic.json; ARGS="--requests 100 --rounds 50")
 	@mkdir -p build/bench && rm -rf build/traffic && mkdir -p build/traffic
 	@TMPDIR=$(CURDIR)/build/traffic unshare --user --map-root-user --net -- \
 	    $(BIN)/python -m tests.gateway.story --requests 20000 $(ARGS) > build/bench/traffic.json

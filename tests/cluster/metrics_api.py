@@ -30,8 +30,9 @@ tidegate_gpu_utilization{{model="fraud",gpu="0"}} 0.8
 """
 
 
-def flags(port: int = 0) -> tuple[str, ...]:
-    return ("--metrics-api-address", outer_address(), "--metrics-api-port", str(port))
+def flags(address: str = "") -> tuple[str, ...]:
+    """The operator's, at an address of this machine that the API server can be led to."""
+    return ("--metrics-api-address", address or outer_address(), "--metrics-api-port", "0")
 
 
 def enable(plane: Plane) -> None:

@@ -239,7 +239,13 @@ def test_on_a_cordoned_node_no_server_is_stopped_until_it_takes_pods_again(gpu: 
     site.until_serving("v2", PATIENCE)
 
 
-def test_a_device_plugin_that_goes_in_mid_rollout_stops_the_next_step_and_no_more(gpu: Make, site: Site) -> None:
+@pytest.mark.parametrize(
+    ("left", "waits", "why"),
+    [(0, "no node has {}", "has 0 {} now"), (3, "0 of 3 free on 1 node", "has 3 {} now, and 4 are held")],
+)
+def test_a_device_plugin_that_goes_or_takes_back_in_mid_rollout_stops_the_next_step_and_no_more(
+    gpu: Make, site: Site, left: int, waits: str, why: str
+) -> None:
     card = gpu(4)
     manual = [{"weight": 25, "hold": "manual"}]
     card.apply("v1", servers=4, surge="Replace", steps=manual)
@@ -247,11 +253,11 @@ def test_a_device_plugin_that_goes_in_mid_rollout_stops_the_next_step_and_no_mor
     card.apply("v2", servers=4, surge="Replace", steps=manual)
     candidate = site.until(lambda one: weight(one) == 25, PATIENCE)["status"]["candidate"]["revision"]
 
-    card.has(0)
+    card.has(left)
     mark = site.plane.audit.mark()
     wait_until(lambda: nodes_read(site, mark) > 1, lambda: "the operator looks at nodes")
     site.command("promote-full", f"{candidate}@{NOW}")
-    held = card.says(f"no node has {card.resource}", f"on {card.name}, which has 0 {card.resource} now")
+    held = card.says(waits.format(card.resource), f"on {card.name}, which {why.format(card.resource)}")
     assert serves(held, "v1")
     assert (len(card.servers("v1")), len(card.servers("v2"))) == (3, 1)
     card.has(4)

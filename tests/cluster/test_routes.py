@@ -278,6 +278,9 @@ def test_a_gateway_that_nobody_answers_for_is_named(operator: Operator, site: Si
     for name, one in sites.items():
         found = one.until(lambda of: fact(of, "RouteReady").get("reason") not in (None, "NoRoute", "Accepted"))
         assert words[name] in fact(found, "RouteReady")["message"]
+    gateway.says = accepts
+    for one in sites.values():
+        one.until_serving("v1")
 
 
 def test_a_route_of_somebody_else_is_never_touched(operator: Operator, site: Site, gateway: PlayedGateway) -> None:

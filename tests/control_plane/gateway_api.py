@@ -9,6 +9,7 @@ from __future__ import annotations
 import threading
 import traceback
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from types import TracebackType
 
 from tests.control_plane import programs
@@ -28,8 +29,13 @@ Says = Callable[[Object], list[Object] | None]  # of a route: conditions, or Non
 def install(plane: Plane) -> None:
     """The definitions of the standard channel, where they are not there yet."""
     if plane.client.get("customresourcedefinitions", "", CRD) is None:
-        folder = programs.module_folder("gateway-api", "sigs.k8s.io/gateway-api") / "config/crd/standard"
-        plane.install(*sorted(folder.glob("gateway.networking.k8s.io_*.yaml")))
+        plane.install(*definitions())
+
+
+def definitions() -> list[Path]:
+    """Their files; they are fetched if they have to be."""
+    folder = programs.module_folder("gateway-api", "sigs.k8s.io/gateway-api") / "config/crd/standard"
+    return sorted(folder.glob("gateway.networking.k8s.io_*.yaml"))
 
 
 def remove(plane: Plane) -> None:

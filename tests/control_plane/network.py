@@ -30,11 +30,6 @@ class Network:
     folder: Path  # for the files of whoever has the network
     pods: str = ""  # the first half of pods' addresses where those are no loopback ones: 10.244
 
-    @property
-    def number(self) -> int:
-        """What no other network of this kind on the machine has."""
-        return int(self.prefix.rpartition(".")[2])
-
     def at(self, third: int, fourth: int) -> str:
         return f"{self.prefix}.{third}.{fourth}"
 

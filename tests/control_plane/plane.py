@@ -66,7 +66,12 @@ class Plane:
         self._parts.append(self.children.start(name, command, {}))
 
     def until(self, ready: Callable[[], bool], part: str) -> None:
-        """Wait for a part; Died with the logs when a process ends, or the time is up."""
+        """Wait for a part, as `wait_for` does, and note when it was ready."""
+        self.wait_for(ready, part)
+        self.seconds[part] = round(time.monotonic() - self.began, 2)
+
+    def wait_for(self, ready: Callable[[], bool], part: str) -> None:
+        """Wait; Died with the logs when a process ends, or the time is up."""
         end = time.monotonic() + READY_SECONDS
         while not answers(ready):
             for child in self._parts:
@@ -75,7 +80,6 @@ class Plane:
                 logs = "\n".join(f"--- {child.name}\n{child.last_lines()}" for child in self._parts)
                 raise Died(f"{part} not ready within {READY_SECONDS:g} s\n{logs}")
             select.select([], [], [], LOOK_SECONDS)
-        self.seconds[part] = round(time.monotonic() - self.began, 2)
 
     def part(self, program: Program) -> Child:
         """A running part, for a test that wants to stop or harm it."""
@@ -94,7 +98,7 @@ class Plane:
             self.client.apply(obj)
         for crd in (obj for obj in objects if obj["kind"] == "CustomResourceDefinition"):
             self.client.until("customresourcedefinitions", "", crd["metadata"]["name"], is_established)
-            self.until(lambda: self._serves(crd), crd["metadata"]["name"])  # noqa: B023
+            self.wait_for(lambda: self._serves(crd), crd["metadata"]["name"])  # noqa: B023
 
     def _serves(self, crd: Object) -> bool:
         """Established is not enough: for a moment more the first requests are answered 429."""

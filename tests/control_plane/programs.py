@@ -86,7 +86,7 @@ CONTOUR = Program(
 HELM = Program("helm", "helm", "helm.sh/helm/v4", "helm.sh/helm/v4/cmd/helm")
 API_ONLY = (ETCD, API_SERVER)
 ALL = (*API_ONLY, CONTROLLERS, SCHEDULER, KWOK)
-NODE = (*API_ONLY, CONTROLLERS, SCHEDULER, KUBELET, KUBE_PROXY, KUBECTL, HELM)  # of tests/e2e
+NODE = (*API_ONLY, CONTROLLERS, SCHEDULER, KUBELET, KUBE_PROXY, KUBECTL, HELM, CONTOUR)  # of tests/e2e
 
 
 def cache() -> Path:

@@ -18,6 +18,7 @@ from tests.control_plane import programs
 from tests.control_plane.programs import say
 from tests.e2e import images
 from tests.e2e.node import boundary, packages
+from tests.gateway.world import gateway_definitions
 
 HERE = Path(__file__).parent
 ON_NODE = HERE / "cluster"
@@ -33,6 +34,7 @@ def main(arguments: Sequence[str]) -> int:
         return 0
     with timed("programs"):
         programs.build_missing(programs.NODE)
+        gateway_definitions()
     with timed("packages"):
         debian = packages.unpacked(say)
     with timed("images"):

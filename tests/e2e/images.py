@@ -47,8 +47,12 @@ class Image:
     def configuration(self) -> dict[str, Any]:
         """As a container's runtime reads it."""
         with tarfile.open(self.archive) as archive:
-            manifest = self._document(archive, self.digest)
-            return self._document(archive, manifest["config"]["digest"])
+            return self._document(archive, self.manifest()["config"]["digest"])
+
+    def manifest(self) -> dict[str, Any]:
+        """Its configuration and layers by digest."""
+        with tarfile.open(self.archive) as archive:
+            return self._document(archive, self.digest)
 
     def members(self) -> Iterator[tuple[tarfile.TarFile, tarfile.TarInfo]]:
         """What is in its layers, lowest first."""

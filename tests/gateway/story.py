@@ -1,48 +1,35 @@
 """A canary through a real gateway, as its clients see it: `python -m tests.gateway.story`, in a network of its own.
 
-Steady clients of HTTP/1.1 and gRPC keep their connections from before the first step to after the last one.  At each
-step as many requests as asked are counted by the version that answers.  Prints one JSON document.
+Steady clients of HTTP/1.1, HTTP/2 and gRPC keep their connections from before the first step to after the last one.  At
+each step as many requests as asked are counted by the version that answers.  Prints one JSON document.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
-import json
 import sys
-import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from contextlib import AsyncExitStack
 from functools import partial
-from pathlib import Path
-from typing import Any, Protocol
+from statistics import median
+from typing import Any
 
-from tests.cluster.operating import QUICK, Site, fact, weight
-from tests.control_plane import programs
+from tests.cluster.operating import QUICK, Site, fact
 from tests.control_plane.audit import Mark
 from tests.control_plane.resources import Object
 from tests.control_plane.users import OPERATOR
-from tests.gateway.clients import Grpc, Http1, Tally, so_often, steadily
-from tests.gateway.own_network import take_addresses
-from tests.gateway.world import HERE, HTTP_PORT, PARENT, real_gateway
+from tests.gateway.canary import PIN, REST, ROUTING, Canary, clients_of
+from tests.gateway.clients import Tally, opened, so_often, steadily
+from tests.gateway.world import PARENT, tell
 from tests.waiting import wait_until
 
-ENVOY = (HERE, HTTP_PORT)
-REST, GRPC = "fraud.example.com", "fraud-grpc.example.com"
-PIN = {"x-model-version": "canary"}
-ROUTING = {"parentRefs": [PARENT], "hostnames": [REST], "grpcHostnames": [GRPC], "headers": PIN}
 CONNECTIONS = 4
+STEADY, EVERY = 2, 0.01  # of each protocol, and seconds from one request of a client to the next
 PINNED = 100
 STEPS = (10, 50)
-LOOKED_FOR = 2.0  # seconds in which nobody meets an aborted candidate any more
-
-
-class Client(Protocol):
-    async def ask(self) -> str: ...
-
-
-Opens = Callable[..., Client]
 
 
 def in_git(site: Site) -> Object:
@@ -66,16 +53,14 @@ def in_git(site: Site) -> Object:
     }  # fmt: skip
 
 
-class Story:
+class Story(Canary):
     """One deployment, its steady clients, and what they were told."""
 
     def __init__(self, site: Site, steps: Sequence[int], *, shared: bool) -> None:
-        self.site, self.steps, self.shared = site, steps, shared
-        self.protocols: dict[str, Opens] = {"http/1.1": partial(Http1, ENVOY, REST)}
-        if not shared:
-            self.protocols["grpc"] = partial(Grpc, ENVOY, GRPC)
+        super().__init__(site)
+        self.steps, self.shared = steps, shared
+        self.protocols = clients_of("http/1.1", "http/2") if shared else clients_of()
         self.steady = {name: Tally() for name in self.protocols}
-        self.serial = 0
 
     async def play(self, requests: int, rounds: int) -> dict[str, Any]:
         if self.shared:
@@ -83,34 +68,40 @@ class Story:
         self.apply("v1")
         await self.until(lambda one: fact(one, "Promoted").get("status") == "True")
         over = asyncio.Event()
-        clients = [
-            asyncio.create_task(steadily([client().ask, client().ask], self.steady[name], over, 0.005))
-            for name, client in self.protocols.items()
-        ]
-        told: dict[str, Any] = {"steps": [], "aborts": []}
-        told["writes"] = {}
-        for number in range(rounds):
-            new, old = ("v2", "v1") if number % 2 == 0 else ("v1", "v2")
-            mark = self.site.plane.audit.mark()
-            told["steps"] += await self.promotion(new, requests)
-            told["writes"] = self.writes(mark)
-            told["aborts"].append(await self.abort(old, new))
-        over.set()
-        await asyncio.gather(*clients)
-        return told | {"steady": {name: tally.shown() for name, tally in self.steady.items()}}
+        told: dict[str, Any] = {"steps": [], "promotions": [], "aborts": [], "writes": {}}
+        async with AsyncExitStack() as stack:
+            clients = []
+            for name, client in self.protocols.items():
+                asks = await stack.enter_async_context(opened([client] * STEADY))
+                clients.append(asyncio.create_task(steadily(asks, self.steady[name], over, lambda: EVERY)))
+            for number in range(rounds):
+                new, old = ("v2", "v1") if number % 2 == 0 else ("v1", "v2")
+                mark = self.site.plane.audit.mark()
+                steps, promotion = await self.promotion(new, old, requests)
+                told["steps"] += steps
+                told["promotions"].append(promotion)
+                told["writes"] = await asyncio.to_thread(self.writes, mark)
+                told["aborts"].append(await self.abort(old, new))
+                self.show_progress(number + 1, rounds)
+            over.set()
+            await asyncio.gather(*clients)
+        seconds = {name: spread([one["seconds"] for one in told[name]]) for name in ("promotions", "aborts")}
+        return told | {"seconds": seconds, "steady": {name: tally.shown() for name, tally in self.steady.items()}}
 
-    async def promotion(self, new: str, requests: int) -> list[dict[str, Any]]:
-        """From the other version to this one by every step."""
+    async def promotion(self, new: str, old: str, requests: int) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+        """From the other version to this one by every step; the last command, and how long clients still meet the old."""
         self.apply(new)
         steps = []
         for percent in self.steps:
             found = await self.at(percent)
             counted = {name: tally.shown() for name, tally in (await self.counted(requests)).items()}
-            pinned = await so_often([client(PIN).ask for client in self.protocols.values()], PINNED)
+            async with opened([partial(client, PIN) for client in self.protocols.values()]) as pins:
+                pinned = await so_often(pins, PINNED)
             steps.append({"weight": percent, "candidate": new, **counted, "pinned": pinned.shown()})
-            self.command("promote", f"{found['status']['candidate']['revision']}/{found['status']['rollout']['step']}")
+            began = time.monotonic()
+            self.promote(found)
         await self.until(lambda one: one["status"]["stable"]["version"] == new and "rollout" not in one["status"])
-        return steps
+        return steps, {"seconds": self.met_for(old, began), "candidate": new}
 
     async def abort(self, old: str, stable: str) -> dict[str, Any]:
         """The old version on trial at the last step, sent back: how long clients still meet it."""
@@ -118,15 +109,22 @@ class Story:
         found = await self.at(self.steps[-1])
         began = time.monotonic()
         self.command("abort", found["status"]["candidate"]["revision"])
-        last, client = began, self.protocols["http/1.1"]()
-        while time.monotonic() < began + LOOKED_FOR:
-            if await client.ask() == old:
-                last = time.monotonic()
         await self.until(lambda one: fact(one, "Stalled").get("reason") == "Aborted" and "rollout" not in one["status"])
+        seconds = self.met_for(old, began)
         self.apply(stable)
         await self.until(lambda one: fact(one, "Promoted").get("status") == "True")
         self.command("retry", found["status"]["candidate"]["revision"])
-        return {"seconds": round(last - began, 3), "candidate": old}
+        return {"seconds": seconds, "candidate": old}
+
+    def show_progress(self, done: int, rounds: int) -> None:
+        """A hundred rounds take half an hour."""
+        requests, failed = (sum(count) for count in zip(*map(counts, self.steady.values()), strict=True))
+        print(f"round {done} of {rounds}: {requests} steady requests, {failed} failed", file=sys.stderr)  # noqa: T201
+
+    def met_for(self, version: str, began: float) -> float:
+        """For how many seconds steady clients were still answered by a version, once all have gone over."""
+        last = max(tally.last.get(version, began) for tally in self.steady.values())
+        return round(max(0.0, last - began), 3)
 
     def writes(self, mark: Mark) -> dict[str, int]:
         """What the operator has written for one canary, from its manifest to the end of the old version."""
@@ -136,46 +134,24 @@ class Story:
 
     async def counted(self, requests: int) -> dict[str, Tally]:
         """So many requests of each protocol, over a few connections."""
-        return {
-            name: await so_often([client().ask for _ in range(CONNECTIONS)], requests)
-            for name, client in self.protocols.items()
-        }
+        tallies = {}
+        for name, client in self.protocols.items():
+            async with opened([client] * CONNECTIONS) as asks:
+                tallies[name] = await so_often(asks, requests)
+        return tallies
 
     def apply(self, version: str, steps: Sequence[int] = ()) -> None:
         manual = [{"weight": percent, "hold": "manual"} for percent in steps or self.steps]
         routing = {"existingRouteRef": {"name": "shop"}} if self.shared else ROUTING
         self.site.apply(version, routing=routing, rollout={"steps": manual, "analysis": QUICK})
 
-    async def at(self, percent: int) -> Object:
-        """A step that is proved: then it waits for somebody to promote it."""
-        return await self.until(
-            lambda one: weight(one) == percent and fact(one, "Reconciling").get("reason") == "WaitingForPromote"
-        )
 
-    def command(self, verb: str, what: str) -> None:
-        self.serial += 1
-        self.site.command(verb, f"{what}@2026-01-01T00:{self.serial // 60:02}:{self.serial % 60:02}Z")
-
-    async def until(self, holds: Callable[[Object], Any]) -> Object:
-        """Beside the clients, who go on."""
-
-        def seen(one: Object) -> Any:
-            return (
-                "status" in one
-                and one["status"].get("observedGeneration") == one["metadata"]["generation"]
-                and holds(one)
-            )
-
-        return await asyncio.to_thread(self.site.until, seen, 60.0)
+def counts(tally: Tally) -> tuple[int, int]:
+    return tally.requests, len(tally.failures)
 
 
-def show(site: Site) -> None:
-    """What there was when something did not come about."""
-    for plural in ("httproutes", "grpcroutes", "endpointslices"):
-        for found in site.children(plural):
-            found["metadata"].pop("managedFields", None)
-            print(json.dumps(found), file=sys.stderr)  # noqa: T201
-    print(site.plane.part(programs.CONTOUR).last_lines(60), file=sys.stderr)  # noqa: T201
+def spread(seconds: Sequence[float]) -> dict[str, float]:
+    return {"p50": round(median(seconds), 3), "max": max(seconds)}
 
 
 def main() -> int:
@@ -185,14 +161,7 @@ def main() -> int:
     parser.add_argument("--steps", type=int, nargs="+", default=STEPS, help="weights in percent [10 50]")
     parser.add_argument("--shared", action="store_true", help="the route lives in Git: existingRouteRef, no gRPC")
     asked = parser.parse_args()
-    take_addresses()
-    with tempfile.TemporaryDirectory() as folder, real_gateway(Path(folder)) as site:
-        try:
-            told = asyncio.run(Story(site, asked.steps, shared=asked.shared).play(asked.requests, asked.rounds))
-        except BaseException:
-            show(site)
-            raise
-    print(json.dumps(told))  # noqa: T201
+    tell(lambda site: Story(site, asked.steps, shared=asked.shared).play(asked.requests, asked.rounds))
     return 0
 
 

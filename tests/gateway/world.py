@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import asyncio
+import json
+import sys
+import tempfile
+from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import yaml
+from tests.cluster import metrics_api
 from tests.cluster.operating import Operator, Site, grant
 from tests.control_plane import gateway_api, programs
+from tests.control_plane.children import Child
 from tests.control_plane.plane import Plane, install_crds, whole
 from tests.control_plane.resources import Object
 from tests.control_plane.users import GATEWAY
-from tests.gateway.own_network import PODS
+from tests.gateway.own_network import PODS, take_addresses
 from tests.local.local_run import bundles
 from tests.waiting import wait_until
 
@@ -27,13 +35,35 @@ PARENT = {"name": "public", "namespace": SPACE, "sectionName": "http"}
 PLAIN = ("tlsroutes", "tcproutes", "backendtlspolicies")  # what is not of the standard channel, or not needed
 
 
+def tell(play: Callable[[Site], Coroutine[Any, Any, dict[str, Any]]]) -> None:
+    """Play a story in this process's own network, and print what is told as JSON."""
+    take_addresses()
+    with tempfile.TemporaryDirectory() as folder, real_gateway(Path(folder)) as site:
+        try:
+            told = asyncio.run(play(site))
+        except BaseException:
+            show(site)
+            raise
+    print(json.dumps(told))  # noqa: T201
+
+
+def show(site: Site) -> None:
+    """What there was when something did not come about."""
+    for plural in ("modeldeployments", "horizontalpodautoscalers", "httproutes", "grpcroutes", "endpointslices"):
+        for found in site.children(plural):
+            found["metadata"].pop("managedFields", None)
+            print(json.dumps(found), file=sys.stderr)  # noqa: T201
+    print(site.plane.part(programs.CONTOUR).last_lines(60), file=sys.stderr)  # noqa: T201
+
+
 @contextmanager
 def real_gateway(folder: Path) -> Iterator[Site]:
-    """A site whose deployments a real gateway may serve; an operator leads."""
+    """A site whose deployments a real gateway may serve; an operator leads, and tells autoscalers the load."""
     with whole(prepare=definitions, pods=PODS) as plane:
         start_gateway(plane, folder)
         grant(plane)
-        operator = Operator(plane, folder / "operator").start().leads()
+        metrics_api.enable(plane)
+        operator = Operator(plane, folder / "operator", metrics_api.flags(address=f"{PODS}.0.1")).start().leads()
         try:
             site = Site(plane, plane.new_namespace())
             site.mount(bundles(folder / "store"))
@@ -44,12 +74,36 @@ def real_gateway(folder: Path) -> Iterator[Site]:
 
 def definitions(plane: Plane) -> None:
     install_crds(plane)
-    gateway_api.install(plane)
+    plane.install(*gateway_definitions())
+
+
+def gateway_definitions() -> list[Path]:
+    """The files of all kinds that Contour reads; they are fetched if they have to be."""
     contour = programs.module_folder("contour", "github.com/projectcontour/contour")
-    plane.install(contour / "examples/contour/01-crds.yaml")
+    return [*gateway_api.definitions(), contour / "examples/contour/01-crds.yaml"]
 
 
-def start_gateway(plane: Plane, folder: Path) -> None:
+@dataclass(slots=True)
+class Envoy:
+    """The data plane, which may die: all that it knows it gets from Contour when it starts."""
+
+    plane: Plane
+    command: list[str | Path]
+    child: Child
+
+    @contextmanager
+    def dead(self) -> Iterator[None]:
+        """Killed without a farewell to anybody, and started again at the end."""
+        self.child.process.kill()
+        self.child.process.wait()
+        try:
+            yield
+        finally:
+            self.child = self.plane.children.start("envoy", self.command, {})
+
+
+def start_gateway(plane: Plane, folder: Path) -> Envoy:
+    """A class, a Gateway for the routes of all namespaces, Contour, and its Envoy on HERE:HTTP_PORT."""
     client = plane.client
     client.create({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": SPACE}})
     client.create({
@@ -62,8 +116,10 @@ def start_gateway(plane: Plane, folder: Path) -> None:
         "spec": {"gatewayClassName": "contour", "listeners": [listener]},
     })  # fmt: skip
     plane.run(programs.CONTOUR, contour(plane, folder))
-    envoy = plane.children.start("envoy", [envoy_binary(), *envoy_flags(plane, folder)], {})
-    wait_until(lambda: programmed(plane), lambda: f"a gateway\n{envoy.last_lines()}", 60)
+    command: list[str | Path] = [envoy_binary(), *envoy_flags(plane, folder)]
+    envoy = Envoy(plane, command, plane.children.start("envoy", command, {}))
+    wait_until(lambda: programmed(plane), lambda: f"a gateway\n{envoy.child.last_lines()}", 60)
+    return envoy
 
 
 def contour(plane: Plane, folder: Path) -> list[str]:
@@ -93,7 +149,7 @@ def envoy_flags(plane: Plane, folder: Path) -> list[str]:
     assert made.process.wait(30) == 0, made.last_lines()
     return [
         "-c", str(bootstrap), "--service-cluster", "tests", "--service-node", "tests", "--concurrency", "1",
-        "--base-id", str(plane.place.network.number), "-l", "warn",
+        "--disable-hot-restart", "-l", "warn",  # which shares memory with whatever Envoy has the same number
     ]  # fmt: skip
 
 

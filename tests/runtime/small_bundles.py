@@ -57,6 +57,34 @@ def linear(weights: Array = WEIGHTS) -> onnx.ModelProto:
     return model(nodes, [value("x", TensorProto.FLOAT, ["N", 4])], outputs, {"w": weights})
 
 
+def laboured(weights: Array, operators: int) -> onnx.ModelProto:
+    """The answers of `linear`, after so many products with a matrix of a megabyte that change nothing: really slow."""
+    names = ["wide", *(f"n{index}" for index in range(operators))]
+    steps = [
+        node
+        for before, after in pairwise(names)
+        for node in (
+            helper.make_node("MatMul", [before, "turn"], [f"{after}.turned"]),
+            helper.make_node("Tanh", [f"{after}.turned"], [after]),
+        )
+    ]
+    nodes = [
+        helper.make_node("MatMul", ["x", "widen"], ["wide"]),
+        *steps,
+        helper.make_node("MatMul", [names[-1], "nothing"], ["zeros"]),
+        helper.make_node("MatMul", ["x", "w"], ["straight"]),
+        helper.make_node("Add", ["straight", "zeros"], ["scores"]),
+        helper.make_node("ArgMax", ["scores"], ["label"], axis=-1, keepdims=0),
+    ]
+    random = np.random.default_rng(3)
+    wide = {"widen": random.standard_normal((4, 512)), "turn": random.standard_normal((512, 512)) / 20}
+    kept = {name: array.astype(np.float32) for name, array in wide.items()}
+    plain = linear(weights).graph
+    return model(
+        nodes, list(plain.input), list(plain.output), {**kept, "w": weights, "nothing": np.zeros((512, 3), np.float32)}
+    )
+
+
 def mixing_rows() -> onnx.ModelProto:
     """A softmax over the batch: rows of different requests must never share a run."""
     nodes = [helper.make_node("Softmax", ["x"], ["y"], axis=0)]

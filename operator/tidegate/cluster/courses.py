@@ -1,8 +1,8 @@
 """Where the course of a deployment's rollouts is kept in a cluster: a ConfigMap of its own, `NAME-course`.
 
-Written seldom: soon after a decision, those of some seconds together, and figures in between at most every few minutes.
-It is read only to be written, and carries no label that a watch asks for, so that the operator's memory holds none of
-it.  Bounded, and a copy for people: nothing is ever decided by it, and what cannot be written holds up nothing.
+Written seldom: when a rollout is over, decisions on its way within a minute, and figures in between at most every few
+minutes.  It is read only to be written, and carries no label that a watch asks for, so that the operator's memory holds
+none of it.  Bounded, and a copy for people: nothing is ever decided by it, and what cannot be written holds up nothing.
 """
 
 from __future__ import annotations
@@ -21,15 +21,16 @@ from tidegate.cluster.errors import AlreadyExists, ClusterError, Conflict
 from tidegate.cluster.logs import about, cleaned
 from tidegate.plan.course import Row, kept, lines_of, measured, row
 from tidegate.plan.manifests.identity import CONFIG_MAP, Owner, head, owns
-from tidegate.plan.phases import Phase
+from tidegate.plan.phases import Phase, Settled
 from tidegate.plan.told import COURSE_KEY, course_name, lines_in
 from tidegate.plan.wanted import Plan
 
 log = logging.getLogger(__name__)
 
 LIMIT = 64 * 1024  # bytes
-FIGURES_EVERY, FIRST_WITHIN, WRITTEN_WITHIN = 60.0, 60.0, 300.0  # seconds; a thousand first versions are one write each
-DECISIONS_EVERY = 15.0  # at the most: quick steps are written together
+FIGURES_EVERY = 60.0  # seconds
+DECISIONS_WITHIN, FIGURES_WITHIN = 60.0, 300.0  # a rollout's quick steps are one write, and so is a whole first version
+ENDS_EVERY = 15.0  # at the most
 LOOK_EVERY, AFTER_TROUBLE = 10.0, 30.0
 MOST_WAITING = 100
 COMPARED = frozenset({Phase.SHIFTING, Phase.HOLDING, Phase.WATCHING})
@@ -57,13 +58,13 @@ class Course:
             self.rowed_at = now
 
     def due(self, now: float) -> bool:
-        """Whether to write: a decision waits, or what is no news (figures, a first version) has waited long enough."""
+        """Whether to write: a rollout is over, or what is on its way has waited long enough."""
         if not self.rows or now < self.again_at:
             return False
         decided = [event for one in self.rows for event in one["events"]]
-        if any(event["before"]["stable"] for event in decided):
-            return now - self.written_at >= DECISIONS_EVERY
-        return now - self.since >= (FIRST_WITHIN if decided else WRITTEN_WITHIN)
+        if decided and over(decided[-1]):
+            return now - self.written_at >= ENDS_EVERY
+        return now - self.since >= (DECISIONS_WITHIN if decided else FIGURES_WITHIN)
 
 
 class Courses:
@@ -145,6 +146,11 @@ async def append(api: Api, owner: Owner, rows: list[Row]) -> None:
     added = [line for line in lines if line not in known[-MOST_WAITING:]]
     seen = {name: there["metadata"][name] for name in ("uid", "resourceVersion")}
     await api.apply(config_map(owner, kept([*known, *added], LIMIT), seen))
+
+
+def over(decision: Mapping[str, Any]) -> bool:
+    """Whether nothing is under way after it: how a rollout ended is what people look for.  A first version is none."""
+    return bool(decision["before"]["stable"]) and decision["after"]["phase"] == Settled.SERVING
 
 
 def begins(rows: list[Row]) -> bool:

@@ -49,9 +49,18 @@ def shortened(text: str, most: int = MESSAGE_LIMIT) -> str:
 
 
 def failure_of_pods(pods: Iterable[Mapping[str, Any]]) -> Failure | None:
-    """Why the latest start failed; what will not pass by itself goes before what may."""
-    found = [failure for pod in pods if (failure := failure_of_pod(pod))]
-    return min(found, key=lambda failure: failure.class_ is not FailureClass.CONTENT, default=None)
+    """Why the latest start failed; what will not pass by itself goes before what may.
+
+    Pods that a node refused or removed stay in the list for ever, beside those that came in their places.
+    """
+    found = [(failure, is_over(pod)) for pod in pods if (failure := failure_of_pod(pod))]
+    first = min(found, key=lambda one: (one[0].class_ is not FailureClass.CONTENT, one[1]), default=None)
+    return first[0] if first else None
+
+
+def is_over(pod: Mapping[str, Any]) -> bool:
+    """Whether a pod has failed as a whole, and will never run again."""
+    return (pod.get("status") or {}).get("phase") == "Failed"
 
 
 def failure_of_pod(pod: Mapping[str, Any]) -> Failure | None:

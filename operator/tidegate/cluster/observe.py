@@ -17,7 +17,8 @@ from tidegate.api.names import ANNOTATION_ASKED_BY
 from tidegate.api.runtime import Accelerator
 from tidegate.api.status import ResolutionStatus
 from tidegate.cluster.autoscalers import blind, refused
-from tidegate.cluster.failures import environment, failure_of_controller, failure_of_pods
+from tidegate.cluster.devices import unhealthy
+from tidegate.cluster.failures import environment, failure_of_controller, failure_of_pods, is_over
 from tidegate.cluster.nodes import NO_SIGHT, Sight, lack
 from tidegate.cluster.resolution import Work, resolved, still_counts
 from tidegate.plan.accelerators import bound, remedy, shortage
@@ -101,7 +102,7 @@ def observed(look: Look, samples: Sequence[PodSample], asked: ResolutionStatus |
         records={name: stored.record for name, stored in look.seen.stored.items()},
         revisions={name: _revision(look, name) for name in _revisions(look)},
         route=route(look),
-        obstacle=_beside(look) or blind(scaler(look), look.now) or refused(_scaled_object(look)),
+        obstacle=_beside(look) or unhealthy(_living(look)) or _unscaled(look),
         stable_marker=_annotations(look.seen.front).get(ANNOTATION_STABLE, ""),
         commands=asked_by(_annotations(look.deployment)),
         asked_by=_annotations(look.deployment).get(ANNOTATION_ASKED_BY, ""),
@@ -127,8 +128,9 @@ def scaler(look: Look) -> Object | None:
     return next(iter(look.seen.autoscalers.values()), None)
 
 
-def _scaled_object(look: Look) -> Object | None:
-    return next(iter(look.seen.scaled_objects.values()), None)
+def _unscaled(look: Look) -> Failure | None:
+    scaled_object = next(iter(look.seen.scaled_objects.values()), None)
+    return blind(scaler(look), look.now) or refused(scaled_object)
 
 
 def _annotations(thing: Object | None) -> Mapping[str, str]:
@@ -141,6 +143,12 @@ def _annotations(thing: Object | None) -> Mapping[str, str]:
 def pods_of(look: Look, revision: str) -> list[Object]:
     """Pods that serve a revision or will; one that is being removed is neither."""
     return [pod for pod in look.pods if revision_of(pod) == revision and not _leaving(pod)]
+
+
+def _living(look: Look) -> list[Object]:
+    """Servers of all revisions that hold what they were given."""
+    pods = (pod for pod in look.pods if revision_of(pod) and not _leaving(pod))
+    return [pod for pod in pods if not is_over(pod)]
 
 
 def revision_of(pod: Object) -> str:
@@ -165,7 +173,7 @@ def _revision(look: Look, revision: str) -> RevisionObserved:
     pods = pods_of(look, revision) if revision in look.seen.deployments else []
     waiting = [pod for pod in pods if not is_ready(pod)]
     stored = look.seen.stored.get(revision)
-    living = [pod for pod in pods if (pod.get("status") or {}).get("phase") != "Failed"]
+    living = [pod for pod in pods if not is_over(pod)]
     places = [node for pod in living if (node := (pod.get("spec") or {}).get("nodeName"))]
     ready = len(pods) - len(waiting)
     found = RevisionObserved(

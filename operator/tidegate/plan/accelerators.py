@@ -57,8 +57,11 @@ def _lost(wanted: Accelerator, node: Node | None) -> str:
         return "is gone"
     if node.closed:
         return f"is {node.closed}"
-    has = node.has.get(wanted.resource, 0)
-    return f"has {has} {wanted.resource} now" if has < wanted.count else ""
+    has, taken = node.has.get(wanted.resource, 0), (node.taken or {}).get(wanted.resource, 0)
+    if has < wanted.count:
+        return f"has {has} {wanted.resource} now"
+    # One that became unhealthy stays with its pod, and counts there: what the next pod to stop gives back is owed.
+    return f"has {has} {wanted.resource} now, and {taken} are held" if has < taken else ""
 
 
 def _having(wanted: Accelerator, nodes: Nodes) -> list[Node]:

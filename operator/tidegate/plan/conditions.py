@@ -21,6 +21,8 @@ from tidegate.plan.revision import resolve_key
 from tidegate.plan.situation import Situation
 from tidegate.plan.texts import code, sentence
 
+IGNORES = "WeightIgnored"  # what the counts say of a gateway that has taken the route
+
 Truth = Literal["True", "False", "Unknown"]
 
 
@@ -102,6 +104,8 @@ def route_ready(s: Situation) -> Fact:
         return Fact(before.status, before.reason, before.message)  # each step would make it False for a moment
     if not route.accepted:
         return Fact("False", route.reason, route.message)
+    if s.rollout.hold_reason == IGNORES:
+        return Fact("False", IGNORES, s.rollout.hold_message)
     return Fact("True", "Accepted") if route.routed else Fact("False", "NoRoute", "no version is routed yet")
 
 

@@ -1,7 +1,8 @@
 """Whether a new split is really in effect: seen in the versions' own request counters, not believed.
 
-Dwell time starts only then.  A split is seen when the counts since the change speak for the new share against the
-old one by 20 to 1, or when they have had 30 s and do not contradict it.
+Dwell time starts only then.  A split is seen when the counts since the change speak for the new share, against the old
+one by 20 to 1 and against halves, which is what a gateway gives that heeds no weights, by 1000 to 1; or when they have
+had 30 s and do not contradict it.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ SEEN = log(20)
 UNCONTRADICTED = timedelta(seconds=30)
 CONTRADICTED = 1e-3
 IGNORED = 1e-4
+HALF, NO_HALVES = 50, log(1000)
 IGNORED_REQUESTS = 200
 _EDGE = 1e-3  # 0 and 100 % are never quite true: requests of before the change are still under way
 
@@ -35,9 +37,12 @@ class Split:
 
 def seen(split: Split) -> bool:
     """Whether the dwell time of the new share may start."""
-    if likelihood_ratio(split) >= SEEN:
-        return True
-    return split.since >= UNCONTRADICTED and doubt(split) >= CONTRADICTED
+    doubtful = doubt(split) < CONTRADICTED
+    halves = split.asked != HALF and likelihood_ratio(split, HALF) < NO_HALVES
+    if likelihood_ratio(split, split.before) >= SEEN and not halves:
+        # Less than its share may be that of servers that are not counted before their warm-up is over; more is not.
+        return not (doubtful and split.candidate > split.requests * _share(split.asked))
+    return split.since >= UNCONTRADICTED and not doubtful
 
 
 def ignored(split: Split) -> bool:
@@ -45,9 +50,9 @@ def ignored(split: Split) -> bool:
     return split.requests >= IGNORED_REQUESTS and doubt(split) < IGNORED
 
 
-def likelihood_ratio(split: Split) -> float:
-    """Log of how much better the new share explains the counts than the old one."""
-    new, old = _share(split.asked), _share(split.before)
+def likelihood_ratio(split: Split, other: int) -> float:
+    """Log of how much better the new share explains the counts than another one, in percent."""
+    new, old = _share(split.asked), _share(other)
     return split.candidate * log(new / old) + split.stable * log((1 - new) / (1 - old))
 
 

@@ -40,6 +40,7 @@ def described(record: RevisionRecord, weight: int = 0) -> RevisionStatus:
         uri=bundle.uri,
         version=bundle.version,
         weight=weight,
+        device=str(record.runtime.device),  # known already: shown later, it would be a write of its own
     )
 
 

@@ -3,13 +3,17 @@
 Only where a route gives weights can requests contradict them.  A plain Service splits connections among pods: clients
 that keep theirs stay where they are, and the share of the ready pods is all that can be known.  Scrapes of two servers
 lie up to a scrape interval apart: what one of them has counted longer is no contradiction.
+
+Right after a change counts tell of more than the gateway: they lag by a second or two, and a new server's are left out
+until its warm-up is over.  Those of the last intervals say what the gateway does now, also when it did not before.
 """
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 
-from tidegate.plan.convergence import Split, ignored, seen
+from tidegate.plan.convergence import IGNORED_REQUESTS, Split, ignored, seen
 from tidegate.plan.evidence import share_observed
 from tidegate.plan.replicas import FULL
 from tidegate.plan.situation import Situation
@@ -18,9 +22,33 @@ LAG = timedelta(seconds=10)
 
 
 def split(s: Situation) -> Split:
-    """Unpinned requests of both versions since the weight was asked for."""
+    """Unpinned requests of both since the weight was asked for, or of the last intervals where they are enough."""
     stable, candidate = share_observed(s.rollout.evidence) if s.rollout.evidence else (0, 0)
-    return Split(s.rollout.weight_before, s.trial.weight, stable, candidate, s.elapsed(s.rollout.weight_asked_at))
+    asked_at = s.rollout.weight_asked_at
+    whole = Split(s.rollout.weight_before, s.trial.weight, stable, candidate, s.elapsed(asked_at))
+    return _of_late(s, whole) or whole
+
+
+def _of_late(s: Situation, whole: Split) -> Split | None:
+    """What the last intervals brought that lie wholly after the change; None where that is little."""
+    evidence, asked_at = s.rollout.evidence, s.rollout.weight_asked_at
+    if evidence is None or asked_at is None:
+        return None
+    over = (evidence.interval_started_at - asked_at - _troubled(s)) // s.spec.rollout.analysis.interval
+    late = evidence.recent[-over:] if over > 0 else ()
+    found = replace(
+        whole,
+        stable=sum(one.stable.requests for one in late),
+        candidate=sum(one.candidate.requests for one in late),
+    )
+    # Intervals in which nobody looked are longer, and may have begun before the change.
+    after = found.stable <= whole.stable and found.candidate <= whole.candidate
+    return found if after and found.requests >= IGNORED_REQUESTS else None
+
+
+def _troubled(s: Situation) -> timedelta:
+    """How long after a change counts may tell of something else than the gateway."""
+    return LAG + s.spec.rollout.analysis.warmup
 
 
 def in_effect(s: Situation) -> bool:
@@ -38,12 +66,9 @@ def converged(s: Situation) -> bool:
 
 
 def contradicted(s: Situation) -> bool:
-    """Whether the requests do something else, though the route has had the weights for a while.
-
-    Counters lag by a second or two: right after a step they tell of the weight before it.
-    """
-    settled = in_effect(s) and s.elapsed(s.rollout.weight_asked_at) >= LAG
-    return settled and _can_be_seen(s) and ignored(split(s))
+    """Whether the requests do something else, though the route has had the weights for a while."""
+    settled = _troubled(s) + s.spec.rollout.analysis.interval
+    return in_effect(s) and _can_be_seen(s) and s.elapsed(s.rollout.weight_asked_at) >= settled and ignored(split(s))
 
 
 def _can_be_seen(s: Situation) -> bool:

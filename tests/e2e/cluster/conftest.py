@@ -16,6 +16,7 @@ from tests.e2e.cluster.times import Times
 from tests.e2e.images import REGISTRY, given
 from tests.e2e.node import boundary
 from tests.e2e.node.node import Node, running
+from tests.gateway.world import gateway_definitions
 from tests.local.local_run import bundles
 
 NODES = pytest.StashKey[Node]()
@@ -33,7 +34,7 @@ def times(pytestconfig: pytest.Config) -> Iterator[Times]:
 def node(pytestconfig: pytest.Config, times: Times) -> Iterator[Node]:
     if boundary.INSIDE not in os.environ:
         pytest.skip("these tests need a node of their own around them: run them by `make e2e`")
-    with running([image.archive for image in given().values()]) as found:
+    with running([image.archive for image in given().values()], gateway_definitions()) as found:
         pytestconfig.stash[NODES] = found
         for part, seconds in found.plane.seconds.items():
             times.note(f"from nothing until {part}", seconds)

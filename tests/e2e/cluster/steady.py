@@ -1,7 +1,7 @@
-"""Clients that go through the front Service and never stop asking: what they see is what users see.
+"""Clients that go through the front Service, or a gateway, and never stop asking: what they see is what users see.
 
 A Service chooses a pod for each connection.  Half of the clients open a new one for every request, so that the split is
-seen; the others keep theirs as long as the server does, so that drains are.
+seen; the others keep theirs as long as the server does, so that drains are.  A gateway splits the requests of both.
 """
 
 from __future__ import annotations
@@ -28,8 +28,10 @@ class Steady:
     port: int
     model: str
     clients: int = 4
+    host: str = ""  # by which a gateway knows whom a request is for
     answers: Counter[str] = field(default_factory=Counter)  # by version, those on new connections
     kept: Counter[str] = field(default_factory=Counter)  # a connection stays with its pod until that drains
+    last: dict[str, float] = field(default_factory=dict)  # by version, when any of them was answered last (monotonic)
     failures: list[str] = field(default_factory=list)
     _over: threading.Event = field(default_factory=threading.Event)
     _lock: threading.Lock = field(default_factory=threading.Lock)
@@ -68,6 +70,7 @@ class Steady:
         connection = http.client.HTTPConnection(self.address, self.port, timeout=ANSWER_SECONDS)
         body = json.dumps(INPUT)
         headers = {"Content-Type": "application/json"} | ({} if keeps else {"Connection": "close"})
+        headers |= {"Host": self.host} if self.host else {}
         while not self._over.wait(PAUSE_SECONDS):
             try:
                 connection.request("POST", f"/v2/models/{self.model}/infer", body, headers)
@@ -81,8 +84,10 @@ class Steady:
     def _note(self, status: int, body: bytes, counter: Counter[str]) -> None:
         if status != 200:
             return self._fail(f"{status} {body[:200]!r}")
+        version = json.loads(body)["model_version"]
         with self._lock:
-            counter[json.loads(body)["model_version"]] += 1
+            counter[version] += 1
+            self.last[version] = time.monotonic()
         return None
 
     def _fail(self, what: str) -> None:

@@ -17,6 +17,7 @@ from typing import Any
 
 from tests.cluster.operating import GROUP, QUICK, condition, fact, ready, serves, weight
 from tests.control_plane.resources import Object
+from tests.e2e.cluster import budget
 from tests.e2e.cluster.shelf import Shelf
 from tests.e2e.cluster.steady import Steady
 from tests.e2e.cluster.times import Times
@@ -33,6 +34,15 @@ QUICK_ROLLOUT = {"steps": [{"weight": 50, "hold": "1s"}], "scaleDownDelay": "0s"
 RESOURCES = {"requests": {"cpu": "50m", "memory": "64Mi"}, "limits": {"memory": "512Mi"}}
 
 
+@dataclass(frozen=True, slots=True)
+class Door:
+    """Where clients ask; a gateway knows by the host's name whom a request is for."""
+
+    address: str
+    port: int
+    host: str = ""
+
+
 @dataclass
 class Story:
     """One namespace with one model in it."""
@@ -42,6 +52,7 @@ class Story:
     namespace: str
     times: Times
     clients: list[Steady] = field(default_factory=list)
+    gateway: Door | None = None  # where clients ask instead of at the Service
     load: Steady | None = None
     _spec: dict[str, Any] = field(default_factory=dict)
 
@@ -64,8 +75,19 @@ class Story:
         self.a_secret("store")
         with self.times.measured(FIRST_ANSWER):
             with self.times.measured("from kubectl apply until the model is Ready"):
-                self.applied(version, **spec).serves(version)
-            self.answers()
+                with self.times.measured("  kubectl apply itself"):
+                    self.applied(version, **spec)
+                budget.follow(self.node, self.namespace, MODEL, self.times)
+                with self.times.measured("  the operator says that it is Ready"):
+                    self.serves(version)
+            with self.times.measured("  a first answer"):
+                self.answers()
+        return self
+
+    def behind(self, gateway: Door, routing: Object) -> Story:
+        """Clients ask there, from the first model on."""
+        self.gateway = gateway
+        self._spec["routing"] = routing
         return self
 
     def a_secret(self, name: str) -> Story:
@@ -103,7 +125,14 @@ class Story:
 
     def steady_clients(self, count: int = 4) -> Story:
         self.answers()
-        self.clients.append(Steady(self.front(), PORT, MODEL, count).start())
+        return self._clients_at(self.door(), count)
+
+    def clients_of_the_service(self, count: int = 4) -> Story:
+        """Such as are inside the cluster, whatever becomes of a gateway."""
+        return self._clients_at(Door(self.front(), PORT), count)
+
+    def _clients_at(self, door: Door, count: int) -> Story:
+        self.clients.append(Steady(door.address, door.port, MODEL, count, host=door.host).start())
         self.clients[-1].more(20)
         return self
 
@@ -200,8 +229,8 @@ class Story:
         return self
 
     def answers(self) -> Story:
-        """The front Service does; the node knows of it a moment after the status says Ready."""
-        wait_until(lambda: is_ready(self.front()), "a first answer", PATIENCE)
+        """The front does; who leads there knows of it a moment after the status says Ready."""
+        wait_until(lambda: is_ready(self.door()), "a first answer", PATIENCE)
         return self
 
     def serves(self, version: str, seconds: float = PATIENCE) -> Story:
@@ -234,6 +263,12 @@ class Story:
         for steady in self.clients:
             for version in versions:
                 steady.more(5, version)
+        return self
+
+    def answers_came_from(self, *versions: str) -> Story:
+        """From each of them and no other, since clients began to ask."""
+        for steady in self.clients:
+            assert set(steady.last) == set(versions), (steady.answers, steady.kept)
         return self
 
     def has_servers(self, count: int, seconds: float = PATIENCE) -> Story:
@@ -272,9 +307,13 @@ class Story:
             steady.stop()
         failures = [failure for steady in self.clients for failure in steady.failures]
         assert not failures, failures
+        self.clients.clear()
         return self
 
     # what it looks at
+
+    def door(self) -> Door:
+        return self.gateway or Door(self.front(), PORT)
 
     def front(self) -> str:
         """The Service's own address: what its name would stand for."""
@@ -306,11 +345,11 @@ class Story:
         }  # fmt: skip
 
 
-def is_ready(address: str) -> bool:
-    """Whether the model at an address says so."""
-    connection = http.client.HTTPConnection(address, PORT, timeout=0.5)
+def is_ready(door: Door) -> bool:
+    """Whether the model behind a door says so."""
+    connection = http.client.HTTPConnection(door.address, door.port, timeout=0.5)
     try:
-        connection.request("GET", f"/v2/models/{MODEL}/ready")
+        connection.request("GET", f"/v2/models/{MODEL}/ready", headers={"Host": door.host or door.address})
         return connection.getresponse().status == 200
     except OSError:
         return False

@@ -66,6 +66,7 @@ class Node:
             ["get", "pods,jobs,deployments,services,endpointslices", "-A", "-o", "wide"],
             ["get", "events", "-A", "--sort-by=.metadata.creationTimestamp"],
             ["get", "modeldeployments", "-A", "-o", "yaml"],
+            ["get", "gateways,httproutes,grpcroutes", "-A", "-o", "yaml"],
             ["logs", "-n", "tidegate", "-l", "app.kubernetes.io/component=operator", "--tail=60", "--prefix"],
         )
         found = [f"$ kubectl {' '.join(look)}\n{self._tried(look)}" for look in looks]
@@ -103,14 +104,15 @@ def end_of(log: Path) -> str:
 
 
 @contextmanager
-def running(images: Sequence[Path]) -> Iterator[Node]:
-    """A node that is Ready and has the images (archives)."""
+def running(images: Sequence[Path], definitions: Sequence[Path] = ()) -> Iterator[Node]:
+    """A node that is Ready and has the images (archives); its cluster has `definitions` (YAML) from the beginning."""
     folder = Path(os.environ[boundary.INSIDE]) / "node"
     folder.mkdir()
     network = Network(PREFIX, folder)
     give_addresses(network)
     with ExitStack() as stack:
         node = Node(start_api(stack, network=network, api_server=commands.api_server))
+        node.plane.install(*definitions)  # before the controllers start: later ones take their collector 40 s to notice
         start(node, images)
         yield node
 

@@ -94,31 +94,33 @@ def test_a_first_version_is_one_write_within_a_minute(keeps: Kept, scenario: Cal
     assert keeps.numbers == [1, 2]
 
 
-def test_a_decision_about_what_serves_is_written_at_once(keeps: Kept, scenario: Callable[..., Story]) -> None:
-    story = scenario(steps=[50]).serving("v1").apply("v2").until_weight(50)
-
+def test_the_decisions_of_a_minute_are_one_write(keeps: Kept, scenario: Callable[..., Story]) -> None:
+    story = scenario(steps=[(10, "1s"), (50, "1s")]).serving("v1").apply("v2").until_weight(10)
     keeps.told(*decided(story)).write()
+    told = len(decided(story))
 
+    keeps.told(*decided(story.until_weight(50))[told:]).write(after=50)
+    assert keeps.calls == []
+    keeps.write(after=10)
+
+    assert keeps.calls == ["create"]
     assert keeps.numbers == [*range(1, story.status.decisions + 1)]
 
 
-def test_decisions_of_some_seconds_are_one_write(keeps: Kept, scenario: Callable[..., Story]) -> None:
-    story = scenario(steps=[(10, "1s"), (50, "1s")]).serving("v1").apply("v2").until_weight(10)
-    keeps.told(*decided(story)).write()
-    first, calls = len(keeps.numbers), len(keeps.calls)
-    told = len(decided(story))
+def test_how_a_rollout_ended_is_written_at_once(keeps: Kept, scenario: Callable[..., Story]) -> None:
+    story = scenario(steps=[], rollout={"scaleDownDelay": "0s"}).serving("v1")
+    keeps.told(*decided(story)).write(after=60)
+    told, calls = len(decided(story)), len(keeps.calls)
 
-    keeps.told(*decided(story.until_weight(50))[told:]).write(after=5).write(after=5)
-    assert len(keeps.calls) == calls
-    keeps.write(after=5)
+    keeps.told(*decided(story.apply("v2").until(lambda one: one.stable == "v2"))[told:]).write(after=1).write(after=14)
 
     assert keeps.calls[calls:] == ["get", "apply"]
-    assert len(keeps.numbers) > first
+    assert decisions_in(lines_in(keeps.object))[-1]["reason"] == "Promoted"
 
 
 def test_figures_are_a_row_a_minute_and_a_write_every_five(keeps: Kept, scenario: Callable[..., Story]) -> None:
     story = scenario(steps=[(50, "manual")]).serving("v1").apply("v2").until_weight(50)
-    keeps.told(*decided(story)).write()
+    keeps.told(*decided(story)).write(after=60)
     before = len(lines_in(keeps.object))
     calls = len(keeps.calls)
 
@@ -148,7 +150,7 @@ def test_what_cannot_be_written_waits_and_is_complained_of_once(
     story = scenario(steps=[50]).serving("v1").apply("v2").until_weight(50)
     keeps.api.faults.fail(calls_of("create", kind=CONFIG_MAP), error, times=3)
 
-    keeps.told(*decided(story)).write().write(after=1).write(after=30).write(after=30)
+    keeps.told(*decided(story)).write(after=60).write(after=1).write(after=30).write(after=30)
     assert keeps.numbers == []
     keeps.write(after=30)
 
@@ -160,7 +162,7 @@ def test_a_write_whose_answer_was_lost_adds_nothing_twice(keeps: Kept, scenario:
     story = scenario(steps=[50]).serving("v1").apply("v2").until_weight(50)
     keeps.api.faults.fail_write(1, "timeout", after=True)
 
-    keeps.told(*decided(story)).write().write(after=30)
+    keeps.told(*decided(story)).write(after=60).write(after=30)
 
     assert keeps.numbers == [*range(1, story.status.decisions + 1)]
 
@@ -206,7 +208,7 @@ def test_of_a_deployment_that_is_gone_nothing_is_written(keeps: Kept, scenario: 
     keeps.told(*decided(scenario(steps=[50]).serving("v1").apply("v2").until_weight(50)))
     keeps.there = False
 
-    keeps.write()
+    keeps.write(after=60)
 
     assert keeps.calls == []
     assert keeps.courses._known == {}

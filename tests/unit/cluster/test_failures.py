@@ -91,6 +91,15 @@ def test_wrong_bytes_in_one_pod_weigh_more_than_missing_room_for_others() -> Non
     assert failure.reason == "GoldenMismatch"
 
 
+def test_why_a_server_dies_weighs_more_than_pods_that_a_node_refused_or_removed_before_it() -> None:
+    refused, removed = pod(phase="Failed", reason="UnexpectedAdmissionError"), pod(phase="Failed", reason="Evicted")
+
+    failure = failure_of_pods([refused, removed, pod(containers=[ended(139, restarts=3)])])
+
+    assert failure is not None
+    assert failure.reason == "CrashLoop"
+
+
 @pytest.mark.parametrize(
     ("message", "reason"),
     [

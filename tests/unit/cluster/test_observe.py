@@ -290,6 +290,19 @@ def test_while_nodes_cannot_be_read_no_server_is_stopped() -> None:
     assert found.bound == "no server is stopped, the nodes cannot be read now"
 
 
+def test_a_server_that_goes_on_with_an_unhealthy_gpu_is_told_until_its_pod_is_removed() -> None:
+    held = [{"name": "nvidia.com/gpu", "resources": [{"resourceID": "gpu-0", "health": "Unhealthy"}]}]
+    bad = pod(containers=[{"name": "serve", "allocatedResourcesStatus": held}], phase="Running")
+    parts: dict[str, Any] = {"asked": None, "samples": (), "means": MEANS}
+
+    stays = observed(look(pods=[of(bad, OLD, "a")]), **parts).obstacle
+    leaves = observed(look(pods=[of(bad, OLD, "a", deletionTimestamp="2026-01-01T00:00:00Z")]), **parts).obstacle
+
+    assert stays
+    assert stays.message.startswith("a device is unhealthy, of a (nvidia.com/gpu gpu-0)")
+    assert leaves is None
+
+
 def test_an_edit_of_the_runtime_or_another_image_may_be_what_was_missing() -> None:
     before = look()
     after = replace(

@@ -23,6 +23,14 @@ NOW, LATER = timedelta(seconds=1), timedelta(seconds=30)
         (Split(50, 10, 90, 10, NOW), True),
         (Split(10, 11, 890, 110, NOW), False),
         (Split(10, 11, 890, 110, LATER), True),
+        (Split(0, 10, 50, 50, NOW), False),
+        (Split(0, 10, 50, 50, LATER), False),
+        (Split(0, 10, 5, 5, NOW), False),
+        (Split(0, 10, 75, 25, NOW), False),
+        (Split(0, 25, 30, 10, NOW), False),
+        (Split(0, 10, 8, 1, NOW), False),
+        (Split(0, 25, 75, 25, NOW), True),
+        (Split(0, 50, 140, 60, NOW), True),
     ],
 )
 def test_a_split_is_seen_when_the_counts_speak_for_it(split: Split, is_seen: bool) -> None:

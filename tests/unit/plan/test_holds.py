@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from datetime import timedelta
 
 from .conftest import Story
 
@@ -96,6 +97,52 @@ def test_a_route_that_ignores_weights_ends_the_rollout_at_the_progress_deadline(
 
     assert story.rejected == [("Environment", "WeightIgnored")]
     assert story.weights == {"v1": 100}
+
+
+def test_a_gateway_that_gives_every_version_the_same_heeds_no_weight(scenario: Scenario) -> None:
+    story = scenario(steps=[(10, "1m"), (30, "1m")]).serving("v1")
+    story.world.splits_evenly = True
+
+    story.apply("v2").runs("3m")
+
+    assert (story.phase, story.hold) == ("Shifting", "WeightIgnored")
+    assert story.weights == {"v1": 90, "v2": 10}
+    assert story.truth("RouteReady") == ("False", "WeightIgnored")
+
+
+def test_when_the_gateway_heeds_the_weight_after_all_the_step_begins(scenario: Scenario) -> None:
+    story = scenario(steps=[(10, "1h")]).serving("v1")
+    story.world.splits_evenly = True
+    story.apply("v2").until(lambda one: one.hold == "WeightIgnored", within="5m").runs("5m")
+
+    story.world.splits_evenly = False
+    story.runs("2m")
+
+    assert (story.phase, story.hold) == ("Holding", "StepHold")
+    assert story.truth("RouteReady") == ("True", "Accepted")
+
+
+def test_servers_that_are_not_counted_yet_are_no_sign_of_an_ignored_weight(scenario: Scenario) -> None:
+    """Their warm-up is left out of the counts, and the stable version's requests of that time are not."""
+    story = scenario(steps=[(50, "1m")], rollout={"analysis": {"warmup": "1m"}}).serving("v1").runs("5m")
+    story.world.rate = 500.0
+
+    story.apply("v2").until_phase("Watching", within="1h")
+
+    assert "WeightIgnored" not in {plan.status.rollout.hold_reason for plan in story.world.plans if plan.status.rollout}
+
+
+def test_after_a_time_in_which_nobody_looked_the_counts_of_before_the_step_are_left_out(scenario: Scenario) -> None:
+    story = scenario(steps=[(10, "1m"), (50, "1h")]).serving("v1")
+    story.world.rate = 1000.0
+    story.apply("v2").until_weight(10).until_phase("Holding").until_phase("Shifting")
+    assert story.weights == {"v1": 50, "v2": 50}
+
+    story.world.rate = 10.0
+    story.world.pass_time(timedelta(minutes=10))
+    story.turn()
+
+    assert (story.phase, story.hold) == ("Holding", "StepHold")
 
 
 def test_a_route_that_is_not_accepted_holds_the_rollout(scenario: Scenario) -> None:

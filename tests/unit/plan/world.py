@@ -109,6 +109,7 @@ class World:
     route_accepted: bool = True
     route_pending: bool = False  # where it is not accepted: nobody has had time to
     ignores_weights: bool = False
+    splits_evenly: bool = False  # whatever the weights are
     unreadable: bool = False  # no server answers when it is asked for its counters
     unread: str = ""
     scraped_every: float = 0.0  # seconds; counters come by way of somebody who reads them only so often
@@ -266,6 +267,8 @@ class World:
         weights = self.weights
         if self.ignores_weights and self.status.stable:
             weights = {self.status.stable.revision: 100}
+        if self.splits_evenly:
+            weights = dict.fromkeys(weights, 100 // max(1, len(weights)))
         for name, weight in weights.items():
             if name in self._alive():
                 behaviour = self.behaviour(self.version(name))

@@ -31,6 +31,7 @@ from tidegate.plan.manifests.identity import (
     pods_of,
 )
 from tidegate.plan.manifests.pods import GRPC_PORT, HTTP_PORT
+from tidegate.plan.phases import Surge
 from tidegate.plan.replicas import FULL
 from tidegate.plan.wanted import Plan
 
@@ -56,9 +57,12 @@ def wanted_front(owner: Owner, plan: Plan, live: Object | None) -> dict[str, Any
 def undivided(plan: Plan) -> Plan:
     """The plan as the front is to see it where a gateway splits the requests.
 
-    Whoever calls the Service itself gets the stable version, and the candidate when that has everything.
+    Whoever calls the Service itself gets the stable version, until another one is: a rollout writes the front once.
+    Where the stable version may have no server left, the candidate has the front as soon as it has everything.
     """
-    whole = plan.stable if plan.weights.get(plan.stable) else next((one for one, w in plan.weights.items() if w), "")
+    rollout, full = plan.status.rollout, next((one for one, weight in plan.weights.items() if weight == FULL), "")
+    emptied = rollout is not None and (rollout.stable_lost or rollout.surge == Surge.REPLACE)
+    whole = (emptied and full) or plan.stable or full
     return replace(plan, weights={whole: FULL} if whole else {})
 
 

@@ -19,6 +19,7 @@ from tidegate.plan.wanted import RevisionWanted
 
 POLLING_SECONDS = 15
 COOLDOWN_SECONDS = 300  # without any load, before the last server is stopped
+OF_ONE_REVISION = "Value"  # means; what adds up is that of all versions, as workload.py tells
 NEVER_MORE = "1000000000"  # a threshold that asks for one server, however much the query gives
 
 
@@ -49,15 +50,15 @@ def _target(owner: Owner, revision: str, target: Target, server: str) -> dict[st
         held = {"value": str(target.cpu_utilization), "containerName": SERVER_CONTAINER}
         return {"type": "cpu", "metricType": "Utilization", "metadata": held}
     query, amount, kind = _question(target)
-    series = ",".join(
-        f"{label}={json.dumps(value)}"
-        for label, value in (("namespace", owner.namespace), ("model", owner.name), ("revision", revision))
-    )
+    labels = {"namespace": owner.namespace, "model": owner.name}
+    if kind == OF_ONE_REVISION:
+        labels["revision"] = revision
+    series = ",".join(f"{label}={json.dumps(value)}" for label, value in labels.items())
     return _asked(server, query.replace("SERIES", series), f"{amount:.10g}", kind)
 
 
 def _question(target: Target) -> tuple[str, float, str]:
-    """PromQL about SERIES, what is held, and whether of each pod or of all together."""
+    """PromQL about SERIES, what is held, and whether that is a share for each pod or a mean."""
     if target.concurrency is not None:
         busy = 'sum(rate(tidegate_request_duration_seconds_sum{SERIES,traffic!="synthetic"}[1m]))'
         return busy, target.concurrency, "AverageValue"

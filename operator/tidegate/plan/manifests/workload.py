@@ -1,7 +1,7 @@
 """What runs the pods of a revision: Deployment, autoscaler, disruption budget.
 
 What the fields of `spec.scaling` do: `minReplicas` and `maxReplicas` bound the stable revision's autoscaler, or the
-minimum is the number of pods where there is none; `target` is what it holds: of the server's own CPU, or of what its
+minimum is the number of pods where there is none; `target` is what it holds: of the server's own CPU, or of what
 servers count, by an external metric; `behavior` is handed to it, and what is not given is Kubernetes' default, written
 out, because a field that was once written is not taken away by leaving it out.  For `provider: KEDA` see keda.py; where
 nobody can scale by a spec `minReplicas` pods run (one for zero), and unheeded.py says why to whoever wrote it.
@@ -9,6 +9,7 @@ nobody can scale by a spec `minReplicas` pods run (one for zero), and unheeded.p
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from tidegate.api.scaling import Behavior, Scaling, ScalingRules, Target
@@ -79,7 +80,13 @@ def autoscaler(owner: Owner, wanted: RevisionWanted, scaling: Scaling) -> dict[s
 
 
 def _metric(owner: Owner, revision: str, target: Target) -> dict[str, Any]:
-    """What the autoscaler looks at: per pod of what adds up, and a value of what is a mean."""
+    """What the autoscaler looks at: per pod of what adds up, and a value of what is a mean.
+
+    What adds up is that of all versions, whoever answers: the stable version can then take everything back at any step,
+    and the candidate, whose servers are a share of the stable version's, has enough for its own.  By the revision's
+    share alone it would not be seen how much the load has grown.  A mean is its own: another version's idle servers
+    would lower it.
+    """
     if target.cpu_utilization is not None:
         held = {"type": "Utilization", "averageUtilization": target.cpu_utilization}
         # Of the server alone: a sidecar that somebody injects does not count.
@@ -87,19 +94,21 @@ def _metric(owner: Owner, revision: str, target: Target) -> dict[str, Any]:
             "type": "ContainerResource",
             "containerResource": {"name": "cpu", "container": SERVER_CONTAINER, "target": held},
         }
-    if target.concurrency is not None:
-        return _external(owner, revision, "tidegate_concurrency", averageValue=target.concurrency)
-    if target.requests_per_second is not None:
-        return _external(owner, revision, "tidegate_requests_per_second", averageValue=target.requests_per_second)
-    if target.queue_time is not None:
-        return _external(owner, revision, "tidegate_queue_seconds", value=target.queue_time.total_seconds())
-    assert target.gpu_utilization is not None
-    return _external(owner, revision, "tidegate_gpu_utilization", value=target.gpu_utilization)
-
-
-def _external(owner: Owner, revision: str, metric: str, **held: float) -> dict[str, Any]:
     # Labels of the servers' own series: adapters take a selector's keys for theirs.
-    selector = {"matchLabels": {"model": owner.name, "revision": revision}}
+    of_all = {"model": owner.name}
+    its_own = {**of_all, "revision": revision}
+    if target.concurrency is not None:
+        return _external("tidegate_concurrency", of_all, averageValue=target.concurrency)
+    if target.requests_per_second is not None:
+        return _external("tidegate_requests_per_second", of_all, averageValue=target.requests_per_second)
+    if target.queue_time is not None:
+        return _external("tidegate_queue_seconds", its_own, value=target.queue_time.total_seconds())
+    assert target.gpu_utilization is not None
+    return _external("tidegate_gpu_utilization", its_own, value=target.gpu_utilization)
+
+
+def _external(metric: str, labels: Mapping[str, str], **held: float) -> dict[str, Any]:
+    selector = {"matchLabels": {**labels}}
     [(name, amount)] = held.items()
     target = {"type": name[0].upper() + name[1:], name: quantity(amount)}
     return {"type": "External", "external": {"metric": {"name": metric, "selector": selector}, "target": target}}

@@ -17,7 +17,8 @@ from .parts import NEW, OLD, OWNER, plan_of, runtime_of, serving, spec_of, wante
 
 SERVER = "http://prometheus.monitoring:9090"
 WITH_KEDA = Platform("registry.example.com/tidegate/runtime:1.0", "", keda={"main": SERVER})
-SERIES = f'{{namespace="payments",model="fraud",revision="{OLD}"'
+ALL = '{namespace="payments",model="fraud"'
+ITS_OWN = f'{ALL},revision="{OLD}"'
 ASLEEP: dict[str, Any] = {"minReplicas": 0, "maxReplicas": 3, "provider": "KEDA", "keda": {"wake": "sum(up)"}}
 
 
@@ -41,15 +42,15 @@ def cluster_of(**parts: Any) -> Cluster:
     [
         (
             {"concurrency": 2.5}, "AverageValue", "2.5",
-            f'sum(rate(tidegate_request_duration_seconds_sum{SERIES},traffic!="synthetic"}}[1m]))',
+            f'sum(rate(tidegate_request_duration_seconds_sum{ALL},traffic!="synthetic"}}[1m]))',
         ),
-        ({"requestsPerSecond": 200}, "AverageValue", "200", f"sum(rate(tidegate_requests_total{SERIES}}}[1m]))"),
+        ({"requestsPerSecond": 200}, "AverageValue", "200", f"sum(rate(tidegate_requests_total{ALL}}}[1m]))"),
         (
             {"queueTime": "20ms"}, "Value", "0.02",
-            f"sum(rate(tidegate_queue_duration_seconds_sum{SERIES}}}[1m])) / "
-            f"(sum(rate(tidegate_queue_duration_seconds_count{SERIES}}}[1m])) > 0) or vector(0)",
+            f"sum(rate(tidegate_queue_duration_seconds_sum{ITS_OWN}}}[1m])) / "
+            f"(sum(rate(tidegate_queue_duration_seconds_count{ITS_OWN}}}[1m])) > 0) or vector(0)",
         ),
-        ({"gpuUtilization": 80}, "Value", "80", f"100 * avg(tidegate_gpu_utilization{SERIES}}})"),
+        ({"gpuUtilization": 80}, "Value", "80", f"100 * avg(tidegate_gpu_utilization{ITS_OWN}}})"),
     ],
 )  # fmt: skip
 def test_what_servers_count_is_asked_of_prometheus(

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from tidegate.api.routing import Routing
+from tidegate.api.status import ModelDeploymentStatus, RolloutStatus
 from tidegate.plan.manifests.children import Create
 from tidegate.plan.manifests.effects import Apply, Delete
 from tidegate.plan.manifests.identity import DEPLOYMENT, GRPC_ROUTE, HTTP_ROUTE, ROUTE_KINDS, SERVICE
@@ -150,13 +151,33 @@ def test_a_step_is_one_write_to_each_route_and_none_to_the_front() -> None:
     ]
 
 
-def test_the_front_leads_to_the_stable_version_until_the_candidate_has_everything() -> None:
-    cluster = routed()
-    assert cluster.live(SERVICE, "fraud")["spec"]["selector"]["serving.tidegate.io/revision"] == OLD
+def front_of(cluster: Cluster) -> str:
+    return str(cluster.live(SERVICE, "fraud")["spec"]["selector"]["serving.tidegate.io/revision"])
 
-    cluster.settle(replace(CANARY, weights={OLD: 0, NEW: 100}))
 
-    assert cluster.live(SERVICE, "fraud")["spec"]["selector"]["serving.tidegate.io/revision"] == NEW
+def test_the_front_leads_to_the_stable_version_until_another_one_is_and_is_written_once() -> None:
+    cluster, everything = routed(), replace(CANARY, weights={OLD: 0, NEW: 100})
+    cluster.settle(everything)
+    assert front_of(cluster) == OLD
+
+    written = kinds(cluster.carry_out(replace(everything, stable=NEW)))
+
+    assert written == ["Apply Service fraud"]
+    assert front_of(cluster) == NEW
+
+
+@pytest.mark.parametrize("emptied", [{"stable_lost": True}, {"surge": "Replace"}], ids=str)
+def test_where_the_stable_version_may_have_no_server_left_the_candidate_has_the_front_with_everything(
+    emptied: dict[str, Any],
+) -> None:
+    cluster, rollout = routed(), RolloutStatus(cause="Spec", phase="Shifting", **emptied)
+    plan = replace(CANARY, status=ModelDeploymentStatus(rollout=rollout))
+    cluster.settle(plan)
+    assert front_of(cluster) == OLD
+
+    cluster.settle(replace(plan, weights={OLD: 0, NEW: 100}))
+
+    assert front_of(cluster) == NEW
 
 
 def test_a_version_that_a_route_still_leads_to_is_not_taken_away() -> None:

@@ -18,6 +18,8 @@ from tidegate.plan.manifests.workload import autoscaler, budget, deployment
 from .parts import OLD, OWNER, PLATFORM, record, runtime_of, spec_of, wanted
 
 SELECTOR = {"serving.tidegate.io/deployment": "fraud", "serving.tidegate.io/revision": OLD}
+ALL = {"model": "fraud"}
+ITS_OWN = {"model": "fraud", "revision": OLD}
 TEMPLATE = pod_template(OWNER, record(), "Require", "", PLATFORM)
 
 
@@ -61,21 +63,24 @@ def test_an_autoscaler_holds_the_servers_own_cpu_between_the_plans_bounds() -> N
 
 
 @pytest.mark.parametrize(
-    ("target", "metric", "held"),
+    ("target", "metric", "held", "whose"),
     [
-        ({"concurrency": 2.5}, "tidegate_concurrency", {"type": "AverageValue", "averageValue": "2500m"}),
-        ({"requestsPerSecond": 2000}, "tidegate_requests_per_second", {"type": "AverageValue", "averageValue": "2000"}),
-        ({"queueTime": "20ms"}, "tidegate_queue_seconds", {"type": "Value", "value": "20m"}),
-        ({"gpuUtilization": 80}, "tidegate_gpu_utilization", {"type": "Value", "value": "80"}),
+        ({"concurrency": 2.5}, "tidegate_concurrency", {"type": "AverageValue", "averageValue": "2500m"}, ALL),
+        (
+            {"requestsPerSecond": 2000}, "tidegate_requests_per_second",
+            {"type": "AverageValue", "averageValue": "2000"}, ALL,
+        ),
+        ({"queueTime": "20ms"}, "tidegate_queue_seconds", {"type": "Value", "value": "20m"}, ITS_OWN),
+        ({"gpuUtilization": 80}, "tidegate_gpu_utilization", {"type": "Value", "value": "80"}, ITS_OWN),
     ],
-)
-def test_what_servers_count_is_held_by_an_external_metric_of_the_revision(
-    target: dict[str, Any], metric: str, held: dict[str, str]
+)  # fmt: skip
+def test_what_adds_up_is_held_for_all_requests_and_a_mean_for_the_revisions_own(
+    target: dict[str, Any], metric: str, held: dict[str, str], whose: dict[str, str]
 ) -> None:
     [made] = autoscaler(OWNER, wanted(), scaling(target=target))["spec"]["metrics"]
 
-    selector = {"matchLabels": {"model": "fraud", "revision": OLD}}
-    assert made == {"type": "External", "external": {"metric": {"name": metric, "selector": selector}, "target": held}}
+    asked = {"name": metric, "selector": {"matchLabels": whose}}
+    assert made == {"type": "External", "external": {"metric": asked, "target": held}}
     assert metric in MEASURES
 
 
