@@ -8,7 +8,7 @@ import re
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -149,6 +149,25 @@ async def opened(opens: Sequence[Callable[[], Client]]) -> AsyncIterator[list[As
     finally:
         for client in clients:
             await client.close()
+
+
+@asynccontextmanager
+async def steady(
+    protocols: Mapping[str, Opens], each: int, every: Callable[[], float]
+) -> AsyncIterator[Mapping[str, Tally]]:
+    """So many clients of each protocol that never stop asking, and what they are told; they end before they are closed."""
+    tallies: Mapping[str, Tally] = {name: Tally() for name in protocols}
+    over = asyncio.Event()
+    async with AsyncExitStack() as stack:
+        tasks = []
+        for name, client in protocols.items():
+            asks = await stack.enter_async_context(opened([client] * each))
+            tasks.append(asyncio.create_task(steadily(asks, tallies[name], over, every)))
+        try:
+            yield tallies
+        finally:
+            over.set()
+            await asyncio.gather(*tasks)
 
 
 async def steadily(asks: Sequence[Ask], tally: Tally, over: asyncio.Event, every: Callable[[], float]) -> None:
