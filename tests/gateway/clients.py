@@ -171,15 +171,16 @@ async def steady(
 
 
 async def steadily(asks: Sequence[Ask], tally: Tally, over: asyncio.Event, every: Callable[[], float]) -> None:
-    """All of them, each so often (in seconds; later where an answer takes longer), until it is over."""
+    """All in turn, each so often (in seconds; later where an answer takes longer), until it is over."""
 
-    async def one(ask: Ask) -> None:
+    async def one(number: int, ask: Ask) -> None:
+        await asyncio.sleep(every() * number / len(asks))  # together they would be a burst each time
         while not over.is_set():
             begun = time.monotonic()
             await counted(ask, tally)
             await asyncio.sleep(max(0.0, begun + every() - time.monotonic()))
 
-    await asyncio.gather(*map(one, asks))
+    await asyncio.gather(*(one(number, ask) for number, ask in enumerate(asks)))
 
 
 async def so_often(asks: Sequence[Ask], count: int) -> Tally:
