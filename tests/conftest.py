@@ -1,4 +1,7 @@
-"""What more than one folder of tests needs: a real S3 server, started once and only when a test asks for it."""
+"""What more than one folder of tests needs: a real S3 server, started once and only when a test asks for it.
+
+Machines are shared: how long an example of hypothesis takes says nothing.
+"""
 
 from __future__ import annotations
 
@@ -8,8 +11,11 @@ from collections.abc import Iterator
 import boto3
 import pytest
 from examples.demo.s3 import S3Server, s3_server
+from hypothesis import settings
 
 BUCKET = "models"
+settings.register_profile("shared", deadline=None)
+settings.load_profile("shared")
 
 
 @pytest.fixture(scope="session")

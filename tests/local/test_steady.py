@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -61,7 +62,7 @@ def test_a_manifest_that_becomes_nonsense_or_goes_away_keeps_serving(steady: Loc
 def test_a_state_that_cannot_be_written_ends_no_run(steady: Local) -> None:
     """A folder in the place of the file that is about to be written stands in for a full disk."""
     in_the_way = steady.state / ".run.json.new"
-    in_the_way.mkdir()
+    wait_until(lambda: is_made(in_the_way), "the file is not being written just now")
     steady.write_text(steady.manifest.read_text() + "# edited\n")
     wait_until(lambda: "! what serves stays" in steady.log(), "the trouble is told")
     assert steady.ask()[0] == 200
@@ -72,9 +73,16 @@ def test_a_state_that_cannot_be_written_ends_no_run(steady: Local) -> None:
     assert steady.log().count("! what serves stays:") == 1
 
 
+def is_made(folder: Path) -> bool:
+    with contextlib.suppress(FileExistsError):
+        folder.mkdir()
+    return folder.is_dir()
+
+
 def test_a_state_that_is_removed_is_written_again(steady: Local) -> None:
     (before,) = steady.servers("v1")
-    shutil.rmtree(steady.state)
+    removed = steady.state.rename(steady.folder / "removed")  # at once: files are written there all the time
+    shutil.rmtree(removed, ignore_errors=True)
     wait_until(lambda: steady.serving("v1"), "the status is there again")
     steady.kill(before)
     wait_until(lambda: steady.replaced("v1", before), "a new server")

@@ -140,7 +140,8 @@ def test_a_closed_loop_hides_it_which_is_why_it_measures_cpu_and_nothing_else() 
     found: Result = asyncio.run(against_a_stall(closed))
 
     assert found.errors == 0
-    assert len([seconds for seconds in found.latencies if seconds > STALL / 2]) == 1
+    assert max(found.latencies) > 0.8 * STALL
+    assert len([seconds for seconds in found.latencies if seconds > STALL / 2]) < len(found.latencies) / 10
 
 
 def test_what_finds_every_client_waiting_is_not_sent() -> None:
