@@ -244,9 +244,14 @@ class Story:
     def holds_at(self, percent: int, reason: str) -> Story:
         return self.until(lambda one: weight(one) == percent and rollout(one).get("holdReason") == reason)
 
-    def says(self, kind: str, reason: str, words: str = "") -> Story:
+    def says(self, kind: str, reason: str, words: str = "", seconds: float = PATIENCE) -> Story:
         """A condition's reason, and words of its message."""
-        return self.until(lambda one: fact(one, kind).get("reason") == reason and words in fact(one, kind)["message"])
+
+        def told(deployment: Object) -> bool:
+            found = fact(deployment, kind)
+            return found.get("reason") == reason and words in found["message"]
+
+        return self.until(told, seconds)
 
     def all_answers_come_from(self, version: str) -> Story:
         """Those on new connections, a moment after the status says so: endpoints and the node's rules follow it."""

@@ -8,9 +8,9 @@ import pytest
 from tests.e2e.cluster.shelf import Shelf
 from tests.e2e.cluster.story import RESOURCES, Story
 
-pytestmark = pytest.mark.timeout(300)
+pytestmark = pytest.mark.timeout(400)
 TWO = {"minReplicas": 2, "maxReplicas": 2}
-LONG = 150.0  # the kubelet lets 10, 20, 40 s go by before it tries a step of a pod again
+LONG = 150.0  # the kubelet lets 10, 20, 40 s go by before it tries a step of a pod again; messages may be a minute old
 ONE_OF_THREE_BY_HAND = {"steps": [{"weight": 34, "hold": "manual"}, {"weight": 50, "hold": "1s"}]}
 
 
@@ -48,7 +48,7 @@ def test_servers_start_again_while_the_content_is_there_and_what_is_gone_is_told
     story.when.the_version_is_deleted("v1").a_server_is_deleted()
     story.then.has_servers(2)
     story.when.the_repository_is_emptied().a_server_is_deleted()
-    story.then.says("Degraded", "StableNotReady", "1 of 2 servers ready: ").all_answers_come_from("v1")
+    story.then.says("Degraded", "StableNotReady", "1 of 2 servers ready: ", LONG).all_answers_come_from("v1")
     story.when.everything_is_published_again()
     story.then.has_servers(2, LONG).no_client_saw_an_error()
 
