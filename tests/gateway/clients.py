@@ -8,7 +8,7 @@ import re
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -151,16 +151,36 @@ async def opened(opens: Sequence[Callable[[], Client]]) -> AsyncIterator[list[As
             await client.close()
 
 
-async def steadily(asks: Sequence[Ask], tally: Tally, over: asyncio.Event, every: Callable[[], float]) -> None:
-    """All of them, each so often (in seconds; later where an answer takes longer), until it is over."""
+@asynccontextmanager
+async def steady(
+    protocols: Mapping[str, Opens], each: int, every: Callable[[], float]
+) -> AsyncIterator[Mapping[str, Tally]]:
+    """So many clients of each protocol that never stop asking, and what they are told; they end before they are closed."""
+    tallies: Mapping[str, Tally] = {name: Tally() for name in protocols}
+    over = asyncio.Event()
+    async with AsyncExitStack() as stack:
+        tasks = []
+        for name, client in protocols.items():
+            asks = await stack.enter_async_context(opened([client] * each))
+            tasks.append(asyncio.create_task(steadily(asks, tallies[name], over, every)))
+        try:
+            yield tallies
+        finally:
+            over.set()
+            await asyncio.gather(*tasks)
 
-    async def one(ask: Ask) -> None:
+
+async def steadily(asks: Sequence[Ask], tally: Tally, over: asyncio.Event, every: Callable[[], float]) -> None:
+    """All in turn, each so often (in seconds; later where an answer takes longer), until it is over."""
+
+    async def one(number: int, ask: Ask) -> None:
+        await asyncio.sleep(every() * number / len(asks))  # together they would be a burst each time
         while not over.is_set():
             begun = time.monotonic()
             await counted(ask, tally)
             await asyncio.sleep(max(0.0, begun + every() - time.monotonic()))
 
-    await asyncio.gather(*map(one, asks))
+    await asyncio.gather(*(one(number, ask) for number, ask in enumerate(asks)))
 
 
 async def so_often(asks: Sequence[Ask], count: int) -> Tally:

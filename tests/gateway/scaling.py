@@ -10,13 +10,12 @@ from __future__ import annotations
 import asyncio
 import sys
 from collections.abc import Mapping, Sequence
-from contextlib import AsyncExitStack
 from math import ceil
 from typing import Any
 
 from tests.cluster.operating import GROUP, QUICK, Site, fact
 from tests.gateway.canary import ROUTING, Canary, clients_of
-from tests.gateway.clients import Tally, opened, steadily
+from tests.gateway.clients import steady
 from tests.gateway.history import Moment, recorded
 from tests.gateway.world import tell
 from tests.waiting import wait_until
@@ -39,25 +38,16 @@ class Scaling(Canary):
     def __init__(self, site: Site) -> None:
         super().__init__(site)
         self.protocols = clients_of()
-        self.steady = {name: Tally() for name in self.protocols}
         self.rate = CALM
 
     async def play(self) -> dict[str, Any]:
-        over = asyncio.Event()
         with recorded(self.site) as history:
             self.apply("v1")
             await self.until(lambda one: fact(one, "Promoted").get("status") == "True")
-            async with AsyncExitStack() as stack:
-                clients = []
-                for name, client in self.protocols.items():
-                    asks = await stack.enter_async_context(opened([client] * CLIENTS))
-                    clients.append(asyncio.create_task(steadily(asks, self.steady[name], over, self.every)))
+            async with steady(self.protocols, CLIENTS, self.every) as tallies:
                 scenes = await self.scenes()
-                over.set()
-                await asyncio.gather(*clients)
-        steady = {name: tally.shown() for name, tally in self.steady.items()}
-        moments = list(history.moments())
-        return {"scenes": scenes, "moments": len(moments), "broken": broken(moments), "steady": steady}
+        moments, told = list(history.moments()), {name: tally.shown() for name, tally in tallies.items()}
+        return {"scenes": scenes, "moments": len(moments), "broken": broken(moments), "steady": told}
 
     async def scenes(self) -> dict[str, Mapping[str, int]]:
         """Ready servers of both versions once the load has had its effect, by what was done."""

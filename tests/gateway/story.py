@@ -11,8 +11,7 @@ import asyncio
 import sys
 import time
 from collections import Counter
-from collections.abc import Sequence
-from contextlib import AsyncExitStack
+from collections.abc import Mapping, Sequence
 from functools import partial
 from statistics import median
 from typing import Any
@@ -22,7 +21,7 @@ from tests.control_plane.audit import Mark
 from tests.control_plane.resources import Object
 from tests.control_plane.users import OPERATOR
 from tests.gateway.canary import PIN, REST, ROUTING, Canary, clients_of
-from tests.gateway.clients import Tally, opened, so_often, steadily
+from tests.gateway.clients import Tally, opened, so_often, steady
 from tests.gateway.world import PARENT, tell
 from tests.waiting import wait_until
 
@@ -60,20 +59,15 @@ class Story(Canary):
         super().__init__(site)
         self.steps, self.shared = steps, shared
         self.protocols = clients_of("http/1.1", "http/2") if shared else clients_of()
-        self.steady = {name: Tally() for name in self.protocols}
+        self.steady: Mapping[str, Tally] = {}
 
     async def play(self, requests: int, rounds: int) -> dict[str, Any]:
         if self.shared:
             self.site.plane.client.create(in_git(self.site))
         self.apply("v1")
         await self.until(lambda one: fact(one, "Promoted").get("status") == "True")
-        over = asyncio.Event()
         told: dict[str, Any] = {"steps": [], "promotions": [], "aborts": [], "writes": {}}
-        async with AsyncExitStack() as stack:
-            clients = []
-            for name, client in self.protocols.items():
-                asks = await stack.enter_async_context(opened([client] * STEADY))
-                clients.append(asyncio.create_task(steadily(asks, self.steady[name], over, lambda: EVERY)))
+        async with steady(self.protocols, STEADY, lambda: EVERY) as self.steady:
             for number in range(rounds):
                 new, old = ("v2", "v1") if number % 2 == 0 else ("v1", "v2")
                 mark = self.site.plane.audit.mark()
@@ -83,8 +77,6 @@ class Story(Canary):
                 told["writes"] = await asyncio.to_thread(self.writes, mark)
                 told["aborts"].append(await self.abort(old, new))
                 self.show_progress(number + 1, rounds)
-            over.set()
-            await asyncio.gather(*clients)
         seconds = {name: spread([one["seconds"] for one in told[name]]) for name in ("promotions", "aborts")}
         return told | {"seconds": seconds, "steady": {name: tally.shown() for name, tally in self.steady.items()}}
 
