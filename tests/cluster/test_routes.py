@@ -192,7 +192,8 @@ def test_a_change_of_the_provider_in_a_rollout_takes_nobody_his_route(
 
     wait_until(lambda: ("delete", "httproutes") in written(), "that is in the log, too")
     assert written()[-2:] == [("patch", "services"), ("delete", "httproutes")]
-    assert set(written()[:-2]) <= {("patch", "httproutes")}, "the end of the way there"
+    # What came before the mark may be in the log after it.
+    assert ("delete", "httproutes") not in written()[:-2]
     assert len(site.servers()) == 2
 
 
