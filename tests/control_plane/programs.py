@@ -86,6 +86,7 @@ CONTOUR = Program(
 HELM = Program("helm", "helm", "helm.sh/helm/v4", "helm.sh/helm/v4/cmd/helm")
 API_ONLY = (ETCD, API_SERVER)
 ALL = (*API_ONLY, CONTROLLERS, SCHEDULER, KWOK)
+GATEWAY = (*ALL, CONTOUR)
 NODE = (*API_ONLY, CONTROLLERS, SCHEDULER, KUBELET, KUBE_PROXY, KUBECTL, HELM, CONTOUR)  # of tests/e2e
 
 
