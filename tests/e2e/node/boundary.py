@@ -168,3 +168,7 @@ def run(command: Sequence[str], packages: Path, name: str = NAME) -> int:
         finally:
             process.stdin.close()
             process.wait()
+
+
+if __name__ == "__main__":
+    sys.exit(run(sys.argv[2:], Path(sys.argv[1])))
