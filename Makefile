@@ -9,7 +9,7 @@ PROTOCOL := operator/tidegate/protocol
 export PYTHONDONTWRITEBYTECODE := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test e2e images test-unit fuzz control-plane coverage lint format crds docs protos argocd dashboard-pictures lock bench-runtime bench-fetch bench-decisions bench-plan bench-operator bench-gpu bench-traces peers-lock bench-peers bench-overload bench-soak bench-cores bench-dashboard bench-traffic clean
+.PHONY: help demo test e2e images test-unit fuzz control-plane coverage lint format crds docs protos argocd dashboard-pictures canary-picture lock bench-runtime bench-fetch bench-decisions bench-plan bench-operator bench-gpu bench-traces peers-lock bench-peers bench-overload bench-soak bench-cores bench-dashboard bench-traffic clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-18s %s\n", $$1, $$2}'
@@ -41,6 +41,7 @@ control-plane: $(READY)  ## build the Kubernetes programs of the tests (minutes,
 
 bench-traffic: $(READY)  ## canaries through a real gateway: 20,000 requests at each step (build/bench/traffic.json; ARGS="--requests 100 --rounds 50")
 	@mkdir -p build/bench && rm -rf build/traffic && mkdir -p build/traffic
+	@$(BIN)/python -m tests.gateway.world
 	@TMPDIR=$(CURDIR)/build/traffic unshare --user --map-root-user --net -- \
 	    $(BIN)/python -m tests.gateway.story --requests 20000 $(ARGS) > build/bench/traffic.json
 	@cat build/bench/traffic.json
@@ -77,6 +78,10 @@ argocd: $(READY)  ## write the values for Argo CD from the Lua scripts in charts
 
 dashboard-pictures: $(READY)  ## take the pictures of docs/dashboard.md, after a change of the page
 	@$(BIN)/python -m tests.browser.pictures
+
+canary-picture: $(READY)  ## take the README's picture of a canary behind a real gateway, after a change of the page
+	@$(BIN)/python -m tests.gateway.world
+	@$(BIN)/python -m tests.gateway.picture
 
 lock: $(READY)  ## resolve the dependencies of pyproject.toml again
 	$(LOCK) --python-version 3.11 --extra dev --output-file locks/dev.txt

@@ -21,8 +21,7 @@ NEEDS = {
     "control_plane": programs.ALL,
     "helm": (programs.HELM,),
     "bare": programs.API_ONLY,
-    "route_in_git": (*programs.ALL, programs.CONTOUR),
-    "real_gateway": (*programs.ALL, programs.CONTOUR),
+    "gateway_is_at_hand": programs.GATEWAY,
     "installed": programs.ALL,
 }
 

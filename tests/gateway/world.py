@@ -1,4 +1,7 @@
-"""A cluster with a real gateway: Contour and the Envoy that it drives, before real servers on pods' addresses."""
+"""A cluster with a real gateway: Contour and the Envoy that it drives, before real servers on pods' addresses.
+
+`python -m tests.gateway.world` builds and fetches what that needs, which a network of one's own does not let.
+"""
 
 from __future__ import annotations
 
@@ -159,3 +162,8 @@ def programmed(plane: Plane) -> bool:
         one["type"] == "Programmed" and one["status"] == "True"
         for one in gateway.get("status", {}).get("conditions", [])
     )
+
+
+if __name__ == "__main__":
+    programs.build_missing(programs.GATEWAY)
+    gateway_definitions()

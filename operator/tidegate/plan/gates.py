@@ -19,7 +19,7 @@ from tidegate.plan.resolving import asks_for_proof, resolving
 from tidegate.plan.room import hindrance, kept, undecided
 from tidegate.plan.signals import QUERY
 from tidegate.plan.situation import Situation
-from tidegate.plan.splits import contradicted, split
+from tidegate.plan.splits import contradicted, contradicted_all_along, split
 from tidegate.plan.texts import duration
 from tidegate.plan.verdict import Outcome, Verdict
 
@@ -113,14 +113,12 @@ def weight_is_given(s: Situation) -> Hold | None:
 
 
 def route_converged(s: Situation) -> Hold | None:
-    route, shifting = s.observed.route, s.rollout.phase == Phase.SHIFTING
-    if not route.accepted and not route.pending and (shifting or s.rollout.phase == Phase.HOLDING):
+    route, shifting, holding = s.observed.route, s.rollout.phase == Phase.SHIFTING, s.rollout.phase == Phase.HOLDING
+    if not route.accepted and not route.pending and (shifting or holding):
         return Hold(route.reason, route.message or "the route is not accepted", For.PLATFORM)
-    if not shifting:
-        return None
-    if contradicted(s):
+    if (shifting and contradicted(s)) or (holding and contradicted_all_along(s)):
         return Hold("WeightIgnored", _ignored(s), For.PLATFORM)
-    return Hold("Converging", f"{s.rollout.weight} % is not seen in the counts yet", For.PLATFORM)
+    return Hold("Converging", f"{s.rollout.weight} % is not seen in the counts yet", For.PLATFORM) if shifting else None
 
 
 def _ignored(s: Situation) -> str:

@@ -23,10 +23,14 @@ LAG = timedelta(seconds=10)
 
 def split(s: Situation) -> Split:
     """Unpinned requests of both since the weight was asked for, or of the last intervals where they are enough."""
+    whole = _whole(s)
+    return _of_late(s, whole) or whole
+
+
+def _whole(s: Situation) -> Split:
     stable, candidate = share_observed(s.rollout.evidence) if s.rollout.evidence else (0, 0)
     asked_at = s.rollout.weight_asked_at
-    whole = Split(s.rollout.weight_before, s.trial.weight, stable, candidate, s.elapsed(asked_at))
-    return _of_late(s, whole) or whole
+    return Split(s.rollout.weight_before, s.trial.weight, stable, candidate, s.elapsed(asked_at))
 
 
 def _of_late(s: Situation, whole: Split) -> Split | None:
@@ -69,6 +73,14 @@ def contradicted(s: Situation) -> bool:
     """Whether the requests do something else, though the route has had the weights for a while."""
     settled = _troubled(s) + s.spec.rollout.analysis.interval
     return in_effect(s) and _can_be_seen(s) and s.elapsed(s.rollout.weight_asked_at) >= settled and ignored(split(s))
+
+
+def contradicted_all_along(s: Situation) -> bool:
+    """Whether they do so now and on the whole: the first counts after a change may have looked right by their lag.
+
+    A weight that was seen is not doubted for a burst that one server has counted and the other not yet.
+    """
+    return contradicted(s) and ignored(_whole(s))
 
 
 def _can_be_seen(s: Situation) -> bool:

@@ -6,6 +6,8 @@ from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
 
+import pytest
+
 from .conftest import Story
 
 Scenario = Callable[..., Story]
@@ -120,6 +122,21 @@ def test_when_the_gateway_heeds_the_weight_after_all_the_step_begins(scenario: S
 
     assert (story.phase, story.hold) == ("Holding", "StepHold")
     assert story.truth("RouteReady") == ("True", "Accepted")
+
+
+@pytest.mark.parametrize("hold", ["1h", "manual"])
+def test_a_weight_that_was_seen_and_is_ignored_afterwards_lets_no_step_pass(scenario: Scenario, hold: str) -> None:
+    story = scenario(steps=[(10, hold), (30, "1m")], rollout={"progressDeadline": "20m"}).serving("v1")
+    story.apply("v2").until_phase("Holding").runs("10s")
+    began = story.world.now
+
+    story.world.splits_evenly = True
+    story.until(lambda one: one.hold == "WeightIgnored", within="5m")
+    assert (story.phase, story.truth("RouteReady")) == ("Holding", ("False", "WeightIgnored"))
+
+    story.until(lambda one: bool(one.rejected), within="1h")
+    assert story.rejected == [("Environment", "WeightIgnored")]
+    assert story.world.now - began < timedelta(minutes=30)
 
 
 def test_servers_that_are_not_counted_yet_are_no_sign_of_an_ignored_weight(scenario: Scenario) -> None:
