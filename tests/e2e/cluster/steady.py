@@ -12,6 +12,7 @@ import threading
 import time
 from collections import Counter
 from dataclasses import dataclass, field
+from typing import Any
 
 from tests.local.local_run import INPUT
 from tests.waiting import wait_until
@@ -69,7 +70,7 @@ class Steady:
 
     def _ask_on(self, keeps: bool) -> None:
         connection = http.client.HTTPConnection(self.address, self.port, timeout=ANSWER_SECONDS)
-        [one] = INPUT["inputs"]
+        one: dict[str, Any] = {**INPUT["inputs"][0]}
         body = json.dumps({"inputs": [{**one, "shape": [self.rows, 4], "data": one["data"] * self.rows}]})
         headers = {"Content-Type": "application/json"} | ({} if keeps else {"Connection": "close"})
         headers |= {"Host": self.host} if self.host else {}
