@@ -39,6 +39,7 @@ class Program:
     folder: str
     requires: str
     package: str
+    tags: tuple[str, ...] = ()
 
     @property
     def module(self) -> Path:
@@ -59,7 +60,7 @@ class Program:
     @property
     def built(self) -> Path:
         """Where the program lies once it is built: another module text is another file."""
-        told = "\n".join((self._text("go.mod"), self._text("go.sum"), self.link_flags))
+        told = "\n".join((self._text("go.mod"), self._text("go.sum"), self.link_flags, *self.tags))
         folder = f"{self.folder}-{self.version}-{hashlib.sha256(told.encode()).hexdigest()[:8]}"
         return cache() / folder / self.name  # its plain name: field managers and user agents are called after the file
 
@@ -84,10 +85,13 @@ CONTOUR = Program(
     "contour", "contour", "github.com/projectcontour/contour", "github.com/projectcontour/contour/cmd/contour"
 )
 HELM = Program("helm", "helm", "helm.sh/helm/v4", "helm.sh/helm/v4/cmd/helm")
+METRICS_SERVER = Program(
+    "metrics-server", "metrics-server", "sigs.k8s.io/metrics-server", "sigs.k8s.io/metrics-server/cmd/metrics-server"
+)
 API_ONLY = (ETCD, API_SERVER)
 ALL = (*API_ONLY, CONTROLLERS, SCHEDULER, KWOK)
 GATEWAY = (*ALL, CONTOUR)
-NODE = (*API_ONLY, CONTROLLERS, SCHEDULER, KUBELET, KUBE_PROXY, KUBECTL, HELM, CONTOUR)  # of tests/e2e
+NODE = (*API_ONLY, CONTROLLERS, SCHEDULER, KUBELET, KUBE_PROXY, KUBECTL, HELM, CONTOUR, METRICS_SERVER)  # of tests/e2e
 
 
 def cache() -> Path:
@@ -130,6 +134,8 @@ def build(program: Program, tell: Tell) -> Path:
             "-trimpath",
             "-mod=readonly",
             "-buildvcs=false",
+            "-tags",
+            ",".join(program.tags),
             "-ldflags",
             program.link_flags,
             "-o",

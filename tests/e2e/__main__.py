@@ -16,9 +16,10 @@ from pathlib import Path
 
 from tests.control_plane import programs
 from tests.control_plane.programs import say
+from tests.control_plane.prometheus import DISCOVERING
 from tests.e2e import images, together
 from tests.e2e.cluster import times
-from tests.e2e.node import boundary, packages
+from tests.e2e.node import boundary, metrics_server, packages
 from tests.gateway.world import gateway_definitions
 
 HERE = Path(__file__).parent
@@ -36,8 +37,9 @@ def main(arguments: Sequence[str]) -> int:
         say(f"== make e2e SKIPPED, nothing was tested: {why}")
         return 0
     with timed("programs"):
-        programs.build_missing(programs.NODE)
+        programs.build_missing((*programs.NODE, DISCOVERING))
         gateway_definitions()
+        metrics_server.manifests()
     with timed("packages"):
         debian = packages.unpacked(say)
     with timed("images"):

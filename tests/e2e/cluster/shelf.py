@@ -9,6 +9,7 @@ from typing import Any
 import boto3
 from examples.demo.s3 import S3Server
 from tests.control_plane.resources import Object
+from tests.runtime.small_bundles import WEIGHTS, laboured, linear_samples, write_bundle
 
 from tidegate.bundle.push import push
 from tidegate.bundle.source import Access
@@ -45,6 +46,13 @@ class Shelf:
         for name, version in PUBLISHED.items():
             push(self.folder / version, f"{self.address}/{name}", access=Access(self.server.credentials()))
         return self
+
+    def publish_laboured(self, version: str, operators: int) -> str:
+        """One that answers as v1 does, after so many operators (some 20 µs each for one row) that change nothing."""
+        bundle = self.folder / version
+        write_bundle(bundle, laboured(WEIGHTS, operators), linear_samples(), version=version)
+        push(bundle, f"{self.address}/{version}", access=Access(self.server.credentials()))
+        return version
 
     def delete(self, below: str = "") -> None:
         """All objects of the repository, or those of one version's name: its content then is there by digest alone."""

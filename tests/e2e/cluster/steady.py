@@ -12,6 +12,7 @@ import threading
 import time
 from collections import Counter
 from dataclasses import dataclass, field
+from typing import Any
 
 from tests.local.local_run import INPUT
 from tests.waiting import wait_until
@@ -29,6 +30,7 @@ class Steady:
     model: str
     clients: int = 4
     host: str = ""  # by which a gateway knows whom a request is for
+    rows: int = 1  # of each request
     answers: Counter[str] = field(default_factory=Counter)  # by version, those on new connections
     kept: Counter[str] = field(default_factory=Counter)  # a connection stays with its pod until that drains
     last: dict[str, float] = field(default_factory=dict)  # by version, when any of them was answered last (monotonic)
@@ -68,7 +70,8 @@ class Steady:
 
     def _ask_on(self, keeps: bool) -> None:
         connection = http.client.HTTPConnection(self.address, self.port, timeout=ANSWER_SECONDS)
-        body = json.dumps(INPUT)
+        one: dict[str, Any] = {**INPUT["inputs"][0]}
+        body = json.dumps({"inputs": [{**one, "shape": [self.rows, 4], "data": one["data"] * self.rows}]})
         headers = {"Content-Type": "application/json"} | ({} if keeps else {"Connection": "close"})
         headers |= {"Host": self.host} if self.host else {}
         while not self._over.wait(PAUSE_SECONDS):

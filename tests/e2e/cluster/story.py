@@ -158,9 +158,9 @@ class Story:
         value = f"{self.now()['status']['candidate']['revision']}@{datetime.now(UTC).isoformat()}"
         return self.kubectl("annotate", "modeldeployment", MODEL, f"{GROUP}/{verb}={value}", "--overwrite")
 
-    def the_load_rises(self, clients: int) -> Story:
-        """So many more, until it falls."""
-        self.load = Steady(self.front(), PORT, MODEL, clients).start()
+    def the_load_rises(self, clients: int, rows: int = 1) -> Story:
+        """So many more, each request of so many rows, until it falls."""
+        self.load = Steady(self.front(), PORT, MODEL, clients, rows=rows).start()
         return self
 
     def the_load_falls(self) -> Story:

@@ -8,10 +8,6 @@ from tests.e2e.cluster.shelf import Shelf
 from tests.e2e.cluster.story import Story
 from tests.e2e.node.node import Node
 from tests.gateway.world import Envoy, start_gateway
-from tests.runtime.small_bundles import WEIGHTS, laboured, linear_samples, write_bundle
-
-from tidegate.bundle.push import push
-from tidegate.bundle.source import Access
 
 BY_HAND = {
     "steps": [{"weight": 10, "hold": "manual"}, {"weight": 50, "hold": "manual"}],
@@ -38,13 +34,9 @@ def gateway(envoy: Envoy, story: Story) -> Gateway:
 
 
 @pytest.fixture(scope="module")
-def slow(shelf: Shelf, tmp_path_factory: pytest.TempPathFactory) -> str:
+def slow(shelf: Shelf) -> str:
     """A version that answers rightly, and takes its time for it."""
-    name = "slow"
-    folder = tmp_path_factory.mktemp("bundles") / name
-    write_bundle(folder, laboured(WEIGHTS, OPERATORS), linear_samples(), version=name)
-    push(folder, f"{shelf.address}/{name}", access=Access(shelf.server.credentials()))
-    return name
+    return shelf.publish_laboured("slow", OPERATORS)
 
 
 def test_a_canary_gets_exactly_its_weights_until_it_is_promoted(story: Story, gateway: Gateway) -> None:
