@@ -51,13 +51,15 @@ class Canary:
         self.site.command(verb, f"{what}@2026-01-01T00:{self._serial // 60:02}:{self._serial % 60:02}Z")
 
     async def until(self, holds: Callable[[Object], Any]) -> Object:
-        """The deployment as its last spec has made it, once that holds."""
+        return await until(self.site, holds)
 
-        def seen(one: Object) -> Any:
-            return (
-                "status" in one
-                and one["status"].get("observedGeneration") == one["metadata"]["generation"]
-                and holds(one)
-            )
 
-        return await asyncio.to_thread(self.site.until, seen, PATIENCE)
+async def until(site: Site, holds: Callable[[Object], Any], seconds: float = PATIENCE) -> Object:
+    """The deployment as its last spec has made it, once that holds; clients go on meanwhile."""
+
+    def seen(one: Object) -> Any:
+        return (
+            "status" in one and one["status"].get("observedGeneration") == one["metadata"]["generation"] and holds(one)
+        )
+
+    return await asyncio.to_thread(site.until, seen, seconds)

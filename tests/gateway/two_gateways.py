@@ -16,6 +16,7 @@ import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,8 @@ from tests.cluster.operating import QUICK, Site, fact, weight
 from tests.control_plane.audit import counted as by_verb
 from tests.control_plane.resources import Object
 from tests.control_plane.users import OPERATOR
-from tests.gateway.clients import Http1, Tally, counted, so_often
+from tests.gateway import canary
+from tests.gateway.clients import Http1, Tally, opened, so_often, steadily
 from tests.gateway.even import NAME, EvenGateway
 from tests.gateway.own_network import take_addresses
 from tests.gateway.world import HERE, HTTP_PORT, PARENT, real_gateway
@@ -36,37 +38,24 @@ HOST = "fraud.example.com"
 WEIGHTS = (10, 25, 50, 75)  # and 100: the steps that Argo Rollouts was measured with
 MOST_WRITES = 36  # events and the course among them; Argo Rollouts: 45, and 19 events
 ASKED = 100
-PAUSE_SECONDS = 0.005
+EVERY = 0.007  # seconds from one request of a client to the next
 PATIENCE = 300.0
+
+
+until = partial(canary.until, seconds=PATIENCE)
 
 
 @asynccontextmanager
 async def asking(port: int) -> AsyncIterator[Tally]:
     """Two clients that never stop, and what they were told."""
     tally, over = Tally(), asyncio.Event()
-
-    async def one() -> None:
-        client = Http1((HERE, port), HOST)
-        while not over.is_set():
-            await counted(client.ask, tally)
-            await asyncio.sleep(PAUSE_SECONDS)
-
-    clients = [asyncio.create_task(one()) for _ in range(2)]
-    try:
-        yield tally
-    finally:
-        over.set()
-        await asyncio.gather(*clients)
-
-
-async def until(site: Site, holds: Callable[[Object], Any]) -> Object:
-    """Beside the clients, who go on."""
-
-    def seen(one: Object) -> bool:
-        current = (one.get("status") or {}).get("observedGeneration") == one["metadata"]["generation"]
-        return bool(current and holds(one))
-
-    return await asyncio.to_thread(site.until, seen, PATIENCE)
+    async with opened([partial(Http1, (HERE, port), HOST)] * 2) as asks:
+        clients = asyncio.create_task(steadily(asks, tally, over, lambda: EVERY))
+        try:
+            yield tally
+        finally:
+            over.set()
+            await clients
 
 
 def promoted(one: Object) -> bool:
