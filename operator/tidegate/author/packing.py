@@ -17,14 +17,15 @@ from pathlib import Path
 
 from tidegate.author import pool, proof
 from tidegate.author.describe import interface_of, model_facts
+from tidegate.author.dimensions import name_dimensions
 from tidegate.author.frameworks import Converted, convert
 from tidegate.author.golden import tolerances
 from tidegate.author.graph import is_quantized
 from tidegate.author.metrics import measure, predictions
-from tidegate.author.parity import Parity, compare_with
+from tidegate.author.parity import Comparison, Parity
 from tidegate.author.provenance import created_at, environment, git_source
 from tidegate.author.request import PackRequest
-from tidegate.author.session import Runner, open_runner
+from tidegate.author.session import Runner, Tensors, as_pool, open_runner
 from tidegate.author.source import load
 from tidegate.author.weights import write_split
 from tidegate.bundle.assemble import FULL, disk_errors
@@ -60,6 +61,7 @@ class _Draft:
     folder: Path
     converted: Converted
     interface: Interface
+    rows: Tensors | None  # the data as requests
     warnings: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
@@ -74,9 +76,12 @@ def _packed(source: object, request: PackRequest) -> Packed:
     _check_request(request)
     found = load(source, trust_pickle=request.trust_pickle)
     converted = convert(found, request)
+    renamed = name_dimensions(converted.model, request.interface)
     with _fresh_folder(request.out) as folder:
         write_split(converted.model, converted.weights or folder, folder)
-        draft = _Draft(folder, converted, interface_of(converted.model), notes=list(converted.cures))
+        interface = interface_of(converted.model)
+        rows = as_pool(interface, converted.data) if converted.data else None
+        draft = _Draft(folder, converted, interface, rows, notes=[*converted.cures, *renamed])
         manifest = _manifest(draft, request, found.folder)
         write_manifest(manifest, folder)
         preflight_model(read_bundle_dir(folder))
@@ -146,7 +151,7 @@ def _source(folder: Path | None) -> Source | None:
 
 
 def _golden_request(draft: _Draft, request: PackRequest) -> proof.Wanted:
-    known, rows = pool.hints_from_graph(draft.converted.model), draft.converted.data
+    known, rows = pool.hints_from_graph(draft.converted.model), draft.rows
     ranges = {**known.ranges, **(pool.hints_from_columns(rows) if rows else {})}
     chosen = {**known.categories, **(pool.categories_from_columns(rows, known.words) if rows else {})}
     hints = replace(known, ranges=ranges, categories=chosen, dims=request.golden.dims)
@@ -154,13 +159,11 @@ def _golden_request(draft: _Draft, request: PackRequest) -> proof.Wanted:
 
 
 def _parity(draft: _Draft, runner: Runner, request: PackRequest) -> Parity | None:
-    """Compared on the data, else on made-up rows: the converter saw neither."""
-    original = draft.converted.original
-    if original is None:
+    if draft.converted.original is None:
         return None
     maker = pool.PoolMaker(draft.interface, _golden_request(draft, request).hints, request.golden.seed)
     rules = tolerances(draft.interface, quantized=is_quantized(draft.converted.model))
-    parity = compare_with(original, runner, rules, draft.converted.data or maker.running(runner, 64))
+    parity = Comparison(draft.converted, runner, rules).proved(draft.rows, maker)
     if parity.mismatched:
         draft.warnings.append(
             f"{parity.mismatched} of {parity.rows} rows tip over to another answer by rounding to 32 bits"
@@ -170,7 +173,7 @@ def _parity(draft: _Draft, runner: Runner, request: PackRequest) -> Parity | Non
 
 def _metrics(draft: _Draft, runner: Runner, request: PackRequest) -> tuple[Metric, ...]:
     found = {name: Metric(name, value) for name, value in request.metrics.items()}
-    data, rows = request.data, draft.converted.data
+    data, rows = request.data, draft.rows
     if data is not None and data.labels is not None and rows is not None:
         kinds = {output.name: output.element_type for output in draft.interface.outputs}
         values = measure(predictions(runner, rows), data.labels, kinds)
