@@ -47,11 +47,16 @@ def of_values(model: onnx.ModelProto, expected: Array, found: Array) -> str:
             if explains(expected.astype(np.float64), found.astype(np.float64)):
                 return advice
     used = {node.op_type for node in nodes(model)}
-    if used & RANDOM_OPERATORS or any(node.op_type == "Dropout" and len(node.input) > 2 for node in nodes(model)):  # noqa: PLR2004 - the third input is training mode
+    if any(map(_is_random, nodes(model))):
         return RANDOM
     if any(name.startswith("TreeEnsemble") for name in used):
         return TREES
     return RECURRENT if used & RECURRENT_OPERATORS else UNKNOWN
+
+
+def _is_random(node: onnx.NodeProto) -> bool:
+    in_training = node.op_type == "Dropout" and any(node.input[2:])
+    return in_training or node.op_type in RANDOM_OPERATORS
 
 
 def _near(a: Array, b: Array) -> bool:
@@ -73,36 +78,6 @@ def _raw(expected: Array, found: Array) -> bool:
         return False
     weights = np.exp(found - found.max(axis=-1, keepdims=True))
     return _near(expected, weights / weights.sum(axis=-1, keepdims=True))
-
-
-_SYMPTOMS:
-            if explains(expected.astype(np.float64), found.astype(np.float64)):
-                return advice
-    used = {node.op_type for node in nodes(model)}
-    if used & RANDOM_OPERATORS or any(node.op_type == "Dropout" and len(node.input) > 2 for node in nodes(model)):  # noqa: PLR2004 - the third input is training mode
-        return RANDOM
-    if any(name.startswith("TreeEnsemble") for name in used):
-        return TREES
-    return RECURRENT if used & RECURRENT_OPERATORS else UNKNOWN
-
-
-def _near(a: Array, b: Array) -> bool:
-    return a.shape == b.shape and bool(np.allclose(a, b, rtol=CLOSE, atol=CLOSE))
-
-
-def _turned(expected: Array, found: Array) -> bool:
-    """The same numbers in each row, in another order."""
-    if expected.ndim < 2 or expected[0].size < 2:  # noqa: PLR2004 - one number per row has no order
-        return False
-    rows = [np.sort(array.reshape(len(array), -1), axis=1) for array in (expected, found)]
-    return _near(*rows)
-
-
-def _raw(expected: Array, found: Array) -> bool:
-    if expected.ndim == 0:
-        return False
-    weights = np.exp(found - found.max(axis=-1, keepdims=True))
-    return _near(expected, weights / weights.sum(axis=-1, keepdims=True)) or _near(expected, 1 / (1 + np.exp(-found)))
 
 
 _SYMPTOMS: tuple[tuple[Callable[[Array, Array], bool], str], ...] = ((_turned, TURNED), (_raw, RAW))
