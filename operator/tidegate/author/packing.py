@@ -140,6 +140,7 @@ def _manifest(draft: _Draft, request: PackRequest, folder: Path | None) -> Manif
         files=listed_files(draft.folder),
         golden=golden.entry,
         metrics=metrics,
+        training=draft.converted.training,
         parity={**({"original": parity.document()} if parity else {}), **golden.document(), **request.reports},
         lineage=request.lineage,
         environment=environment(draft.converted.packages),
@@ -172,7 +173,8 @@ def _parity(draft: _Draft, runner: Runner, request: PackRequest) -> Parity | Non
 
 
 def _metrics(draft: _Draft, runner: Runner, request: PackRequest) -> tuple[Metric, ...]:
-    found = {name: Metric(name, value) for name, value in request.metrics.items()}
+    given = {**draft.converted.metrics, **request.metrics}
+    found = {name: Metric(name, value) for name, value in given.items()}
     data, rows = request.data, draft.rows
     if data is not None and data.labels is not None and rows is not None:
         kinds = {output.name: output.element_type for output in draft.interface.outputs}
