@@ -34,6 +34,12 @@ OUTPUT = click.option(
 @click.option("--golden-count", default=8, show_default=True, help="How many golden samples (1 to 64).")
 @click.option("--seed", default=20_240_229, show_default=True, help="Of everything that is drawn.")
 @click.option("--dim", "dims", multiple=True, metavar="NAME=SIZE", help="Size of a dynamic dimension while proving.")
+@click.option(
+    "--interface",
+    multiple=True,
+    metavar="NAME=DIM,…",
+    help="Dimensions of an input: sizes, and names of dynamic ones, such as tokens=batch,seq.",
+)
 @click.option("--metrics", type=click.Path(path_type=Path), help="Metrics computed elsewhere: JSON of numbers.")
 @click.option("--metric", "metric", multiple=True, metavar="NAME=VALUE", help="One metric computed elsewhere.")
 @click.option(
@@ -87,6 +93,7 @@ def _request(options: dict[str, Any]) -> PackRequest:
         files=options["files"],
         golden=golden,
         trust_pickle=options["trust_pickle"],
+        interface=dict(map(_dimensions, options["interface"])),
     )
 
 
@@ -95,6 +102,14 @@ def _dim(text: str) -> tuple[str, int]:
     if not name or not size.isdigit() or int(size) < 1:
         raise UsageError(f"'{text}' is not NAME=SIZE", where="--dim", do="write, for example, sequence=16")
     return name, int(size)
+
+
+def _dimensions(text: str) -> tuple[str, tuple[int | str, ...]]:
+    name, _, sizes = text.rpartition("=")
+    dims = tuple(int(size) if size.isdigit() else size for size in sizes.split(","))
+    if not name or not all(dims):
+        raise UsageError(f"'{text}' is not NAME=DIM,…", where="--interface", do="write, for example, tokens=batch,seq")
+    return name, dims
 
 
 def _metrics(path: Path | None, single: tuple[str, ...]) -> dict[str, float]:
