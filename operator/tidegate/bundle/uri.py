@@ -1,5 +1,8 @@
 """Bundle addresses: `scheme://place/REPOSITORY/VERSION`, optionally with `@sha256:…` to pin the bundle.
 
+In a registry they are written as everywhere: `oci://HOST/REPOSITORY:TAG`, `@sha256:…` or both, and that digest is the
+one of the OCI manifest, not of the bundle.
+
 Read as text before anything is done with it; what could mean two things to two readers is refused: credentials,
 queries, fragments, escapes, dots that lead elsewhere.  A plain directory path is a `file` address.
 """
@@ -18,17 +21,24 @@ SCHEME = re.compile(r"([a-z][a-z0-9+]*)://(.*)", re.DOTALL)
 HOST = re.compile(r"(?:[A-Za-z0-9](?:[A-Za-z0-9.-]{0,251}[A-Za-z0-9])?)(?::([1-9][0-9]{0,4}))?")
 BUCKET = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
 SEGMENT = re.compile(r"[A-Za-z0-9_~+-][A-Za-z0-9._~+-]{0,254}")
+REPOSITORY = re.compile(r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*(?:/[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*)*")
+TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")
+MAX_REPOSITORY = 255
 MAX_PORT = 65535
 
 
 @dataclass(frozen=True, slots=True)
 class BundleUri:
-    """`place` is the bucket or the host and port; `path` the names after it, without a leading slash (file: with)."""
+    """`place` is the bucket or the host and port; `path` the names after it, without a leading slash (file: with).
+
+    `digest` is the bundle's; `image` that of the OCI manifest an oci:// address pins.
+    """
 
     scheme: str
     place: str
     path: str
     digest: str | None = None
+    image: str | None = None
 
     @property
     def repository(self) -> str:
@@ -40,7 +50,8 @@ class BundleUri:
         return self.path.rpartition("/")[2]
 
     def __str__(self) -> str:
-        pin = f"@{self.digest}" if self.digest else ""
+        digest = self.image if self.scheme == "oci" else self.digest
+        pin = f"@{digest}" if digest else ""
         return f"{self.scheme}://{self.place}{'' if self.scheme == 'file' else '/'}{self.path}{pin}"
 
 
@@ -57,6 +68,9 @@ def parse_uri(text: str) -> BundleUri:
         return BundleUri("file", "", _file_path(after, text), digest)
     place, _, path = after.partition("/")
     _check_place(scheme, place)
+    if scheme == "oci":
+        _check_reference(path, digest)
+        return BundleUri(scheme, place, path, image=digest)
     _check_path(path.rstrip("/"))
     return BundleUri(scheme, place, path.rstrip("/"), digest)
 
@@ -92,6 +106,16 @@ def _check_path(path: str) -> None:
             f"'{path[:120]}' is no path of plain names",
             "use letters, digits and . _ ~ + - between slashes: no query, no fragment, no %, no '..'",
         )
+
+
+def _check_reference(path: str, digest: str | None) -> None:
+    repository, colon, tag = path.partition(":")
+    if not REPOSITORY.fullmatch(repository) or len(repository) > MAX_REPOSITORY:
+        raise _invalid(f"'{repository[:120]}' is no repository of a registry", "write oci://HOST/REPOSITORY:TAG")
+    if colon and not TAG.fullmatch(tag):
+        raise _invalid(f"'{tag[:140]}' is no tag", "use letters, digits and _ . -, at most 128")
+    if not colon and digest is None:
+        raise _invalid("names no version", "write oci://HOST/REPOSITORY:TAG, or @sha256:… of its manifest")
 
 
 def _invalid(what: str, do: str) -> Invalid:

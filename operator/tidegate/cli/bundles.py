@@ -131,13 +131,15 @@ def push(folder: Path, uri: str, *, replace: bool, output: str, quiet: bool) -> 
     document = {
         "digest": pushed.digest,
         "uri": pushed.uri,
+        "pinned": pushed.pinned,
         "files": pushed.files_sent,
         "bytes": pushed.bytes_sent,
         "already": pushed.already,
     }
     state = "already there" if pushed.already else "published"
     sent = f"{pushed.files_sent} files, {pushed.bytes_sent:,} bytes sent"
-    emit(document, output=output, table=lambda: click.echo(f"{state}  {uri}@{pushed.digest}  ({sent})"))
+    bundle = "" if pushed.pinned.endswith(pushed.digest) else f"\nbundle     {pushed.digest}"
+    emit(document, output=output, table=lambda: click.echo(f"{state}  {pushed.pinned}  ({sent}){bundle}"))
 
 
 @click.command(context_settings=HELP)

@@ -10,7 +10,7 @@ import pytest
 from tidegate.bundle.addresses import objection_to, resolve_origin
 from tidegate.bundle.errors import Denied, Unreachable
 from tidegate.bundle.source import Source
-from tidegate.bundle.stores import open_store, open_writer
+from tidegate.bundle.stores import open_store, open_repository
 from tidegate.bundle.uri import parse_uri
 from tidegate.errors import Invalid
 
@@ -76,7 +76,7 @@ def test_two_pins_that_differ_are_refused() -> None:
 def test_a_scheme_that_no_store_speaks_is_refused_with_those_that_are_spoken(text: str) -> None:
     source = Source(text)
 
-    with pytest.raises(Invalid, match="s3:// https://"):
+    with pytest.raises(Invalid, match="s3:// https:// oci://"):
         open_store(source.address(), source.access)
 
 
@@ -84,7 +84,7 @@ def test_a_web_server_cannot_be_pushed_to() -> None:
     source = Source("https://example.com/fraud/1")
 
     with pytest.raises(Invalid, match="can only be read"):
-        open_writer(source.address(), source.access)
+        open_repository(source.address(), source.access)
 
 
 @pytest.mark.parametrize(

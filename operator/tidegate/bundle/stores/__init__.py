@@ -1,15 +1,18 @@
 """Where bundles live: one small protocol, one module each, one line each in `SCHEMES`.
 
 A store speaks of whole paths below one bucket, host or file system; what the paths mean is layout.py's business.
+A repository is where a version is published; a registry has its own way for that, all others share one.
 """
 
 from __future__ import annotations
 
 import importlib
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from tidegate.bundle.manifest import BundleDir, FileEntry
 from tidegate.bundle.source import Access
 from tidegate.bundle.uri import BundleUri
 from tidegate.errors import Invalid
@@ -43,7 +46,7 @@ class Store(Protocol):
 
 
 class WritableStore(Protocol):
-    """What can be written."""
+    """What can be written where layout.py's names are kept (see ../repository.py)."""
 
     def size(self, path: str) -> int | None:
         """Bytes of a stored file, None when there is none."""
@@ -60,11 +63,44 @@ class WritableStore(Protocol):
     def close(self) -> None: ...
 
 
-# scheme -> (module, class to read with, class to write with or ""); imported when first used.
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What a version is now: the bundle's digest, and the tag under which the store would change it."""
+
+    digest: str
+    tag: str
+
+
+class Repository(Protocol):
+    """Where one version of a bundle is published; safe to use from several threads."""
+
+    def seen(self) -> Seen | None:
+        """What the version is now; None when there is none."""
+
+    def wanted(self, bundle: BundleDir) -> list[FileEntry]:
+        """The files to send, each content once where the store keeps files by content."""
+
+    def send(self, entry: FileEntry, source: Path, sent: Callable[[int], None]) -> bool:
+        """Store one file unless it is there; whether it was sent. `sent` is told of bytes as they go."""
+
+    def seal(self, bundle: BundleDir, signature: bytes | None) -> None:
+        """Store the manifest and its signature under its digest."""
+
+    def publish(self, bundle: BundleDir, seen: Seen | None) -> None:
+        """Make the version this bundle, if it still is what was seen; else Conflict."""
+
+    def pinned(self, bundle: BundleDir) -> str:
+        """The address that is this bundle for ever."""
+
+    def close(self) -> None: ...
+
+
+# scheme -> (module, what reads a bundle, what publishes one or ""); imported when first used.
 SCHEMES: dict[str, tuple[str, str, str]] = {
-    "file": ("tidegate.bundle.stores.file", "FileStore", "FileStore"),
-    "s3": ("tidegate.bundle.stores.s3", "S3Store", "S3Writer"),
+    "file": ("tidegate.bundle.stores.file", "FileStore", "repository"),
+    "s3": ("tidegate.bundle.stores.s3", "S3Store", "repository"),
     "https": ("tidegate.bundle.stores.https", "HttpsStore", ""),
+    "oci": ("tidegate.bundle.stores.oci", "OciStore", "OciRepository"),
 }
 
 
@@ -75,13 +111,13 @@ def open_store(uri: BundleUri, access: Access) -> Store:
     return store
 
 
-def open_writer(uri: BundleUri, access: Access) -> WritableStore:
-    """The store to publish a bundle to."""
-    module, _, writer = _scheme(uri)
-    if not writer:
-        raise Invalid(f"{uri.scheme}:// stores can only be read", where=str(uri), do="push to s3:// or file://")
-    store: WritableStore = getattr(importlib.import_module(module), writer)(uri, access)
-    return store
+def open_repository(uri: BundleUri, access: Access) -> Repository:
+    """Where to publish a bundle under this address."""
+    module, _, publisher = _scheme(uri)
+    if not publisher:
+        raise Invalid(f"{uri.scheme}:// stores can only be read", where=str(uri), do="push to s3://, oci:// or file://")
+    repository: Repository = getattr(importlib.import_module(module), publisher)(uri, access)
+    return repository
 
 
 def _scheme(uri: BundleUri) -> tuple[str, str, str]:

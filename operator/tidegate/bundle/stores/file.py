@@ -14,6 +14,7 @@ from pathlib import Path
 from tidegate.bundle.digest import digest_of
 from tidegate.bundle.errors import Conflict, Denied, DiskFull, NotFound, UnsafeFile
 from tidegate.bundle.paths import read_plain_file
+from tidegate.bundle.repository import LayoutRepository
 from tidegate.bundle.source import Access
 from tidegate.bundle.uri import BundleUri
 
@@ -99,6 +100,11 @@ class FileStore:
 
     def close(self) -> None:
         """Nothing is kept open."""
+
+
+def repository(uri: BundleUri, access: Access) -> LayoutRepository:
+    """Where to publish on a file system."""
+    return LayoutRepository(FileStore(uri, access), uri)
 
 
 @contextlib.contextmanager

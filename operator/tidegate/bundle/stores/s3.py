@@ -18,6 +18,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from tidegate.bundle.errors import BundleError, Conflict, Denied, NotFound, Unreachable
+from tidegate.bundle.repository import LayoutRepository
 from tidegate.bundle.source import Access
 from tidegate.bundle.stores.web import WebReader, refusal_for
 from tidegate.bundle.transport import Response
@@ -198,6 +199,11 @@ class S3Writer:
 
     def _where(self, path: str) -> str:
         return f"s3://{self._bucket}/{path}"
+
+
+def repository(uri: BundleUri, access: Access) -> LayoutRepository:
+    """Where to publish in S3."""
+    return LayoutRepository(S3Writer(uri, access), uri)
 
 
 def _client(access: Access) -> Any:
