@@ -58,15 +58,21 @@ def push(
     *,
     access: Access = DEFAULT_ACCESS,
     replace: bool = False,
+    mount_from: str = "",
     progress: Progress | None = None,
 ) -> Pushed:
-    """Publish a bundle under `uri`; Conflict when the version is another bundle and `replace` is not set."""
+    """Publish a bundle under `uri`; Conflict when the version is another bundle and `replace` is not set.
+
+    `mount_from` names a repository of the same registry: what it has of the bundle is not sent.
+    """
     address = parse_uri(uri)
     if address.digest or address.image:
         raise Invalid("a push gives the digest, it cannot ask for one", where=uri, do="leave @sha256:… away")
     bundle = verify_dir(folder)
     repository = open_repository(address, access)
     try:
+        if mount_from:
+            repository.share(mount_from)
         seen = repository.seen()
         if seen is not None and seen.digest != bundle.digest and not replace:  # before anything is sent
             raise _taken(address, seen.digest, bundle.digest)

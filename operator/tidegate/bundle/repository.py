@@ -11,6 +11,7 @@ from tidegate.bundle.errors import Conflict
 from tidegate.bundle.manifest import BundleDir, FileEntry
 from tidegate.bundle.stores import Seen, WritableStore
 from tidegate.bundle.uri import BundleUri
+from tidegate.errors import Invalid
 
 
 class LayoutRepository:
@@ -26,6 +27,13 @@ class LayoutRepository:
 
     def wanted(self, bundle: BundleDir) -> list[FileEntry]:
         return list({entry.sha256: entry for entry in bundle.manifest.files}.values())
+
+    def share(self, repository: str) -> None:
+        raise Invalid(
+            f"nothing can be mounted from {repository[:120]}",
+            where=str(self._uri),
+            do="only registries (oci://) do that",
+        )
 
     def send(self, entry: FileEntry, source: Path, sent: Callable[[int], None]) -> bool:
         path = layout.blob_path(self._uri, entry.sha256)

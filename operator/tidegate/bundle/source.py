@@ -17,9 +17,9 @@ class Access:
     """How to get at a store.
 
     `credentials` hold AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_SESSION_TOKEN, AWS_REGION, AWS_ENDPOINT_URL;
-    `ca.crt` (PEM) or AWS_CA_BUNDLE (a path or PEM); `.dockerconfigjson` for https hosts and registries.  They go only to the hosts
-    they are for and are never printed.  `ambient` adds what the environment offers: for a person's command line, or
-    a pod whose service account has a cloud identity.
+    `ca.crt` (PEM) or AWS_CA_BUNDLE (a path or PEM); `.dockerconfigjson` for https hosts and registries.  They go only
+    to the hosts they are for and are never printed.  `ambient` adds what the environment offers: for a person's
+    command line, or a pod whose service account has a cloud identity.
     """
 
     credentials: Mapping[str, str] = field(default_factory=dict, repr=False)

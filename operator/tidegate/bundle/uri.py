@@ -95,9 +95,17 @@ def _check_place(scheme: str, place: str) -> None:
         raise _invalid("credentials in a bundle address", "put them into the secret, never into the address")
     if scheme == "s3" and not BUCKET.fullmatch(place):
         raise _invalid(f"'{place[:80]}' is no bucket name", "write s3://BUCKET/PREFIX/VERSION")
+    host_and_port(place, "bundle address")
+
+
+def host_and_port(place: str, where: str) -> tuple[str, int]:
+    """The two parts of a host as it is written; port 0: none is named."""
     match = HOST.fullmatch(place)
     if match is None or int(match[1] or 1) > MAX_PORT:
-        raise _invalid(f"'{place[:80]}' is no host", "write it in ASCII, with a port of 1 to 65535 if any")
+        raise Invalid(
+            f"'{place[:80]}' is no host", where=where, do="write it in ASCII, with a port of 1 to 65535 if any"
+        )
+    return place.partition(":")[0], int(match[1] or 0)
 
 
 def _check_path(path: str) -> None:

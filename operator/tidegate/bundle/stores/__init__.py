@@ -32,6 +32,10 @@ class Stream(Protocol):
 class Store(Protocol):
     """What can be read. Raises NotFound, Denied, Unreachable; retries are the caller's."""
 
+    @property
+    def image(self) -> str:
+        """The digest of the OCI manifest that was read; empty where there is none."""
+
     def read(self, path: str, *, limit: int) -> bytes:
         """A whole small file."""
 
@@ -79,6 +83,9 @@ class Repository(Protocol):
 
     def wanted(self, bundle: BundleDir) -> list[FileEntry]:
         """The files to send, each content once where the store keeps files by content."""
+
+    def share(self, repository: str) -> None:
+        """Take what another repository of the same registry has from there; Invalid where that is impossible."""
 
     def send(self, entry: FileEntry, source: Path, sent: Callable[[int], None]) -> bool:
         """Store one file unless it is there; whether it was sent. `sent` is told of bytes as they go."""

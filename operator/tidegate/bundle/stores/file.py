@@ -43,6 +43,8 @@ class FileStream:
 class FileStore:
     """Paths are absolute; nothing that is a link or no regular file is read."""
 
+    image = ""
+
     def __init__(self, uri: BundleUri, access: Access) -> None:  # noqa: ARG002  (the same for every store)
         self._where = str(uri)
 
