@@ -33,6 +33,23 @@ def test_an_address_is_a_repository_and_a_version(text: str, repository: str, ve
     assert (uri.repository, uri.version, uri.digest) == (repository, version, PIN)
 
 
+@pytest.mark.parametrize(
+    ("text", "path", "image"),
+    [
+        ("oci://registry.example.com/team/fraud:1.4.0", "team/fraud:1.4.0", None),
+        (f"oci://registry.example.com:5000/fraud@{PIN}", "fraud", PIN),
+        (f"oci://registry.example.com/team/fraud:1.4.0@{PIN}", "team/fraud:1.4.0", PIN),
+    ],
+)
+def test_a_registry_address_pins_the_image_and_its_bundle_has_another_digest(
+    text: str, path: str, image: str | None
+) -> None:
+    uri = Source(text, "sha256:" + "b" * 64).address()
+
+    assert (uri.path, uri.image, uri.digest) == (path, image, "sha256:" + "b" * 64)
+    assert str(uri) == text
+
+
 def test_a_plain_directory_is_a_file_address() -> None:
     assert parse_uri("bundle").path == str(Path("bundle").absolute())
 
@@ -58,6 +75,13 @@ def test_a_plain_directory_is_a_file_address() -> None:
         "s3://models/fraud/\x001",
         "s3://models/" + "a" * 2048,
         "file://host/srv/1",
+        "oci://registry.example.com/fraud",
+        "oci://registry.example.com/Fraud:1",
+        "oci://registry.example.com/fraud:",
+        "oci://registry.example.com/fraud:1:2",
+        "oci://registry.example.com/../fraud:1",
+        "oci://registry.example.com/fraud/:1",
+        "oci://user:pass@registry.example.com/fraud:1",
         "s3://models/fraud/1@sha256:abc",
         "s3://models/fraud/1@sha256:" + "A" * 64,
     ],

@@ -34,7 +34,8 @@ class Registry:
         self.scopes = scopes  # what a token must allow
         self._place = HUB.get(uri.place, uri.place)
         self._access = access
-        self._scheme = "http" if is_here(self._place) and not access.ca else "https"
+        own_ca = "ca.crt" in access.credentials  # given for this registry, so it speaks TLS even here
+        self._scheme = "http" if is_here(self._place) and not own_ca else "https"
         self._connections = self._connect(self._scheme, self._place)
         self._elsewhere: dict[tuple[str, str], Connections] = {}  # where blobs are redirected to
         self._authorization = Authorization(self._place, login_for(uri.place, access), scopes, self._connect)
