@@ -180,7 +180,7 @@ def test_another_host_is_never_asked_without_tls_and_loopback_only_where_it_is_a
 ) -> None:
     asked: list[str] = []
 
-    def resolved(scheme: str, host: str, port: int, *, allow_loopback: bool) -> Any:  # noqa: ARG001
+    def resolved(scheme: str, host: str, port: int, *, allow_loopback: bool) -> Any:
         asked.append(f"{scheme}://{host}:{port}")
         raise Denied("far enough", where=host)
 

@@ -10,7 +10,7 @@ import pytest
 from tidegate.bundle.addresses import objection_to, resolve_origin
 from tidegate.bundle.errors import Denied, Unreachable
 from tidegate.bundle.source import Source
-from tidegate.bundle.stores import open_store, open_repository
+from tidegate.bundle.stores import open_repository, open_store
 from tidegate.bundle.uri import parse_uri
 from tidegate.errors import Invalid
 
