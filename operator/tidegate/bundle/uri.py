@@ -75,6 +75,22 @@ def parse_uri(text: str) -> BundleUri:
     return BundleUri(scheme, place, path.rstrip("/"), digest)
 
 
+def parse_place(text: str) -> BundleUri:
+    """The address of a store or a part of one, without a version: `s3://BUCKET`, `oci://HOST/REPOSITORY`, a path."""
+    if len(text) > MAX_URI or "@sha256:" in text or not text.isprintable():
+        raise _invalid(f"'{text[:120]}' is no address of a store", "write it without a digest: s3://BUCKET/REPOSITORY")
+    match = SCHEME.fullmatch(text)
+    if match is None or match[1] == "file":
+        return parse_uri(text)
+    scheme, after = match.groups()
+    place, _, path = after.partition("/")
+    path = path.rstrip("/")
+    _check_place(scheme, place)
+    if path:
+        _check_path(path)
+    return BundleUri(scheme, place, path)
+
+
 def _without_pin(text: str) -> tuple[str, str | None]:
     rest, mark, pin = text.rpartition("@sha256:")
     if not mark:

@@ -7,10 +7,10 @@ A repository is where a version is published; a registry has its own way for tha
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from tidegate.bundle.manifest import BundleDir, FileEntry
 from tidegate.bundle.source import Access
@@ -64,7 +64,34 @@ class WritableStore(Protocol):
     def put(self, path: str, content: bytes, *, seen: str | None) -> None:
         """Write a small file: only if there is none (`seen` None) or it is still the one seen; else Conflict."""
 
+    def listed(self, below: str) -> Iterator[Listed]:
+        """Every file whose path begins with `below`, in any order."""
+
+    def delete(self, path: str) -> None:
+        """Remove a file; one that is gone already is no error."""
+
     def close(self) -> None: ...
+
+
+class Shelf(Protocol):
+    """All that a store holds below one address."""
+
+    def versions(self) -> Iterator[str]:
+        """The addresses of the bundles there."""
+
+    def sweep(self, before: float, *, dry_run: bool) -> list[Listed]:
+        """Remove what no manifest names and is older than `before` (seconds since the epoch); what that was, or is."""
+
+    def close(self) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """A stored file; `modified` in seconds since the epoch."""
+
+    path: str
+    bytes: int
+    modified: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,32 +129,56 @@ class Repository(Protocol):
     def close(self) -> None: ...
 
 
-# scheme -> (module, what reads a bundle, what publishes one or ""); imported when first used.
-SCHEMES: dict[str, tuple[str, str, str]] = {
-    "file": ("tidegate.bundle.stores.file", "FileStore", "repository"),
-    "s3": ("tidegate.bundle.stores.s3", "S3Store", "repository"),
-    "https": ("tidegate.bundle.stores.https", "HttpsStore", ""),
-    "oci": ("tidegate.bundle.stores.oci", "OciStore", "OciRepository"),
+@dataclass(frozen=True, slots=True)
+class Scheme:
+    """The module of a scheme and its names there: what reads a bundle, publishes one, lists them ("": nothing does)."""
+
+    module: str
+    reader: str
+    publisher: str = ""
+    shelf: str = ""
+
+    def named(self, name: str) -> Any:
+        """Imported when it is first used."""
+        return getattr(importlib.import_module(self.module), name)
+
+
+SCHEMES: dict[str, Scheme] = {
+    "file": Scheme("tidegate.bundle.stores.file", "FileStore", "repository", "shelf"),
+    "s3": Scheme("tidegate.bundle.stores.s3", "S3Store", "repository", "shelf"),
+    "https": Scheme("tidegate.bundle.stores.https", "HttpsStore"),
+    "oci": Scheme("tidegate.bundle.stores.oci", "OciStore", "OciRepository", "OciShelf"),
 }
 
 
 def open_store(uri: BundleUri, access: Access) -> Store:
     """The store that holds this bundle."""
-    module, reader, _ = _scheme(uri)
-    store: Store = getattr(importlib.import_module(module), reader)(uri, access)
+    scheme = _scheme(uri)
+    store: Store = scheme.named(scheme.reader)(uri, access)
     return store
 
 
 def open_repository(uri: BundleUri, access: Access) -> Repository:
     """Where to publish a bundle under this address."""
-    module, _, publisher = _scheme(uri)
-    if not publisher:
+    scheme = _scheme(uri)
+    if not scheme.publisher:
         raise Invalid(f"{uri.scheme}:// stores can only be read", where=str(uri), do="push to s3://, oci:// or file://")
-    repository: Repository = getattr(importlib.import_module(module), publisher)(uri, access)
+    repository: Repository = scheme.named(scheme.publisher)(uri, access)
     return repository
 
 
-def _scheme(uri: BundleUri) -> tuple[str, str, str]:
+def open_shelf(place: BundleUri, access: Access) -> Shelf:
+    """What a store holds below this address, which names no version."""
+    scheme = _scheme(place)
+    if not scheme.shelf:
+        raise Invalid(
+            f"{place.scheme}:// stores cannot be listed", where=str(place), do="name s3://, oci:// or file://"
+        )
+    shelf: Shelf = scheme.named(scheme.shelf)(place, access)
+    return shelf
+
+
+def _scheme(uri: BundleUri) -> Scheme:
     if uri.scheme not in SCHEMES:
         known = " ".join(f"{scheme}://" for scheme in SCHEMES)
         raise Invalid(f"no store speaks {uri.scheme}://", where=str(uri), do=f"use one of {known}")

@@ -8,7 +8,8 @@ referrer  the signature, so that signing changes no digest
 
 from __future__ import annotations
 
+from tidegate.bundle.stores.oci.listing import OciShelf
 from tidegate.bundle.stores.oci.publishing import OciRepository
 from tidegate.bundle.stores.oci.reading import OciStore
 
-__all__ = ["OciRepository", "OciStore"]
+__all__ = ["OciRepository", "OciShelf", "OciStore"]

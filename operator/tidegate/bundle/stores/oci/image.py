@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from tidegate.bundle.digest import digest_of, hex_of
-from tidegate.bundle.errors import ManifestInvalid
+from tidegate.bundle.errors import ManifestInvalid, NoBundle
 from tidegate.bundle.manifest import BundleDir
 from tidegate.bundle.paths import MANIFEST_NAME
 from tidegate.bundle.stores.oci.layers import RECORD, Layer
@@ -126,5 +126,5 @@ def _layer(row: Json, where: str) -> Layer:
     return layer
 
 
-def _no_bundle(where: str) -> ManifestInvalid:
-    return ManifestInvalid("the image there holds no bundle", where=where, do="push one with tidegate push")
+def _no_bundle(where: str) -> NoBundle:
+    return NoBundle("the image there holds no bundle", where=where, do="push one with tidegate push")
