@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from tidegate.cli.data_options import data_of, data_options
 from tidegate.cli.output import emit, output_option, quiet_option
 from tidegate.errors import UsageError
 
 if TYPE_CHECKING:
     from tidegate.author.packing import Packed
-    from tidegate.author.request import DataSet, PackRequest
+    from tidegate.author.request import PackRequest
 
 OUTPUT = click.option(
     "--output",
@@ -30,8 +31,7 @@ OUTPUT = click.option(
 @click.option("-o", "--out", type=click.Path(path_type=Path), required=True, help="The new bundle directory.")
 @click.option("--name", required=True, help="What the model is called.")
 @click.option("--version", required=True, help="This version of it; never ordered, identity is the digest.")
-@click.option("--data", type=click.Path(path_type=Path), help="Rows to measure on: .npz, .npy or .csv with a header.")
-@click.option("--labels", default="", help="What is right for each row: a column or array of --data, or a file.")
+@data_options
 @click.option("--golden", default="generated", help="generated, heldout (rows of --data), none, or a .npz of inputs.")
 @click.option("--golden-count", default=8, show_default=True, help="How many golden samples (1 to 64).")
 @click.option("--seed", default=20_240_229, show_default=True, help="Of everything that is drawn.")
@@ -116,7 +116,7 @@ def _request(options: dict[str, Any]) -> PackRequest:
         description=options["description"],
         license=options["license_"],
         created_at=options["created_at"],
-        data=_data(options["data"], options["labels"]),
+        data=data_of(options),
         metrics=_metrics(options["metrics"], options["metric"]),
         files=options["files"],
         golden=golden,
@@ -138,19 +138,6 @@ def _dimensions(text: str) -> tuple[str, tuple[int | str, ...]]:
     if not name or not all(dims):
         raise UsageError(f"'{text}' is not NAME=DIM,…", where="--interface", do="write, for example, tokens=batch,seq")
     return name, dims
-
-
-def _data(path: Path | None, labels: str) -> DataSet | None:
-    if path is None:
-        if labels:
-            raise UsageError("labels of what?", where="--labels", do="give the rows with --data FILE")
-        return None
-    from tidegate.author.extras import need
-
-    need("numpy", extra="runtime")
-    from tidegate.author.data import read_data
-
-    return read_data(path, labels)
 
 
 def _metrics(path: Path | None, single: tuple[str, ...]) -> dict[str, float]:

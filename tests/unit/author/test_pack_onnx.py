@@ -14,7 +14,7 @@ import pytest
 from onnx import TensorProto, helper
 
 from tidegate.author import GoldenRequest
-from tidegate.author.golden import NotRepeatable
+from tidegate.author.calibration import NotRepeatable
 from tidegate.bundle.errors import DiskFull, GoldenInvalid, ModelInvalid
 from tidegate.bundle.manifest import Lineage
 from tidegate.bundle.verify import verify_dir
