@@ -75,9 +75,11 @@ def pack(source: object, request: PackRequest) -> Packed:
 def _packed(source: object, request: PackRequest) -> Packed:
     _check_request(request)
     found = load(source, trust_pickle=request.trust_pickle)
+    request.told("converting")
     converted = convert(found, request)
     renamed = name_dimensions(converted.model, request.interface)
     with _fresh_folder(request.out) as folder:
+        request.told("writing the weights")
         write_split(converted.model, converted.weights or folder, folder)
         interface = interface_of(converted.model)
         rows = as_pool(interface, converted.data) if converted.data else None
@@ -123,8 +125,10 @@ def _fresh_folder(out: Path) -> Iterator[Path]:
 def _manifest(draft: _Draft, request: PackRequest, folder: Path | None) -> Manifest:
     _copy_files(request.files, draft.folder)
     runner = open_runner(draft.folder / "model.onnx", draft.interface)
+    request.told("comparing with the original, and measuring")
     parity = _parity(draft, runner, request)
     evaluation = evaluate(runner, draft.rows, request.data, {**draft.converted.metrics, **request.metrics})
+    request.told("choosing and proving golden samples")
     golden = proof.golden(draft.folder, draft.converted.model, runner, _golden_request(draft, request))
     draft.warnings += golden.warnings
     draft.notes += golden.notes

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +12,7 @@ import click
 
 from tidegate.cli.data_options import data_of, data_options
 from tidegate.cli.output import emit, output_option, quiet_option
+from tidegate.cli.progress import step_line
 from tidegate.errors import UsageError
 
 if TYPE_CHECKING:
@@ -58,8 +60,8 @@ OUTPUT = click.option(
 def pack(output: str, quiet: bool, source: str, **options: Any) -> None:
     """Turn a trained model into a bundle and prove it.
 
-    SOURCE is an .onnx file, a pickled or joblib-dumped scikit-learn estimator, or a factory that returns a fitted
-    one: module:function or script.py:function.
+    SOURCE is a model file or folder of any framework, told by its content, or a function that returns a model:
+    module:function or script.py:function. docs/frameworks.md has the list.
 
     \b
     Example: tidegate pack train.py:model -o bundle --name digits --version 1.0.0 --data test.npz --labels y
@@ -72,7 +74,8 @@ def pack(output: str, quiet: bool, source: str, **options: Any) -> None:
 
     if options["trust_pickle"]:
         click.echo("warning: reading a pickle runs whatever code its writer put into it", err=True)
-    packed = make(source, _request(options))
+    with step_line() as told:
+        packed = make(source, replace(_request(options), told=told))
     for warning in packed.warnings:
         click.echo(f"warning: {warning}", err=True)
     for note in packed.notes:

@@ -6,7 +6,7 @@ import contextlib
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from tidegate.bundle.source import Progress
 
@@ -24,6 +24,18 @@ def progress_line(label: str) -> Iterator[Progress | None]:
         yield line.show
     finally:
         line.stop()
+
+
+@contextlib.contextmanager
+def step_line() -> Iterator[Callable[[str], None]]:
+    """Give a function that is told of each step, in a few words."""
+    if not sys.stderr.isatty():
+        yield lambda _: None
+        return
+    from rich.console import Console
+
+    with Console(stderr=True).status("reading") as status:
+        yield status.update
 
 
 class _Line:
