@@ -131,7 +131,6 @@ def build(program: Program, tell: Tell) -> Path:
         command = [
             go,
             "build",
-            "-trimpath",
             "-mod=readonly",
             "-buildvcs=false",
             "-tags",
