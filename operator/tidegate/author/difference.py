@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from tidegate.author.describe import operators
 from tidegate.author.opened import Opened
+from tidegate.author.pages import table
 from tidegate.bundle.interface import interface_changes, label_changes
 from tidegate.bundle.manifest import Manifest, TensorSpec
 
@@ -32,6 +33,12 @@ class Difference:
     @property
     def accepted(self) -> bool:
         return not self.broken
+
+    def _repr_html_(self) -> str:
+        """For a notebook."""
+        verdict = "a rollout would take it" if self.accepted else f"a rollout would refuse it: {'; '.join(self.broken)}"
+        rows = [(change.what, change.before or "-", change.after or "-") for change in self.changes]
+        return table("the same bundle" if self.same else verdict, ["what", "before", "after"], rows)
 
 
 def difference(before: Opened, after: Opened) -> Difference:
