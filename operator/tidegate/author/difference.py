@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from tidegate.author.describe import operators
 from tidegate.author.opened import Opened
 from tidegate.author.pages import table
 from tidegate.bundle.interface import interface_changes, label_changes
@@ -98,4 +97,6 @@ def _metrics(manifest: Manifest) -> dict[str, str]:
 
 
 def _operators(opened: Opened) -> dict[str, str]:
+    from tidegate.author.describe import operators  # ONNX is needed here only
+
     return {name: str(count) for name, count in operators(opened.graph()).items()}

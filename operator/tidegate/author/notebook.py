@@ -45,6 +45,8 @@ class PackOptions(TypedDict, total=False):
     interface: Mapping[str, tuple[int | str, ...]]
     metrics: Mapping[str, float]
     files: Sequence[str | Path]
+    card: str | Path
+    sbom: bool
     trust_pickle: bool
 
 
@@ -94,6 +96,8 @@ def _request(model: object, name: str, version: str, data: Any, options: PackOpt
         metrics=options.get("metrics", {}),
         files=tuple(map(Path, options.get("files", ()))),
         golden=golden,
+        card=Path(options["card"]) if options.get("card") else None,
+        sbom=options.get("sbom", False),
         source_folder=None if isinstance(model, str | Path) else Path.cwd(),
         trust_pickle=options.get("trust_pickle", False),
         interface=options.get("interface", {}),

@@ -43,6 +43,14 @@ class Bundle:
     def interface(self) -> Interface:
         return self.manifest.interface
 
+    @property
+    def card(self) -> str:
+        """Its model card, read from where it lies."""
+        from tidegate.author.opened import opened
+
+        with opened(self.ref) as found:
+            return found.card()
+
     def __repr__(self) -> str:
         metrics = "".join(f", {name} {value:.4g}" for name, value in self.metrics.items())
         return f"<bundle {self.name} {self.version} in {self.ref}: {self.digest[:19]}…{metrics}>"
