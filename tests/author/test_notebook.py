@@ -111,6 +111,31 @@ def test_what_cannot_be_packed_is_the_error_of_the_command(
     assert list(tmp_path.iterdir()) == []
 
 
+class Frame:
+    """As much of a DataFrame as is used: columns by name."""
+
+    def __init__(self, **columns: Any) -> None:
+        self._columns = columns
+
+    def keys(self) -> Any:
+        return self._columns.keys()
+
+    def __getitem__(self, name: str) -> Any:
+        return self._columns[name]
+
+
+def test_a_frame_gives_columns_and_what_is_dropped_may_hold_anything(
+    model: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    columns = {name: np.eye(4)[:, at] for at, name in enumerate("abcd")}
+    frame = Frame(**columns, late=[0, 1, 0, 1], when=np.array(["2026-01-01"] * 4, dtype="datetime64[D]"))
+
+    bundle = api.pack(model, name="m", version="1", data=frame, labels="late", drop_columns=["when"])
+
+    assert bundle.metrics["accuracy"] == 1
+
+
 def test_an_option_that_there_is_not_is_a_type_error(model: Any) -> None:
     with pytest.raises(TypeError, match="unexpected keyword argument 'verison'"):
         api.pack(model, name="m", version="1", verison="2")  # type: ignore[call-arg]

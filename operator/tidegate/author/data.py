@@ -47,7 +47,7 @@ def read_data(path: Path, labels: str = "", name: str = "", reading: Reading = A
 
 
 def _table(path: Path, labels: str, name: str, reading: Reading) -> DataSet:
-    columns = dict(read_table(path))
+    columns = dict(read_table(path, reading.dropped))
     right = _labels(columns, labels, path) if labels else None
     read = DataSet(name or path.name, columns, right, _digest(path))
     return prepared(read, reading, where=str(path), key=lambda: key_of_file(path))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -35,7 +35,7 @@ def data_set(data: Any, labels: Any = None, reading: Reading = AS_IT_IS) -> Data
         return read if right is None else _checked(replace(read, labels=right))
     if isinstance(data, DataSet):
         return data if right is None else _checked(replace(data, labels=right))
-    columns = _columns(data)
+    columns = _columns(data, reading.dropped)
     if by_name:
         if by_name not in columns:
             raise Invalid(f"there are no labels '{by_name}': the columns are {', '.join(sorted(columns))[:200]}")
@@ -50,11 +50,11 @@ def _checked(read: DataSet) -> DataSet:
     return replace(checked, published=read.published)
 
 
-def _columns(data: Any) -> dict[str, Array]:
-    """By name; of a DataFrame its columns, of an array the only one."""
+def _columns(data: Any, dropped: Sequence[str]) -> dict[str, Array]:
+    """By name; of a DataFrame its columns, of an array the only one.  What will be dropped may hold anything."""
     named = data if isinstance(data, Mapping) or hasattr(data, "keys") else {MATRIX: data}
     columns = {str(name): np.asarray(named[name]) for name in named.keys()}  # noqa: SIM118 - a DataFrame too
-    for name, array in columns.items():
+    for name, array in ((name, array) for name, array in columns.items() if name not in dropped):
         if not array.ndim:
             raise Invalid(f"'{name}' is a single value", where=GIVEN, do="give an array with a row per example")
         if array.dtype.kind not in "biufOUS":
