@@ -67,4 +67,6 @@ class PackRequest:
     interface: Mapping[str, tuple[int | str, ...]] = field(default_factory=dict)  # by input: sizes, or names
     lineage: Lineage | None = None  # the bundles it was made from
     told: Callable[[str], None] = _nobody  # of each step that may take long, in a few words
+    card: Path | None = None  # README.md as a person wrote it; else it is made of the facts
+    sbom: bool = False
     reports: Mapping[str, Any] = field(default_factory=dict)  # further proofs, beside `pack`'s own in `parity`

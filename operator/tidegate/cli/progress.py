@@ -38,6 +38,21 @@ def step_line() -> Iterator[Callable[[str], None]]:
         yield status.update
 
 
+@contextlib.contextmanager
+def steps_line() -> Iterator[Callable[[int, int, str], None] | None]:
+    """Give a function that is told of steps done, steps in all, and what is done now."""
+    if not sys.stderr.isatty():
+        yield None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+
+    columns = (BarColumn(), MofNCompleteColumn(), TextColumn("{task.description}"))
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("", total=None)
+        yield lambda done, total, what: bar.update(task, completed=done, total=total, description=what)
+
+
 class _Line:
     def __init__(self, label: str) -> None:
         from rich.console import Console
