@@ -6,12 +6,11 @@ them in object stores; the other host sees no credentials and is judged as every
 
 from __future__ import annotations
 
-import ipaddress
 from collections.abc import Mapping
 from http import HTTPStatus
 from urllib.parse import urljoin, urlsplit
 
-from tidegate.bundle.addresses import resolve_origin
+from tidegate.bundle.addresses import is_here, resolve_origin
 from tidegate.bundle.errors import BundleError, Conflict, Denied, NotFound, Unreachable
 from tidegate.bundle.source import Access
 from tidegate.bundle.stores.docker_config import login_for
@@ -132,12 +131,3 @@ class Registry:
         if response.status in (HTTPStatus.CONFLICT, HTTPStatus.PRECONDITION_FAILED):
             return Conflict("the registry lets nobody change this tag", where=where, do="push it as a new version")
         return refusal_for(response, where)
-
-
-def is_here(place: str) -> bool:
-    """Whether a host is this machine by its very name, so that nothing crosses a network."""
-    host = place.partition(":")[0]
-    try:
-        return host == "localhost" or ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
