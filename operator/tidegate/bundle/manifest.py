@@ -20,6 +20,7 @@ from tidegate.bundle.fields import Fields
 from tidegate.bundle.paths import MANIFEST_NAME, check_paths, read_plain_file
 
 FORMAT_VERSION = 1
+AGE = "age"
 MAX_MANIFEST_BYTES = 4 * 2**20
 MAX_FILES = 10_000
 MAX_TENSORS = 256
@@ -37,12 +38,21 @@ GoldenSource = Literal["generated", "heldout", "user"]
 
 
 @dataclass(frozen=True, slots=True)
+class Plain:
+    """What an encrypted file decrypts to: its size, and its HMAC-SHA256 under the bundle's own key."""
+
+    bytes: int
+    hmac_sha256: str  # 64 hex digits
+
+
+@dataclass(frozen=True, slots=True)
 class FileEntry:
     """One file of the bundle; `path` is plain: relative, `/` between names, no dots that lead anywhere."""
 
     path: str
     bytes: int
     sha256: str  # 64 hex digits
+    plain: Plain | None = None  # of an encrypted file
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,6 +139,14 @@ class Lineage:
 
 
 @dataclass(frozen=True, slots=True)
+class Encryption:
+    """How the files of an encrypted bundle are read: `key` is the key of their HMACs, as an age file in base64."""
+
+    format: str
+    key: str
+
+
+@dataclass(frozen=True, slots=True)
 class Hints:
     """What a server may use to set itself up; 0: not known."""
 
@@ -157,6 +175,7 @@ class Manifest:
     lineage: Lineage | None = None
     environment: Mapping[str, Any] = field(default_factory=dict)
     hints: Hints | None = None
+    encryption: Encryption | None = None
 
     @property
     def total_bytes(self) -> int:
@@ -219,6 +238,7 @@ def _manifest(top: Fields) -> Manifest:
         lineage=_lineage(top.mapping("lineage")),
         environment=top.free("environment"),
         hints=_hints(top.mapping("hints")),
+        encryption=_encryption(top.mapping("encryption")),
     )
 
 
@@ -288,9 +308,30 @@ def _is_dimension(size: Any) -> bool:
 
 
 def _file(fields: Fields) -> FileEntry:
-    entry = FileEntry(fields.text("path", limit=255), fields.integer("bytes"), fields.text("sha256", pattern=HEX))
+    plain = _plain(fields.mapping("plain"))
+    entry = FileEntry(
+        fields.text("path", limit=255), fields.integer("bytes"), fields.text("sha256", pattern=HEX), plain
+    )
     fields.done()
     return entry
+
+
+def _plain(fields: Fields | None) -> Plain | None:
+    if fields is None:
+        return None
+    plain = Plain(fields.integer("bytes"), fields.text("hmacSha256", pattern=HEX))
+    fields.done()
+    return plain
+
+
+def _encryption(fields: Fields | None) -> Encryption | None:
+    if fields is None:
+        return None
+    encryption = Encryption(fields.text("format"), fields.text("key"))
+    fields.done()
+    if encryption.format != AGE:
+        raise fields.refuse("format", f"is '{encryption.format[:40]}', this tidegate reads {AGE}")
+    return encryption
 
 
 def _golden(fields: Fields | None) -> Golden | None:
