@@ -13,10 +13,10 @@ import pyrage
 import pytest
 
 from tidegate.bundle import encryption
-from tidegate.bundle.encryption import decrypt, decrypted_in_memory, encrypt, generate_identity
+from tidegate.bundle.encryption import decrypt, decrypted_in_memory, encrypt, generate_identity, read_identities
 from tidegate.bundle.errors import Denied, DigestMismatch, DiskFull, ManifestInvalid
 from tidegate.bundle.fetch import resolve
-from tidegate.bundle.manifest import read_bundle_dir
+from tidegate.bundle.manifest import BundleDir, read_bundle_dir
 from tidegate.bundle.push import push
 from tidegate.bundle.signature import generate_keys, sign
 from tidegate.bundle.source import Source
@@ -35,6 +35,10 @@ def keys(tmp_path: Path) -> tuple[Path, str]:
     return tmp_path / "age.key", (tmp_path / "age.pub").read_text().strip()
 
 
+def decrypted(folder: Path, out: Path, key: Path) -> BundleDir:
+    return decrypt(folder, out, read_identities(key), str(key))
+
+
 def test_what_went_in_comes_out_signature_and_digest_as_well(
     bundle: BundleMaker, keys: tuple[Path, str], tmp_path: Path
 ) -> None:
@@ -43,7 +47,7 @@ def test_what_went_in_comes_out_signature_and_digest_as_well(
     sign(folder, tmp_path / "k.key")
 
     sealed = encrypt(folder, tmp_path / "sealed", [keys[1]])
-    back = decrypt(sealed.path, tmp_path / "back", keys[0])
+    back = decrypted(sealed.path, tmp_path / "back", keys[0])
 
     assert verify_dir(sealed.path).digest == sealed.digest != back.digest
     assert back.digest == verify_dir(folder, public_key=(tmp_path / "k.pub").read_bytes()).digest
@@ -86,9 +90,9 @@ def test_every_recipient_reads_it_and_nobody_else(bundle: BundleMaker, keys: tup
     sealed = encrypt(bundle(), tmp_path / "sealed", [keys[1], second])
 
     for number, key in enumerate((keys[0], tmp_path / "second.key")):
-        decrypt(sealed.path, tmp_path / f"back{number}", key)
+        decrypted(sealed.path, tmp_path / f"back{number}", key)
     with pytest.raises(Denied, match="none of these age keys") as told:
-        decrypt(sealed.path, tmp_path / "never", tmp_path / "other.key")
+        decrypted(sealed.path, tmp_path / "never", tmp_path / "other.key")
 
     assert "AGE-SECRET" not in str(told.value)
     assert not (tmp_path / "never").exists()
@@ -103,7 +107,7 @@ def test_another_file_under_the_same_key_is_not_taken(
     (sealed.path / "weights/a.bin").write_bytes(pyrage.encrypt(SECRET[:-1] + b"!", [recipient]))
 
     with pytest.raises(DigestMismatch, match=r"weights/a\.bin: decrypts to another file"):
-        decrypt(sealed.path, tmp_path / "back", keys[0])
+        decrypted(sealed.path, tmp_path / "back", keys[0])
 
     assert not (tmp_path / "back").exists()
 

@@ -67,23 +67,22 @@ def encrypt(folder: Path, out: Path, recipients: Sequence[str]) -> BundleDir:
     return read_bundle_dir(out)
 
 
-def decrypt(folder: Path, out: Path, identities: Path) -> BundleDir:
+def decrypt(folder: Path, out: Path, keys: Sequence[Any], where: str) -> BundleDir:
     """Make `out`, which must not exist, the bundle that was encrypted into `folder`, proved by its own digest.
 
-    `folder` has been verified; `identities` is a file of age keys ("AGE-SECRET-KEY-1…").  Denied: none of them fits.
+    `folder` has been verified; `keys` are of `parse_identities`, given at `where`.  Denied: none of them fits.
     """
     age = _age()
-    keys = read_identities(identities)
     bundle = read_bundle_dir(folder)
     sealed = bundle.manifest.encryption
     if sealed is None:
         raise Invalid("is not encrypted", where=str(folder), do="leave the age key away")
     try:
-        key = age.decrypt(base64.b64decode(sealed.key), keys)
+        key = age.decrypt(base64.b64decode(sealed.key), list(keys))
     except (age.DecryptError, ValueError):
         raise Denied(
             "none of these age keys is one that the bundle was encrypted for",
-            where=str(identities),
+            where=where,
             do="name the key of a recipient",
             reason="DecryptionKeyWrong",
         ) from None
@@ -103,11 +102,17 @@ def decrypt(folder: Path, out: Path, identities: Path) -> BundleDir:
 @contextlib.contextmanager
 def decrypted_in_memory(folder: Path, identities: Path) -> Iterator[Path]:
     """The bundle that was encrypted into `folder`, on a file system that no disk backs, for as long as this lasts."""
-    need = sum(entry.plain.bytes for entry in read_bundle_dir(folder).manifest.files if entry.plain)
+    keys = read_identities(identities)
+    require_memory(read_bundle_dir(folder))
+    with tempfile.TemporaryDirectory(dir=MEMORY, prefix="tidegate-") as scratch:
+        yield decrypt(folder, Path(scratch) / "bundle", keys, str(identities)).path
+
+
+def require_memory(bundle: BundleDir) -> None:
+    """DiskFull unless there is a memory-backed place for what this bundle decrypts to."""
+    need = sum(entry.plain.bytes for entry in bundle.manifest.files if entry.plain)
     if not MEMORY.is_dir() or shutil.disk_usage(MEMORY).free < need:
         raise DiskFull(f"{need} bytes of memory-backed space are needed", where=str(MEMORY), do="mount a tmpfs there")
-    with tempfile.TemporaryDirectory(dir=MEMORY, prefix="tidegate-") as scratch:
-        yield decrypt(folder, Path(scratch) / "bundle", identities).path
 
 
 def generate_identity(private: Path, public: Path) -> None:
@@ -121,16 +126,21 @@ def generate_identity(private: Path, public: Path) -> None:
 
 
 def read_identities(path: Path) -> list[Any]:
-    """The age keys in a file, one a line, `#` for comments."""
+    """The age keys in a file."""
+    return parse_identities(read_plain_file(path.resolve(), limit=MAX_IDENTITIES), str(path))
+
+
+def parse_identities(content: bytes, where: str) -> list[Any]:
+    """Age keys ("AGE-SECRET-KEY-1…"), one a line, `#` for comments."""
     age = _age()
-    lines = read_plain_file(path.resolve(), limit=MAX_IDENTITIES).decode("utf-8", "replace").splitlines()
+    lines = content.decode("utf-8", "replace").splitlines()
     texts = [line.strip() for line in lines if line.strip() and not line.startswith("#")]
     try:
         found = [age.x25519.Identity.from_str(text) for text in texts]
     except (age.IdentityError, ValueError):
         found = []
     if not found:
-        raise Invalid("holds no age key (AGE-SECRET-KEY-1…)", where=str(path), do="make one: tidegate keygen --age")
+        raise Invalid("holds no age key (AGE-SECRET-KEY-1…)", where=where, do="make one: tidegate keygen --age")
     return found
 
 
@@ -177,10 +187,10 @@ class _Expected:
             )
 
 
-def _decrypt_file(age: Any, source: Path, target: Path, keys: list[Any], expected: _Expected) -> None:
+def _decrypt_file(age: Any, source: Path, target: Path, keys: Sequence[Any], expected: _Expected) -> None:
     try:
         with source.open("rb") as cipher, target.open("xb") as expected.file:
-            age.decrypt_io(cipher, expected, keys)
+            age.decrypt_io(cipher, expected, list(keys))
     except age.DecryptError:
         raise DigestMismatch("cannot be decrypted", where=expected.entry.path, do="encrypt the bundle again") from None
     expected.check()

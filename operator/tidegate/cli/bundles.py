@@ -214,10 +214,10 @@ def _pull_plain(source: Source, folder: Path, identity: Path, progress: Progress
     from tidegate.bundle.encryption import decrypt, read_identities
     from tidegate.bundle.fetch import fetch
 
-    read_identities(identity)  # before anything is fetched
+    keys = read_identities(identity)  # before anything is fetched
     with tempfile.TemporaryDirectory(prefix="tidegate-") as temporary:
         fetched = fetch(source, Path(temporary) / "encrypted", progress=progress)
-        plain = decrypt(fetched.path, folder, identity)
+        plain = decrypt(fetched.path, folder, keys, str(identity))
     return replace(fetched, path=plain.path, digest=plain.digest, manifest=plain.manifest)
 
 
