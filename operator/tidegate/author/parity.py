@@ -1,23 +1,31 @@
-"""Whether the converted model still says what the original said, at batch sizes the converter never saw.
+"""Whether the converted model still says what the original said, at batch sizes and lengths the converter never saw.
 
-Conversions go wrong silently: other shapes, rows on the far side of a threshold, a class order turned round.
+Conversions go wrong silently: other shapes, rows on the far side of a threshold, a class order turned round, the size
+of an example baked into the graph.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
-from tidegate.author.estimator import Original
-from tidegate.author.session import Array, Runner, Tensors, rows_of, take
+from tidegate.author import causes
+from tidegate.author.frameworks import Converted, Original
+from tidegate.author.pool import DYNAMIC_SIZE, PoolMaker
+from tidegate.author.rowwise import Rows, ShapesDiffer, compare_rows
+from tidegate.author.session import Array, Runner, Tensors, batched, request_of, rows_of
+from tidegate.bundle.errors import GoldenInvalid, ModelInvalid
+from tidegate.bundle.manifest import Interface, TensorSpec, Tolerance
 from tidegate.errors import Failed
 
-ATOL, RTOL = 1e-4, 1e-3
 REFUSED = 0.01  # share of rows that may tip over by rounding to 32 bits; more is a wrong conversion
 SIZES = (1, 3)
+ROWS = 64  # made up where there is no data
+OTHER_ROWS = 4  # at each other size
+OTHER_SIZES = (5, 11, 3)  # of dynamic dimensions; never those that the data, or a made-up row, has
 
 
 class ParityLost(Failed):
@@ -27,80 +35,182 @@ class ParityLost(Failed):
 
 
 @dataclass(frozen=True, slots=True)
-class Parity:
-    """How the two compare: rows that differ, and by how much the rest do at most."""
+class OutputParity:
+    """One output: per row whether it differs, in a batch of any size, and by how much its worst number does."""
 
-    rows: int
-    mismatched: int
-    worst: float
+    spec: TensorSpec
+    wrong: Array
+    distance: Array
 
-    def document(self, framework: str) -> dict[str, Any]:
+    def add(self, rows: Rows, place: slice) -> None:
+        """Note the rows of one more request; an output that has no row per input row speaks for all of them."""
+        whole = len(rows.wrong) != len(self.wrong[place])
+        self.wrong[place] |= rows.wrong.any() if whole else rows.wrong
+        self.distance[place] = np.maximum(self.distance[place], rows.distance.max() if whole else rows.distance)
+
+    def document(self) -> dict[str, Any]:
         return {
-            "against": framework,
-            "rows": self.rows,
-            "mismatchedRows": self.mismatched,
+            "name": self.spec.name,
+            "type": self.spec.element_type,
+            "shape": list(self.spec.shape),
+            "mismatchedRows": int(self.wrong.sum()),
             "worstDifference": f"{self.worst:.3g}",
-            "batchSizes": [*SIZES, self.rows],
         }
 
+    @property
+    def worst(self) -> float:
+        """Among the rows that do not differ."""
+        return float(self.distance[~self.wrong].max(initial=0.0))
 
-def compare_with(original: Original, runner: Runner, rows: Tensors) -> Parity:
-    """Compare on these rows, in batches of one, three and all; raises ParityLost when it is another model."""
-    total = rows_of(rows)
-    expected = original.answers(rows)
-    found = runner.run(rows)
-    for size in SIZES:
-        part = runner.run(take(rows, slice(0, size)))
-        for name, array in part.items():
-            if array.shape[1:] != found[name].shape[1:] or len(array) != min(size, total):
-                raise ParityLost(f"output '{name}' has the shape {array.shape} for {size} rows", where="parity")
-    wrong, worst = _compare(expected, found, runner)
-    parity = Parity(total, int(wrong.sum()), worst)
-    if parity.mismatched > REFUSED * total:
+
+@dataclass(frozen=True, slots=True)
+class Parity:
+    """How the two compare, over `rows` rows; `sizes` are those of dynamic dimensions that were tried besides."""
+
+    framework: str
+    rows: int
+    outputs: tuple[OutputParity, ...]
+    batch_sizes: tuple[int, ...]
+    sizes: tuple[Mapping[str, int], ...] = ()
+    cures: tuple[str, ...] = ()
+
+    @property
+    def mismatched(self) -> int:
+        """Rows that differ in any output."""
+        return int(np.any([output.wrong for output in self.outputs], axis=0).sum())
+
+    def document(self) -> dict[str, Any]:
+        """For the manifest."""
+        found: dict[str, Any] = {
+            "against": self.framework,
+            "rows": self.rows,
+            "mismatchedRows": self.mismatched,
+            "worstDifference": f"{max(output.worst for output in self.outputs):.3g}",
+            "batchSizes": list(self.batch_sizes),
+            "outputs": [output.document() for output in self.outputs],
+        }
+        if self.sizes:
+            found["sizes"] = [dict(size) for size in self.sizes]
+        return {**found, "cures": list(self.cures)} if self.cures else found
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """A converted model and its original, to be held against each other within these tolerances."""
+
+    converted: Converted
+    runner: Runner
+    rules: Sequence[Tolerance]
+
+    @property
+    def original(self) -> Original:
+        assert self.converted.original is not None
+        return self.converted.original
+
+    def proved(self, rows: Tensors | None, maker: PoolMaker) -> Parity:
+        """Compare on the data, else on made-up rows, then at other sizes; raises ParityLost for another model."""
+        given = rows or maker.running(self.runner, ROWS)
+        parity = self.on(given)
+        sizes = tuple(size for size in self._other_sizes(given, maker) if self._holds_at(size, maker))
+        return replace(parity, sizes=sizes, cures=self.converted.cures)
+
+    def on(self, rows: Tensors) -> Parity:
+        """Compare on these rows, in batches of one, three and all."""
+        total, places = rows_of(rows), list(_places(self.runner.interface, rows_of(rows)))
+        outputs: dict[str, OutputParity] = {}
+        for place in places:
+            request = request_of(self.runner.interface, rows, range(place.start, place.stop))
+            for spec, found in self._compared(request):
+                new = OutputParity(spec, np.zeros(total, dtype=bool), np.zeros(total))
+                outputs.setdefault(spec.name, new).add(found, place)
+        for output in outputs.values():
+            self._require_few(output, rows)
+        sizes = {place.stop - place.start for place in places}
+        return Parity(self.original.framework, total, tuple(outputs.values()), tuple(sorted(sizes)))
+
+    def _compared(self, request: Tensors) -> Iterator[tuple[TensorSpec, Rows]]:
+        specs = self.runner.interface.outputs
+        expected = self._expected(request)
+        try:
+            found = compare_rows(expected, self.runner.run(request), specs, self.rules)
+        except ShapesDiffer as error:
+            raise ParityLost(str(error), where="parity", do=causes.of_shapes(error)) from None
+        yield from ((spec, found[spec.name]) for spec in specs if spec.name in found)
+
+    def _expected(self, request: Tensors) -> Mapping[str, Array]:
+        try:
+            return self.original.answers(request)
+        except Exception as error:
+            raise Failed(
+                f"the {self.original.framework} model itself does not answer: {' '.join(str(error).split())[:300]}",
+                where="parity",
+                do="give rows that it takes: --data FILE, or sizes of its dimensions: --dim NAME=SIZE",
+            ) from error
+
+    def _require_few(self, output: OutputParity, rows: Tensors) -> None:
+        total, wrong = len(output.wrong), int(output.wrong.sum())
+        if wrong <= REFUSED * total:
+            return
+        row, name = int(output.distance.argmax()), self.original.framework
         raise ParityLost(
-            f"{parity.mismatched} of {total} rows differ from what the estimator itself answers",
+            f"output '{output.spec.name}': {wrong} of {total} rows differ from what the {name} model itself answers, "
+            f"row {row} by {output.distance[row]:.3g}",
             where="parity",
-            do="the conversion is wrong for this estimator: report it, or export the model to ONNX yourself",
+            do=self._advice(output.spec, rows),
         )
-    return parity
+
+    def _advice(self, spec: TensorSpec, rows: Tensors) -> str:
+        request = request_of(
+            self.runner.interface, rows, range(1 if not batched(self.runner.interface) else rows_of(rows))
+        )
+        expected, found = self._expected(request)[spec.name], self.runner.run(request)[spec.name]
+        return causes.of_values(self.converted.model, np.asarray(expected), np.asarray(found))
+
+    def _other_sizes(self, rows: Tensors, maker: PoolMaker) -> Iterator[Mapping[str, int]]:
+        """Sizes of dynamic dimensions beside the batch, two sets of them; those that the user gave stay."""
+        names = dynamic_names(self.runner.interface) - set(maker.hints.dims)
+        seen = {DYNAMIC_SIZE, *(size for array in rows.values() for size in array.shape)}
+        for size in [size for size in OTHER_SIZES if size not in seen][:2] if names else ():
+            yield dict.fromkeys(sorted(names), size)
+
+    def _holds_at(self, sizes: Mapping[str, int], maker: PoolMaker) -> bool:
+        """Whether they agree at these sizes; false where the original itself does not take them."""
+        other = replace(maker, hints=replace(maker.hints, dims={**maker.hints.dims, **sizes}))
+        try:
+            rows = other.running(self.runner, OTHER_ROWS)
+        except GoldenInvalid as error:
+            if self._original_takes(other.inputs(OTHER_ROWS, 1)):
+                raise self._baked_in(sizes, error.what) from None
+            return False
+        try:
+            self.on(rows)
+        except (ParityLost, ModelInvalid) as error:
+            raise self._baked_in(sizes, error.what) from None
+        except Failed:
+            return False
+        return True
+
+    def _original_takes(self, rows: Tensors) -> bool:
+        try:
+            self._expected(request_of(self.runner.interface, rows, range(1)))
+        except Failed:
+            return False
+        return True
+
+    def _baked_in(self, sizes: Mapping[str, int], what: str) -> ParityLost:
+        told = ", ".join(f"{name}={size}" for name, size in sizes.items())
+        return ParityLost(f"at {told}, {what}", where="parity", do=causes.BAKED_IN)
 
 
-def _compare(expected: tuple[Array, Array | None], found: Mapping[str, Array], runner: Runner) -> tuple[Array, float]:
-    """Per row whether it differs, and the worst difference of the numbers in rows that do not."""
-    predicted, scores = expected
-    first, *rest = [found[output.name] for output in runner.interface.outputs]
-    if predicted.dtype.kind == "f" and scores is None:
-        wrong, distance = _numbers(predicted, first)
+def dynamic_names(interface: Interface) -> set[str]:
+    """The dynamic dimensions of the inputs, without the one that holds the batch."""
+    names = {size for tensor in interface.inputs for size in tensor.shape if isinstance(size, str)}
+    return names - {tensor.shape[0] for tensor in interface.inputs if tensor.shape and batched(interface)}
+
+
+def _places(interface: Interface, total: int) -> Iterator[slice]:
+    """The rows of each request: the first few and all; one after the other where the model takes no batches."""
+    if batched(interface):
+        yield from (slice(0, size) for size in sorted({*(size for size in SIZES if size < total), total}))
     else:
-        wrong, distance = _classes(predicted, first), np.zeros(len(predicted))
-    if scores is not None and rest and rest[0].size == scores.size:
-        wrong_scores, distance = _numbers(scores, rest[0])
-        wrong = (wrong & ~_level(scores)) | wrong_scores
-    return wrong, float(distance[~wrong].max(initial=0.0))
-
-
-def _level(scores: Array) -> Array:
-    """Rows without a clear winner: rounding alone decides there."""
-    if scores.shape[1:] <= (1,):
-        return np.zeros(len(scores), dtype=bool)
-    top = np.partition(scores, -2, axis=-1)
-    level = top[..., -1] - top[..., -2] <= 2 * (ATOL + RTOL * top[..., -1])
-    return np.asarray(level.reshape(len(scores), -1).all(axis=1))
-
-
-def _classes(expected: Array, found: Array) -> Array:
-    if expected.shape != found.shape and expected.size != found.size:
-        raise ParityLost(f"the classes have the shape {found.shape}, expected {expected.shape}", where="parity")
-    if expected.dtype.kind in "bf":
-        expected = expected.astype(np.int64)  # as ONNX knows classes: whole numbers or texts
-    same = found.reshape(-1).astype(str) == expected.reshape(-1).astype(str)
-    return np.asarray((~same).reshape(len(expected), -1).any(axis=1))
-
-
-def _numbers(expected: Array, found: Array) -> tuple[Array, Array]:
-    columns = expected.reshape(len(expected), -1)
-    if len(found) != len(expected) or found.size != expected.size:
-        raise ParityLost(f"the output has the shape {found.shape}, expected {expected.shape}", where="parity")
-    distance = np.abs(found.reshape(columns.shape).astype(np.float64) - columns)
-    wrong = ~(distance <= ATOL + RTOL * np.abs(columns))
-    return np.asarray(wrong.any(axis=1)), np.asarray(distance.max(axis=1, initial=0.0))
+        yield from (slice(row, row + 1) for row in range(total))

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from tidegate.cli.bundles import identity_option
+from tidegate.cli.data_options import data_of, data_options
 from tidegate.cli.output import emit, folder_output_option, output_option, quiet_option
 from tidegate.errors import UsageError
 
 if TYPE_CHECKING:
     from tidegate.author.packing import Packed
-    from tidegate.author.request import DataSet, PackRequest
+    from tidegate.author.request import PackRequest
 
 OUTPUT = folder_output_option
 
@@ -23,12 +26,17 @@ OUTPUT = folder_output_option
 @click.option("-o", "--out", type=click.Path(path_type=Path), required=True, help="The new bundle directory.")
 @click.option("--name", required=True, help="What the model is called.")
 @click.option("--version", required=True, help="This version of it; never ordered, identity is the digest.")
-@click.option("--data", type=click.Path(path_type=Path), help="Rows to measure on: .npz, .npy or .csv with a header.")
-@click.option("--labels", default="", help="What is right for each row: a column or array of --data, or a file.")
+@data_options
 @click.option("--golden", default="generated", help="generated, heldout (rows of --data), none, or a .npz of inputs.")
 @click.option("--golden-count", default=8, show_default=True, help="How many golden samples (1 to 64).")
 @click.option("--seed", default=20_240_229, show_default=True, help="Of everything that is drawn.")
 @click.option("--dim", "dims", multiple=True, metavar="NAME=SIZE", help="Size of a dynamic dimension while proving.")
+@click.option(
+    "--interface",
+    multiple=True,
+    metavar="NAME=DIM,…",
+    help="Dimensions of an input: sizes, and names of dynamic ones, such as tokens=batch,seq.",
+)
 @click.option("--metrics", type=click.Path(path_type=Path), help="Metrics computed elsewhere: JSON of numbers.")
 @click.option("--metric", "metric", multiple=True, metavar="NAME=VALUE", help="One metric computed elsewhere.")
 @click.option(
@@ -37,6 +45,8 @@ OUTPUT = folder_output_option
 @click.option("--description", default="", help="One sentence about the model.")
 @click.option("--license", "license_", default="", help="Its license.")
 @click.option("--created-at", default="", help="RFC 3339 time to record; default: of SOURCE_DATE_EPOCH, or none.")
+@click.option("--isolated", is_flag=True, help="Install what SOURCE needs into an environment just for this command.")
+@click.option("--with", "with_", multiple=True, metavar="PACKAGE", help="A further package for --isolated.")
 @click.option("--trust-pickle", is_flag=True, help="Read a pickle or joblib file, which may run any code.")
 @OUTPUT
 @quiet_option
@@ -49,6 +59,10 @@ def pack(output: str, quiet: bool, source: str, **options: Any) -> None:
     \b
     Example: tidegate pack train.py:model -o bundle --name digits --version 1.0.0 --data test.npz --labels y
     """
+    if options["isolated"]:
+        raise SystemExit(_pack_isolated(source, options["with_"]))
+    if options["with_"]:
+        raise UsageError("there is no environment to install it in", where="--with", do="add --isolated")
     from tidegate.author import pack as make
 
     if options["trust_pickle"]:
@@ -64,6 +78,26 @@ def pack(output: str, quiet: bool, source: str, **options: Any) -> None:
     emit(_packed(packed), output=output, table=lambda: _print_packed(packed))
 
 
+def _pack_isolated(source: str, further: tuple[str, ...]) -> int:
+    """The same command line, run where the framework is."""
+    from tidegate.author.extras import need
+
+    need("onnx", extra="runtime")
+    from tidegate.author.isolated import run_isolated
+    from tidegate.author.needs import extra_of
+
+    return run_isolated(extra_of(source), list(_without_isolation(sys.argv[1:])), further)
+
+
+def _without_isolation(words: list[str]) -> Iterator[str]:
+    """The command line without --isolated and --with."""
+    skipped = False
+    for word in words:
+        if not (skipped or word in ("--isolated", "--with") or word.startswith("--with=")):
+            yield word
+        skipped = word == "--with"
+
+
 def _request(options: dict[str, Any]) -> PackRequest:
     from tidegate.author import GoldenRequest, PackRequest
 
@@ -77,11 +111,12 @@ def _request(options: dict[str, Any]) -> PackRequest:
         description=options["description"],
         license=options["license_"],
         created_at=options["created_at"],
-        data=_data(options["data"], options["labels"]),
+        data=data_of(options),
         metrics=_metrics(options["metrics"], options["metric"]),
         files=options["files"],
         golden=golden,
         trust_pickle=options["trust_pickle"],
+        interface=dict(map(_dimensions, options["interface"])),
     )
 
 
@@ -92,17 +127,12 @@ def _dim(text: str) -> tuple[str, int]:
     return name, int(size)
 
 
-def _data(path: Path | None, labels: str) -> DataSet | None:
-    if path is None:
-        if labels:
-            raise UsageError("labels of what?", where="--labels", do="give the rows with --data FILE")
-        return None
-    from tidegate.author.extras import need
-
-    need("numpy", extra="runtime")
-    from tidegate.author.data import read_data
-
-    return read_data(path, labels)
+def _dimensions(text: str) -> tuple[str, tuple[int | str, ...]]:
+    name, _, sizes = text.rpartition("=")
+    dims = tuple(int(size) if size.isdigit() else size for size in sizes.split(","))
+    if not name or not all(dims):
+        raise UsageError(f"'{text}' is not NAME=DIM,…", where="--interface", do="write, for example, tokens=batch,seq")
+    return name, dims
 
 
 def _metrics(path: Path | None, single: tuple[str, ...]) -> dict[str, float]:

@@ -52,6 +52,8 @@ def _proofs(manifest: Manifest) -> dict[str, Any]:
     return {
         "golden": {"samples": len(golden.files), "source": golden.source} if golden else None,
         "metrics": manifest.metric_values(),
+        "training": dict(manifest.training),
+        "preprocessing": dict(manifest.preprocessing),
         "parity": dict(manifest.parity),
         "source": {"repository": source.repository, "commit": source.commit, "dirty": source.dirty} if source else None,
         "lineage": {"parents": list(lineage.parents), "action": lineage.action} if lineage else None,

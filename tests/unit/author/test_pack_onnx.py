@@ -14,8 +14,9 @@ import pytest
 from onnx import TensorProto, helper
 
 from tidegate.author import GoldenRequest
-from tidegate.author.golden import NotRepeatable
+from tidegate.author.calibration import NotRepeatable
 from tidegate.bundle.errors import DiskFull, GoldenInvalid, ModelInvalid
+from tidegate.bundle.manifest import Lineage
 from tidegate.bundle.verify import verify_dir
 from tidegate.errors import Failed, Invalid, TidegateError
 
@@ -119,11 +120,7 @@ def test_external_data_outside_the_folder_is_refused(packed: Any, linear: Any) -
     [
         (b"", "not an ONNX model"),
         (b"garbage that is no model at all", "not an ONNX model"),
-        (b"\x89HDF\r\n\x1a\n" + bytes(64), "Keras"),
-        (b"\x1c\x00\x00\x00TFL3" + bytes(64), "TensorFlow Lite"),
         (b"PK\x03\x04" + bytes(64), "zip archive"),
-        (b"tree\nversion=v4\n", "LightGBM"),
-        (b'{"learner":{}}', "XGBoost"),
     ],
 )
 def test_other_formats_are_told_by_their_content(packed: Any, tmp_path: Path, content: bytes, message: str) -> None:
@@ -302,3 +299,18 @@ def test_a_full_disk_ends_in_one_sentence_and_leaves_nothing(
         packed(source)
 
     assert [path.name for path in tmp_path.iterdir()] == ["source"]
+
+
+def test_parents_and_further_proofs_stand_in_the_manifest(packed: Any, linear: Any) -> None:
+    lineage = Lineage(("sha256:" + "0" * 64,), "quantized")
+
+    manifest = packed(linear(), lineage=lineage, reports={"against": {"accuracy": 0.5}}).bundle.manifest
+
+    assert manifest.lineage == lineage
+    assert manifest.parity["against"] == {"accuracy": "0.5"}
+
+
+def test_dimensions_are_called_what_the_user_calls_them(packed: Any, linear: Any) -> None:
+    interface = packed(linear(), interface={"x": ("rows", 4)}).bundle.manifest.interface
+
+    assert (interface.inputs[0].shape, interface.outputs[0].shape) == (("rows", 4), ("rows", 3))

@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from tidegate.author.columns import side_by_side
 from tidegate.author.request import DataSet
 from tidegate.author.session import Array, Tensors
 from tidegate.errors import Invalid
@@ -29,7 +30,7 @@ class Form:
     kinds: Mapping[str, Kind]
     widths: Mapping[str, int]
     as_list: bool = False
-    named: bool = False  # the estimator was fitted on columns with names
+    names: tuple[str, ...] = ()  # of the columns that the estimator was fitted on
 
     def tensors(self, data: DataSet) -> dict[str, Array]:
         """The data as the model's inputs."""
@@ -45,10 +46,11 @@ class Form:
         """The model's inputs as the estimator's `X`."""
         if self.as_list:
             return [str(text) for text in tensors[next(iter(self.kinds))].reshape(-1).tolist()]
-        if self.named and len(self.kinds) > 1:
+        if self.names:
             import pandas as pd  # type: ignore[import-untyped]  # it was fitted on a DataFrame, so pandas is here
 
-            return pd.DataFrame({name: _as_fitted(tensors[name]).reshape(-1) for name in self.kinds})
+            columns = [column for name in self.kinds for column in _as_fitted(tensors[name]).T]
+            return pd.DataFrame(dict(zip(self.names, columns, strict=True)))
         parts = [_as_fitted(tensors[name]) for name in self.kinds]
         same = len({part.dtype.kind for part in parts}) == 1
         return np.concatenate(parts if same else [part.astype(object) for part in parts], axis=1)
@@ -56,7 +58,7 @@ class Form:
     @staticmethod
     def _cast(array: Array, kind: Kind) -> Array:
         if kind == NUMBERS:
-            return np.ascontiguousarray(array.astype(np.float32))
+            return np.ascontiguousarray(_as_numbers(array))
         return np.array([str(item) for item in array.reshape(-1).tolist()], dtype=object).reshape(array.shape)
 
 
@@ -65,9 +67,17 @@ def _as_fitted(array: Array) -> Array:
     return array.astype(np.float64) if array.dtype == np.float32 else array
 
 
+def _as_numbers(array: Array) -> Array:
+    try:
+        return array.astype(np.float32)
+    except ValueError as error:
+        raise Invalid(
+            f"the model takes numbers: {error}", where="the data", do="--drop-columns leaves columns out"
+        ) from None
+
+
 def _matrix(data: DataSet, width: int) -> Array:
-    columns = list(data.columns.values())
-    matrix = columns[0] if len(columns) == 1 else np.stack([column.reshape(-1) for column in columns], axis=1)
+    matrix = side_by_side(data)
     matrix = matrix.reshape(len(matrix), -1)
     if matrix.shape[1] != width:
         raise Invalid(f"{matrix.shape[1]} columns, the model was fitted on {width}", where=data.name)
@@ -81,24 +91,32 @@ def form_of(estimator: Any, example: DataSet | None) -> Form:
         return Form({INPUT: TEXTS}, {INPUT: 1}, as_list=True)
     names = [str(name) for name in getattr(estimator, "feature_names_in_", ())]
     width = _width(estimator, first)
-    if example is not None and len(example.columns) > 1:
+    if example is not None:
+        _require_width(example, width)
         kinds = {name: _kind_of(column) for name, column in example.columns.items()}
-        return _columns(kinds, named=bool(names))
-    if example is not None and len(example.columns) == 1:
-        column = next(iter(example.columns.values()))
-        if int(np.prod(column.shape[1:])) != width:
-            raise Invalid(
-                f"{int(np.prod(column.shape[1:]))} columns, the model was fitted on {width}", where=example.name
-            )
-        return Form({INPUT: _kind_of(column)}, {INPUT: width})
+        return _columns(kinds, tuple(kinds) if names else ()) if len(kinds) > 1 else _matrix_form(kinds, width, names)
     kinds = dict(zip(names or _numbered(width), _remembered(first, width), strict=False))
-    return _columns(kinds, named=bool(names))
+    return _columns(kinds, tuple(names))
 
 
-def _columns(kinds: Mapping[str, Kind], *, named: bool) -> Form:
-    if len(set(kinds.values())) == 1 and not (named and _has_text(kinds)):
-        return Form({INPUT: next(iter(kinds.values()))}, {INPUT: len(kinds)}, named=named)
-    return Form(kinds, dict.fromkeys(kinds, 1), named=named)
+def _require_width(example: DataSet, width: int) -> None:
+    found = sum(int(np.prod(np.shape(column)[1:])) for column in example.columns.values())
+    if found != width:
+        raise Invalid(
+            f"{found} columns, the model was fitted on {width}",
+            where=example.name,
+            do="leave out what it was not fitted on: --drop-columns; name what is right: --labels",
+        )
+
+
+def _matrix_form(kinds: Mapping[str, Kind], width: int, names: Sequence[str]) -> Form:
+    return Form({INPUT: next(iter(kinds.values()))}, {INPUT: width}, names=tuple(names))
+
+
+def _columns(kinds: Mapping[str, Kind], names: tuple[str, ...]) -> Form:
+    if len(set(kinds.values())) == 1 and not (names and _has_text(kinds)):
+        return Form({INPUT: next(iter(kinds.values()))}, {INPUT: len(kinds)}, names=names)
+    return Form(kinds, dict.fromkeys(kinds, 1), names=names)
 
 
 def _has_text(kinds: Mapping[str, Kind]) -> bool:
@@ -125,6 +143,7 @@ def _is_text_reader(step: Any) -> bool:
 
 def _width(estimator: Any, first: Any) -> int:
     width = getattr(estimator, "n_features_in_", None) or getattr(first, "n_features_in_", None)
+    width = width or len(getattr(first, "feature_names_", ()))  # of CatBoost, from a file
     if not width:
         raise Invalid(
             f"{type(estimator).__name__} does not say how many columns it was fitted on",

@@ -13,12 +13,16 @@ from typing import Any
 import numpy as np
 import onnx
 
+from tidegate.author.columns import example_rows
+from tidegate.author.describe import interface_of
 from tidegate.author.extras import need
-from tidegate.author.forms import NUMBERS, Form, form_of
+from tidegate.author.frameworks import ConversionFailed, Converted, Found, trees
+from tidegate.author.frameworks.forms import NUMBERS, Form, form_of
 from tidegate.author.graph import BATCH, renumber, tidy
-from tidegate.author.request import DataSet
+from tidegate.author.request import PackRequest
 from tidegate.author.session import Array, Tensors
-from tidegate.errors import Failed, Invalid
+from tidegate.bundle.manifest import TensorSpec
+from tidegate.errors import Invalid
 
 TARGET = {"": 21, "ai.onnx.ml": 3}  # what ONNX Runtime 1.20 and later run
 PACKAGES = ("scikit-learn", "skl2onnx", "joblib", "scipy")
@@ -31,52 +35,75 @@ CURES: Mapping[str, Mapping[str, Any]] = {
 }
 
 
-class ConversionFailed(Failed):
-    """skl2onnx does not know this estimator, or refuses these settings of it."""
+def convert(found: Found, request: PackRequest) -> Converted:
+    """A fitted estimator or pipeline as ONNX, and itself for comparison."""
+    need("skl2onnx", extra="sklearn")
+    _require_fitted(found.value)
+    return convert_fitted(found.value, found.example, request)
 
-    reason = "ConversionFailed"
+
+def convert_fitted(estimator: Any, example: Any, request: PackRequest) -> Converted:
+    """The same for what is known to be fitted; `example` are rows of its data as a factory gives them."""
+    rows = request.data or example_rows(example)
+    form = form_of(estimator, rows)
+    inner = tuple(steps(estimator))
+    boosted = trees.libraries(inner)
+    for library in boosted:
+        trees.register(library)
+    with warnings.catch_warnings(), trees.numbered_features(inner):
+        warnings.simplefilter("ignore")
+        model = _converted(estimator, form, request.name)
+    tidy(model)
+    renumber(model)
+    _restore_outputs(model, estimator)
+    framework = ", ".join([trees.NAMES[library] for library in boosted]) or "scikit-learn"
+    original = FittedEstimator(estimator, form, interface_of(model).outputs, framework)
+    packages = (*PACKAGES, *boosted, *(("onnxmltools",) if boosted else ()))
+    return Converted(model, original, data=form.tensors(rows) if rows else None, packages=packages)
 
 
 @dataclass(frozen=True, slots=True)
-class Original:
-    """The estimator itself, to be compared with."""
+class FittedEstimator:
+    """The estimator itself, answering by the names of the model's outputs: first the prediction, then the scores."""
 
     estimator: Any
     form: Form
+    outputs: tuple[TensorSpec, ...]
+    framework: str
 
-    def answers(self, tensors: Tensors) -> tuple[Array, Array | None]:
-        """Its predictions, and its scores per class where it has them."""
-        rows = self.form.rows_for(tensors)
+    def answers(self, inputs: Tensors) -> dict[str, Array]:
+        """Its predictions, and its probabilities per class where it has them; classes as ONNX knows them."""
+        rows = self.form.rows_for(inputs)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # "X does not have valid feature names": the order is the same
-            predicted = np.asarray(self.estimator.predict(rows))
-            return predicted, self._scores(rows)
+            answers = [self._predicted(rows)]
+            if has_classes(self.estimator) and hasattr(self.estimator, "predict_proba"):
+                answers.append(np.asarray(self.estimator.predict_proba(rows)))
+        return {
+            output.name: _in_rank(answer, len(output.shape))
+            for output, answer in zip(self.outputs, answers, strict=False)
+        }
 
-    def _scores(self, rows: Any) -> Array | None:
-        if not hasattr(self.estimator, "classes_"):
-            return None
-        if hasattr(self.estimator, "predict_proba"):
-            return np.asarray(self.estimator.predict_proba(rows))
-        return None
+    def _predicted(self, rows: Any) -> Array:
+        """Classes as ONNX knows them: whole numbers or texts."""
+        predicted = np.asarray(self.estimator.predict(rows))
+        is_class = has_classes(self.estimator) or predicted.dtype.kind == "b"
+        return predicted.astype(np.int64) if is_class and predicted.dtype.kind in "bf" else predicted
+
+
+def _in_rank(answer: Array, rank: int) -> Array:
+    """One number per row, as a column or as a list: libraries and converters differ there."""
+    return answer.reshape((-1, 1)[:rank]) if answer.size == len(answer) and rank in (1, 2) else answer
+
+
+def has_classes(estimator: Any) -> bool:
+    """Whether it tells classes apart; CatBoost's regressors have an empty list of them."""
+    return len(getattr(estimator, "classes_", ())) > 0
 
 
 def is_estimator(found: object) -> bool:
     """Whether this is something that scikit-learn can predict with."""
     return hasattr(found, "predict") and hasattr(found, "get_params")
-
-
-def convert(estimator: Any, example: DataSet | None, name: str) -> tuple[onnx.ModelProto, Original]:
-    """The estimator as an ONNX model, and itself for comparison."""
-    need("skl2onnx", extra="sklearn")
-    _require_fitted(estimator)
-    form = form_of(estimator, example)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        model = _converted(estimator, form, name)
-    tidy(model)
-    renumber(model)
-    _restore_outputs(model, estimator)
-    return model, Original(estimator, form)
 
 
 def _require_fitted(estimator: Any) -> None:
@@ -116,7 +143,7 @@ def _converted(estimator: Any, form: Form, name: str) -> onnx.ModelProto:
         raise ConversionFailed(
             f"skl2onnx cannot convert it: {' '.join(str(error).split())[:300]}",
             where=type(estimator).__name__,
-            do=_advice(estimator),
+            do=_advice(estimator, str(error)),
         ) from None
     assert isinstance(model, onnx.ModelProto)
     return model
@@ -128,12 +155,15 @@ def steps(estimator: Any) -> Iterator[Any]:
     inner = [step for _, step in getattr(estimator, "steps", ())]
     inner += [part[1] for part in getattr(estimator, "transformers_", ())]
     inner += [part for _, part in getattr(estimator, "transformer_list", ())]
+    inner += getattr(estimator, "named_estimators_", {}).values()
     for part in inner:
         if hasattr(part, "get_params"):
             yield from steps(part)
 
 
-def _advice(estimator: Any) -> str:
+def _advice(estimator: Any, error: str) -> str:
+    if "gbtree_model_param" in error:
+        return "only XGBoost's gbtree has an ONNX form: train it with booster='gbtree'"
     names = {type(step).__name__ for step in steps(estimator)}
     if "VotingClassifier" in names:
         return "build it with VotingClassifier(flatten_transform=False)"
@@ -145,7 +175,7 @@ def _advice(estimator: Any) -> str:
 def _restore_outputs(model: onnx.ModelProto, estimator: Any) -> None:
     """A regressor of several targets comes out flattened into one column: give the columns back."""
     targets = int(getattr(_last(estimator), "n_outputs_", 1) or 1)
-    if hasattr(estimator, "classes_") or targets == 1 or len(model.graph.output) != 1:
+    if has_classes(estimator) or targets == 1 or len(model.graph.output) != 1:
         return
     output = model.graph.output[0]
     dims = output.type.tensor_type.shape.dim
