@@ -12,7 +12,6 @@ import base64
 import contextlib
 import hashlib
 import hmac
-import os
 import secrets
 import shutil
 import tempfile
@@ -23,6 +22,7 @@ from typing import Any, BinaryIO
 
 from tidegate.bundle.errors import Denied, DigestMismatch, DiskFull
 from tidegate.bundle.manifest import BundleDir, Encryption, FileEntry, Lineage, Plain, read_bundle_dir
+from tidegate.bundle.new_folder import new_folder
 from tidegate.bundle.paths import MANIFEST_NAME, SIGNATURE_NAME, read_plain_file
 from tidegate.bundle.verify import verify_dir
 from tidegate.bundle.write import write_manifest
@@ -48,7 +48,7 @@ def encrypt(folder: Path, out: Path, recipients: Sequence[str]) -> BundleDir:
     if bundle.manifest.encryption is not None:
         raise Invalid("is encrypted already", where=str(folder), do="encrypt the bundle that it was made from")
     key = secrets.token_bytes(KEY_BYTES)
-    with _whole(out) as unfinished:
+    with new_folder(out) as unfinished:
         entries = []
         for path, source in _to_write(bundle):
             target = unfinished / path
@@ -86,7 +86,7 @@ def decrypt(folder: Path, out: Path, keys: Sequence[Any], where: str) -> BundleD
             do="name the key of a recipient",
             reason="DecryptionKeyWrong",
         ) from None
-    with _whole(out) as unfinished:
+    with new_folder(out) as unfinished:
         for entry in bundle.manifest.files:
             target = unfinished / entry.path.removeprefix(ORIGINAL)
             target.parent.mkdir(parents=True, exist_ok=True)
@@ -211,21 +211,6 @@ def _entry(path: str, file: Path) -> FileEntry:
     with file.open("rb") as content:
         digest = hashlib.file_digest(content, "sha256").hexdigest()
     return FileEntry(path, file.stat().st_size, digest)
-
-
-@contextlib.contextmanager
-def _whole(out: Path) -> Iterator[Path]:
-    """A new folder that gets its name when it is whole."""
-    if out.exists() or out.is_symlink():
-        raise Invalid("is there already", where=str(out), do="name a new directory")
-    out.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = Path(tempfile.mkdtemp(dir=out.parent, prefix=f".{out.name}."))
-    try:
-        yield unfinished
-        unfinished.chmod(0o755)
-        os.rename(unfinished, out)  # noqa: PTH104  (Path.rename would say the same)
-    finally:
-        shutil.rmtree(unfinished, ignore_errors=True)
 
 
 def _recipient(age: Any, text: str) -> Any:
