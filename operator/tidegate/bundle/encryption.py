@@ -21,9 +21,10 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from tidegate.bundle.errors import Denied, DigestMismatch, DiskFull
-from tidegate.bundle.manifest import BundleDir, Encryption, FileEntry, Lineage, Plain, read_bundle_dir
+from tidegate.bundle.manifest import BundleDir, FileEntry, Lineage, read_bundle_dir
 from tidegate.bundle.new_folder import new_folder
 from tidegate.bundle.paths import MANIFEST_NAME, SIGNATURE_NAME, read_plain_file
+from tidegate.bundle.sealed import AGE, Encryption, Plain
 from tidegate.bundle.verify import verify_dir
 from tidegate.bundle.write import write_manifest
 from tidegate.errors import Failed, Invalid
@@ -61,7 +62,7 @@ def encrypt(folder: Path, out: Path, recipients: Sequence[str]) -> BundleDir:
                 counted = _Counted(plain, key)
                 age.encrypt_io(counted, cipher, for_whom)
             entries.append(replace(_entry(path, target), plain=counted.plain))
-        sealed = Encryption("age", base64.b64encode(age.encrypt(key, for_whom)).decode())
+        sealed = Encryption(AGE, base64.b64encode(age.encrypt(key, for_whom)).decode())
         made = Lineage((bundle.digest,), "encrypted")
         write_manifest(replace(bundle.manifest, files=tuple(entries), encryption=sealed, lineage=made), unfinished)
     return read_bundle_dir(out)

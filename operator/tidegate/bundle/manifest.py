@@ -18,9 +18,9 @@ from tidegate.bundle.element_types import ELEMENT_TYPES
 from tidegate.bundle.errors import ManifestInvalid
 from tidegate.bundle.fields import Fields
 from tidegate.bundle.paths import MANIFEST_NAME, check_paths, read_plain_file
+from tidegate.bundle.sealed import Encryption, Plain, read_encryption, read_plain
 
 FORMAT_VERSION = 1
-AGE = "age"
 MAX_MANIFEST_BYTES = 4 * 2**20
 MAX_FILES = 10_000
 MAX_TENSORS = 256
@@ -36,14 +36,6 @@ DIMENSION = re.compile(r"[^\x00-\x1f\x7f]{1,128}")
 TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ")
 
 GoldenSource = Literal["generated", "heldout", "user"]
-
-
-@dataclass(frozen=True, slots=True)
-class Plain:
-    """What an encrypted file decrypts to: its size, and its HMAC-SHA256 under the bundle's own key."""
-
-    bytes: int
-    hmac_sha256: str  # 64 hex digits
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,14 +132,6 @@ class Lineage:
 
 
 @dataclass(frozen=True, slots=True)
-class Encryption:
-    """How the files of an encrypted bundle are read: `key` is the key of their HMACs, as an age file in base64."""
-
-    format: str
-    key: str
-
-
-@dataclass(frozen=True, slots=True)
 class Hints:
     """What a server may use to set itself up; 0: not known."""
 
@@ -239,7 +223,7 @@ def _manifest(top: Fields) -> Manifest:
         lineage=_lineage(top.mapping("lineage")),
         environment=top.free("environment"),
         hints=_hints(top.mapping("hints")),
-        encryption=_encryption(top.mapping("encryption")),
+        encryption=read_encryption(top.mapping("encryption")),
     )
 
 
@@ -309,30 +293,12 @@ def _is_dimension(size: Any) -> bool:
 
 
 def _file(fields: Fields) -> FileEntry:
-    plain = _plain(fields.mapping("plain"))
+    plain = read_plain(fields.mapping("plain"))
     entry = FileEntry(
         fields.text("path", limit=255), fields.integer("bytes"), fields.text("sha256", pattern=HEX), plain
     )
     fields.done()
     return entry
-
-
-def _plain(fields: Fields | None) -> Plain | None:
-    if fields is None:
-        return None
-    plain = Plain(fields.integer("bytes"), fields.text("hmacSha256", pattern=HEX))
-    fields.done()
-    return plain
-
-
-def _encryption(fields: Fields | None) -> Encryption | None:
-    if fields is None:
-        return None
-    encryption = Encryption(fields.text("format"), fields.text("key"))
-    fields.done()
-    if encryption.format != AGE:
-        raise fields.refuse("format", f"is '{encryption.format[:40]}', this tidegate reads {AGE}")
-    return encryption
 
 
 def _golden(fields: Fields | None) -> Golden | None:
