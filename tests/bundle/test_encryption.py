@@ -142,12 +142,14 @@ def test_the_commands_from_a_key_to_the_plain_bundle(bundle: BundleMaker, tidega
     document = json.loads(sealed.out)
     assert tidegate("push", tmp_path / "sealed", store, "--quiet").out.strip() == document["digest"]
     verified = tidegate("verify", store)
+    shown = tidegate("inspect", store)
     kept = tidegate("pull", store, tmp_path / "cipher", "--quiet")
     pulled = tidegate("pull", store, tmp_path / "plain", "--identity", tmp_path / "a.key", "--quiet")
 
     assert "decrypts: keep it secret" in made.out
     assert (tmp_path / "a.key").stat().st_mode & 0o777 == 0o600
     assert (verified.code, "encrypted, so not looked into" in verified.out) == (0, True)
+    assert "files    encrypted" in shown.out
     assert kept.out.strip() == document["digest"]
     assert pulled.out.strip() == verify_dir(folder).digest == verify_dir(tmp_path / "plain").digest
 
