@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from tidegate.cli.bundles import identity_option
 from tidegate.cli.data_options import data_of, data_options
-from tidegate.cli.output import emit, output_option, quiet_option
+from tidegate.cli.output import emit, folder_output_option, output_option, quiet_option
 from tidegate.cli.progress import step_line
 from tidegate.errors import UsageError
 
@@ -19,13 +20,7 @@ if TYPE_CHECKING:
     from tidegate.author.packing import Packed
     from tidegate.author.request import PackRequest
 
-OUTPUT = click.option(
-    "--output",
-    type=click.Choice(["table", "json", "yaml"]),
-    default="table",
-    show_default=True,
-    help="How to print the result (-o is the folder here).",
-)
+OUTPUT = folder_output_option
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
@@ -244,10 +239,13 @@ def diff(before: str, after: str, output: str, quiet: bool) -> None:
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
 @click.argument("ref")
 @click.option("--device", type=click.Choice(["cpu", "cuda", "tensorrt"]), default="cpu", show_default=True)
+@identity_option
 @output_option
 @quiet_option
-def check(ref: str, device: str, output: str, quiet: bool) -> None:
+def check(ref: str, device: str, identity: Path | None, output: str, quiet: bool) -> None:
     """Run the golden samples as a pod would, in the server itself. With --quiet: the worst error of all outputs.
+
+    An encrypted bundle is decrypted into memory, for as long as this takes.
 
     \b
     Example: tidegate check bundle --device cpu
@@ -255,7 +253,7 @@ def check(ref: str, device: str, output: str, quiet: bool) -> None:
     from tidegate.author.checking import here, run_check
     from tidegate.cli.bundle_view import print_check
 
-    with here(ref) as folder:
+    with here(ref, identity) as folder:
         document = run_check(folder, device)
     if quiet:
         click.echo(max((row["worst"] for row in document["outputs"]), default=0.0))

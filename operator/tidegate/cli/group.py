@@ -38,6 +38,8 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "gc": ("tidegate.cli.catalog", "gc", "Remove what broken-off pushes left in a repository."),
     "keygen": ("tidegate.cli.bundles", "keygen", "Make a key pair for signing bundles."),
     "sign": ("tidegate.cli.bundles", "sign", "Sign a bundle directory."),
+    "encrypt": ("tidegate.cli.bundles", "encrypt", "Make an encrypted bundle of a bundle directory."),
+    "export": ("tidegate.cli.export", "export", "Write a bundle's model for mobile and embedded machines."),
     "lint": ("tidegate.cli.manifests", "lint", "Check manifests against the schema and its rules, offline."),
     "run": ("tidegate.cli.local", "run", "Serve a manifest on this machine, rollouts included."),
     "status": ("tidegate.cli.status", "status", "Show the versions, weights and verdicts of a deployment."),
