@@ -66,7 +66,10 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.slow
 def test_the_knee_is_near_the_capacity_of_a_server_whose_capacity_is_known() -> None:
     with paced(Behaviour(service=0.005)) as server:  # 200 a second
-        done = bench(url(server), "--slo-p99", "100ms", "--duration", "30s", "-o", "json")
+        asked = (url(server), "--slo-p99", "100ms", "-o", "json", "--duration")
+        done = bench(*asked, "30s")
+        if longer := figures(done)["durationNeeded"]:  # on a machine that stood still, as it tells its user
+            done = bench(*asked, f"{longer:g}s")
 
     found = figures(done)
     assert done.returncode == 0, done.stderr

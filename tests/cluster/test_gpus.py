@@ -46,8 +46,10 @@ class Gpu:
     def cordon(self, *, closed: bool) -> None:
         self.site.plane.client.patch("nodes", "", self.name, {"spec": {"unschedulable": closed}})
 
-    def apply(self, version: str, servers: int = 1, resource: str = "", **rollout: Any) -> Object:
-        runtime = {"device": "cuda", "accelerator": {"resource": resource or self.resource}}
+    def apply(self, version: str, servers: int = 1, resource: str = "", mode: str = "", **rollout: Any) -> Object:
+        runtime: Object = {"device": "cuda", "accelerator": {"resource": resource or self.resource}}
+        if mode:
+            runtime["pod"] = {"annotations": {simulation.MODE: mode}}
         scaling = {"minReplicas": servers, "maxReplicas": servers}
         return self.site.simulate(version, runtime=runtime, scaling=scaling, rollout={"steps": [], **rollout})
 
@@ -271,9 +273,11 @@ def test_a_gpu_that_was_taken_meanwhile_is_waited_for_on_the_way_back(gpu: Make,
     rollout: Object = {"surge": "Replace", "allowDowntime": True, "progressDeadline": "5s"}
     card.apply("v1", **rollout)
     site.until_serving("v1")
+    card.apply("v2", mode="never-ready", **rollout)
+    wait_until(lambda: card.servers("v2"), lambda: "v2 has v1's GPU")
+
     other = card.takes()
 
-    card.apply("v2", **rollout)
     lost = site.until(lambda one: fact(one, "Ready").get("reason") == "GPUUnavailable", PATIENCE)
     assert lost["status"]["stable"]["version"] == "v1"
     site.until_reason("Stalled", "GPUUnavailable", PATIENCE)

@@ -14,21 +14,19 @@ import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
-
-import numpy as np
-import onnx
 
 from tidegate.author import pool, proof
 from tidegate.author.describe import interface_of, model_facts
-from tidegate.author.estimator import PACKAGES, Original, convert
+from tidegate.author.frameworks import Converted, convert
+from tidegate.author.golden import tolerances
+from tidegate.author.graph import is_quantized
 from tidegate.author.metrics import measure, predictions
 from tidegate.author.parity import Parity, compare_with
 from tidegate.author.provenance import created_at, environment, git_source
-from tidegate.author.request import DataSet, PackRequest
-from tidegate.author.session import Runner, Tensors, as_pool, as_type, open_runner
-from tidegate.author.source import Estimator, OnnxFile, load
-from tidegate.author.weights import load_graph, write_split
+from tidegate.author.request import PackRequest
+from tidegate.author.session import Runner, open_runner
+from tidegate.author.source import load
+from tidegate.author.weights import write_split
 from tidegate.bundle.assemble import FULL, disk_errors
 from tidegate.bundle.manifest import (
     NAME,
@@ -45,8 +43,6 @@ from tidegate.bundle.preflight import preflight_model
 from tidegate.bundle.write import write_manifest
 from tidegate.errors import Failed, Invalid
 
-SKLEARN = "scikit-learn"
-
 
 @dataclass(frozen=True, slots=True)
 class Packed:
@@ -62,11 +58,8 @@ class _Draft:
     """What has been made so far in `folder`."""
 
     folder: Path
-    model: onnx.ModelProto
+    converted: Converted
     interface: Interface
-    data: DataSet | None
-    rows: Tensors | None  # the data as the model's inputs
-    original: Original | None = None
     warnings: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
@@ -79,10 +72,12 @@ def pack(source: object, request: PackRequest) -> Packed:
 
 def _packed(source: object, request: PackRequest) -> Packed:
     _check_request(request)
-    loaded = load(source, trust_pickle=request.trust_pickle)
+    found = load(source, trust_pickle=request.trust_pickle)
+    converted = convert(found, request)
     with _fresh_folder(request.out) as folder:
-        draft = _draft(loaded, request, folder)
-        manifest = _manifest(draft, request, _folder_of(loaded))
+        write_split(converted.model, converted.weights or folder, folder)
+        draft = _Draft(folder, converted, interface_of(converted.model), notes=list(converted.cures))
+        manifest = _manifest(draft, request, found.folder)
         write_manifest(manifest, folder)
         preflight_model(read_bundle_dir(folder))
         os.rename(folder, request.out)  # noqa: PTH104 - beside Path.rename's own pitfalls: fails on a full folder
@@ -120,52 +115,12 @@ def _fresh_folder(out: Path) -> Iterator[Path]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _folder_of(loaded: OnnxFile | Estimator) -> Path | None:
-    return loaded.path.parent if isinstance(loaded, OnnxFile) else loaded.folder
-
-
-def _draft(loaded: OnnxFile | Estimator, request: PackRequest, folder: Path) -> _Draft:
-    if isinstance(loaded, OnnxFile):
-        model = load_graph(loaded.path)
-        write_split(model, loaded.path.parent, folder)
-        interface = interface_of(model)
-        rows = as_pool(interface, _by_name(request.data, interface)) if request.data else None
-        return _Draft(folder, model, interface, request.data, rows)
-    example = request.data or _example(loaded.rows)
-    model, original = convert(loaded.value, example, request.name)
-    write_split(model, folder, folder)
-    rows = original.form.tensors(example) if example else None
-    return _Draft(folder, model, interface_of(model), request.data, rows, original)
-
-
-def _example(rows: Any) -> DataSet | None:
-    """The rows that a factory gave beside its estimator: an array, or columns by name."""
-    if rows is None:
-        return None
-    columns = rows if hasattr(rows, "keys") else {"X": rows}
-    arrays = {str(name): np.asarray(columns[name]) for name in columns.keys()}  # noqa: SIM118 - a DataFrame too
-    return DataSet("example", arrays)
-
-
-def _by_name(data: DataSet, interface: Interface) -> dict[str, Any]:
-    """Data for an ONNX model: arrays by input name, or a single matrix for a single input."""
-    tensors = interface.inputs
-    if len(tensors) == 1 and tensors[0].name not in data.columns:
-        columns = list(data.columns.values())
-        joined = columns[0] if len(columns) == 1 else np.stack([column.reshape(-1) for column in columns], axis=1)
-        return {tensors[0].name: as_type(joined, tensors[0].element_type)}
-    missing = [tensor.name for tensor in tensors if tensor.name not in data.columns]
-    if missing:
-        raise Invalid(f"there is nothing for the input '{missing[0]}'", where=data.name)
-    return {tensor.name: as_type(data.columns[tensor.name], tensor.element_type) for tensor in tensors}
-
-
 def _manifest(draft: _Draft, request: PackRequest, folder: Path | None) -> Manifest:
     _copy_files(request.files, draft.folder)
     runner = open_runner(draft.folder / "model.onnx", draft.interface)
     parity = _parity(draft, runner, request)
     metrics = _metrics(draft, runner, request)
-    golden = proof.golden(draft.folder, draft.model, runner, _golden_request(draft, request))
+    golden = proof.golden(draft.folder, draft.converted.model, runner, _golden_request(draft, request))
     draft.warnings += golden.warnings
     draft.notes += golden.notes
     return Manifest(
@@ -175,13 +130,14 @@ def _manifest(draft: _Draft, request: PackRequest, folder: Path | None) -> Manif
         license=request.license,
         created_at=created_at(request.created_at),
         source=_source(request.source_folder or folder),
-        model=model_facts(draft.model, "model.onnx"),
+        model=model_facts(draft.converted.model, "model.onnx"),
         interface=draft.interface,
         files=listed_files(draft.folder),
         golden=golden.entry,
         metrics=metrics,
-        parity={**({"original": parity.document(SKLEARN)} if parity else {}), **golden.document()},
-        environment=environment(PACKAGES if draft.original else ()),
+        parity={**({"original": parity.document()} if parity else {}), **golden.document(), **request.reports},
+        lineage=request.lineage,
+        environment=environment(draft.converted.packages),
     )
 
 
@@ -190,20 +146,21 @@ def _source(folder: Path | None) -> Source | None:
 
 
 def _golden_request(draft: _Draft, request: PackRequest) -> proof.Wanted:
-    known = pool.hints_from_graph(draft.model)
-    ranges = {**known.ranges, **(pool.hints_from_columns(draft.rows) if draft.rows else {})}
-    chosen = {**known.categories, **(pool.categories_from_columns(draft.rows, known.words) if draft.rows else {})}
+    known, rows = pool.hints_from_graph(draft.converted.model), draft.converted.data
+    ranges = {**known.ranges, **(pool.hints_from_columns(rows) if rows else {})}
+    chosen = {**known.categories, **(pool.categories_from_columns(rows, known.words) if rows else {})}
     hints = replace(known, ranges=ranges, categories=chosen, dims=request.golden.dims)
-    return proof.Wanted(request.golden, hints, draft.rows)
+    return proof.Wanted(request.golden, hints, rows)
 
 
 def _parity(draft: _Draft, runner: Runner, request: PackRequest) -> Parity | None:
-    """Compared on the data and on made-up rows: the converter saw neither."""
-    if draft.original is None:
+    """Compared on the data, else on made-up rows: the converter saw neither."""
+    original = draft.converted.original
+    if original is None:
         return None
-    hints = _golden_request(draft, request).hints
-    maker = pool.PoolMaker(draft.interface, hints, request.golden.seed)
-    parity = compare_with(draft.original, runner, draft.rows or maker.running(runner, 64))
+    maker = pool.PoolMaker(draft.interface, _golden_request(draft, request).hints, request.golden.seed)
+    rules = tolerances(draft.interface, quantized=is_quantized(draft.converted.model))
+    parity = compare_with(original, runner, rules, draft.converted.data or maker.running(runner, 64))
     if parity.mismatched:
         draft.warnings.append(
             f"{parity.mismatched} of {parity.rows} rows tip over to another answer by rounding to 32 bits"
@@ -213,10 +170,10 @@ def _parity(draft: _Draft, runner: Runner, request: PackRequest) -> Parity | Non
 
 def _metrics(draft: _Draft, runner: Runner, request: PackRequest) -> tuple[Metric, ...]:
     found = {name: Metric(name, value) for name, value in request.metrics.items()}
-    data = draft.data
-    if data is not None and data.labels is not None and draft.rows is not None:
+    data, rows = request.data, draft.converted.data
+    if data is not None and data.labels is not None and rows is not None:
         kinds = {output.name: output.element_type for output in draft.interface.outputs}
-        values = measure(predictions(runner, draft.rows), data.labels, kinds)
+        values = measure(predictions(runner, rows), data.labels, kinds)
         count = len(data.labels)
         found |= {name: Metric(name, value, data.name, data.digest, count) for name, value in values.items()}
     return tuple(found.values())

@@ -5,17 +5,18 @@ Conversions go wrong silently: other shapes, rows on the far side of a threshold
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from tidegate.author.estimator import Original
-from tidegate.author.session import Array, Runner, Tensors, rows_of, take
+from tidegate.author.frameworks import Original
+from tidegate.author.rowwise import Rows, ShapesDiffer, compare_rows
+from tidegate.author.session import Array, Runner, Tensors, batched, request_of, rows_of
+from tidegate.bundle.manifest import Interface, TensorSpec, Tolerance
 from tidegate.errors import Failed
 
-ATOL, RTOL = 1e-4, 1e-3
 REFUSED = 0.01  # share of rows that may tip over by rounding to 32 bits; more is a wrong conversion
 SIZES = (1, 3)
 
@@ -27,80 +28,103 @@ class ParityLost(Failed):
 
 
 @dataclass(frozen=True, slots=True)
-class Parity:
-    """How the two compare: rows that differ, and by how much the rest do at most."""
+class OutputParity:
+    """One output: per row whether it differs, in a batch of any size, and by how much its worst number does."""
 
-    rows: int
-    mismatched: int
-    worst: float
+    spec: TensorSpec
+    wrong: Array
+    distance: Array
 
-    def document(self, framework: str) -> dict[str, Any]:
+    def add(self, rows: Rows, place: slice) -> None:
+        """Note the rows of one more request; an output that has no row per input row speaks for all of them."""
+        whole = len(rows.wrong) != len(self.wrong[place])
+        self.wrong[place] |= rows.wrong.any() if whole else rows.wrong
+        self.distance[place] = np.maximum(self.distance[place], rows.distance.max() if whole else rows.distance)
+
+    def document(self) -> dict[str, Any]:
         return {
-            "against": framework,
+            "name": self.spec.name,
+            "type": self.spec.element_type,
+            "shape": list(self.spec.shape),
+            "mismatchedRows": int(self.wrong.sum()),
+            "worstDifference": f"{self.worst:.3g}",
+        }
+
+    @property
+    def worst(self) -> float:
+        """Among the rows that do not differ."""
+        return float(self.distance[~self.wrong].max(initial=0.0))
+
+
+@dataclass(frozen=True, slots=True)
+class Parity:
+    """How the two compare, over `rows` rows."""
+
+    framework: str
+    rows: int
+    outputs: tuple[OutputParity, ...]
+    batch_sizes: tuple[int, ...]
+
+    @property
+    def mismatched(self) -> int:
+        """Rows that differ in any output."""
+        return int(np.any([output.wrong for output in self.outputs], axis=0).sum())
+
+    def document(self) -> dict[str, Any]:
+        """For the manifest."""
+        return {
+            "against": self.framework,
             "rows": self.rows,
             "mismatchedRows": self.mismatched,
-            "worstDifference": f"{self.worst:.3g}",
-            "batchSizes": [*SIZES, self.rows],
+            "worstDifference": f"{max(output.worst for output in self.outputs):.3g}",
+            "batchSizes": list(self.batch_sizes),
+            "outputs": [output.document() for output in self.outputs],
         }
 
 
-def compare_with(original: Original, runner: Runner, rows: Tensors) -> Parity:
+def compare_with(original: Original, runner: Runner, rules: Sequence[Tolerance], rows: Tensors) -> Parity:
     """Compare on these rows, in batches of one, three and all; raises ParityLost when it is another model."""
-    total = rows_of(rows)
-    expected = original.answers(rows)
-    found = runner.run(rows)
-    for size in SIZES:
-        part = runner.run(take(rows, slice(0, size)))
-        for name, array in part.items():
-            if array.shape[1:] != found[name].shape[1:] or len(array) != min(size, total):
-                raise ParityLost(f"output '{name}' has the shape {array.shape} for {size} rows", where="parity")
-    wrong, worst = _compare(expected, found, runner)
-    parity = Parity(total, int(wrong.sum()), worst)
-    if parity.mismatched > REFUSED * total:
-        raise ParityLost(
-            f"{parity.mismatched} of {total} rows differ from what the estimator itself answers",
-            where="parity",
-            do="the conversion is wrong for this estimator: report it, or export the model to ONNX yourself",
-        )
+    total, places = rows_of(rows), list(_places(runner.interface, rows_of(rows)))
+    outputs: dict[str, OutputParity] = {}
+    for place in places:
+        request = request_of(runner.interface, rows, range(place.start, place.stop))
+        for spec, found in _compared(original, runner, rules, request):
+            new = OutputParity(spec, np.zeros(total, dtype=bool), np.zeros(total))
+            outputs.setdefault(spec.name, new).add(found, place)
+    sizes = {place.stop - place.start for place in places}
+    parity = Parity(original.framework, total, tuple(outputs.values()), tuple(sorted(sizes)))
+    for output in parity.outputs:
+        _require_few(output, original.framework)
     return parity
 
 
-def _compare(expected: tuple[Array, Array | None], found: Mapping[str, Array], runner: Runner) -> tuple[Array, float]:
-    """Per row whether it differs, and the worst difference of the numbers in rows that do not."""
-    predicted, scores = expected
-    first, *rest = [found[output.name] for output in runner.interface.outputs]
-    if predicted.dtype.kind == "f" and scores is None:
-        wrong, distance = _numbers(predicted, first)
+def _places(interface: Interface, total: int) -> Iterator[slice]:
+    """The rows of each request: the first few and all; one after the other where the model takes no batches."""
+    if batched(interface):
+        yield from (slice(0, size) for size in sorted({*(size for size in SIZES if size < total), total}))
     else:
-        wrong, distance = _classes(predicted, first), np.zeros(len(predicted))
-    if scores is not None and rest and rest[0].size == scores.size:
-        wrong_scores, distance = _numbers(scores, rest[0])
-        wrong = (wrong & ~_level(scores)) | wrong_scores
-    return wrong, float(distance[~wrong].max(initial=0.0))
+        yield from (slice(row, row + 1) for row in range(total))
 
 
-def _level(scores: Array) -> Array:
-    """Rows without a clear winner: rounding alone decides there."""
-    if scores.shape[1:] <= (1,):
-        return np.zeros(len(scores), dtype=bool)
-    top = np.partition(scores, -2, axis=-1)
-    level = top[..., -1] - top[..., -2] <= 2 * (ATOL + RTOL * top[..., -1])
-    return np.asarray(level.reshape(len(scores), -1).all(axis=1))
+def _compared(
+    original: Original, runner: Runner, rules: Sequence[Tolerance], request: Tensors
+) -> Iterator[tuple[TensorSpec, Rows]]:
+    specs = runner.interface.outputs
+    try:
+        found = compare_rows(original.answers(request), runner.run(request), specs, rules)
+    except ShapesDiffer as error:
+        raise ParityLost(str(error), where="parity") from None
+    yield from ((spec, found[spec.name]) for spec in specs if spec.name in found)
 
 
-def _classes(expected: Array, found: Array) -> Array:
-    if expected.shape != found.shape and expected.size != found.size:
-        raise ParityLost(f"the classes have the shape {found.shape}, expected {expected.shape}", where="parity")
-    if expected.dtype.kind in "bf":
-        expected = expected.astype(np.int64)  # as ONNX knows classes: whole numbers or texts
-    same = found.reshape(-1).astype(str) == expected.reshape(-1).astype(str)
-    return np.asarray((~same).reshape(len(expected), -1).any(axis=1))
-
-
-def _numbers(expected: Array, found: Array) -> tuple[Array, Array]:
-    columns = expected.reshape(len(expected), -1)
-    if len(found) != len(expected) or found.size != expected.size:
-        raise ParityLost(f"the output has the shape {found.shape}, expected {expected.shape}", where="parity")
-    distance = np.abs(found.reshape(columns.shape).astype(np.float64) - columns)
-    wrong = ~(distance <= ATOL + RTOL * np.abs(columns))
-    return np.asarray(wrong.any(axis=1)), np.asarray(distance.max(axis=1, initial=0.0))
+def _require_few(output: OutputParity, framework: str) -> None:
+    total, wrong = len(output.wrong), int(output.wrong.sum())
+    if wrong <= REFUSED * total:
+        return
+    row = int(output.distance.argmax())
+    raise ParityLost(
+        f"output '{output.spec.name}': {wrong} of {total} rows differ from what the {framework} model itself answers, "
+        f"row {row} by {output.distance[row]:.3g}",
+        where="parity",
+        do="the conversion is wrong for this model: report it, or export the model to ONNX yourself",
+    )

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from tidegate.bundle.manifest import Lineage
+
 GENERATED, HELDOUT, NONE = "generated", "heldout", "none"
 
 
@@ -49,3 +51,5 @@ class PackRequest:
     golden: GoldenRequest = field(default_factory=GoldenRequest)
     source_folder: Path | None = None  # the working tree the model was made in; asked for its Git commit
     trust_pickle: bool = False
+    lineage: Lineage | None = None  # the bundles it was made from
+    reports: Mapping[str, Any] = field(default_factory=dict)  # further proofs, beside `pack`'s own in `parity`

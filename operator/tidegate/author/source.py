@@ -10,17 +10,36 @@ import importlib
 import importlib.util
 import pickle
 import sys
-import zipfile
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 from tidegate.author.extras import need
+from tidegate.author.frameworks import FRAMEWORKS, Found
+from tidegate.author.recognise import NAMES, kind_of_file, kind_of_folder, kind_of_value
 from tidegate.errors import Failed, Invalid, UsageError
 
-HEAD = 64
+# What can be said about formats that nothing here converts.
+ADVICE = {
+    "catboost": "export it: model.save_model('model.onnx', format='onnx')",
+    "frozen-graph": "convert it: python -m tf2onnx.convert --graphdef FILE --inputs A:0 --outputs B:0",
+    "huggingface": "export it: optimum-cli export onnx --model FOLDER onnx",
+    "keras": "export it: model.export('model.onnx', format='onnx')",
+    "lightgbm": "convert it with onnxmltools.convert_lightgbm",
+    "mlflow": "name the model's file in it",
+    "saved-model": "convert it: python -m tf2onnx.convert --saved-model FOLDER --output model.onnx",
+    "skops": "name a function that loads it: module:function",
+    "tflite": "convert it: python -m tf2onnx.convert --tflite FILE --output model.onnx",
+    "torch-exported": "export it: torch.onnx.export(program, (), 'model.onnx', dynamo=True)",
+    "torchscript": "export it: torch.onnx.export(model, args, 'model.onnx', dynamo=False)",
+    "torch-pickle": "export it: torch.onnx.export(model, args, 'model.onnx', dynamo=True)",
+    "torch-module": "export it: torch.onnx.export(model, args, 'model.onnx', dynamo=True)",
+    "xgboost": "convert it with onnxmltools.convert_xgboost",
+    "zip": "unpack it and name the model's file",
+    "damaged-zip": "copy it again",
+}
+ELSE = "export it to ONNX and pack the .onnx file"
 
 
 class PickleRefused(Failed):
@@ -29,29 +48,13 @@ class PickleRefused(Failed):
     reason = "PickleRefused"
 
 
-@dataclass(frozen=True, slots=True)
-class OnnxFile:
-    """An ONNX model in a file, its external weights beside it."""
-
-    path: Path
-
-
-@dataclass(frozen=True, slots=True)
-class Estimator:
-    """A Python object that predicts; `rows` is an example of its data, where the factory gave one."""
-
-    value: Any
-    folder: Path | None
-    rows: Any = None
-
-
-def load(source: object, *, trust_pickle: bool) -> OnnxFile | Estimator:
-    """What `source` is: a path, a factory, or already an estimator."""
+def load(source: object, *, trust_pickle: bool) -> Found:
+    """What `source` is: a path, a factory, or already a model in memory."""
     if not isinstance(source, str | Path):
-        return Estimator(source, None)
+        return _known(Found(kind_of_value(source), value=source), type(source).__name__)
     path = Path(source)
     if path.is_dir():
-        raise Invalid("this is a folder", where=str(path), do="name the model's file, such as model.onnx")
+        return _from_folder(path)
     if path.is_file():
         return _from_file(path, trust_pickle)
     if ":" in str(source):
@@ -59,56 +62,31 @@ def load(source: object, *, trust_pickle: bool) -> OnnxFile | Estimator:
     raise UsageError("no such file", where=str(path), do="name a model file, or a factory as module:function")
 
 
-def _from_file(path: Path, trust_pickle: bool) -> OnnxFile | Estimator:
-    with path.open("rb") as file:
-        head = file.read(HEAD)
-    if other := foreign_format(head, path):
-        raise Failed(f"this is {other[0]}", where=str(path), do=other[1], reason="FormatUnsupported")
-    if looks_pickled(head):
-        return Estimator(_unpickle(path, trust_pickle), path.parent)
-    return OnnxFile(path)
+def _from_folder(path: Path) -> Found:
+    kind = kind_of_folder(path)
+    if not kind:
+        raise Invalid("this is a folder", where=str(path), do="name the model's file, such as model.onnx")
+    return _known(Found(kind, path, folder=path), str(path))
 
 
-def looks_pickled(head: bytes) -> bool:
-    """A pickle of protocol 2 and later, or one that joblib compressed."""
-    compressed = (
-        b"\x78\x01",
-        b"\x78\x5e",
-        b"\x78\x9c",
-        b"\x78\xda",
-        b"\x1f\x8b",
-        b"BZh",
-        b"\xfd7zXZ",
-        b"\x04\x22\x4d\x18",
-    )
-    return head[:2] in (b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05") or head.startswith(compressed)
+def _from_file(path: Path, trust_pickle: bool) -> Found:
+    kind = kind_of_file(path)
+    if kind == "pickle":
+        value = _unpickle(path, trust_pickle)
+        return _known(Found(kind_of_value(value), value=value, folder=path.parent), str(path))
+    return _known(Found(kind, path, folder=path.parent), str(path))
 
 
-def foreign_format(head: bytes, path: Path) -> tuple[str, str] | None:
-    """Formats of other frameworks: what it is, and how to get on."""
-    if head.startswith(b"\x89HDF\r\n"):
-        return "a Keras (HDF5) model", "export it with keras: model.export('model.onnx', format='onnx')"
-    if head[4:8] == b"TFL3":
-        return "a TensorFlow Lite model", "convert it: python -m tf2onnx.convert --tflite FILE --output model.onnx"
-    if (head[:1] == b"{" and b'"learner"' in head) or head[:4] == b"binf":
-        return "an XGBoost model", "convert it with onnxmltools.convert_xgboost"
-    if head.startswith(b"tree\nversion"):
-        return "a LightGBM model", "convert it with onnxmltools.convert_lightgbm"
-    if head.startswith(b"PK"):
-        return _inside_zip(path)
-    return None
-
-
-def _inside_zip(path: Path) -> tuple[str, str]:
-    try:
-        names = zipfile.ZipFile(path).namelist()
-    except zipfile.BadZipFile:
-        return "a damaged zip archive", "copy it again"
-    if any(name.endswith("data.pkl") for name in names):
-        return "a PyTorch file", "export it: torch.onnx.export(model, args, 'model.onnx', dynamo=True)"
-    if "model.weights.h5" in names:
-        return "a Keras model", "export it: model.export('model.onnx', format='onnx')"
-    return "a zip archive", "unpack it and name the model's file"
+def _known(found: Found, where: str) -> Found:
+    """`found`, if some module converts its kind."""
+    if found.kind not in FRAMEWORKS:
+        raise Failed(
+            f"this is {NAMES.get(found.kind, found.kind)}",
+            where=where,
+            do=ADVICE.get(found.kind, ELSE),
+            reason="FormatUnsupported",
+        )
+    return found
 
 
 def _unpickle(path: Path, trusted: bool) -> object:
@@ -132,7 +110,7 @@ def _unpickle(path: Path, trusted: bool) -> object:
         raise Invalid(f"it cannot be read: {str(error)[:200] or type(error).__name__}", where=str(path)) from None
 
 
-def _from_factory(source: str) -> Estimator:
+def _from_factory(source: str) -> Found:
     place, _, name = source.rpartition(":")
     module = _module(place)
     factory: Callable[[], Any] | None = getattr(module, name, None)
@@ -143,10 +121,8 @@ def _from_factory(source: str) -> Estimator:
     except Exception as error:
         raise Failed(f"{name}() failed: {type(error).__name__}: {str(error)[:300]}", where=place) from error
     folder = Path(module.__file__).parent if module.__file__ else None
-    match made:
-        case (estimator, rows):
-            return Estimator(estimator, folder, rows)
-    return Estimator(made, folder)
+    value, example = made if isinstance(made, tuple) and len(made) == 2 else (made, None)  # noqa: PLR2004 - a pair
+    return _known(Found(kind_of_value(value), value=value, folder=folder, example=example), source)
 
 
 def _module(place: str) -> ModuleType:

@@ -20,7 +20,7 @@ from sklearn.svm import LinearSVC
 from sklearn.tree import DecisionTreeClassifier
 
 from tidegate.author import DataSet, GoldenRequest
-from tidegate.author.estimator import ConversionFailed
+from tidegate.author.frameworks import ConversionFailed
 from tidegate.errors import Invalid
 
 MIXED = np.array([["a", 1.0], ["b", 2.0], ["a", 3.0], ["c", 1.0]] * 5, dtype=object)

@@ -16,6 +16,7 @@ from onnx import TensorProto, helper
 from tidegate.author import GoldenRequest
 from tidegate.author.golden import NotRepeatable
 from tidegate.bundle.errors import DiskFull, GoldenInvalid, ModelInvalid
+from tidegate.bundle.manifest import Lineage
 from tidegate.bundle.verify import verify_dir
 from tidegate.errors import Failed, Invalid, TidegateError
 
@@ -302,3 +303,12 @@ def test_a_full_disk_ends_in_one_sentence_and_leaves_nothing(
         packed(source)
 
     assert [path.name for path in tmp_path.iterdir()] == ["source"]
+
+
+def test_parents_and_further_proofs_stand_in_the_manifest(packed: Any, linear: Any) -> None:
+    lineage = Lineage(("sha256:" + "0" * 64,), "quantized")
+
+    manifest = packed(linear(), lineage=lineage, reports={"against": {"accuracy": 0.5}}).bundle.manifest
+
+    assert manifest.lineage == lineage
+    assert manifest.parity["against"] == {"accuracy": "0.5"}

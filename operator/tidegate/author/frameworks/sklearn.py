@@ -13,12 +13,16 @@ from typing import Any
 import numpy as np
 import onnx
 
+from tidegate.author.columns import example_rows
+from tidegate.author.describe import interface_of
 from tidegate.author.extras import need
-from tidegate.author.forms import NUMBERS, Form, form_of
+from tidegate.author.frameworks import ConversionFailed, Converted, Found
+from tidegate.author.frameworks.forms import NUMBERS, Form, form_of
 from tidegate.author.graph import BATCH, renumber, tidy
-from tidegate.author.request import DataSet
+from tidegate.author.request import PackRequest
 from tidegate.author.session import Array, Tensors
-from tidegate.errors import Failed, Invalid
+from tidegate.bundle.manifest import TensorSpec
+from tidegate.errors import Invalid
 
 TARGET = {"": 21, "ai.onnx.ml": 3}  # what ONNX Runtime 1.20 and later run
 PACKAGES = ("scikit-learn", "skl2onnx", "joblib", "scipy")
@@ -31,52 +35,55 @@ CURES: Mapping[str, Mapping[str, Any]] = {
 }
 
 
-class ConversionFailed(Failed):
-    """skl2onnx does not know this estimator, or refuses these settings of it."""
-
-    reason = "ConversionFailed"
+def convert(found: Found, request: PackRequest) -> Converted:
+    """A fitted estimator or pipeline as ONNX, and itself for comparison."""
+    need("skl2onnx", extra="sklearn")
+    estimator = found.value
+    _require_fitted(estimator)
+    example = request.data or example_rows(found.example)
+    form = form_of(estimator, example)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        model = _converted(estimator, form, request.name)
+    tidy(model)
+    renumber(model)
+    _restore_outputs(model, estimator)
+    original = FittedEstimator(estimator, form, interface_of(model).outputs)
+    return Converted(model, original, data=form.tensors(example) if example else None, packages=PACKAGES)
 
 
 @dataclass(frozen=True, slots=True)
-class Original:
-    """The estimator itself, to be compared with."""
+class FittedEstimator:
+    """The estimator itself, answering by the names of the model's outputs: first the prediction, then the scores."""
 
     estimator: Any
     form: Form
+    outputs: tuple[TensorSpec, ...]
+    framework: str = "scikit-learn"
 
-    def answers(self, tensors: Tensors) -> tuple[Array, Array | None]:
-        """Its predictions, and its scores per class where it has them."""
-        rows = self.form.rows_for(tensors)
+    def answers(self, inputs: Tensors) -> dict[str, Array]:
+        """Its predictions, and its probabilities per class where it has them; classes as ONNX knows them."""
+        rows = self.form.rows_for(inputs)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # "X does not have valid feature names": the order is the same
-            predicted = np.asarray(self.estimator.predict(rows))
-            return predicted, self._scores(rows)
+            answers = [self._predicted(rows)]
+            if hasattr(self.estimator, "classes_") and hasattr(self.estimator, "predict_proba"):
+                answers.append(np.asarray(self.estimator.predict_proba(rows)))
+        return {
+            output.name: answer.reshape(-1, 1) if answer.ndim == 1 < len(output.shape) else answer
+            for output, answer in zip(self.outputs, answers, strict=False)
+        }
 
-    def _scores(self, rows: Any) -> Array | None:
-        if not hasattr(self.estimator, "classes_"):
-            return None
-        if hasattr(self.estimator, "predict_proba"):
-            return np.asarray(self.estimator.predict_proba(rows))
-        return None
+    def _predicted(self, rows: Any) -> Array:
+        """Classes as ONNX knows them: whole numbers or texts."""
+        predicted = np.asarray(self.estimator.predict(rows))
+        is_class = hasattr(self.estimator, "classes_") or predicted.dtype.kind == "b"
+        return predicted.astype(np.int64) if is_class and predicted.dtype.kind in "bf" else predicted
 
 
 def is_estimator(found: object) -> bool:
     """Whether this is something that scikit-learn can predict with."""
     return hasattr(found, "predict") and hasattr(found, "get_params")
-
-
-def convert(estimator: Any, example: DataSet | None, name: str) -> tuple[onnx.ModelProto, Original]:
-    """The estimator as an ONNX model, and itself for comparison."""
-    need("skl2onnx", extra="sklearn")
-    _require_fitted(estimator)
-    form = form_of(estimator, example)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        model = _converted(estimator, form, name)
-    tidy(model)
-    renumber(model)
-    _restore_outputs(model, estimator)
-    return model, Original(estimator, form)
 
 
 def _require_fitted(estimator: Any) -> None:

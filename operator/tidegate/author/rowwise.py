@@ -1,0 +1,83 @@
+"""Two answers to the same request, compared output by output and row by row.
+
+A row differs when any number in it is beyond the output's tolerance.  A label may differ where the scores it is the
+winner of are level: rounding alone decides there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from tidegate.author.session import Array
+from tidegate.bundle.element_types import FLOATS
+from tidegate.bundle.golden import as_float
+from tidegate.bundle.manifest import TensorSpec, Tolerance
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """Per row of one output: whether it differs, and by how much its worst number does."""
+
+    wrong: Array
+    distance: Array
+
+
+class ShapesDiffer(Exception):
+    """The two answers have different shapes, so their rows cannot be compared."""
+
+    def __init__(self, output: str, expected: tuple[int, ...], found: tuple[int, ...]) -> None:
+        super().__init__(f"output '{output}' has the shape {list(found)}, the original gives {list(expected)}")
+
+
+def compare_rows(
+    expected: Mapping[str, Array], found: Mapping[str, Array], specs: Sequence[TensorSpec], rules: Sequence[Tolerance]
+) -> dict[str, Rows]:
+    """Every output that both have; raises ShapesDiffer."""
+    by_output = {rule.output: rule for rule in rules}
+    by_name = {spec.name: spec for spec in specs}
+    compared = {}
+    for name in (spec.name for spec in specs if spec.name in expected):
+        right, given = np.asarray(expected[name]), np.asarray(found[name])
+        if right.shape != given.shape:
+            raise ShapesDiffer(name, right.shape, given.shape)
+        rule = by_output[name]
+        if by_name[name].element_type in FLOATS:
+            compared[name] = _numbers(as_float(right, by_name[name]), as_float(given, by_name[name]), rule)
+        else:
+            level = _level(expected, rule.label_of, by_output)
+            compared[name] = _exact(right, given, level)
+    return compared
+
+
+def _numbers(expected: Array, found: Array, rule: Tolerance) -> Rows:
+    with np.errstate(invalid="ignore"):
+        same = (expected == found) | (np.isnan(expected) & np.isnan(found))
+        distance = np.where(same, 0.0, np.abs(found - expected))
+        distance = np.where(np.isnan(distance), np.inf, distance)
+        wrong = ~same & ~(distance <= rule.atol + rule.rtol * np.abs(expected))
+    return Rows(np.asarray(_flat(wrong).any(axis=1)), np.asarray(_flat(distance).max(axis=1, initial=0.0)))
+
+
+def _exact(expected: Array, found: Array, level: Array | None) -> Rows:
+    wrong = np.asarray(_flat(np.asarray(expected.astype(str) != found.astype(str))).any(axis=1))
+    if level is not None and level.shape == wrong.shape:
+        wrong &= ~level
+    return Rows(wrong, wrong.astype(np.float64))
+
+
+def _level(expected: Mapping[str, Array], scores: str, rules: Mapping[str, Tolerance]) -> Array | None:
+    """Rows without a clear winner."""
+    if scores not in expected or expected[scores].shape[1:] <= (1,):
+        return None
+    values = np.asarray(expected[scores], dtype=np.float64)
+    top = np.partition(values, -2, axis=-1)
+    near = 2 * (rules[scores].atol + rules[scores].rtol * np.abs(top[..., -1]))
+    return np.asarray(_flat(top[..., -1] - top[..., -2] <= near).all(axis=1))
+
+
+def _flat(array: Array) -> Array:
+    """One row per first index; a single number is one row."""
+    return np.asarray(array.reshape(len(array), -1) if array.ndim else array.reshape(1, 1))

@@ -1,0 +1,127 @@
+"""Parity: what counts as the same answer, and how a wrong conversion is told."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+
+from tidegate.author.describe import interface_of
+from tidegate.author.golden import tolerances
+from tidegate.author.parity import ParityLost, compare_with
+from tidegate.author.session import Array, Runner, Tensors, open_runner
+
+ROWS = {"x": np.random.default_rng(0).standard_normal((200, 4)).astype(np.float32)}
+
+
+@dataclass(frozen=True)
+class Told:
+    """An original whose answers are a function of the rows."""
+
+    answer: Callable[[Array], Mapping[str, Array]]
+    framework: str = "Abacus"
+
+    def answers(self, inputs: Tensors) -> Mapping[str, Array]:
+        return self.answer(inputs["x"])
+
+
+@pytest.fixture
+def doubling(tmp_path: Path) -> Runner:
+    """y = 2x over rows of four."""
+    return _runner(tmp_path, [helper.make_node("Mul", ["x", "two"], ["y"])], {"y": TensorProto.FLOAT})
+
+
+@pytest.fixture
+def classifier(tmp_path: Path) -> Runner:
+    """Scores, and the number of the highest."""
+    nodes = [
+        helper.make_node("Mul", ["x", "two"], ["scores"]),
+        helper.make_node("ArgMax", ["scores"], ["label"], axis=1, keepdims=0),
+    ]
+    return _runner(tmp_path, nodes, {"label": TensorProto.INT64, "scores": TensorProto.FLOAT})
+
+
+def _runner(folder: Path, nodes: list[Any], outputs: dict[str, int]) -> Runner:
+    shapes: dict[str, list[Any]] = {"label": ["batch"]}
+    graph = helper.make_graph(
+        nodes,
+        "g",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["batch", 4])],
+        [helper.make_tensor_value_info(name, kind, shapes.get(name, ["batch", 4])) for name, kind in outputs.items()],
+        [numpy_helper.from_array(np.array(2, np.float32), "two")],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 21)], ir_version=10)
+    onnx.save(model, folder / "model.onnx")
+    return open_runner(folder / "model.onnx", interface_of(model))
+
+
+def _compare(runner: Runner, answer: Callable[[Array], Mapping[str, Array]], rows: Tensors = ROWS) -> Any:
+    return compare_with(Told(answer), runner, tolerances(runner.interface, quantized=False), rows)
+
+
+def test_equal_answers_are_counted_row_by_row(doubling: Runner) -> None:
+    report = _compare(doubling, lambda x: {"y": 2 * x}).document()
+
+    assert (report["against"], report["rows"], report["mismatchedRows"]) == ("Abacus", 200, 0)
+    assert report["batchSizes"] == [1, 3, 200]
+    assert report["outputs"][0]["shape"] == ["batch", 4]
+
+
+def test_a_row_beyond_tolerance_is_counted_and_kept_out_of_the_worst_difference(doubling: Runner) -> None:
+    def answer(x: Array) -> Mapping[str, Array]:
+        y = 2 * x
+        y[7:8] += 1
+        return {"y": y}
+
+    report = _compare(doubling, answer).document()
+
+    assert (report["mismatchedRows"], report["worstDifference"]) == (1, "0")
+
+
+def test_too_many_rows_are_refused_naming_output_rows_and_worst_difference(doubling: Runner) -> None:
+    with pytest.raises(ParityLost, match=r"output 'y': 200 of 200 rows differ from what the Abacus model .* by 0\.5"):
+        _compare(doubling, lambda x: {"y": 2 * x + 0.5})
+
+
+def test_another_shape_is_refused(doubling: Runner) -> None:
+    with pytest.raises(ParityLost, match=r"output 'y' has the shape \[1, 4\], the original gives \[4, 1\]"):
+        _compare(doubling, lambda x: {"y": 2 * x.reshape(-1, 1)})
+
+
+def test_what_is_right_only_in_one_batch_size_is_refused(doubling: Runner) -> None:
+    with pytest.raises(ParityLost, match="3 of 200 rows differ"):
+        _compare(doubling, lambda x: {"y": 2 * x + (len(x) == 3)})
+
+
+def test_a_number_that_is_none_on_both_sides_is_equal(doubling: Runner) -> None:
+    rows = {"x": np.full((5, 4), np.nan, np.float32)}
+
+    assert _compare(doubling, lambda x: {"y": x}, rows).mismatched == 0
+
+
+def test_a_number_that_only_the_conversion_lost_is_a_difference(doubling: Runner) -> None:
+    with pytest.raises(ParityLost, match="by inf"):
+        _compare(doubling, lambda x: {"y": np.full_like(x, np.nan)})
+
+
+def test_another_class_is_a_difference(classifier: Runner) -> None:
+    with pytest.raises(ParityLost, match="output 'label'"):
+        _compare(classifier, lambda x: {"label": 3 - x.argmax(axis=1), "scores": 2 * x})
+
+
+def test_another_class_is_none_where_the_scores_are_level(classifier: Runner) -> None:
+    rows = {"x": np.ones((5, 4), np.float32)}
+
+    assert _compare(classifier, lambda x: {"label": np.full(len(x), 2), "scores": 2 * x}, rows).mismatched == 0
+
+
+def test_an_output_that_the_original_does_not_have_is_not_in_the_report(classifier: Runner) -> None:
+    report = _compare(classifier, lambda x: {"label": x.argmax(axis=1)}).document()
+
+    assert [output["name"] for output in report["outputs"]] == ["label"]
