@@ -53,6 +53,7 @@ def resolution(resolved: Resolved, labels: list[str]) -> dict[str, Any]:
         "apiVersion": RESOLUTION_VERSION,
         "uri": resolved.uri,
         "digest": resolved.digest,
+        **({"image": resolved.image} if resolved.image else {}),
         "name": manifest.name,
         "version": manifest.version,
         "signature": proof,

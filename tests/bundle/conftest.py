@@ -13,6 +13,7 @@ import boto3
 import pytest
 from examples.demo.s3 import S3Server
 from tests.bundle.faulty import Proxy, proxy_to
+from tests.bundle.registry import HTPASSWD, Registry, registry_server
 from tests.bundle.tiny import write_bundle
 from tests.bundle.web import Web, web_server
 
@@ -72,6 +73,23 @@ def web(tmp_path: Path) -> Iterator[Web]:
     (tmp_path / "web").mkdir()
     (tmp_path / "certificates").mkdir()
     with web_server(tmp_path / "web", tmp_path / "certificates") as found:
+        yield found
+
+
+@pytest.fixture(scope="session")
+def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Registry]:
+    """A registry that anybody may read and write."""
+    with registry_server(tmp_path_factory.mktemp("registry")) as found:
+        yield found
+
+
+@pytest.fixture(scope="session")
+def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Registry]:
+    """A registry that wants a login."""
+    folder = tmp_path_factory.mktemp("guarded")
+    (folder / "htpasswd").write_text(HTPASSWD)
+    auth = {"htpasswd": {"realm": "models", "path": str(folder / "htpasswd")}}
+    with registry_server(folder, auth) as found:
         yield found
 
 

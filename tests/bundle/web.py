@@ -26,7 +26,8 @@ class Web:
     ca: str
     port: int = 0
     ranges: bool = True
-    redirect: str = ""
+    redirect: str = ""  # where to; {path} in it is the path that was asked for
+    redirect_below: str = "/"
     authorization: str = ""
     seen: list[tuple[str, str, str]] = field(default_factory=list)
 
@@ -89,10 +90,10 @@ class _Handler(BaseHTTPRequestHandler):
         web = self.state
         web.seen.append((self.command, self.path, self.headers.get("Authorization", "")))
         path = web.folder / self.path.lstrip("/")
-        if web.redirect:
-            return self._send(302, b"", {"Location": web.redirect})
+        if web.redirect and self.path.startswith(web.redirect_below):
+            return self._send(302, b"", {"Location": web.redirect.format(path=self.path)})
         if web.authorization and self.headers.get("Authorization") != web.authorization:
-            return self._send(401, b"no")
+            return self._send(401, b"no", {"WWW-Authenticate": 'Basic realm="models"'})
         if not path.is_file():
             return self._send(404, b"no")
         content = path.read_bytes()

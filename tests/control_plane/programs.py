@@ -88,6 +88,12 @@ HELM = Program("helm", "helm", "helm.sh/helm/v4", "helm.sh/helm/v4/cmd/helm")
 METRICS_SERVER = Program(
     "metrics-server", "metrics-server", "sigs.k8s.io/metrics-server", "sigs.k8s.io/metrics-server/cmd/metrics-server"
 )
+REGISTRY = Program(
+    "registry",
+    "registry",
+    "github.com/distribution/distribution/v3",
+    "github.com/distribution/distribution/v3/cmd/registry",
+)
 API_ONLY = (ETCD, API_SERVER)
 ALL = (*API_ONLY, CONTROLLERS, SCHEDULER, KWOK)
 GATEWAY = (*ALL, CONTOUR)
@@ -198,5 +204,5 @@ def say(line: str) -> None:
 
 
 if __name__ == "__main__":
-    for made in build_missing((*ALL, H2SPEC, HELM, CONTOUR)).values():
+    for made in build_missing((*ALL, H2SPEC, HELM, CONTOUR, REGISTRY)).values():
         print(made)  # noqa: T201

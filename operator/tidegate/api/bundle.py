@@ -13,8 +13,11 @@ from tidegate.api.scalars import Digest, ObjectName, matches
 SECRET_KEY = r"^[-._a-zA-Z0-9]+$"  # noqa: S105  (a form, no secret)
 CREDENTIALS = r"^[a-z0-9]+://[^/]*@"
 DOTS = r"(^|/)\.\.?(/|$)"
+HOST = r"[a-zA-Z0-9]([-a-zA-Z0-9._]*[a-zA-Z0-9])?(:[1-9][0-9]{0,4})?"
+TAG, MANIFEST = r":[a-zA-Z0-9_][-a-zA-Z0-9_.]{0,127}", r"@sha256:[0-9a-f]{64}"
 URI = (
-    r"^(s3|https|oci|pvc)://[a-zA-Z0-9]([-a-zA-Z0-9._]*[a-zA-Z0-9])?(:[1-9][0-9]{0,4})?(/[-a-zA-Z0-9._+=~]+)+/?$"
+    rf"^(s3|https|pvc)://{HOST}(/[-a-zA-Z0-9._+=~]+)+/?$"
+    rf"|^oci://{HOST}(/[-a-z0-9._]+)+({TAG}|{MANIFEST}|{TAG}{MANIFEST})$"
     r"|^file://(/[-a-zA-Z0-9._+=~]+)+/?$"
 )
 
@@ -40,7 +43,7 @@ NO_ADDRESS = Rule(
 )
 FORM = matches(
     URI,
-    "write where the bundle is: s3://BUCKET/PATH, https://HOST/PATH, oci://HOST/PATH, pvc://CLAIM/PATH or "
+    "write where the bundle is: s3://BUCKET/PATH, https://HOST/PATH, oci://HOST/REPOSITORY:TAG, pvc://CLAIM/PATH or "
     "file:///PATH; letters, digits and - . _ + = ~ only, no query and no fragment",
 )
 
@@ -82,7 +85,8 @@ class BundleSource(ApiModel):
 
     uri: BundleUri = Field(
         description="Where the bundle is: s3://, https://, oci://, pvc:// in a cluster; also file:// on one machine. "
-        "Its content is resolved once for each change of this part of the spec and pinned by digest."
+        "Its content is resolved once for each change of this part of the spec and pinned by digest. "
+        "A digest within an oci:// address is that of the OCI manifest."
     )
     digest: Digest | None = Field(
         None,

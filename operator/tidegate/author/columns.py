@@ -8,23 +8,50 @@ import numpy as np
 
 from tidegate.author.request import DataSet
 from tidegate.author.session import Array, as_type
-from tidegate.bundle.manifest import Interface
+from tidegate.bundle.golden import fits
+from tidegate.bundle.manifest import Interface, TensorSpec
 from tidegate.errors import Invalid
 
 EXAMPLE = "example"
+DROP = "leave out what is no input: --drop-columns; name what is right: --labels"
 
 
 def as_inputs(data: DataSet, interface: Interface) -> dict[str, Array]:
-    """Arrays by input name; a single input takes one matrix, or all columns side by side."""
+    """Arrays by input name; a single input takes one matrix, or all columns side by side.
+
+    Raises Invalid for an input without data, and for columns of another number, shape or kind than the model takes.
+    """
     tensors = interface.inputs
     if len(tensors) == 1 and tensors[0].name not in data.columns:
-        columns = list(data.columns.values())
-        joined = columns[0] if len(columns) == 1 else np.stack([column.reshape(-1) for column in columns], axis=1)
-        return {tensors[0].name: as_type(joined, tensors[0].element_type)}
+        return {tensors[0].name: _fitted(side_by_side(data), tensors[0], data)}
     missing = [tensor.name for tensor in tensors if tensor.name not in data.columns]
     if missing:
-        raise Invalid(f"there is nothing for the input '{missing[0]}'", where=data.name)
-    return {tensor.name: as_type(data.columns[tensor.name], tensor.element_type) for tensor in tensors}
+        known = ", ".join(sorted(data.columns))[:200]
+        raise Invalid(f"there is nothing for the input '{missing[0]}': the columns are {known}", where=data.name)
+    return {tensor.name: _fitted(np.asarray(data.columns[tensor.name]), tensor, data) for tensor in tensors}
+
+
+def side_by_side(data: DataSet) -> Array:
+    """All columns as one matrix; a single one as it is."""
+    columns = [np.asarray(column) for column in data.columns.values()]
+    if len(columns) == 1:
+        return columns[0]
+    texts = any(column.dtype.kind in "OUS" for column in columns)
+    flat = [column.reshape(len(column), -1) for column in columns]
+    return np.concatenate([column.astype(object) for column in flat] if texts else flat, axis=1)
+
+
+def _fitted(array: Array, tensor: TensorSpec, data: DataSet) -> Array:
+    """As the input's type, and in the shape of its rows."""
+    where, row = f"{data.name}: the input '{tensor.name}'", array.shape[1:]
+    if tensor.element_type != "BYTES" and array.dtype.kind in "OUS":
+        raise Invalid(f"it takes {tensor.element_type}, and the data are texts", where=where, do=DROP)
+    if row == () and tensor.shape[1:] == (1,):
+        array, row = array.reshape(-1, 1), (1,)
+    if not (fits(row, tensor.shape[1:]) or fits(row, tensor.shape)):
+        do = DROP if len(row) == 1 else "bring the rows into that shape; for images: --image-size, --image-layout"
+        raise Invalid(f"it takes rows of {list(tensor.shape[1:])}, the data have {list(row)}", where=where, do=do)
+    return as_type(array, tensor.element_type)
 
 
 def example_rows(example: Any) -> DataSet | None:

@@ -1,34 +1,51 @@
-"""Reading rows to measure a model on: an npz of arrays, or a CSV with a header; labels beside them or in a column."""
+"""Rows to measure a model on: a table or a folder of images, what is right for each row, what may be published."""
 
 from __future__ import annotations
 
-import csv
 import hashlib
-import zipfile
-from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
+from tidegate.author.images import ImageForm, read_images
+from tidegate.author.pseudonyms import hashed, without
 from tidegate.author.request import DataSet
 from tidegate.author.session import Array
+from tidegate.author.tables import MATRIX, read_numpy, read_table
 from tidegate.errors import Invalid
 
-MAX_BYTES = 4 << 30
-MATRIX = "X"
+LABEL_BYTES = 4 << 20
 
 
-def read_data(path: Path, labels: str = "", name: str = "") -> DataSet:
-    """The data in `path`; `labels` is the array or column that holds what is right, or a file of its own."""
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """How data is read: `dropped` columns are not used at all, `hashed` ones only hashed where rows are published."""
+
+    dropped: tuple[str, ...] = ()
+    hashed: tuple[str, ...] = ()
+    images: ImageForm | None = None
+
+
+def read_data(path: Path, labels: str = "", name: str = "", reading: Reading = Reading()) -> DataSet:
+    """The data in `path`; `labels` is the array or column that holds what is right, or a file of its own.
+
+    A folder is one of images, by class; `labels` then is a file that names the classes in the order of their numbers.
+    """
     try:
-        return _data_set(path, labels, name)
+        if path.is_dir():
+            return _images(path, labels, name, reading)
+        if reading.images is not None:
+            raise Invalid("--image-…: this is no folder of images", where=str(path))
+        return _table(path, labels, name, reading)
     except OSError as error:
         raise Invalid(f"cannot be read: {error.strerror}", where=str(error.filename or path)) from None
 
 
-def _data_set(path: Path, labels: str, name: str) -> DataSet:
-    columns = dict(_read(path))
+def _table(path: Path, labels: str, name: str, reading: Reading) -> DataSet:
+    columns = dict(read_table(path))
     right = _labels(columns, labels, path) if labels else None
+    columns = without(columns, reading.dropped, path)
     rows = {key: len(array) for key, array in columns.items()}
     if len(set(rows.values())) > 1:
         raise Invalid(f"the arrays have different numbers of rows: {rows}", where=str(path))
@@ -37,7 +54,21 @@ def _data_set(path: Path, labels: str, name: str) -> DataSet:
         raise Invalid("there are no rows in it", where=str(path))
     if right is not None and len(right) != count:
         raise Invalid(f"{len(right)} labels for {count} rows", where=str(path), do="give one label per row")
-    return DataSet(name or path.name, columns, right, _digest(path))
+    if right is not None:
+        _require_all(right, path)
+    published = hashed(columns, reading.hashed, path) if reading.hashed else None
+    return DataSet(name or path.name, columns, right, _digest(path), published=published)
+
+
+def _require_all(right: Array, path: Path) -> None:
+    missing = np.isnan(right) if right.dtype.kind == "f" else right == "" if right.dtype.kind == "O" else np.zeros(1)
+    if missing.any():
+        first = int(missing.reshape(len(right), -1).any(axis=1).argmax()) + 1
+        raise Invalid(
+            f"{int(missing.sum())} labels are missing, the first in row {first}",
+            where=str(path),
+            do="leave rows without a label out",
+        )
 
 
 def _labels(columns: dict[str, Array], labels: str, path: Path) -> Array:
@@ -49,64 +80,43 @@ def _labels(columns: dict[str, Array], labels: str, path: Path) -> Array:
             f"there are no labels '{labels}': the columns are {', '.join(sorted(columns))[:200]}", where=str(path)
         )
     if file.suffix == ".npy":
-        return _numpy(file)[MATRIX]
-    found = _read(file)
+        return read_numpy(file)[MATRIX]
+    found = read_table(file)
     if len(found) != 1:
         raise Invalid(f"a file of labels holds one column, this has {len(found)}", where=str(file))
     return next(iter(found.values()))
 
 
-def _read(path: Path) -> Mapping[str, Array]:
-    if not path.is_file():
-        raise Invalid("no such file", where=str(path))
-    if path.stat().st_size > MAX_BYTES:
-        raise Invalid(f"more than {MAX_BYTES} bytes", where=str(path), do="measure on fewer rows")
-    with path.open("rb") as file:
-        start = file.read(6)
-    return _numpy(path) if start.startswith((b"PK", b"\x93NUMPY")) else _csv(path)
+def _images(path: Path, labels: str, name: str, reading: Reading) -> DataSet:
+    if reading.dropped or reading.hashed:
+        option = "--drop-columns" if reading.dropped else "--hash-columns"
+        raise Invalid(f"{option}: images have no columns", where=str(path))
+    found = read_images(path, reading.images or ImageForm(), _class_names(labels))
+    return DataSet(
+        name or path.resolve().name,
+        found.columns(),
+        found.labels,
+        found.digest,
+        preprocessing=found.preprocessing,
+        classes=found.classes,
+    )
 
 
-def _numpy(path: Path) -> dict[str, Array]:
+def _class_names(labels: str) -> tuple[str, ...]:
+    if not labels:
+        return ()
+    file = Path(labels)
+    if not file.is_file():
+        raise Invalid("no such file", where=labels, do="for images, --labels is a file with a class per line")
+    if file.stat().st_size > LABEL_BYTES:
+        raise Invalid(f"more than {LABEL_BYTES} bytes of names", where=labels)
     try:
-        with path.open("rb") as file:
-            found = np.load(file, allow_pickle=False)
-            arrays = {MATRIX: found} if isinstance(found, np.ndarray) else dict(found)
-    except (ValueError, OSError, KeyError, EOFError, zipfile.BadZipFile) as error:
-        raise Invalid(
-            f"cannot be read: {str(error)[:120]}",
-            where=str(path),
-            do="save plain numbers or fixed-width texts, no Python objects",
-        ) from None
-    for name, array in arrays.items():
-        if not array.ndim:
-            raise Invalid(f"the array '{name}' is a single value", where=str(path))
-    return {name: _as_text(array) for name, array in arrays.items()}
-
-
-def _csv(path: Path) -> dict[str, Array]:
-    try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            header, *rows = [row for row in csv.reader(file) if row]
-    except (ValueError, csv.Error) as error:
-        raise Invalid(f"not a CSV with a header: {str(error)[:120]}", where=str(path)) from None
-    for number, row in enumerate(rows, start=2):
-        if len(row) != len(header):
-            raise Invalid(f"{len(row)} fields, the header has {len(header)}", where=f"{path}:{number}")
-    return {name: _column([row[at] for row in rows]) for at, name in enumerate(header)}
-
-
-def _column(cells: list[str]) -> Array:
-    """Integers if all are, else numbers, else texts."""
-    for kind in (np.int64, np.float64):
-        try:
-            return np.array(cells).astype(kind)
-        except (ValueError, OverflowError):
-            continue
-    return np.array(cells, dtype=object)
-
-
-def _as_text(array: Array) -> Array:
-    return array.astype(str).astype(object) if array.dtype.kind in "US" else array
+        names = tuple(line for line in file.read_text(encoding="utf-8").splitlines() if line)
+    except UnicodeDecodeError:
+        raise Invalid("it is no text in UTF-8", where=labels) from None
+    if len(set(names)) != len(names):
+        raise Invalid("a class is named twice", where=labels)
+    return names
 
 
 def _digest(path: Path) -> str:

@@ -1,37 +1,29 @@
 """Choosing golden samples: from a pool of inputs those few that notice the most damage, then proof that they hold.
 
 A row is worth taking when damages change its answer that no chosen row notices yet; among equals, rows of a class
-not yet shown and rows that the model finds hard (a small lead of the first class over the second) come first.
+not yet shown and rows that the model finds hard (a small lead of the first class over the second) come first.  Every
+class that the pool holds is shown, as far as there is room.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
+from tidegate.author.calibration import QUANTIZED
 from tidegate.author.damage import Damage, DamagedModels
-from tidegate.author.session import Array, Runner, Settings, Tensors, batched, open_runner, request_of, rows_of, take
+from tidegate.author.session import Array, Runner, Tensors, batched, request_of, rows_of
 from tidegate.bundle.element_types import FLOATS
 from tidegate.bundle.errors import GoldenInvalid
 from tidegate.bundle.golden import MAX_GOLDEN_BYTES, GoldenSample, as_float, compare_outputs, tolerance_for
 from tidegate.bundle.manifest import Interface, Tolerance
-from tidegate.errors import Failed
 
 ROWS_PER_SAMPLE = (1, 2, 4, 8)  # one row and batches: a server may join requests into either
 NOTICED_BY = 2  # rows that should notice each damage
 SAFE_LEADS = 4  # a row whose classes are closer than this many tolerances may tip over on other hardware
-RUNS = (Settings(1), Settings(2), Settings(1, optimize=False), Settings(2, optimize=False), Settings(1))
 ENOUGH = 0.95
-QUANTIZED = 2e-2  # 8-bit products are summed differently from one processor, and one fusion, to the next
-
-
-class NotRepeatable(Failed):
-    """The same input gives different answers, so no sample can prove the model."""
-
-    reason = "NotRepeatable"
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,8 +136,12 @@ class Chooser:
         return self.answers[name].astype(np.float64).reshape(rows_of(self.pool), -1) if name else None
 
     def _classes(self) -> Array:
-        scores = self._scores()
-        return np.zeros(rows_of(self.pool), dtype=int) if scores is None else scores.argmax(axis=-1)
+        """The class that the model gives each row: of its label, else of its scores, else one for all."""
+        rows, scores = rows_of(self.pool), self._scores()
+        label = _label_of(self.interface)
+        if label and self.answers[label].size == rows:
+            return np.asarray(np.unique(self.answers[label].reshape(-1), return_inverse=True)[1])
+        return np.zeros(rows, dtype=int) if scores is None else scores.argmax(axis=-1)
 
     def _leads(self) -> Array:
         scores = self._scores()
@@ -176,7 +172,9 @@ def greedy(noticed: Array, leads: Array, classes: Array, *, usable: Array, count
     chosen: list[int] = []
     while len(chosen) < count and free.any():
         worth = noticed[left > 0].sum(axis=0)
-        order = np.lexsort((leads, shown[classes], -worth, ~free))  # the last key counts first
+        unseen = free & (shown[classes] == 0)
+        eligible = unseen if len(np.unique(classes[unseen])) >= count - len(chosen) else free
+        order = np.lexsort((leads, shown[classes], -worth, ~eligible))  # the last key counts first
         row = int(order[0])
         chosen.append(row)
         free[row] = False
@@ -205,35 +203,6 @@ def _notices(
     if changed is None:
         return True
     return not all(difference.ok for difference in compare_outputs(sample, changed, interface, rules))
-
-
-def prove_repeatable(
-    samples: Sequence[GoldenSample], path: Path, interface: Interface, rules: tuple[Tolerance, ...]
-) -> None:
-    """Raise NotRepeatable unless threads, graph optimization, batching and time change no answer beyond tolerance."""
-    few_bits = any(rule.atol >= QUANTIZED for rule in rules)  # their fused products are meant to differ from the plain
-    for settings in (run for run in RUNS if run.optimize or not few_bits):
-        runner = open_runner(path, interface, settings)
-        for sample in samples:
-            _require_same(sample, runner.run(sample.inputs), interface, rules, str(settings))
-    if batched(interface):
-        runner = open_runner(path, interface)
-        for sample in samples:
-            for row in range(rows_of(sample.inputs)):
-                alone = GoldenSample(take(sample.inputs, [row]), take(sample.outputs, [row]))
-                _require_same(alone, runner.run(alone.inputs), interface, rules, "one row at a time")
-
-
-def _require_same(
-    sample: GoldenSample, again: Tensors, interface: Interface, rules: tuple[Tolerance, ...], how: str
-) -> None:
-    for difference in compare_outputs(sample, again, interface, rules):
-        if not difference.ok:
-            raise NotRepeatable(
-                f"the same input gives another '{difference.output}' when run again with {how}: {difference.message}",
-                where="golden samples",
-                do="fix the seeds in the model, or pack with --golden none",
-            )
 
 
 def given_samples(

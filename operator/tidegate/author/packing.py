@@ -16,15 +16,17 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from tidegate.author import pool, proof
+from tidegate.author.columns import as_inputs
 from tidegate.author.describe import interface_of, model_facts
+from tidegate.author.dimensions import name_dimensions
+from tidegate.author.evaluation import evaluate
 from tidegate.author.frameworks import Converted, convert
 from tidegate.author.golden import tolerances
 from tidegate.author.graph import is_quantized
-from tidegate.author.metrics import measure, predictions
-from tidegate.author.parity import Parity, compare_with
+from tidegate.author.parity import Comparison, Parity
 from tidegate.author.provenance import created_at, environment, git_source
-from tidegate.author.request import PackRequest
-from tidegate.author.session import Runner, open_runner
+from tidegate.author.request import DataSet, PackRequest
+from tidegate.author.session import Runner, Tensors, as_pool, open_runner
 from tidegate.author.source import load
 from tidegate.author.weights import write_split
 from tidegate.bundle.assemble import FULL, disk_errors
@@ -35,7 +37,6 @@ from tidegate.bundle.manifest import (
     FileEntry,
     Interface,
     Manifest,
-    Metric,
     Source,
     read_bundle_dir,
 )
@@ -60,6 +61,7 @@ class _Draft:
     folder: Path
     converted: Converted
     interface: Interface
+    rows: Tensors | None  # the data as requests
     warnings: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
@@ -74,9 +76,12 @@ def _packed(source: object, request: PackRequest) -> Packed:
     _check_request(request)
     found = load(source, trust_pickle=request.trust_pickle)
     converted = convert(found, request)
+    renamed = name_dimensions(converted.model, request.interface)
     with _fresh_folder(request.out) as folder:
         write_split(converted.model, converted.weights or folder, folder)
-        draft = _Draft(folder, converted, interface_of(converted.model), notes=list(converted.cures))
+        interface = interface_of(converted.model)
+        rows = as_pool(interface, converted.data) if converted.data else None
+        draft = _Draft(folder, converted, interface, rows, notes=[*converted.cures, *renamed])
         manifest = _manifest(draft, request, found.folder)
         write_manifest(manifest, folder)
         preflight_model(read_bundle_dir(folder))
@@ -119,7 +124,7 @@ def _manifest(draft: _Draft, request: PackRequest, folder: Path | None) -> Manif
     _copy_files(request.files, draft.folder)
     runner = open_runner(draft.folder / "model.onnx", draft.interface)
     parity = _parity(draft, runner, request)
-    metrics = _metrics(draft, runner, request)
+    evaluation = evaluate(runner, draft.rows, request.data, request.metrics)
     golden = proof.golden(draft.folder, draft.converted.model, runner, _golden_request(draft, request))
     draft.warnings += golden.warnings
     draft.notes += golden.notes
@@ -134,7 +139,9 @@ def _manifest(draft: _Draft, request: PackRequest, folder: Path | None) -> Manif
         interface=draft.interface,
         files=listed_files(draft.folder),
         golden=golden.entry,
-        metrics=metrics,
+        metrics=evaluation.metrics,
+        training=evaluation.training(),
+        preprocessing=request.data.preprocessing if request.data else {},
         parity={**({"original": parity.document()} if parity else {}), **golden.document(), **request.reports},
         lineage=request.lineage,
         environment=environment(draft.converted.packages),
@@ -146,37 +153,31 @@ def _source(folder: Path | None) -> Source | None:
 
 
 def _golden_request(draft: _Draft, request: PackRequest) -> proof.Wanted:
-    known, rows = pool.hints_from_graph(draft.converted.model), draft.converted.data
+    known, rows = pool.hints_from_graph(draft.converted.model), _published(draft, request.data)
     ranges = {**known.ranges, **(pool.hints_from_columns(rows) if rows else {})}
     chosen = {**known.categories, **(pool.categories_from_columns(rows, known.words) if rows else {})}
     hints = replace(known, ranges=ranges, categories=chosen, dims=request.golden.dims)
     return proof.Wanted(request.golden, hints, rows)
 
 
+def _published(draft: _Draft, data: DataSet | None) -> Tensors | None:
+    """The rows that golden samples may be made of: some columns are hashed there."""
+    if data is None or data.published is None:
+        return draft.rows
+    return as_pool(draft.interface, as_inputs(data.as_published(), draft.interface))
+
+
 def _parity(draft: _Draft, runner: Runner, request: PackRequest) -> Parity | None:
-    """Compared on the data, else on made-up rows: the converter saw neither."""
-    original = draft.converted.original
-    if original is None:
+    if draft.converted.original is None:
         return None
     maker = pool.PoolMaker(draft.interface, _golden_request(draft, request).hints, request.golden.seed)
     rules = tolerances(draft.interface, quantized=is_quantized(draft.converted.model))
-    parity = compare_with(original, runner, rules, draft.converted.data or maker.running(runner, 64))
+    parity = Comparison(draft.converted, runner, rules).proved(draft.rows, maker)
     if parity.mismatched:
         draft.warnings.append(
             f"{parity.mismatched} of {parity.rows} rows tip over to another answer by rounding to 32 bits"
         )
     return parity
-
-
-def _metrics(draft: _Draft, runner: Runner, request: PackRequest) -> tuple[Metric, ...]:
-    found = {name: Metric(name, value) for name, value in request.metrics.items()}
-    data, rows = request.data, draft.converted.data
-    if data is not None and data.labels is not None and rows is not None:
-        kinds = {output.name: output.element_type for output in draft.interface.outputs}
-        values = measure(predictions(runner, rows), data.labels, kinds)
-        count = len(data.labels)
-        found |= {name: Metric(name, value, data.name, data.digest, count) for name, value in values.items()}
-    return tuple(found.values())
 
 
 def _copy_files(files: tuple[Path, ...], folder: Path) -> None:

@@ -1,24 +1,31 @@
-"""Whether the converted model still says what the original said, at batch sizes the converter never saw.
+"""Whether the converted model still says what the original said, at batch sizes and lengths the converter never saw.
 
-Conversions go wrong silently: other shapes, rows on the far side of a threshold, a class order turned round.
+Conversions go wrong silently: other shapes, rows on the far side of a threshold, a class order turned round, the size
+of an example baked into the graph.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
-from tidegate.author.frameworks import Original
+from tidegate.author import causes
+from tidegate.author.frameworks import Converted, Original
+from tidegate.author.pool import DYNAMIC_SIZE, PoolMaker
 from tidegate.author.rowwise import Rows, ShapesDiffer, compare_rows
 from tidegate.author.session import Array, Runner, Tensors, batched, request_of, rows_of
+from tidegate.bundle.errors import GoldenInvalid, ModelInvalid
 from tidegate.bundle.manifest import Interface, TensorSpec, Tolerance
 from tidegate.errors import Failed
 
 REFUSED = 0.01  # share of rows that may tip over by rounding to 32 bits; more is a wrong conversion
 SIZES = (1, 3)
+ROWS = 64  # made up where there is no data
+OTHER_ROWS = 4  # at each other size
+OTHER_SIZES = (5, 11, 3)  # of dynamic dimensions; never those that the data, or a made-up row, has
 
 
 class ParityLost(Failed):
@@ -58,12 +65,14 @@ class OutputParity:
 
 @dataclass(frozen=True, slots=True)
 class Parity:
-    """How the two compare, over `rows` rows."""
+    """How the two compare, over `rows` rows; `sizes` are those of dynamic dimensions that were tried besides."""
 
     framework: str
     rows: int
     outputs: tuple[OutputParity, ...]
     batch_sizes: tuple[int, ...]
+    sizes: tuple[Mapping[str, int], ...] = ()
+    cures: tuple[str, ...] = ()
 
     @property
     def mismatched(self) -> int:
@@ -72,7 +81,7 @@ class Parity:
 
     def document(self) -> dict[str, Any]:
         """For the manifest."""
-        return {
+        found: dict[str, Any] = {
             "against": self.framework,
             "rows": self.rows,
             "mismatchedRows": self.mismatched,
@@ -80,22 +89,123 @@ class Parity:
             "batchSizes": list(self.batch_sizes),
             "outputs": [output.document() for output in self.outputs],
         }
+        if self.sizes:
+            found["sizes"] = [dict(size) for size in self.sizes]
+        return {**found, "cures": list(self.cures)} if self.cures else found
 
 
-def compare_with(original: Original, runner: Runner, rules: Sequence[Tolerance], rows: Tensors) -> Parity:
-    """Compare on these rows, in batches of one, three and all; raises ParityLost when it is another model."""
-    total, places = rows_of(rows), list(_places(runner.interface, rows_of(rows)))
-    outputs: dict[str, OutputParity] = {}
-    for place in places:
-        request = request_of(runner.interface, rows, range(place.start, place.stop))
-        for spec, found in _compared(original, runner, rules, request):
-            new = OutputParity(spec, np.zeros(total, dtype=bool), np.zeros(total))
-            outputs.setdefault(spec.name, new).add(found, place)
-    sizes = {place.stop - place.start for place in places}
-    parity = Parity(original.framework, total, tuple(outputs.values()), tuple(sorted(sizes)))
-    for output in parity.outputs:
-        _require_few(output, original.framework)
-    return parity
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """A converted model and its original, to be held against each other within these tolerances."""
+
+    converted: Converted
+    runner: Runner
+    rules: Sequence[Tolerance]
+
+    @property
+    def original(self) -> Original:
+        assert self.converted.original is not None
+        return self.converted.original
+
+    def proved(self, rows: Tensors | None, maker: PoolMaker) -> Parity:
+        """Compare on the data, else on made-up rows, then at other sizes; raises ParityLost for another model."""
+        given = rows or maker.running(self.runner, ROWS)
+        parity = self.on(given)
+        sizes = tuple(size for size in self._other_sizes(given, maker) if self._holds_at(size, maker))
+        return replace(parity, sizes=sizes, cures=self.converted.cures)
+
+    def on(self, rows: Tensors) -> Parity:
+        """Compare on these rows, in batches of one, three and all."""
+        total, places = rows_of(rows), list(_places(self.runner.interface, rows_of(rows)))
+        outputs: dict[str, OutputParity] = {}
+        for place in places:
+            request = request_of(self.runner.interface, rows, range(place.start, place.stop))
+            for spec, found in self._compared(request):
+                new = OutputParity(spec, np.zeros(total, dtype=bool), np.zeros(total))
+                outputs.setdefault(spec.name, new).add(found, place)
+        for output in outputs.values():
+            self._require_few(output, rows)
+        sizes = {place.stop - place.start for place in places}
+        return Parity(self.original.framework, total, tuple(outputs.values()), tuple(sorted(sizes)))
+
+    def _compared(self, request: Tensors) -> Iterator[tuple[TensorSpec, Rows]]:
+        specs = self.runner.interface.outputs
+        expected = self._expected(request)
+        try:
+            found = compare_rows(expected, self.runner.run(request), specs, self.rules)
+        except ShapesDiffer as error:
+            raise ParityLost(str(error), where="parity", do=causes.of_shapes(error)) from None
+        yield from ((spec, found[spec.name]) for spec in specs if spec.name in found)
+
+    def _expected(self, request: Tensors) -> Mapping[str, Array]:
+        try:
+            return self.original.answers(request)
+        except Exception as error:
+            raise Failed(
+                f"the {self.original.framework} model itself does not answer: {' '.join(str(error).split())[:300]}",
+                where="parity",
+                do="give rows that it takes: --data FILE, or sizes of its dimensions: --dim NAME=SIZE",
+            ) from error
+
+    def _require_few(self, output: OutputParity, rows: Tensors) -> None:
+        total, wrong = len(output.wrong), int(output.wrong.sum())
+        if wrong <= REFUSED * total:
+            return
+        row, name = int(output.distance.argmax()), self.original.framework
+        raise ParityLost(
+            f"output '{output.spec.name}': {wrong} of {total} rows differ from what the {name} model itself answers, "
+            f"row {row} by {output.distance[row]:.3g}",
+            where="parity",
+            do=self._advice(output.spec, rows),
+        )
+
+    def _advice(self, spec: TensorSpec, rows: Tensors) -> str:
+        request = request_of(
+            self.runner.interface, rows, range(1 if not batched(self.runner.interface) else rows_of(rows))
+        )
+        expected, found = self._expected(request)[spec.name], self.runner.run(request)[spec.name]
+        return causes.of_values(self.converted.model, np.asarray(expected), np.asarray(found))
+
+    def _other_sizes(self, rows: Tensors, maker: PoolMaker) -> Iterator[Mapping[str, int]]:
+        """Sizes of dynamic dimensions beside the batch, two sets of them; those that the user gave stay."""
+        names = dynamic_names(self.runner.interface) - set(maker.hints.dims)
+        seen = {DYNAMIC_SIZE, *(size for array in rows.values() for size in array.shape)}
+        for size in [size for size in OTHER_SIZES if size not in seen][:2] if names else ():
+            yield dict.fromkeys(sorted(names), size)
+
+    def _holds_at(self, sizes: Mapping[str, int], maker: PoolMaker) -> bool:
+        """Whether they agree at these sizes; false where the original itself does not take them."""
+        other = replace(maker, hints=replace(maker.hints, dims={**maker.hints.dims, **sizes}))
+        try:
+            rows = other.running(self.runner, OTHER_ROWS)
+        except GoldenInvalid as error:
+            if self._original_takes(other.inputs(OTHER_ROWS, 1)):
+                raise self._baked_in(sizes, error.what) from None
+            return False
+        try:
+            self.on(rows)
+        except (ParityLost, ModelInvalid) as error:
+            raise self._baked_in(sizes, error.what) from None
+        except Failed:
+            return False
+        return True
+
+    def _original_takes(self, rows: Tensors) -> bool:
+        try:
+            self._expected(request_of(self.runner.interface, rows, range(1)))
+        except Failed:
+            return False
+        return True
+
+    def _baked_in(self, sizes: Mapping[str, int], what: str) -> ParityLost:
+        told = ", ".join(f"{name}={size}" for name, size in sizes.items())
+        return ParityLost(f"at {told}, {what}", where="parity", do=causes.BAKED_IN)
+
+
+def dynamic_names(interface: Interface) -> set[str]:
+    """The dynamic dimensions of the inputs, without the one that holds the batch."""
+    names = {size for tensor in interface.inputs for size in tensor.shape if isinstance(size, str)}
+    return names - {tensor.shape[0] for tensor in interface.inputs if tensor.shape and batched(interface)}
 
 
 def _places(interface: Interface, total: int) -> Iterator[slice]:
@@ -104,27 +214,3 @@ def _places(interface: Interface, total: int) -> Iterator[slice]:
         yield from (slice(0, size) for size in sorted({*(size for size in SIZES if size < total), total}))
     else:
         yield from (slice(row, row + 1) for row in range(total))
-
-
-def _compared(
-    original: Original, runner: Runner, rules: Sequence[Tolerance], request: Tensors
-) -> Iterator[tuple[TensorSpec, Rows]]:
-    specs = runner.interface.outputs
-    try:
-        found = compare_rows(original.answers(request), runner.run(request), specs, rules)
-    except ShapesDiffer as error:
-        raise ParityLost(str(error), where="parity") from None
-    yield from ((spec, found[spec.name]) for spec in specs if spec.name in found)
-
-
-def _require_few(output: OutputParity, framework: str) -> None:
-    total, wrong = len(output.wrong), int(output.wrong.sum())
-    if wrong <= REFUSED * total:
-        return
-    row = int(output.distance.argmax())
-    raise ParityLost(
-        f"output '{output.spec.name}': {wrong} of {total} rows differ from what the {framework} model itself answers, "
-        f"row {row} by {output.distance[row]:.3g}",
-        where="parity",
-        do="the conversion is wrong for this model: report it, or export the model to ONNX yourself",
-    )

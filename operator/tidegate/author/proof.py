@@ -11,8 +11,9 @@ from typing import Any
 import numpy as np
 import onnx
 
+from tidegate.author.calibration import Calibrated, calibrate
 from tidegate.author.damage import DamagedModels, weights_of
-from tidegate.author.golden import ENOUGH, Chooser, Proof, given_samples, prove, prove_repeatable, tolerances
+from tidegate.author.golden import ENOUGH, Chooser, Proof, given_samples, prove, tolerances
 from tidegate.author.graph import is_quantized
 from tidegate.author.pool import Hints, PoolMaker, pool_rows
 from tidegate.author.request import GENERATED, HELDOUT, NONE, GoldenRequest
@@ -41,13 +42,14 @@ class Outcome:
 
     entry: Golden | None
     proof: Proof | None = None
+    calibrated: Calibrated | None = None
     samples: int = 0
     warnings: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
     def document(self) -> dict[str, Any]:
-        """For the manifest: the share of damage that the samples notice."""
-        if self.proof is None:
+        """For the manifest: the share of damage that the samples notice, and how far the answers move by themselves."""
+        if self.proof is None or self.calibrated is None:
             return {}
         found: dict[str, Any] = {
             "share": f"{self.proof.share:.4f}",
@@ -56,7 +58,7 @@ class Outcome:
         }
         if self.proof.blind:
             found["unnoticed"] = list(self.proof.blind[:64])
-        return {"goldenDamage": found}
+        return {"goldenDamage": found, **self.calibrated.document()}
 
 
 def golden(folder: Path, model: onnx.ModelProto, runner: Runner, wanted: Wanted) -> Outcome:
@@ -74,12 +76,13 @@ def golden(folder: Path, model: onnx.ModelProto, runner: Runner, wanted: Wanted)
     else:
         samples = _given(Path(wanted.request.source), runner, rules)
     _require_quick(samples, runner)
-    prove_repeatable(samples, folder / "model.onnx", runner.interface, rules)
-    proof = prove(samples, models, damages, rules)
+    calibrated = calibrate(samples, folder / "model.onnx", runner.interface, rules)
+    proof = prove(samples, models, damages, calibrated.rules)
     files = _written(samples, folder, runner)
     source = wanted.request.source if wanted.request.source in (GENERATED, HELDOUT) else "user"
-    entry = Golden(files, rules, source)  # type: ignore[arg-type]
-    return Outcome(entry, proof, len(samples), _warnings(proof), _notes(source))
+    entry = Golden(files, (*calibrated.rules, *calibrated.for_devices), source)  # type: ignore[arg-type]
+    notes = [*_notes(source), *calibrated.notes]
+    return Outcome(entry, proof, calibrated, len(samples), _warnings(proof), notes)
 
 
 def _count(request: GoldenRequest) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +16,22 @@ GENERATED, HELDOUT, NONE = "generated", "heldout", "none"
 class DataSet:
     """Rows a model is measured on: columns by input name, or one matrix under `X`, and what is right for each row.
 
-    `digest` is the sha256 of the file it came from, so that a metric can be traced to its data.
+    `digest` is the sha256 of the file it came from, so that a metric can be traced to its data.  `published` holds the
+    columns as they may become golden samples, where that is not as they are.  `classes` names what numbers in `labels`
+    stand for; `preprocessing` says how the columns were made of what the file holds.
     """
 
     name: str
     columns: Mapping[str, Any]
     labels: Any = None
     digest: str = ""
+    published: Mapping[str, Any] | None = None
+    classes: tuple[str, ...] = ()
+    preprocessing: Mapping[str, Any] = field(default_factory=dict)
+
+    def as_published(self) -> DataSet:
+        """The same rows as golden samples may hold them."""
+        return self if self.published is None else replace(self, columns=self.published)
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,5 +60,6 @@ class PackRequest:
     golden: GoldenRequest = field(default_factory=GoldenRequest)
     source_folder: Path | None = None  # the working tree the model was made in; asked for its Git commit
     trust_pickle: bool = False
+    interface: Mapping[str, tuple[int | str, ...]] = field(default_factory=dict)  # by input: sizes, or names
     lineage: Lineage | None = None  # the bundles it was made from
     reports: Mapping[str, Any] = field(default_factory=dict)  # further proofs, beside `pack`'s own in `parity`

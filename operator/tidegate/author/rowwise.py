@@ -30,6 +30,8 @@ class ShapesDiffer(Exception):
 
     def __init__(self, output: str, expected: tuple[int, ...], found: tuple[int, ...]) -> None:
         super().__init__(f"output '{output}' has the shape {list(found)}, the original gives {list(expected)}")
+        self.expected = expected
+        self.found = found
 
 
 def compare_rows(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import importlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,10 +26,36 @@ ONLY_FATAL = 4
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """What may change nothing about an answer; the repeatability proof goes through several of these."""
+    """What should change little about an answer; the calibration of tolerances goes through several of these."""
 
     threads: int = 1
     optimize: bool = True
+    cuda: bool = False
+    tf32: bool = False  # a GPU may multiply 32-bit numbers with 10 bits of their fractions
+
+    def __str__(self) -> str:
+        if self.cuda:
+            return f"CUDA, TF32 {'on' if self.tf32 else 'off'}"
+        return f"{self.threads} thread{'s' * (self.threads > 1)}, graph optimization {'on' if self.optimize else 'off'}"
+
+    def providers(self) -> list[Any]:
+        """As ONNX Runtime takes them, the CPU last for what a GPU does not do."""
+        gpu = [("CUDAExecutionProvider", {"use_tf32": str(int(self.tf32))})] if self.cuda else []
+        return [*gpu, "CPUExecutionProvider"]
+
+
+def has_cuda() -> bool:
+    """Whether there is a GPU that the ONNX Runtime installed here uses."""
+    if "CUDAExecutionProvider" not in onnxruntime.get_available_providers():
+        return False
+    try:
+        nvml: Any = importlib.import_module("pynvml")  # of the extra runtime-cuda
+    except ImportError:
+        return False
+    with contextlib.suppress(nvml.NVMLError):
+        nvml.nvmlInit()
+        return bool(nvml.nvmlDeviceGetCount())
+    return False
 
 
 def open_session(path: Path, settings: Settings = Settings()) -> onnxruntime.InferenceSession:
@@ -39,7 +67,7 @@ def open_session(path: Path, settings: Settings = Settings()) -> onnxruntime.Inf
     level = onnxruntime.GraphOptimizationLevel
     options.graph_optimization_level = level.ORT_ENABLE_ALL if settings.optimize else level.ORT_DISABLE_ALL
     try:
-        return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+        return onnxruntime.InferenceSession(str(path), options, providers=settings.providers())
     except Exception as error:  # noqa: BLE001 - ONNX Runtime raises a dozen types without a common base
         raise ModelInvalid(
             f"ONNX Runtime {onnxruntime.__version__} cannot load it: {reason_of(error)}", where=path.name

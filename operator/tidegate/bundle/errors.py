@@ -9,6 +9,7 @@ BundleError                       (see tidegate.errors for the rest of the tree)
  ├─ DiskFull                      the disk or quota here is full                  exit 1
  └─ Refused                       the bytes are not what they claim               exit 1, never retried for this digest
      ├─ ManifestInvalid           bundle.yaml does not keep to the format
+     │   └─ NoBundle              what is there is something else, such as an ordinary image
      ├─ DigestMismatch            a file, or the bundle, is not the one that was named
      ├─ UnsafeFile                links, paths outside, files nobody listed
      ├─ TooLarge                  more bytes, files or nesting than the limits allow
@@ -77,6 +78,10 @@ class ManifestInvalid(Refused):
     """bundle.yaml does not keep to the format."""
 
     reason = "ManifestInvalid"
+
+
+class NoBundle(ManifestInvalid):
+    """Something else is there, such as an ordinary image."""
 
 
 class DigestMismatch(Refused):

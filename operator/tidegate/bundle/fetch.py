@@ -15,7 +15,7 @@ import shutil
 import stat
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from tidegate.bundle.assemble import NEW, disk_errors
@@ -33,7 +33,10 @@ DEFAULT_LIMITS = Limits()
 
 @dataclass(frozen=True, slots=True)
 class Fetched:
-    """A bundle that is here; `bytes_read` came from the store, `hit` means it was here already."""
+    """A bundle that is here; `bytes_read` came from the store, `hit` means it was here already.
+
+    `image` is the digest of the OCI manifest it came from; empty outside of registries, and where none was asked.
+    """
 
     path: Path
     digest: str
@@ -41,6 +44,7 @@ class Fetched:
     bytes_read: int
     hit: bool
     seconds: float
+    image: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,11 +82,11 @@ def fetch(
     try:
         resolved = reader.resolve()
         if is_taken(destination):
-            return _already(destination, resolved.digest, began)
+            return replace(_already(destination, resolved.digest, began), image=resolved.image)
         partial = destination.parent / f".{destination.name}.{hex_of(resolved.digest)[:16]}.partial"
         count = bring(reader, resolved, Placement(destination, partial), progress)
-        hit = count is None
-        return Fetched(destination, resolved.digest, resolved.manifest, count or 0, hit, time.monotonic() - began)
+        hit, seconds = count is None, time.monotonic() - began
+        return Fetched(destination, resolved.digest, resolved.manifest, count or 0, hit, seconds, resolved.image)
     finally:
         reader.close()
 

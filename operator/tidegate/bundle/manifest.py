@@ -23,6 +23,7 @@ FORMAT_VERSION = 1
 MAX_MANIFEST_BYTES = 4 * 2**20
 MAX_FILES = 10_000
 MAX_TENSORS = 256
+DEVICES = 4  # that an output may have a tolerance for each, with the one for all
 MAX_RANK = 16
 MAX_GOLDEN = 64
 MAX_OPSET = 10_000
@@ -301,7 +302,7 @@ def _golden(fields: Fields | None) -> Golden | None:
         raise fields.refuse("goldenSource", f"must be one of {' '.join(get_args(GoldenSource))}")
     golden = Golden(
         files=fields.texts("files", most=MAX_GOLDEN),
-        tolerance=tuple(_tolerance(entry) for entry in fields.each("tolerance", most=MAX_TENSORS)),
+        tolerance=tuple(_tolerance(entry) for entry in fields.each("tolerance", most=DEVICES * MAX_TENSORS)),
         source=source,  # type: ignore[arg-type]
     )
     fields.done()

@@ -7,18 +7,15 @@ pushing again sends only what is missing; the version is written under a conditi
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tidegate.bundle import layout
-from tidegate.bundle.digest import digest_of
 from tidegate.bundle.errors import Conflict, NotFound
 from tidegate.bundle.manifest import BundleDir, FileEntry
 from tidegate.bundle.paths import MAX_SIGNATURE_BYTES, SIGNATURE_NAME, read_plain_file
 from tidegate.bundle.source import Access, Progress
-from tidegate.bundle.stores import WritableStore, open_writer
+from tidegate.bundle.stores import Repository, Seen, open_repository
 from tidegate.bundle.uri import BundleUri, parse_uri
 from tidegate.bundle.verify import verify_dir
 from tidegate.errors import Invalid
@@ -29,10 +26,11 @@ DEFAULT_ACCESS = Access()
 
 @dataclass(frozen=True, slots=True)
 class Pushed:
-    """What was published; `already` means that the version was this bundle before."""
+    """What was published; `pinned` is its address for ever, `already`: the version was this bundle before."""
 
     digest: str
     uri: str
+    pinned: str
     bytes_sent: int
     files_sent: int
     already: bool
@@ -60,32 +58,33 @@ def push(
     *,
     access: Access = DEFAULT_ACCESS,
     replace: bool = False,
+    mount_from: str = "",
     progress: Progress | None = None,
 ) -> Pushed:
-    """Publish a bundle under `uri`; Conflict when the version is another bundle and `replace` is not set."""
+    """Publish a bundle under `uri`; Conflict when the version is another bundle and `replace` is not set.
+
+    `mount_from` names a repository of the same registry: what it has of the bundle is not sent.
+    """
     address = parse_uri(uri)
-    if address.digest:
+    if address.digest or address.image:
         raise Invalid("a push gives the digest, it cannot ask for one", where=uri, do="leave @sha256:… away")
     bundle = verify_dir(folder)
-    store = open_writer(address, access)
+    repository = open_repository(address, access)
     try:
-        seen = _look(store, address, bundle, replace=replace)
-        sent = _push_blobs(store, address, bundle, progress)
-        _push_manifest(store, address, bundle)
-        already = seen is not None and digest_of(seen[0]) == bundle.digest
+        if mount_from:
+            repository.share(mount_from)
+        seen = repository.seen()
+        if seen is not None and seen.digest != bundle.digest and not replace:  # before anything is sent
+            raise _taken(address, seen.digest, bundle.digest)
+        sent = _push_files(repository, bundle, progress)
+        repository.seal(bundle, _signature(bundle))
+        already = seen is not None and seen.digest == bundle.digest
         if not already:
-            _publish(store, address, bundle, seen[1] if seen else None)
+            _publish(repository, address, bundle, seen)
+        pinned = repository.pinned(bundle)
     finally:
-        store.close()
-    return Pushed(bundle.digest, uri, sum(entry.bytes for entry in sent), len(sent), already)
-
-
-def _look(store: WritableStore, address: BundleUri, bundle: BundleDir, *, replace: bool) -> tuple[bytes, str] | None:
-    """What the version is now; refused early, before anything is sent, when it is another bundle."""
-    seen = store.current(layout.version_path(address))
-    if seen is not None and digest_of(seen[0]) != bundle.digest and not replace:
-        raise _taken(address, digest_of(seen[0]), bundle.digest)
-    return seen
+        repository.close()
+    return Pushed(bundle.digest, uri, pinned, sum(entry.bytes for entry in sent), len(sent), already)
 
 
 def _taken(address: BundleUri, there: str, ours: str) -> Conflict:
@@ -96,60 +95,33 @@ def _taken(address: BundleUri, there: str, ours: str) -> Conflict:
     )
 
 
-def _push_blobs(
-    store: WritableStore, address: BundleUri, bundle: BundleDir, progress: Progress | None
-) -> list[FileEntry]:
-    """Send the files that the store has not; the same content is sent once."""
+def _push_files(repository: Repository, bundle: BundleDir, progress: Progress | None) -> list[FileEntry]:
+    """Send the files that the store has not."""
     count = _Count(bundle.manifest.total_bytes, progress)
 
     def one(entry: FileEntry) -> bool:
-        path = layout.blob_path(address, entry.sha256)
-        if store.size(path) == entry.bytes:
+        sent = repository.send(entry, bundle.path / entry.path, count.add)
+        if not sent:
             count.add(entry.bytes)
-            return False
-        store.write(path, bundle.path / entry.path, count.add)
-        return True
+        return sent
 
-    entries = list({entry.sha256: entry for entry in bundle.manifest.files}.values())
+    entries = repository.wanted(bundle)
     with ThreadPoolExecutor(WORKERS) as pool:
         return [entry for entry, sent in zip(entries, pool.map(one, entries), strict=True) if sent]
 
 
-def _push_manifest(store: WritableStore, address: BundleUri, bundle: BundleDir) -> None:
-    """The manifest and its signature under their digest; a signature made again is written again."""
-    for path, content in _proofs(address, bundle):
-        seen = store.current(path)
-        if seen is None or seen[0] != content:
-            _put(store, path, content, seen[1] if seen else None)
-
-
-def _proofs(address: BundleUri, bundle: BundleDir) -> Iterable[tuple[str, bytes]]:
+def _signature(bundle: BundleDir) -> bytes | None:
     try:
-        signature = read_plain_file(bundle.path / SIGNATURE_NAME, limit=MAX_SIGNATURE_BYTES)
+        return read_plain_file(bundle.path / SIGNATURE_NAME, limit=MAX_SIGNATURE_BYTES)
     except NotFound:
-        pass
-    else:
-        yield layout.signature_path(address, bundle.digest), signature
-    yield layout.manifest_path(address, bundle.digest), bundle.raw
+        return None
 
 
-def _put(store: WritableStore, path: str, content: bytes, seen: str | None) -> None:
-    """Write a manifest or signature; when somebody else wrote the same one meanwhile, that is as good."""
-    try:
-        store.put(path, content, seen=seen)
-    except Conflict:
-        found = store.current(path)
-        if found is None or found[0] != content:
-            raise
-
-
-def _publish(store: WritableStore, address: BundleUri, bundle: BundleDir, seen: str | None) -> None:
+def _publish(repository: Repository, address: BundleUri, bundle: BundleDir, seen: Seen | None) -> None:
     """Make the version this bundle, unless another push was quicker."""
-    path = layout.version_path(address)
     try:
-        store.put(path, bundle.raw, seen=seen)
+        repository.publish(bundle, seen)
     except Conflict:
-        found = store.current(path)
-        there = digest_of(found[0]) if found else ""
-        if there != bundle.digest:
-            raise _taken(address, there or "changing", bundle.digest) from None
+        found = repository.seen()
+        if found is None or found.digest != bundle.digest:
+            raise _taken(address, found.digest if found else "changing", bundle.digest) from None

@@ -24,7 +24,10 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Resolved:
-    """What an address stands for: the manifest, its digest, and its signature if there is one."""
+    """What an address stands for: the manifest, its digest, and its signature if there is one.
+
+    `image` is the digest of the OCI manifest it came from; empty outside of registries.
+    """
 
     uri: str
     digest: str
@@ -32,6 +35,7 @@ class Resolved:
     raw: bytes
     signature: bytes | None
     signature_checked: bool
+    image: str = ""
 
 
 class BundleReader:
@@ -58,7 +62,8 @@ class BundleReader:
             verify_signature(raw, signature, self.source.public_key, where=str(self.uri))
         manifest = parse_manifest(raw, where=str(self.uri))
         self._check_limits(manifest)
-        return Resolved(str(self.uri), digest, manifest, raw, signature, self.source.public_key is not None)
+        checked = self.source.public_key is not None
+        return Resolved(str(self.uri), digest, manifest, raw, signature, checked, self._store.image)
 
     def open(self, entry: FileEntry, start: int, length: int) -> Stream:
         """Part of a file of the bundle."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from tidegate.bundle.digest import hex_of
 from tidegate.bundle.uri import BundleUri, parse_uri
@@ -17,9 +17,9 @@ class Access:
     """How to get at a store.
 
     `credentials` hold AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_SESSION_TOKEN, AWS_REGION, AWS_ENDPOINT_URL;
-    `ca.crt` (PEM) or AWS_CA_BUNDLE (a path or PEM); `.dockerconfigjson` for https hosts.  They go only to the hosts
-    they are for and are never printed.  `ambient` adds what the environment offers: for a person's command line, or
-    a pod whose service account has a cloud identity.
+    `ca.crt` (PEM) or AWS_CA_BUNDLE (a path or PEM); `.dockerconfigjson` for https hosts and registries.  They go only
+    to the hosts they are for and are never printed.  `ambient` adds what the environment offers: for a person's
+    command line, or a pod whose service account has a cloud identity.
     """
 
     credentials: Mapping[str, str] = field(default_factory=dict, repr=False)
@@ -57,4 +57,4 @@ class Source:
             hex_of(self.digest)
         if address.digest and self.digest and address.digest != self.digest:
             raise Invalid(f"the address pins {address.digest}, but {self.digest} was asked for", where=self.uri)
-        return BundleUri(address.scheme, address.place, address.path, address.digest or self.digest)
+        return replace(address, digest=address.digest or self.digest)

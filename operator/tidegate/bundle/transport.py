@@ -12,7 +12,7 @@ import os
 import socket
 import ssl
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from tidegate.bundle.addresses import Origin
@@ -56,6 +56,7 @@ class Request:
     method: str
     target: str  # path and query
     headers: Mapping[str, str]
+    body: Callable[[], Iterable[bytes]] | None = None  # made anew for each attempt; headers tell its length
 
 
 class Connections:
@@ -70,12 +71,13 @@ class Connections:
         self._closed = False
 
     def send(self, request: Request) -> Response:
-        """Send a request without a body and give the response; a kept connection that died meanwhile is replaced."""
+        """Send a request and give the response; a kept connection that died meanwhile is replaced."""
         while True:
             connection, used = self._take()
             try:
                 with _clear_errors(self.origin):
-                    connection.request(request.method, request.target, headers=dict(request.headers))
+                    body = request.body() if request.body else None
+                    connection.request(request.method, request.target, body, dict(request.headers))
                     return Response(self, connection, connection.getresponse())
             except BaseException as error:
                 self.give_back(connection, reusable=False)

@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from tidegate.cli.data_options import data_of, data_options
 from tidegate.cli.output import emit, output_option, quiet_option
 from tidegate.errors import UsageError
 
 if TYPE_CHECKING:
     from tidegate.author.packing import Packed
-    from tidegate.author.request import DataSet, PackRequest
+    from tidegate.author.request import PackRequest
 
 OUTPUT = click.option(
     "--output",
@@ -28,12 +29,17 @@ OUTPUT = click.option(
 @click.option("-o", "--out", type=click.Path(path_type=Path), required=True, help="The new bundle directory.")
 @click.option("--name", required=True, help="What the model is called.")
 @click.option("--version", required=True, help="This version of it; never ordered, identity is the digest.")
-@click.option("--data", type=click.Path(path_type=Path), help="Rows to measure on: .npz, .npy or .csv with a header.")
-@click.option("--labels", default="", help="What is right for each row: a column or array of --data, or a file.")
+@data_options
 @click.option("--golden", default="generated", help="generated, heldout (rows of --data), none, or a .npz of inputs.")
 @click.option("--golden-count", default=8, show_default=True, help="How many golden samples (1 to 64).")
 @click.option("--seed", default=20_240_229, show_default=True, help="Of everything that is drawn.")
 @click.option("--dim", "dims", multiple=True, metavar="NAME=SIZE", help="Size of a dynamic dimension while proving.")
+@click.option(
+    "--interface",
+    multiple=True,
+    metavar="NAME=DIM,…",
+    help="Dimensions of an input: sizes, and names of dynamic ones, such as tokens=batch,seq.",
+)
 @click.option("--metrics", type=click.Path(path_type=Path), help="Metrics computed elsewhere: JSON of numbers.")
 @click.option("--metric", "metric", multiple=True, metavar="NAME=VALUE", help="One metric computed elsewhere.")
 @click.option(
@@ -82,11 +88,12 @@ def _request(options: dict[str, Any]) -> PackRequest:
         description=options["description"],
         license=options["license_"],
         created_at=options["created_at"],
-        data=_data(options["data"], options["labels"]),
+        data=data_of(options),
         metrics=_metrics(options["metrics"], options["metric"]),
         files=options["files"],
         golden=golden,
         trust_pickle=options["trust_pickle"],
+        interface=dict(map(_dimensions, options["interface"])),
     )
 
 
@@ -97,17 +104,12 @@ def _dim(text: str) -> tuple[str, int]:
     return name, int(size)
 
 
-def _data(path: Path | None, labels: str) -> DataSet | None:
-    if path is None:
-        if labels:
-            raise UsageError("labels of what?", where="--labels", do="give the rows with --data FILE")
-        return None
-    from tidegate.author.extras import need
-
-    need("numpy", extra="runtime")
-    from tidegate.author.data import read_data
-
-    return read_data(path, labels)
+def _dimensions(text: str) -> tuple[str, tuple[int | str, ...]]:
+    name, _, sizes = text.rpartition("=")
+    dims = tuple(int(size) if size.isdigit() else size for size in sizes.split(","))
+    if not name or not all(dims):
+        raise UsageError(f"'{text}' is not NAME=DIM,…", where="--interface", do="write, for example, tokens=batch,seq")
+    return name, dims
 
 
 def _metrics(path: Path | None, single: tuple[str, ...]) -> dict[str, float]:

@@ -20,6 +20,7 @@ def inspect_document(resolved: Resolved) -> dict[str, Any]:
     return {
         "digest": resolved.digest,
         "uri": resolved.uri,
+        **({"image": resolved.image} if resolved.image else {}),
         "signed": resolved.signature is not None,
         "name": manifest.name,
         "version": manifest.version,
@@ -51,6 +52,8 @@ def _proofs(manifest: Manifest) -> dict[str, Any]:
     return {
         "golden": {"samples": len(golden.files), "source": golden.source} if golden else None,
         "metrics": manifest.metric_values(),
+        "training": dict(manifest.training),
+        "preprocessing": dict(manifest.preprocessing),
         "parity": dict(manifest.parity),
         "source": {"repository": source.repository, "commit": source.commit, "dirty": source.dirty} if source else None,
         "lineage": {"parents": list(lineage.parents), "action": lineage.action} if lineage else None,
@@ -62,6 +65,8 @@ def print_inspection(resolved: Resolved) -> None:
     manifest = resolved.manifest
     click.echo(f"{manifest.name} {manifest.version}" + (f": {manifest.description}" if manifest.description else ""))
     click.echo(f"digest   {resolved.digest}")
+    if resolved.image:
+        click.echo(f"image    {resolved.image}")
     click.echo(f"size     {manifest.total_bytes:,} bytes in {len(manifest.files)} files")
     click.echo(f"signed   {'yes' if resolved.signature else 'no'}")
     for side, tensors in (("input", manifest.interface.inputs), ("output", manifest.interface.outputs)):

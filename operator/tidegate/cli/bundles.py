@@ -110,10 +110,13 @@ def _here(source: Source) -> Iterator[BundleDir]:
 @click.argument("folder", type=click.Path(path_type=Path))
 @click.argument("uri")
 @click.option("--replace", is_flag=True, help="Let the version become this bundle if it is another one now.")
+@click.option("--mount-from", metavar="REPOSITORY", default="", help="Of the same registry: what it has is not sent.")
 @output_option
 @quiet_option
-def push(folder: Path, uri: str, *, replace: bool, output: str, quiet: bool) -> None:
+def push(folder: Path, uri: str, *, replace: bool, mount_from: str, output: str, quiet: bool) -> None:
     """Publish a bundle directory to a store, for S3 with the credentials of the environment (AWS_*).
+
+    To a registry (oci://HOST/REPOSITORY:TAG) with the login that `docker login` left.
 
     Files that the store has are not sent again, and a version never becomes another bundle unless --replace says so.
     With --quiet: the digest.
@@ -124,20 +127,22 @@ def push(folder: Path, uri: str, *, replace: bool, output: str, quiet: bool) -> 
     from tidegate.bundle.push import push as publish
 
     with progress_line("push") as progress:
-        pushed = publish(folder, uri, access=PERSONAL, replace=replace, progress=progress)
+        pushed = publish(folder, uri, access=PERSONAL, replace=replace, mount_from=mount_from, progress=progress)
     if quiet:
         click.echo(pushed.digest)
         return
     document = {
         "digest": pushed.digest,
         "uri": pushed.uri,
+        "pinned": pushed.pinned,
         "files": pushed.files_sent,
         "bytes": pushed.bytes_sent,
         "already": pushed.already,
     }
     state = "already there" if pushed.already else "published"
     sent = f"{pushed.files_sent} files, {pushed.bytes_sent:,} bytes sent"
-    emit(document, output=output, table=lambda: click.echo(f"{state}  {uri}@{pushed.digest}  ({sent})"))
+    bundle = "" if pushed.pinned.endswith(pushed.digest) else f"\nbundle     {pushed.digest}"
+    emit(document, output=output, table=lambda: click.echo(f"{state}  {pushed.pinned}  ({sent}){bundle}"))
 
 
 @click.command(context_settings=HELP)
@@ -168,8 +173,10 @@ def pull(uri: str, folder: Path, *, digest: str | None, public_key: Path | None,
         "bytes": fetched.bytes_read,
         "already": fetched.hit,
         "seconds": round(fetched.seconds, 3),
+        **({"image": fetched.image} if fetched.image else {}),
     }
     what = "already there" if fetched.hit else f"{fetched.bytes_read:,} bytes"
+    what += f" of the image {fetched.image}" if fetched.image else ""
     emit(document, output=output, table=lambda: click.echo(f"{fetched.digest}  in {fetched.path}  ({what})"))
 
 

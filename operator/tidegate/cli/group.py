@@ -30,6 +30,8 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "check": ("tidegate.cli.authoring", "check", "Run the golden samples as a pod would."),
     "push": ("tidegate.cli.bundles", "push", "Publish a bundle directory to a store."),
     "pull": ("tidegate.cli.bundles", "pull", "Fetch and verify a bundle from a store."),
+    "catalog": ("tidegate.cli.catalog", "catalog", "Show what a store holds, and which bundle was made from which."),
+    "gc": ("tidegate.cli.catalog", "gc", "Remove what broken-off pushes left in a repository."),
     "keygen": ("tidegate.cli.bundles", "keygen", "Make a key pair for signing bundles."),
     "sign": ("tidegate.cli.bundles", "sign", "Sign a bundle directory."),
     "lint": ("tidegate.cli.manifests", "lint", "Check manifests against the schema and its rules, offline."),

@@ -10,6 +10,7 @@ import click
 
 from tidegate.cli.authoring import OUTPUT
 from tidegate.cli.bench import telling
+from tidegate.cli.data_options import data_of, data_options
 from tidegate.cli.output import emit, quiet_option
 from tidegate.errors import UsageError
 
@@ -27,13 +28,7 @@ PLOTS = (".svg", ".html")
 @click.option("-o", "--out", type=click.Path(path_type=Path), required=True, help="The new bundle directory.")
 @click.option("--version", required=True, help="The variant's version.")
 @click.option("--name", default="", help="What the variant is called; default: as its parent.")
-@click.option(
-    "--data",
-    type=click.Path(path_type=Path),
-    required=True,
-    help="Rows that judge it: .npz, .npy or .csv with a header.",
-)
-@click.option("--labels", default="", help="What is right for each row: a column or array of --data, or a file.")
+@data_options
 @click.option(
     "--calibration",
     type=click.Path(path_type=Path),
@@ -91,18 +86,21 @@ def optimize(ref: str, output: str, quiet: bool, plot: Path | None, **options: A
 
 
 def _request(options: dict[str, Any]) -> OptimizeRequest:
-    from tidegate.author.data import read_data
     from tidegate.author.optimize import OptimizeRequest
 
     if options["fp16"] and options["int8"]:
         raise UsageError("a model has 16 bits or 8", where="--fp16 --int8", do="ask for one of them")
-    given = options["calibration"]
+    data = data_of(options)
+    if data is None:
+        raise UsageError(
+            "there are no rows to judge it by", where="--data", do="give labelled rows: --data FILE --labels NAME"
+        )
     return OptimizeRequest(
         out=options["out"],
         version=options["version"],
         name=options["name"],
-        data=read_data(options["data"], options["labels"]),
-        calibration=_without_labels(read_data(given), options["labels"]) if given else None,
+        data=data,
+        calibration=_calibration(options),
         description=options["description"],
         student=options["student"],
         prune=options["prune"],
@@ -115,9 +113,13 @@ def _request(options: dict[str, Any]) -> OptimizeRequest:
     )
 
 
-def _without_labels(data: DataSet, labels: str) -> DataSet:
-    """The file that was learnt from may hold the labels too; they are not looked at."""
-    return replace(data, columns={name: column for name, column in data.columns.items() if name != labels})
+def _calibration(options: dict[str, Any]) -> DataSet | None:
+    """The file may hold the labels too; they are not looked at."""
+    if options["calibration"] is None:
+        return None
+    data = data_of({**options, "data": options["calibration"], "labels": ""})
+    assert data is not None
+    return replace(data, columns={name: each for name, each in data.columns.items() if name != options["labels"]})
 
 
 def _show(packed: Packed | None, found: Comparison, output: str, *, quiet: bool) -> None:

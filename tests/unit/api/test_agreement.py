@@ -24,7 +24,7 @@ SPEC = SCHEMA["properties"]["spec"]
 # Text that some field takes, or nearly takes: random letters alone would only ever be refused.
 WORDS = [
     "", "10s", "1m30s", "0s", "168h", "169h", "1.5s", "1.2345s", "0.5ms", "manual", "10", "20%", "0%", "0.0%", "999.99%", "20",
-    "s3://models/fraud/1", "s3://a@b/c", "file:///a/../b", "file:///a/b", "https://host:443/p", "https://1.2.3.4/p", "oci://x",
+    "s3://models/fraud/1", "s3://a@b/c", "file:///a/../b", "file:///a/b", "https://host:443/p", "https://1.2.3.4/p", "oci://x", "oci://x/y", "oci://x/y:1",
     "sha256:" + "0" * 64, "2Gi", "500m", "-1", "1e3", "0.001", "nvidia.com/gpu", "gpu", "name", "Name", "a.b", "a..b", "-a", "a-",
     "x" * 63, "x" * 64, "tidegate.io/a", "serving.tidegate.io/a", "app.kubernetes.io/name", "nottidegate.io/a", "kubernetes.io/hostname",
     "TZ", "LD_PRELOAD", "use_tf32", "trt_fp16_enable", "device_id", "AWS_REGION", "f1", "accuracy", "vendor.example.com/gpu", "host", "x-model-version", "x-tidegate-pinned", "X-Upper", "*.example.com", "1.2.3.4",

@@ -217,6 +217,7 @@ REFUSED: dict[str, tuple[str, str, str]] = {
     ),
 }  # fmt: skip
 URIS = {
+    "a repository without tag or digest": ("oci://registry.example.com/team/fraud", "oci://HOST/REPOSITORY:TAG"),
     "credentials": ("s3://key:hunter2@models/fraud", "credentials do not belong"),
     "a user": ("https://me@models.example.com/fraud", "credentials do not belong"),
     "a way up": ("s3://models/../other", "without . and .. parts"),
@@ -280,7 +281,8 @@ def test_an_address_that_is_none_is_refused(case: str, api_server: Any) -> None:
 
 @pytest.mark.parametrize(
     "uri",
-    ["s3://models/fraud/1.4.0", "https://models.example.com:8443/fraud", "oci://registry.example.com/team/fraud",
+    ["s3://models/fraud/1.4.0", "https://models.example.com:8443/fraud", "oci://registry.example.com/team/fraud:1.4",
+     "oci://registry.example.com:5000/fraud@sha256:" + "a" * 64, "oci://host/fraud:1@sha256:" + "a" * 64,
      "pvc://models/fraud", "file:///var/models/fraud", "s3://models/fraud/"],
 )  # fmt: skip
 def test_every_kind_of_address_is_taken(uri: str, api_server: Any) -> None:

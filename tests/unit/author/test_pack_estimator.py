@@ -60,7 +60,7 @@ def test_metrics_are_computed_from_labels_and_name_their_data(packed: Any, blobs
 
     metrics = packed(estimator, data=blobs).bundle.manifest.metrics
 
-    assert [metric.name for metric in metrics] == ["accuracy", "precision", "recall", "f1"]
+    assert [metric.name for metric in metrics] == ["accuracy", "precision", "recall", "f1", "roc_auc", "log_loss"]
     assert metrics[0].value == pytest.approx(estimator.score(blobs.columns["X"], blobs.labels))
     assert (metrics[0].dataset, metrics[0].samples) == ("blobs", 180)
 
@@ -71,7 +71,7 @@ def test_a_regressor_is_measured_by_its_errors(packed: Any, blobs: DataSet) -> N
 
     result = packed(LinearRegression().fit(x, data.labels), data=data)
 
-    assert {metric.name for metric in result.bundle.manifest.metrics} == {"mae", "rmse", "r2"}
+    assert {metric.name for metric in result.bundle.manifest.metrics} == {"mae", "mse", "rmse", "r2"}
     assert result.bundle.manifest.metric_values()["r2"] == pytest.approx(1)
 
 

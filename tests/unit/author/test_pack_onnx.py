@@ -14,7 +14,7 @@ import pytest
 from onnx import TensorProto, helper
 
 from tidegate.author import GoldenRequest
-from tidegate.author.golden import NotRepeatable
+from tidegate.author.calibration import NotRepeatable
 from tidegate.bundle.errors import DiskFull, GoldenInvalid, ModelInvalid
 from tidegate.bundle.manifest import Lineage
 from tidegate.bundle.verify import verify_dir
@@ -312,3 +312,9 @@ def test_parents_and_further_proofs_stand_in_the_manifest(packed: Any, linear: A
 
     assert manifest.lineage == lineage
     assert manifest.parity["against"] == {"accuracy": "0.5"}
+
+
+def test_dimensions_are_called_what_the_user_calls_them(packed: Any, linear: Any) -> None:
+    interface = packed(linear(), interface={"x": ("rows", 4)}).bundle.manifest.interface
+
+    assert (interface.inputs[0].shape, interface.outputs[0].shape) == (("rows", 4), ("rows", 3))

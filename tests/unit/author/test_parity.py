@@ -12,10 +12,14 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
+from tidegate.author import causes
 from tidegate.author.describe import interface_of
+from tidegate.author.frameworks import Converted
 from tidegate.author.golden import tolerances
-from tidegate.author.parity import ParityLost, compare_with
+from tidegate.author.parity import Comparison, ParityLost
+from tidegate.author.pool import Hints, PoolMaker
 from tidegate.author.session import Array, Runner, Tensors, open_runner
+from tidegate.errors import Failed
 
 ROWS = {"x": np.random.default_rng(0).standard_normal((200, 4)).astype(np.float32)}
 
@@ -38,6 +42,18 @@ def doubling(tmp_path: Path) -> Runner:
 
 
 @pytest.fixture
+def sequences(tmp_path: Path) -> Runner:
+    """y = 2x over sequences of any length, of which the graph uses the first eight."""
+    ends = [numpy_helper.from_array(np.array([value]), name) for name, value in (("a", 0), ("b", 8), ("axis", 1))]
+    nodes = [
+        helper.make_node("Slice", ["x", "a", "b", "axis"], ["cut"]),
+        helper.make_node("ReduceSum", ["cut", "axis"], ["y"]),
+    ]
+    shapes: dict[str, list[Any]] = {"x": ["batch", "seq"], "y": ["batch", 1]}
+    return _runner(tmp_path, nodes, {"y": TensorProto.FLOAT}, shapes, ends)
+
+
+@pytest.fixture
 def classifier(tmp_path: Path) -> Runner:
     """Scores, and the number of the highest."""
     nodes = [
@@ -47,14 +63,20 @@ def classifier(tmp_path: Path) -> Runner:
     return _runner(tmp_path, nodes, {"label": TensorProto.INT64, "scores": TensorProto.FLOAT})
 
 
-def _runner(folder: Path, nodes: list[Any], outputs: dict[str, int]) -> Runner:
-    shapes: dict[str, list[Any]] = {"label": ["batch"]}
+def _runner(
+    folder: Path,
+    nodes: list[Any],
+    outputs: dict[str, int],
+    shapes: dict[str, list[Any]] | None = None,
+    weights: Any = (),
+) -> Runner:
+    shape = {"label": ["batch"], **(shapes or {})}
     graph = helper.make_graph(
         nodes,
         "g",
-        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["batch", 4])],
-        [helper.make_tensor_value_info(name, kind, shapes.get(name, ["batch", 4])) for name, kind in outputs.items()],
-        [numpy_helper.from_array(np.array(2, np.float32), "two")],
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, shape.get("x", ["batch", 4]))],
+        [helper.make_tensor_value_info(name, kind, shape.get(name, ["batch", 4])) for name, kind in outputs.items()],
+        [numpy_helper.from_array(np.array(2, np.float32), "two"), *weights],
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 21)], ir_version=10)
     onnx.save(model, folder / "model.onnx")
@@ -62,7 +84,12 @@ def _runner(folder: Path, nodes: list[Any], outputs: dict[str, int]) -> Runner:
 
 
 def _compare(runner: Runner, answer: Callable[[Array], Mapping[str, Array]], rows: Tensors = ROWS) -> Any:
-    return compare_with(Told(answer), runner, tolerances(runner.interface, quantized=False), rows)
+    return _comparison(runner, answer).on(rows)
+
+
+def _comparison(runner: Runner, answer: Callable[[Array], Mapping[str, Array]]) -> Comparison:
+    model = onnx.load(runner.session._model_path)
+    return Comparison(Converted(model, Told(answer)), runner, tolerances(runner.interface, quantized=False))
 
 
 def test_equal_answers_are_counted_row_by_row(doubling: Runner) -> None:
@@ -125,3 +152,74 @@ def test_an_output_that_the_original_does_not_have_is_not_in_the_report(classifi
     report = _compare(classifier, lambda x: {"label": x.argmax(axis=1)}).document()
 
     assert [output["name"] for output in report["outputs"]] == ["label"]
+
+
+def _proved(runner: Runner, answer: Callable[[Array], Mapping[str, Array]], dims: dict[str, int] | None = None) -> Any:
+    maker = PoolMaker(runner.interface, Hints(dims=dims or {}), seed=1)
+    return _comparison(runner, answer).proved(None, maker)
+
+
+def test_other_lengths_than_the_first_are_tried(sequences: Runner) -> None:
+    def total(x: Array) -> Mapping[str, Array]:
+        return {"y": x[:, :8].sum(axis=1, keepdims=True)}
+
+    assert _proved(sequences, total).document()["sizes"] == [{"seq": 5}, {"seq": 11}]
+
+
+def test_a_length_that_was_baked_in_is_refused_with_its_cause(sequences: Runner) -> None:
+    with pytest.raises(
+        ParityLost, match=r"at seq=11, output 'y': .* rows differ .*: the size of the example is baked into"
+    ):
+        _proved(sequences, lambda x: {"y": x.sum(axis=1, keepdims=True)})
+
+
+def test_a_length_that_the_original_does_not_take_is_left_out(sequences: Runner) -> None:
+    def at_most_eight(x: Array) -> Mapping[str, Array]:
+        if x.shape[1] > 8:
+            raise ValueError("positions go to 8")
+        return {"y": x.sum(axis=1, keepdims=True)}
+
+    assert _proved(sequences, at_most_eight).document()["sizes"] == [{"seq": 5}]
+
+
+def test_a_length_that_the_user_gave_stays(sequences: Runner) -> None:
+    report = _proved(sequences, lambda x: {"y": x[:, :8].sum(axis=1, keepdims=True)}, {"seq": 7}).document()
+
+    assert "sizes" not in report
+
+
+def test_an_original_that_does_not_answer_is_told(doubling: Runner) -> None:
+    def broken(x: Array) -> Mapping[str, Array]:
+        raise RuntimeError("no weights")
+
+    with pytest.raises(Failed, match="the Abacus model itself does not answer: no weights: give rows"):
+        _compare(doubling, broken)
+
+
+@pytest.mark.parametrize(
+    ("answer", "cause"),
+    [
+        (lambda x: {"y": 2 * x[:, ::-1]}, "turned round"),
+        (lambda x: {"y": 1 / (1 + np.exp(-2 * x))}, "raw scores"),
+        (lambda x: {"y": np.exp(2 * x) / np.exp(2 * x).sum(axis=1, keepdims=True)}, "raw scores"),
+        (lambda x: {"y": (2 * x).reshape(-1, 1)}, "flattened several columns into one"),
+        (lambda x: {"y": x}, "the conversion is wrong for this model"),
+    ],
+)
+def test_the_cause_is_told_from_the_difference(doubling: Runner, answer: Any, cause: str) -> None:
+    with pytest.raises(ParityLost, match=cause):
+        _compare(doubling, answer)
+
+
+@pytest.mark.parametrize(
+    ("operator", "cause"),
+    [
+        ("TreeEnsembleRegressor", "a tree's threshold"),
+        ("LSTM", "its TensorFlow backend"),
+        ("Bernoulli", "random numbers"),
+    ],
+)
+def test_the_cause_is_told_from_the_graph(operator: str, cause: str) -> None:
+    graph = helper.make_graph([helper.make_node(operator, ["x"], ["y"])], "g", [], [])
+
+    assert cause in causes.of_values(helper.make_model(graph), np.array([[1.0, 2.0]]), np.array([[3.0, 7.0]]))

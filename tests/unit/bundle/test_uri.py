@@ -10,7 +10,7 @@ import pytest
 from tidegate.bundle.addresses import objection_to, resolve_origin
 from tidegate.bundle.errors import Denied, Unreachable
 from tidegate.bundle.source import Source
-from tidegate.bundle.stores import open_store, open_writer
+from tidegate.bundle.stores import open_repository, open_store
 from tidegate.bundle.uri import parse_uri
 from tidegate.errors import Invalid
 
@@ -31,6 +31,23 @@ def test_an_address_is_a_repository_and_a_version(text: str, repository: str, ve
     uri = parse_uri(f"{text}@{PIN}")
 
     assert (uri.repository, uri.version, uri.digest) == (repository, version, PIN)
+
+
+@pytest.mark.parametrize(
+    ("text", "path", "image"),
+    [
+        ("oci://registry.example.com/team/fraud:1.4.0", "team/fraud:1.4.0", None),
+        (f"oci://registry.example.com:5000/fraud@{PIN}", "fraud", PIN),
+        (f"oci://registry.example.com/team/fraud:1.4.0@{PIN}", "team/fraud:1.4.0", PIN),
+    ],
+)
+def test_a_registry_address_pins_the_image_and_its_bundle_has_another_digest(
+    text: str, path: str, image: str | None
+) -> None:
+    uri = Source(text, "sha256:" + "b" * 64).address()
+
+    assert (uri.path, uri.image, uri.digest) == (path, image, "sha256:" + "b" * 64)
+    assert str(uri) == text
 
 
 def test_a_plain_directory_is_a_file_address() -> None:
@@ -58,6 +75,13 @@ def test_a_plain_directory_is_a_file_address() -> None:
         "s3://models/fraud/\x001",
         "s3://models/" + "a" * 2048,
         "file://host/srv/1",
+        "oci://registry.example.com/fraud",
+        "oci://registry.example.com/Fraud:1",
+        "oci://registry.example.com/fraud:",
+        "oci://registry.example.com/fraud:1:2",
+        "oci://registry.example.com/../fraud:1",
+        "oci://registry.example.com/fraud/:1",
+        "oci://user:pass@registry.example.com/fraud:1",
         "s3://models/fraud/1@sha256:abc",
         "s3://models/fraud/1@sha256:" + "A" * 64,
     ],
@@ -76,7 +100,7 @@ def test_two_pins_that_differ_are_refused() -> None:
 def test_a_scheme_that_no_store_speaks_is_refused_with_those_that_are_spoken(text: str) -> None:
     source = Source(text)
 
-    with pytest.raises(Invalid, match="s3:// https://"):
+    with pytest.raises(Invalid, match="s3:// https:// oci://"):
         open_store(source.address(), source.access)
 
 
@@ -84,7 +108,7 @@ def test_a_web_server_cannot_be_pushed_to() -> None:
     source = Source("https://example.com/fraud/1")
 
     with pytest.raises(Invalid, match="can only be read"):
-        open_writer(source.address(), source.access)
+        open_repository(source.address(), source.access)
 
 
 @pytest.mark.parametrize(

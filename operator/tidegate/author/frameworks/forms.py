@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from tidegate.author.columns import side_by_side
 from tidegate.author.request import DataSet
 from tidegate.author.session import Array, Tensors
 from tidegate.errors import Invalid
@@ -56,7 +57,7 @@ class Form:
     @staticmethod
     def _cast(array: Array, kind: Kind) -> Array:
         if kind == NUMBERS:
-            return np.ascontiguousarray(array.astype(np.float32))
+            return np.ascontiguousarray(_as_numbers(array))
         return np.array([str(item) for item in array.reshape(-1).tolist()], dtype=object).reshape(array.shape)
 
 
@@ -65,9 +66,17 @@ def _as_fitted(array: Array) -> Array:
     return array.astype(np.float64) if array.dtype == np.float32 else array
 
 
+def _as_numbers(array: Array) -> Array:
+    try:
+        return array.astype(np.float32)
+    except ValueError as error:
+        raise Invalid(
+            f"the model takes numbers: {error}", where="the data", do="--drop-columns leaves columns out"
+        ) from None
+
+
 def _matrix(data: DataSet, width: int) -> Array:
-    columns = list(data.columns.values())
-    matrix = columns[0] if len(columns) == 1 else np.stack([column.reshape(-1) for column in columns], axis=1)
+    matrix = side_by_side(data)
     matrix = matrix.reshape(len(matrix), -1)
     if matrix.shape[1] != width:
         raise Invalid(f"{matrix.shape[1]} columns, the model was fitted on {width}", where=data.name)
@@ -81,18 +90,26 @@ def form_of(estimator: Any, example: DataSet | None) -> Form:
         return Form({INPUT: TEXTS}, {INPUT: 1}, as_list=True)
     names = [str(name) for name in getattr(estimator, "feature_names_in_", ())]
     width = _width(estimator, first)
-    if example is not None and len(example.columns) > 1:
+    if example is not None:
+        _require_width(example, width)
         kinds = {name: _kind_of(column) for name, column in example.columns.items()}
-        return _columns(kinds, named=bool(names))
-    if example is not None and len(example.columns) == 1:
-        column = next(iter(example.columns.values()))
-        if int(np.prod(column.shape[1:])) != width:
-            raise Invalid(
-                f"{int(np.prod(column.shape[1:]))} columns, the model was fitted on {width}", where=example.name
-            )
-        return Form({INPUT: _kind_of(column)}, {INPUT: width})
+        return _columns(kinds, named=bool(names)) if len(kinds) > 1 else _matrix_form(kinds, width)
     kinds = dict(zip(names or _numbered(width), _remembered(first, width), strict=False))
     return _columns(kinds, named=bool(names))
+
+
+def _require_width(example: DataSet, width: int) -> None:
+    found = sum(int(np.prod(np.shape(column)[1:])) for column in example.columns.values())
+    if found != width:
+        raise Invalid(
+            f"{found} columns, the model was fitted on {width}",
+            where=example.name,
+            do="leave out what it was not fitted on: --drop-columns; name what is right: --labels",
+        )
+
+
+def _matrix_form(kinds: Mapping[str, Kind], width: int) -> Form:
+    return Form({INPUT: next(iter(kinds.values()))}, {INPUT: width})
 
 
 def _columns(kinds: Mapping[str, Kind], *, named: bool) -> Form:

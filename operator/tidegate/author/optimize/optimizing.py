@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import tempfile
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import onnx
@@ -22,7 +23,7 @@ from tidegate.author.optimize.rows import Divided, divide
 from tidegate.author.optimize.steps import Made, Work, require_float, steps_of
 from tidegate.author.optimize.timing import batch_sizes, latencies
 from tidegate.author.packing import Packed, pack
-from tidegate.author.request import DataSet, PackRequest
+from tidegate.author.request import PackRequest
 from tidegate.author.session import Runner, Settings, open_runner
 from tidegate.bundle.errors import ModelInvalid
 from tidegate.bundle.interface import require_compatible
@@ -117,7 +118,7 @@ class _Table:
         path = self._path(len(self._rows))
         onnx.save(made.model, path)
         runner = open_runner(path, self._interface, Settings(threads=self._request.threads))
-        judged = judge(predictions(runner, self._judges.rows), self._judges.labels, self.kinds)
+        judged = judge(predictions(runner, self._judges.rows), self._judges.labels, self.kinds, self._judges.classes)
         self._rows.append((name, made, judged, runner))
         return judged
 
@@ -156,7 +157,7 @@ def _packed(model: Path, parent: Parent, divided: Divided, request: OptimizeRequ
             description=request.description or manifest.description,
             license=manifest.license,
             created_at=request.created_at,
-            data=DataSet(judges.name, dict(judges.rows), judges.labels, request.data.digest),
+            data=replace(request.data, columns=dict(judges.rows), labels=judges.labels),
             files=parent.further_files(),
             lineage=Lineage((parent.bundle.digest,), done[:LONGEST_ACTION]),
             reports={"optimized": {"against": parent.bundle.digest, **found.report()}},

@@ -7,7 +7,7 @@ honest when hardly any row differs.  R² and its drop: a seeded bootstrap over t
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -57,9 +57,9 @@ class Judged:
         return 1 - float(self.scores[rows].sum()) / max(float(self.spread[rows].sum()), 1e-300)
 
 
-def judge(answers: Tensors, labels: Array, kinds: Mapping[str, str]) -> Judged:
-    """Raises Invalid when no output can be compared with the labels."""
-    if (classes := metrics.judge(answers, labels, kinds)) is not None:
+def judge(answers: Tensors, labels: Array, kinds: Mapping[str, str], names: Sequence[str] = ()) -> Judged:
+    """`names`: what numbers in `labels` stand for. Raises Invalid when no output can be compared with the labels."""
+    if (classes := metrics.judge(answers, labels, kinds, names)) is not None:
         return Judged(ACCURACY, (classes.found == classes.right).astype(np.float64), np.empty(0))
     numbers = next((answers[name] for name, kind in kinds.items() if kind in FLOATS), None)
     if numbers is None or numbers.size != labels.size or labels.dtype.kind not in "iufb":

@@ -28,6 +28,7 @@ class Judges:
     name: str
     rows: Tensors
     labels: Array
+    classes: tuple[str, ...] = ()  # what numbers in `labels` stand for
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +71,7 @@ def divide(data: DataSet, calibration: DataSet | None, interface: Interface, see
     if len(labels[judged]) < FEWEST:
         raise Invalid(f"{len(labels[judged])} rows are too few to judge by", where=data.name, do=f"give {FEWEST}")
     lessons = Lessons(learnt, alone=not batched(interface))
-    return Divided(Judges(data.name, take(rows, judged), labels[judged]), lessons, note)
+    return Divided(Judges(data.name, take(rows, judged), labels[judged], data.classes), lessons, note)
 
 
 def _set_aside(count: int, seed: int) -> tuple[Array, Array]:

@@ -14,7 +14,10 @@ from pathlib import Path
 from tidegate.bundle.digest import digest_of
 from tidegate.bundle.errors import Conflict, Denied, DiskFull, NotFound, UnsafeFile
 from tidegate.bundle.paths import read_plain_file
+from tidegate.bundle.repository import LayoutRepository
+from tidegate.bundle.shelf import LayoutShelf
 from tidegate.bundle.source import Access
+from tidegate.bundle.stores import Listed
 from tidegate.bundle.uri import BundleUri
 
 BLOCK = 2**20
@@ -41,6 +44,8 @@ class FileStream:
 
 class FileStore:
     """Paths are absolute; nothing that is a link or no regular file is read."""
+
+    image = ""
 
     def __init__(self, uri: BundleUri, access: Access) -> None:  # noqa: ARG002  (the same for every store)
         self._where = str(uri)
@@ -97,8 +102,38 @@ class FileStore:
                     raise Conflict("another push was here meanwhile", where=path, do="look at what is there now")
                 Path(temporary.name).replace(target)
 
+    def listed(self, below: str) -> Iterator[Listed]:
+        for folder, folders, files in os.walk(below, onerror=_cannot_list):
+            folders.sort()
+            for name in sorted(files):
+                path = os.path.join(folder, name)  # noqa: PTH118  (a Path per file of a large store is slow)
+                with contextlib.suppress(FileNotFoundError):
+                    about = os.lstat(path)
+                    if stat.S_ISREG(about.st_mode):
+                        yield Listed(path, about.st_size, about.st_mtime)
+
+    def delete(self, path: str) -> None:
+        with _disk_errors(path):
+            Path(path).unlink(missing_ok=True)
+
     def close(self) -> None:
         """Nothing is kept open."""
+
+
+def _cannot_list(error: OSError) -> None:
+    if isinstance(error, PermissionError):
+        raise Denied("may not be read", where=str(error.filename), do="check its owner and mode") from None
+    raise NotFound("no such directory", where=str(error.filename), do="check the address") from None
+
+
+def repository(uri: BundleUri, access: Access) -> LayoutRepository:
+    """Where to publish on a file system."""
+    return LayoutRepository(FileStore(uri, access), uri)
+
+
+def shelf(place: BundleUri, access: Access) -> LayoutShelf:
+    """What lies below a directory."""
+    return LayoutShelf(FileStore(place, access), place)
 
 
 @contextlib.contextmanager

@@ -18,7 +18,10 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from tidegate.bundle.errors import BundleError, Conflict, Denied, NotFound, Unreachable
+from tidegate.bundle.repository import LayoutRepository
+from tidegate.bundle.shelf import LayoutShelf
 from tidegate.bundle.source import Access
+from tidegate.bundle.stores import Listed
 from tidegate.bundle.stores.web import WebReader, refusal_for
 from tidegate.bundle.transport import Response
 from tidegate.bundle.uri import BundleUri
@@ -193,11 +196,31 @@ class S3Writer:
         with _clear_errors(self._where(path)):
             self._client.put_object(Bucket=self._bucket, Key=path, Body=content, **condition)
 
+    def listed(self, below: str) -> Iterator[Listed]:
+        with _clear_errors(self._where(below)):
+            for page in self._client.get_paginator("list_objects_v2").paginate(Bucket=self._bucket, Prefix=below):
+                for row in page.get("Contents", ()):
+                    yield Listed(row["Key"], row["Size"], row["LastModified"].timestamp())
+
+    def delete(self, path: str) -> None:
+        with _clear_errors(self._where(path)):
+            self._client.delete_object(Bucket=self._bucket, Key=path)
+
     def close(self) -> None:
         self._client.close()
 
     def _where(self, path: str) -> str:
         return f"s3://{self._bucket}/{path}"
+
+
+def repository(uri: BundleUri, access: Access) -> LayoutRepository:
+    """Where to publish in S3."""
+    return LayoutRepository(S3Writer(uri, access), uri)
+
+
+def shelf(place: BundleUri, access: Access) -> LayoutShelf:
+    """What lies in a bucket, or below a prefix of it."""
+    return LayoutShelf(S3Writer(place, access), place)
 
 
 def _client(access: Access) -> Any:

@@ -35,6 +35,8 @@ class WebStream:
 class WebReader:
     """Reads from one origin; subclasses say which path stands for a file, and sign."""
 
+    image = ""
+
     def __init__(self, scheme: str, host: str, port: int, access: Access) -> None:
         origin = resolve_origin(scheme, host, port, allow_loopback=access.allow_loopback)
         self._connections = Connections(origin, tls=tls_context(access.ca) if scheme == "https" else None)
