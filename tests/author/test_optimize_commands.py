@@ -31,7 +31,10 @@ def parents(tmp_path_factory: pytest.TempPathFactory) -> Path:
     classes = np.repeat([0, 1, 2], 80)
     points = (random.standard_normal((240, 8)) + 2 * np.eye(8)[classes]).astype(np.float32)
     np.savez(folder / "test.npz", X=points, y=classes)
-    for name, estimator in (("net", MLPClassifier((32,), max_iter=400, tol=1e-3, random_state=0)), ("linear", LogisticRegression())):
+    for name, estimator in (
+        ("net", MLPClassifier((32,), max_iter=400, tol=1e-3, random_state=0)),
+        ("linear", LogisticRegression()),
+    ):
         pack(estimator.fit(points, classes), PackRequest(folder / name, name, "1", golden=GoldenRequest(count=2)))
     return folder
 
@@ -96,7 +99,9 @@ def test_the_diff_shows_lineage_and_accepts_it(tidegate: Any, here: Path) -> Non
 
 
 def test_a_loss_beyond_the_limit_shows_the_table_and_makes_nothing(tidegate: Any, here: Path) -> None:
-    Path("student.py").write_text("from sklearn.linear_model import Ridge\ndef student():\n    return Ridge(alpha=1e9)\n")
+    Path("student.py").write_text(
+        "from sklearn.linear_model import Ridge\ndef student():\n    return Ridge(alpha=1e9)\n"
+    )
 
     ended = tidegate("optimize", "net", *ASKED, "--distill", "student.py:student", "--plot", "lost.svg")
 

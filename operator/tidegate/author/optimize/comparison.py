@@ -77,7 +77,7 @@ class Comparison:
         cells = [variant.name, _kilobytes(variant.bytes), f"{variant.quality.value:.4f}", _between(variant.quality)]
         cells += ["", ""] if is_parent else [f"{variant.drop.value:.4f}", _between(variant.drop)]
         for latency in variant.latencies:
-            cells += [f"{latency.median:,.0f} µs", "1.00 x" if is_parent else f"{latency.speedup:.2f} x"]
+            cells += [f"{latency.us:,.0f} µs", "1.00 x" if is_parent else f"{latency.speedup:.2f} x"]
         return cells
 
 
@@ -101,7 +101,7 @@ def _figures(variant: Variant) -> dict[str, Any]:
         "drop": variant.drop.value,
         "dropInterval": [variant.drop.low, variant.drop.high],
         "latencies": [
-            {"rows": each.rows, "us": each.median, "interval": [each.low, each.high], "speedup": each.speedup}
+            {"rows": each.rows, "us": each.us, "interval": [each.low, each.high], "speedup": each.speedup}
             for each in variant.latencies
         ],
         "notes": list(variant.notes),

@@ -25,7 +25,7 @@ from tidegate.author.optimize.probe import answers, runner_of
 from tidegate.author.optimize.request import OptimizeRequest
 from tidegate.author.optimize.rows import Lessons
 from tidegate.author.optimize.simplify import simplified
-from tidegate.author.parity import compare_with
+from tidegate.author.parity import Comparison
 from tidegate.author.request import DataSet, PackRequest
 from tidegate.author.session import Array, batched
 from tidegate.author.source import Factory, called, factory_at, found_in
@@ -165,7 +165,7 @@ def _require_fit(converted: Converted, lesson: Lesson) -> None:
     if len(interface.inputs) != 1 or interface.inputs[0].element_type != "FP32":
         raise Failed("a student has one FP32 input", where="--distill")
     if converted.original is not None:
-        compare_with(converted.original, runner, tolerances(interface, quantized=False), rows)
+        Comparison(converted, runner, tolerances(interface, quantized=False)).on(rows)
     found = runner.run(rows)[interface.outputs[0].name]
     if found.reshape(len(found), -1).shape[1] != lesson.targets.shape[1]:
         raise Failed(

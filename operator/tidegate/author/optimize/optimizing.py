@@ -20,6 +20,7 @@ from tidegate.author.optimize.parent import Parent, parent_at, size_of
 from tidegate.author.optimize.quality import Fidelity, Judged, judge
 from tidegate.author.optimize.request import OptimizeRequest
 from tidegate.author.optimize.rows import Divided, divide
+from tidegate.author.optimize.simplify import forget_domains
 from tidegate.author.optimize.steps import Made, Work, require_float, steps_of
 from tidegate.author.optimize.timing import batch_sizes, latencies
 from tidegate.author.packing import Packed, pack
@@ -71,6 +72,7 @@ def optimize(ref: str, request: OptimizeRequest, say: Callable[[str], None] = _s
         for name, step in steps_of(request):
             say(name)
             made = step.make(Work(parent, made.model, divided.lessons, fidelity, request, say))
+            forget_domains(made.model)
             require_compatible(parent.interface, interface_of(made.model))
             table.add(name, made)
         say("latencies, in turns")

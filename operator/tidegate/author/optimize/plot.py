@@ -78,7 +78,7 @@ def _latency_panel(found: Comparison, at: int) -> _Panel:
     rows = found.variants[0].latencies[at].rows
     return _Panel(
         f"{rows} row{'s' if rows > 1 else ''}, µs",
-        lambda v: v.latencies[at].median,
+        lambda v: v.latencies[at].us,
         lambda v: (v.latencies[at].low, v.latencies[at].high),
         0,
         _round([variant.latencies[at].high for variant in found.variants]),

@@ -16,6 +16,7 @@ import onnx
 import onnxruntime
 from onnxruntime.quantization import quant_pre_process
 
+from tidegate.author.graph import nodes
 from tidegate.author.optimize.parent import name_nodes
 from tidegate.author.session import ONLY_FATAL, reason_of
 from tidegate.bundle.errors import ModelInvalid
@@ -64,6 +65,14 @@ def _as_before(changed: onnx.ModelProto, model: onnx.ModelProto) -> onnx.ModelPr
     _flatten_biases(changed)
     name_nodes(changed)
     return changed
+
+
+def forget_domains(model: onnx.ModelProto) -> None:
+    """Keep the operator sets that some node is of: ONNX Runtime writes down all that it knows."""
+    used = {"", *(node.domain for node in nodes(model))}
+    kept = [opset for opset in model.opset_import if opset.domain in used]
+    del model.opset_import[:]
+    model.opset_import.extend(kept)
 
 
 def _flatten_biases(model: onnx.ModelProto) -> None:

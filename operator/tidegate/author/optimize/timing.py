@@ -6,13 +6,13 @@ import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from statistics import median
 
 import numpy as np
 
 from tidegate.author.session import Runner, Tensors, batched, rows_of, take
 
 FEWEST, MOST = 15, 400  # rounds
+FAST = 0.1  # of the turns
 TURN = 0.002  # seconds that a turn should last, so that the clock counts for nothing
 BATCHES = (1, 64)
 Z = 1.959964
@@ -20,13 +20,14 @@ Z = 1.959964
 
 @dataclass(frozen=True, slots=True)
 class Latency:
-    """Microseconds per run of so many rows: the median of the turns with its interval, and the parent's divided by it.
+    """Microseconds per run of so many rows, undisturbed: the tenth percentile of the turns, with its interval.
 
-    `speedup` is the median over the rounds of parent / variant, both of the same round.
+    What else runs on the machine only ever adds to a turn, so the fast turns tell what the model itself takes.
+    `speedup` is the parent's latency divided by this one.
     """
 
     rows: int
-    median: float
+    us: float
     low: float
     high: float
     speedup: float
@@ -45,7 +46,12 @@ def latencies(runners: Sequence[Runner], pool: Tensors, rows: int, seconds: floa
     while len(rounds) < FEWEST or (time.perf_counter() < ends and len(rounds) < MOST):
         turn = {int(at): _seconds(runners[at], request, counts[at]) for at in random.permutation(len(runners))}
         rounds.append([turn[at] for at in range(len(runners))])
-    return [_latency(at, rounds, rows) for at in range(len(runners))]
+    seen = [sorted(turns[at] for turns in rounds) for at in range(len(runners))]
+    fast = [_rank(turns, 0) for turns in seen]
+    return [
+        Latency(rows, fast[at] * 1e6, _rank(seen[at], -Z) * 1e6, _rank(seen[at], Z) * 1e6, fast[0] / fast[at])
+        for at in range(len(runners))
+    ]
 
 
 def batch_sizes(runner: Runner, pool: Tensors) -> tuple[int, ...]:
@@ -71,12 +77,8 @@ def _seconds(runner: Runner, request: Tensors, count: int) -> float:
     return (time.perf_counter() - began) / count
 
 
-def _latency(at: int, rounds: list[list[float]], rows: int) -> Latency:
-    seen = sorted(turns[at] for turns in rounds)
-    reach = Z * math.sqrt(len(seen)) / 2  # ranks around the median that hold it in 95 % of all cases
-    low, high = (
-        seen[max(0, math.floor(len(seen) / 2 - reach))],
-        seen[min(len(seen) - 1, math.ceil(len(seen) / 2 + reach))],
-    )
-    speedup = median(turns[0] / turns[at] for turns in rounds)
-    return Latency(rows, median(seen) * 1e6, low * 1e6, high * 1e6, speedup)
+def _rank(turns: Sequence[float], deviations: float) -> float:
+    """The fast turn, and those so many standard deviations of its rank away: an interval without any distribution."""
+    count = len(turns)
+    rank = count * FAST + deviations * math.sqrt(count * FAST * (1 - FAST))
+    return turns[min(count - 1, max(0, round(rank)))]
