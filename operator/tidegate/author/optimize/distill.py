@@ -36,7 +36,6 @@ from tidegate.errors import Failed
 COPIES, MOST_ROWS = 10, 50_000  # of the calibration rows, with noise
 NOISE = 0.1  # of each column's standard deviation
 LEAST = 1e-6  # of a probability, before its logarithm
-OPSET = 21
 MATRIX = 2  # dimensions
 OF_STUDENT = "student/"
 

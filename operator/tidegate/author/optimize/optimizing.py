@@ -33,6 +33,7 @@ from tidegate.errors import Failed, UsageError
 
 OUT_OF_MEMORY = ("bad_alloc", "Failed to allocate memory", "Unable to allocate")
 LONGEST_ACTION = 64
+LESS = "ask for less (a smaller --prune, --int8 mixed), or raise --max-accuracy-drop"
 
 
 class AccuracyLost(Failed):
@@ -41,7 +42,7 @@ class AccuracyLost(Failed):
     reason = "AccuracyLost"
 
     def __init__(self, what: str, comparison: Comparison, do: str) -> None:
-        super().__init__(what, where="accuracy", do=do)
+        super().__init__(what, where="the variant", do=do)
         self.comparison = comparison
 
 
@@ -78,7 +79,7 @@ def optimize(ref: str, request: OptimizeRequest, say: Callable[[str], None] = _s
         say("latencies, in turns")
         comparison = table.compared((divided.note,) if divided.note else ())
         if not comparison.allowed:
-            raise AccuracyLost(_lost(comparison), comparison, "try less, or --int8 mixed; or raise --max-accuracy-drop")
+            raise AccuracyLost(_lost(comparison), comparison, LESS)
         say("golden samples")
         return _packed(table.newest(), parent, divided, request, comparison), comparison
 
@@ -149,6 +150,7 @@ class _Table:
 
 def _packed(model: Path, parent: Parent, divided: Divided, request: OptimizeRequest, found: Comparison) -> Packed:
     manifest, judges = parent.manifest, divided.judges
+    made_of = {**manifest.preprocessing, **request.data.preprocessing}
     done = ", ".join(step.done for _, step in steps_of(request))
     return pack(
         model,
@@ -159,7 +161,7 @@ def _packed(model: Path, parent: Parent, divided: Divided, request: OptimizeRequ
             description=request.description or manifest.description,
             license=manifest.license,
             created_at=request.created_at,
-            data=replace(request.data, columns=dict(judges.rows), labels=judges.labels),
+            data=replace(request.data, columns=dict(judges.rows), labels=judges.labels, preprocessing=made_of),
             files=parent.further_files(),
             lineage=Lineage((parent.bundle.digest,), done[:LONGEST_ACTION]),
             reports={"optimized": {"against": parent.bundle.digest, **found.report()}},

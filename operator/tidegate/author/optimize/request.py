@@ -35,5 +35,4 @@ class OptimizeRequest:
     threads: int = 1  # while latencies are measured
     seconds: float = 1.0  # to measure each latency for
     created_at: str = ""
-    trust_pickle: bool = False
     seed: int = SEED

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -79,12 +80,15 @@ def digits() -> tuple[DataSet, DataSet]:
 @pytest.fixture(scope="session")
 def bundle(digits: tuple[DataSet, DataSet], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A small network for digits with the outputs `label` and `probabilities`, packed with a file of labels."""
-    train, _ = digits
+    train, test = digits
     estimator = MLPClassifier((48,), max_iter=200, random_state=0, tol=2e-2).fit(train.columns["X"], train.labels)
     out = tmp_path_factory.mktemp("parent") / "digits"
     labels = out.parent / "labels.txt"
     labels.write_text("".join(f"{digit}\n" for digit in range(10)))
-    request = PackRequest(out, "digits", "1.0.0", license="MIT", files=(labels,), golden=GoldenRequest(count=2))
+    rows = replace(test, labels=None, preprocessing={"scale": "1/16"})
+    request = PackRequest(
+        out, "digits", "1.0.0", license="MIT", data=rows, files=(labels,), golden=GoldenRequest(count=2)
+    )
     pack(estimator, request)
     return out
 

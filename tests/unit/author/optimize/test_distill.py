@@ -52,7 +52,7 @@ def teach(tmp_path: Path, ask: Callable[..., OptimizeRequest]) -> Callable[..., 
 
 
 @pytest.fixture
-def classifier(build: Any) -> Callable[..., onnx.ModelProto]:
+def classifier(build: Callable[..., onnx.ModelProto]) -> Callable[..., onnx.ModelProto]:
     """A linear classifier of 16 columns with `probabilities`, and `label` out of these names."""
 
     def model(names: Any, bias: Any = (0, 0, 0)) -> onnx.ModelProto:

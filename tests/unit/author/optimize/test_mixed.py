@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -18,7 +19,7 @@ NUMBERS = Fidelity(R2, {"y": "FP32"})
 
 
 @pytest.fixture
-def spiked(build: Any) -> onnx.ModelProto:
+def spiked(build: Callable[..., onnx.ModelProto]) -> onnx.ModelProto:
     """Three dense layers; before the second, one channel is ten thousand times as large as those that matter."""
     random = np.random.default_rng(0)
     first, second, third = (random.standard_normal(s).astype(np.float32) for s in ((16, 32), (32, 32), (32, 4)))

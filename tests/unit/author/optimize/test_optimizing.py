@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
+from sklearn.linear_model import LinearRegression
 
-from tidegate.author import DataSet
-from tidegate.author.optimize import optimize, steps
+from tidegate.author import DataSet, PackRequest, pack
+from tidegate.author.optimize import optimize, quantize, simplify
 from tidegate.author.optimize.optimizing import AccuracyLost
 from tidegate.bundle.errors import ModelInvalid
 from tidegate.bundle.manifest import read_bundle_dir
@@ -35,7 +36,8 @@ def test_a_quantized_bundle_verifies_and_knows_its_parent(bundle: Path, ask: Any
     assert manifest.license == "MIT"
     assert manifest.entry("labels.txt") == parent.manifest.entry("labels.txt")
     assert manifest.interface == parent.manifest.interface
-    assert comparison.variants[1].bytes < 0.5 * comparison.variants[0].bytes
+    assert manifest.preprocessing == parent.manifest.preprocessing == {"scale": "1/16"}
+    assert comparison.variants[1].bytes < 0.6 * comparison.variants[0].bytes
 
 
 def test_the_report_in_the_bundle_has_accuracy_and_size_of_each_step_and_no_latency(bundle: Path, ask: Any) -> None:
@@ -87,6 +89,22 @@ def test_a_variant_that_lost_too_much_is_no_bundle_but_its_figures_are_told(bund
     assert _left(ask().out.parent) == []
 
 
+def test_a_regressor_is_judged_by_the_variance_that_it_explains(ask: Any, tmp_path: Path) -> None:
+    random = np.random.default_rng(0)
+    rows = random.standard_normal((300, 8)).astype(np.float32)
+    numbers = rows @ random.standard_normal(8)
+    pack(LinearRegression().fit(rows, numbers), PackRequest(tmp_path / "linear", "linear", "1"))
+    student = tmp_path / "student.py"
+    student.write_text("from sklearn.linear_model import Ridge\ndef student():\n    return Ridge(alpha=10.0)\n")
+    data = DataSet("rows", {"X": rows}, numbers)
+
+    _, comparison = optimize(str(tmp_path / "linear"), ask(data=data, calibration=None, student=f"{student}:student"))
+
+    assert comparison.metric == "r2"
+    assert 0 < comparison.variants[1].drop.value < 0.001
+    assert comparison.variants[1].drop.low <= comparison.variants[1].drop.value <= comparison.variants[1].drop.high
+
+
 def test_nothing_to_be_done_is_wrong_usage(bundle: Path, ask: Any) -> None:
     with pytest.raises(UsageError, match="nothing is to be done"):
         optimize(str(bundle), ask())
@@ -119,7 +137,7 @@ def test_rows_can_be_set_aside_of_the_same_file(bundle: Path, ask: Any) -> None:
 def test_out_of_memory_is_one_sentence_and_leaves_nothing(
     bundle: Path, ask: Any, monkeypatch: pytest.MonkeyPatch, error: Exception
 ) -> None:
-    monkeypatch.setattr(steps.quantize, "static", _raising(error))
+    monkeypatch.setattr(quantize, "static", _raising(error))
 
     with pytest.raises(Failed, match="not enough memory") as failed:
         optimize(str(bundle), ask(precision="int8-static"))
@@ -132,7 +150,7 @@ def test_out_of_memory_is_one_sentence_and_leaves_nothing(
 def test_ctrl_c_leaves_no_half_bundle(bundle: Path, ask: Any, monkeypatch: pytest.MonkeyPatch, at: str) -> None:
     from tidegate.author import packing
 
-    target = (steps.simplify, "simplified") if at == "a step" else (packing, "write_manifest")
+    target = (simplify, "simplified") if at == "a step" else (packing, "write_manifest")
     monkeypatch.setattr(*target, _raising(KeyboardInterrupt()))
 
     with pytest.raises(KeyboardInterrupt):
@@ -171,7 +189,7 @@ def test_a_step_that_changes_the_interface_is_refused(bundle: Path, ask: Any, mo
         changed.graph.output[0].name = "other"
         return changed
 
-    monkeypatch.setattr(steps.simplify, "simplified", renamed)
+    monkeypatch.setattr(simplify, "simplified", renamed)
 
     with pytest.raises(Exception, match="output 'label' is gone"):
         optimize(str(bundle), ask(graph=True))
