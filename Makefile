@@ -131,7 +131,7 @@ bench-dashboard: $(READY)  ## 500 rollouts in a browser: how fast, how large (bu
 	@$(BIN)/python -m benchmarks.dashboard $(ARGS)
 
 bench-optimize: $(READY)  ## smaller models of digits: size, accuracy, latency (build/bench/optimize.json, docs/optimize.md; ARGS="--no-docs")
-	@$(BIN)/python -m benchmarks.optimize $(ARGS)
+	@OPENBLAS_NUM_THREADS=1 $(BIN)/python -m benchmarks.optimize $(ARGS)
 
 clean:  ## remove what was built or installed here
 	rm -rf .venv build
