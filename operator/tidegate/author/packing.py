@@ -124,7 +124,7 @@ def _manifest(draft: _Draft, request: PackRequest, folder: Path | None) -> Manif
     _copy_files(request.files, draft.folder)
     runner = open_runner(draft.folder / "model.onnx", draft.interface)
     parity = _parity(draft, runner, request)
-    evaluation = evaluate(runner, draft.rows, request.data, request.metrics)
+    evaluation = evaluate(runner, draft.rows, request.data, {**draft.converted.metrics, **request.metrics})
     golden = proof.golden(draft.folder, draft.converted.model, runner, _golden_request(draft, request))
     draft.warnings += golden.warnings
     draft.notes += golden.notes
@@ -140,7 +140,7 @@ def _manifest(draft: _Draft, request: PackRequest, folder: Path | None) -> Manif
         files=listed_files(draft.folder),
         golden=golden.entry,
         metrics=evaluation.metrics,
-        training=evaluation.training(),
+        training={**draft.converted.training, **evaluation.training()},
         preprocessing=request.data.preprocessing if request.data else {},
         parity={**({"original": parity.document()} if parity else {}), **golden.document(), **request.reports},
         lineage=request.lineage,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -48,6 +50,8 @@ OUTPUT = click.option(
 @click.option("--description", default="", help="One sentence about the model.")
 @click.option("--license", "license_", default="", help="Its license.")
 @click.option("--created-at", default="", help="RFC 3339 time to record; default: of SOURCE_DATE_EPOCH, or none.")
+@click.option("--isolated", is_flag=True, help="Install what SOURCE needs into an environment just for this command.")
+@click.option("--with", "with_", multiple=True, metavar="PACKAGE", help="A further package for --isolated.")
 @click.option("--trust-pickle", is_flag=True, help="Read a pickle or joblib file, which may run any code.")
 @OUTPUT
 @quiet_option
@@ -60,6 +64,10 @@ def pack(output: str, quiet: bool, source: str, **options: Any) -> None:
     \b
     Example: tidegate pack train.py:model -o bundle --name digits --version 1.0.0 --data test.npz --labels y
     """
+    if options["isolated"]:
+        raise SystemExit(_pack_isolated(source, options["with_"]))
+    if options["with_"]:
+        raise UsageError("there is no environment to install it in", where="--with", do="add --isolated")
     from tidegate.author import pack as make
 
     if options["trust_pickle"]:
@@ -73,6 +81,26 @@ def pack(output: str, quiet: bool, source: str, **options: Any) -> None:
         click.echo(packed.bundle.digest)
         return
     emit(_packed(packed), output=output, table=lambda: _print_packed(packed))
+
+
+def _pack_isolated(source: str, further: tuple[str, ...]) -> int:
+    """The same command line, run where the framework is."""
+    from tidegate.author.extras import need
+
+    need("onnx", extra="runtime")
+    from tidegate.author.isolated import run_isolated
+    from tidegate.author.needs import extra_of
+
+    return run_isolated(extra_of(source), list(_without_isolation(sys.argv[1:])), further)
+
+
+def _without_isolation(words: list[str]) -> Iterator[str]:
+    """The command line without --isolated and --with."""
+    skipped = False
+    for word in words:
+        if not (skipped or word in ("--isolated", "--with") or word.startswith("--with=")):
+            yield word
+        skipped = word == "--with"
 
 
 def _request(options: dict[str, Any]) -> PackRequest:
