@@ -8,13 +8,13 @@ import onnx
 from onnxruntime.transformers.float16 import convert_float_to_float16
 
 from tidegate.author.graph import initializers
-from tidegate.author.optimize.simplify import prepared, quiet
+from tidegate.author.optimize.simplify import prepared, quiet, refusing
 from tidegate.errors import Failed
 
 
 def halved(model: onnx.ModelProto) -> onnx.ModelProto:
     """In 16 bits inside, with the inputs and outputs as they were; raises Failed when there is nothing to halve."""
-    with quiet(), warnings.catch_warnings():
+    with quiet(), refusing("--fp16"), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of values that become 0 or the largest: the accuracy tells
         changed = convert_float_to_float16(prepared(model), keep_io_types=True)
     if not any(tensor.data_type == onnx.TensorProto.FLOAT16 for tensor in initializers(changed)):

@@ -17,10 +17,11 @@ from onnxruntime.quantization import QuantFormat, QuantType, quantize_dynamic, q
 from tidegate.author.describe import operators
 from tidegate.author.graph import is_quantized, nodes
 from tidegate.author.optimize.rows import Lessons
-from tidegate.author.optimize.simplify import prepared, quiet
-from tidegate.author.session import Array, reason_of
+from tidegate.author.optimize.simplify import prepared, quiet, refusing
+from tidegate.author.session import Array
 from tidegate.errors import Failed
 
+WHERE = "--int8"
 DYNAMIC = ("MatMul", "Gemm", "Attention", "LSTM")  # a convolution whose ranges are found anew each time is slower
 HEAVY = ("Conv", "ConvTranspose", "Gemm", "MatMul")  # where the time goes
 # What may stay in 8 bits between two of them; steep functions (Softmax, Sigmoid, norms) lose too much and gain nothing.
@@ -32,7 +33,7 @@ BETWEEN = (
 
 def dynamic(model: onnx.ModelProto) -> onnx.ModelProto:
     """Weights of dense layers in 8 bits, activations while it runs; raises Failed when there is no such layer."""
-    with tempfile.TemporaryDirectory(prefix="tidegate-optimize-") as scratch, quiet():
+    with tempfile.TemporaryDirectory(prefix="tidegate-optimize-") as scratch, quiet(), refusing(WHERE):
         target = Path(scratch) / "dynamic.onnx"
         quantize_dynamic(
             prepared(model), target, list(DYNAMIC), per_channel=True, reduce_range=True, weight_type=QuantType.QInt8
@@ -60,7 +61,7 @@ class Calibrated:
     def quantized(self, *, left: Sequence[str] = (), only: Sequence[str] = ()) -> onnx.ModelProto:
         """In 8 bits but for the nodes `left`; with `only`, nothing but those."""
         target = self.folder / "quantized.onnx"
-        with quiet():
+        with quiet(), refusing(WHERE):
             quantize_static(
                 self.folder / "prepared.onnx",
                 target,
@@ -96,13 +97,7 @@ def calibrate(model: onnx.ModelProto, lessons: Lessons, folder: Path) -> Calibra
 def static(model: onnx.ModelProto, lessons: Lessons) -> onnx.ModelProto:
     """All of it in 8 bits, by the ranges seen in `lessons`; raises Failed when none of its operators can be."""
     with tempfile.TemporaryDirectory(prefix="tidegate-optimize-") as scratch:
-        calibrated = calibrate(model, lessons, Path(scratch))
-        try:
-            return calibrated.quantized()
-        except (ValueError, RuntimeError, KeyError, TypeError, AttributeError) as error:
-            raise Failed(
-                f"it cannot be quantized: {reason_of(error)}", where="--int8", reason="NotOptimizable"
-            ) from error
+        return calibrate(model, lessons, Path(scratch)).quantized()
 
 
 class _Reader:
@@ -119,7 +114,7 @@ def nothing_in(model: onnx.ModelProto, wanted: Sequence[str]) -> Failed:
     """What to say of a model that none of these operators is in."""
     return Failed(
         f"none of its operators can be quantized: it has {', '.join(operators(model))[:200]}",
-        where="--int8",
+        where=WHERE,
         do=f"quantization makes {', '.join(wanted)} with constant weights smaller",
         reason="NotOptimizable",
     )

@@ -22,6 +22,8 @@ from tidegate.author.session import ONLY_FATAL, reason_of
 from tidegate.bundle.errors import ModelInvalid
 from tidegate.errors import Failed
 
+PER_CHANNEL = 13  # the first operator set whose QuantizeLinear has an axis
+
 
 def simplified(model: onnx.ModelProto) -> onnx.ModelProto:
     """The same model with fewer nodes; `model` itself stays as it is."""
@@ -40,7 +42,11 @@ def simplified(model: onnx.ModelProto) -> onnx.ModelProto:
 
 
 def prepared(model: onnx.ModelProto) -> onnx.ModelProto:
-    """Simplified, with the shape of every tensor: what quantization needs before it, always."""
+    """Simplified, with the shape of every tensor: what quantization needs before it, always.
+
+    Brought to an operator set in which a scale per channel can be said.
+    """
+    model = _with_scales_per_channel(model)
     with tempfile.TemporaryDirectory(prefix="tidegate-optimize-") as scratch, quiet():
         target = Path(scratch) / "prepared.onnx"
         skip = False
@@ -53,6 +59,14 @@ def prepared(model: onnx.ModelProto) -> onnx.ModelProto:
                     raise Failed(f"its shapes cannot be inferred: {reason_of(error)}", where="the model") from None
                 skip = True  # operators that it does not know; plain shape inference is enough for most graphs
         return _as_before(onnx.load(target), model)
+
+
+def _with_scales_per_channel(model: onnx.ModelProto) -> onnx.ModelProto:
+    opset = next(entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx"))
+    if opset >= PER_CHANNEL:
+        return model
+    with refusing("the model"):
+        return onnx.version_converter.convert_version(model, PER_CHANNEL)
 
 
 def _as_before(changed: onnx.ModelProto, model: onnx.ModelProto) -> onnx.ModelProto:
@@ -82,6 +96,15 @@ def _flatten_biases(model: onnx.ModelProto) -> None:
     for tensor in model.graph.initializer:
         if tensor.name in biases - others and len(tensor.dims) == 2 and tensor.dims[0] == 1:  # noqa: PLR2004
             tensor.dims[:] = tensor.dims[1:]
+
+
+@contextlib.contextmanager
+def refusing(where: str) -> Iterator[None]:
+    """What the libraries raise about a model that they do not know how to change, as one sentence."""
+    try:
+        yield
+    except (ValueError, RuntimeError, LookupError, TypeError, AttributeError, AssertionError) as error:
+        raise Failed(f"this model is beyond it: {reason_of(error)}", where=where, reason="NotOptimizable") from error
 
 
 @contextlib.contextmanager

@@ -66,6 +66,30 @@ def test_biases_with_two_dimensions_as_of_skl2onnx_are_quantized_too(dense: Any,
     assert _moved(model, quantize.static(model, lessons), lessons) < 0.02
 
 
+def test_a_model_of_an_operator_set_without_scales_per_channel_is_brought_to_a_newer_one(
+    dense: Any, lessons: Lessons
+) -> None:
+    model = dense()
+    model.opset_import[0].version, model.ir_version = 11, 6
+
+    changed = quantize.static(model, lessons)
+
+    assert changed.opset_import[0].version == 13
+    assert _moved(model, changed, lessons) < 0.02
+
+
+def test_what_the_libraries_do_not_know_is_one_sentence(
+    dense: Any, lessons: Lessons, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def unknown(*_: Any, **__: Any) -> None:
+        raise ValueError("an operator\nof the future")
+
+    monkeypatch.setattr(quantize, "quantize_static", unknown)
+
+    with pytest.raises(Failed, match="--int8: this model is beyond it: an operator of the future"):
+        quantize.static(dense(), lessons)
+
+
 def test_single_layers_can_be_quantized_or_left(dense: Any, lessons: Lessons, tmp_path: Any) -> None:
     calibrated = quantize.calibrate(dense(), lessons, tmp_path)
 
