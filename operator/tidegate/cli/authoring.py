@@ -45,8 +45,10 @@ OUTPUT = click.option(
 @click.option("--metrics", type=click.Path(path_type=Path), help="Metrics computed elsewhere: JSON of numbers.")
 @click.option("--metric", "metric", multiple=True, metavar="NAME=VALUE", help="One metric computed elsewhere.")
 @click.option(
-    "--file", "files", multiple=True, type=click.Path(path_type=Path), help="A further file, such as README.md."
+    "--file", "files", multiple=True, type=click.Path(path_type=Path), help="A further file, such as labels.txt."
 )
+@click.option("--card", type=click.Path(path_type=Path), help="README.md by you; else it is made of the facts.")
+@click.option("--sbom", is_flag=True, help="Add sbom.cdx.json: the packages that made it, as CycloneDX.")
 @click.option("--description", default="", help="One sentence about the model.")
 @click.option("--license", "license_", default="", help="Its license.")
 @click.option("--created-at", default="", help="RFC 3339 time to record; default: of SOURCE_DATE_EPOCH, or none.")
@@ -120,6 +122,8 @@ def _request(options: dict[str, Any]) -> PackRequest:
         metrics=_metrics(options["metrics"], options["metric"]),
         files=options["files"],
         golden=golden,
+        card=options["card"],
+        sbom=options["sbom"],
         trust_pickle=options["trust_pickle"],
         interface=dict(map(_dimensions, options["interface"])),
     )
@@ -183,23 +187,27 @@ def _print_packed(packed: Packed) -> None:
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
 @click.argument("ref")
+@click.option("--card", is_flag=True, help="Print the model card, README.md of the bundle.")
 @output_option
 @quiet_option
-def inspect(ref: str, output: str, quiet: bool) -> None:
+def inspect(ref: str, *, card: bool, output: str, quiet: bool) -> None:
     """Show what a bundle is: REF is a directory or any bundle address. With --quiet: its digest.
 
     \b
     Example: tidegate inspect s3://models/digits/1.0.0
     """
-    from tidegate.bundle.fetch import resolve
-    from tidegate.bundle.source import Access, Source
-    from tidegate.cli.bundle_view import inspect_document, print_inspection
+    from tidegate.author.opened import opened
+    from tidegate.cli.bundle_view import inspect_document, print_card, print_inspection
 
-    resolved = resolve(Source(ref, access=Access(allow_loopback=True, ambient=True)))
+    with opened(ref) as found:
+        resolved, text = found.resolved, found.card() if card or output != "table" else ""
     if quiet:
         click.echo(resolved.digest)
-        return
-    emit(inspect_document(resolved), output=output, table=lambda: print_inspection(resolved))
+    elif card and output == "table":
+        print_card(text, ref)
+    else:
+        document = {**inspect_document(resolved), "card": text}
+        emit(document, output=output, table=lambda: print_inspection(resolved))
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
