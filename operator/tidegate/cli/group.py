@@ -19,6 +19,7 @@ from tidegate.interrupts import INTERRUPTED, ends_at_once
 # name -> (module, attribute, the line shown by `tidegate --help`); in the order of that page.
 COMMANDS: dict[str, tuple[str, str, str]] = {
     "pack": ("tidegate.cli.authoring", "pack", "Turn a trained model into a bundle and prove it."),
+    "optimize": ("tidegate.cli.optimize", "optimize", "Make a smaller or faster variant of a bundle."),
     "inspect": ("tidegate.cli.authoring", "inspect", "Show what a bundle is."),
     "diff": (
         "tidegate.cli.authoring",
