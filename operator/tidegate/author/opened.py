@@ -40,6 +40,10 @@ class Opened:
             raise ModelInvalid("this is no ONNX model", where=f"{self.resolved.uri}: {entry.path}") from error
         return model
 
+    def content(self, entry: FileEntry) -> bytes:
+        """A whole file of the bundle, held against its digest."""
+        return self._bytes(entry, MOST)
+
     def labels(self) -> list[str]:
         """The lines of labels.txt, where there is one."""
         if self.manifest.entry(LABELS) is None:

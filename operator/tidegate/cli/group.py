@@ -19,6 +19,7 @@ from tidegate.interrupts import INTERRUPTED, ends_at_once
 # name -> (module, attribute, the line shown by `tidegate --help`); in the order of that page.
 COMMANDS: dict[str, tuple[str, str, str]] = {
     "pack": ("tidegate.cli.authoring", "pack", "Turn a trained model into a bundle and prove it."),
+    "derive": ("tidegate.cli.derive", "derive", "Make a bundle of another: a part, new weights, a new head."),
     "inspect": ("tidegate.cli.authoring", "inspect", "Show what a bundle is."),
     "diff": (
         "tidegate.cli.authoring",
