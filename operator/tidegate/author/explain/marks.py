@@ -65,7 +65,7 @@ def _tone(share: float) -> str:
 def patches(row: Array, shares: Array, *, label: str, picture: Picture) -> str:
     """The picture alone, and beside it with each patch in the colour and strength of what it adds."""
     height, width, side = picture.height, picture.width, picture.patch
-    image = f'<image width="{width}" height="{height}" href="{_as_png(row, picture)}"/>'
+    image = f'width="{width}" height="{height}" href="{_as_png(row, picture)}"/>'
     strongest = float(np.abs(shares).max(initial=0.0)) or 1.0
     cells = "".join(
         f'<rect class="{_tone(share)}" x="{column * side}" y="{line * side}" width="{side}" height="{side}" '
@@ -75,8 +75,8 @@ def patches(row: Array, shares: Array, *, label: str, picture: Picture) -> str:
     )
     size = f'width="{SIDE}" height="{SIDE * height / width:.0f}" viewBox="0 0 {width} {height}"'
     return (
-        f'<div class="pictures"><svg {size} role="img" aria-label="the picture">{image}</svg>'
-        f'<svg {size} role="img" aria-label="{escape(label)}">{image}{cells}</svg></div>'
+        f'<div class="pictures"><svg {size} role="img" aria-label="the picture"><image {image}</svg>'
+        f'<svg {size} role="img" aria-label="{escape(label)}"><image class="faint" {image}{cells}</svg></div>'
     )
 
 
