@@ -3,24 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 
+from tidegate.author.derive.base import write_graph
+from tidegate.author.describe import interface_of
 from tidegate.author.golden import tolerances
+from tidegate.author.graph import is_quantized
 from tidegate.author.parity import REFUSED, ParityLost
 from tidegate.author.rowwise import ShapesDiffer, compare_rows
-from tidegate.author.session import Array, Runner, Tensors
+from tidegate.author.session import Array, Tensors, open_runner
 
 
 def require_agreement(
-    runner: Runner, asked: Iterable[tuple[Tensors, Mapping[str, Array]]], against: str
+    model: onnx.ModelProto, scratch: Path, asked: Iterable[tuple[Tensors, Mapping[str, Array]]], against: str
 ) -> dict[str, Any]:
     """Run each request and compare with what is expected; for the manifest: rows, those that differ, by how much.
 
-    Raises ParityLost when more rows differ than rounding can explain.
+    Raises ParityLost when more rows differ than rounding can explain, and ModelInvalid for a graph that does not run.
     """
-    rules = tolerances(runner.interface, quantized=False)
+    runner = open_runner(write_graph(model, scratch), interface_of(model))
+    rules = tolerances(runner.interface, quantized=is_quantized(model))
     rows = mismatched = 0
     worst = 0.0
     for request, expected in asked:

@@ -44,11 +44,8 @@ class Compose:
             parents = (base.digest, other.digest)
         seen = look_at(base.model, base.scratch, [tensor], given.pool())
         model = joined_at(base, seen, tensor, behind)
-        report = require_agreement(
-            open_runner(write_graph(model, base.scratch), interface_of(model)),
-            one_after_the_other(base, seen, tensor, behind),
-            "the two parts run one after the other",
-        )
+        asked = one_after_the_other(base, seen, tensor, behind)
+        report = require_agreement(model, base.scratch, asked, "the two parts run one after the other")
         return Derived(model, self.action, parents, {self.action: report}, data=given.rows())
 
 

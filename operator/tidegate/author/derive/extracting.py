@@ -6,11 +6,9 @@ from dataclasses import dataclass
 
 from tidegate.author.derive.acts import Derived, Given
 from tidegate.author.derive.agreement import require_agreement
-from tidegate.author.derive.base import write_graph
 from tidegate.author.derive.cutting import cut
 from tidegate.author.derive.tensors import look_at, require_tensors
 from tidegate.author.describe import interface_of
-from tidegate.author.session import open_runner
 
 EXTRACTED = "extracted"
 
@@ -33,9 +31,8 @@ class Extract:
         model = cut(
             base.model, seen.declared(starts), seen.declared(outputs), where=base.ref, all_used=bool(self.inputs)
         )
-        runner = open_runner(write_graph(model, base.scratch), interface_of(model))
-        kept = [tensor.name for tensor in runner.interface.inputs]
+        kept = [tensor.name for tensor in interface_of(model).inputs]
         asked = (({name: one[name] for name in kept}, {name: one[name] for name in outputs}) for one in seen.requests)
-        report = require_agreement(runner, asked, "the same tensors inside the parent")
+        report = require_agreement(model, base.scratch, asked, "the same tensors inside the parent")
         data = None if self.inputs else given.rows()  # rows of the parent say nothing of what goes in further down
         return Derived(model, EXTRACTED, (base.digest,), {EXTRACTED: report}, data=data)

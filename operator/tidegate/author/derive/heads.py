@@ -58,9 +58,8 @@ class TrainHead:
         head, against = _as_graph(estimator, features, base.scratch)
         behind = _behind(head, seen.specs[tensor], features.shape[1])
         model = joined_at(base, seen, tensor, behind)
-        runner = open_runner(write_graph(model, base.scratch), interface_of(model))
         asked = one_after_the_other(base, seen, tensor, behind)
-        report = require_agreement(runner, asked, "the backbone and the head run one after the other")
+        report = require_agreement(model, base.scratch, asked, "the backbone and the head run one after the other")
         facts = {"head": self.kind, "features": tensor, "trainedOn": len(training), "measuredOn": measured.name}
         note = f"trained on {len(training)} rows of '{tensor}', measured on {len(measured.labels)} of {measured.name}"
         reports = {"head": against, NEW_HEAD: {**report, **facts}}
@@ -99,12 +98,11 @@ def _as_graph(estimator: Any, features: Array, scratch: Path) -> tuple[onnx.Mode
     """The head as ONNX, and how it compares with scikit-learn."""
     example = DataSet("features", {"X": features})
     converted = convert(Found("estimator", value=estimator), PackRequest(Path(), "head", "0", data=example))
-    runner = open_runner(write_graph(converted.model, scratch), interface_of(converted.model))
-    (taken,) = runner.interface.inputs
+    (taken,) = interface_of(converted.model).inputs
     requests = [{taken.name: features[:size]} for size in (*SIZES, len(features))]
     assert converted.original is not None
     asked = [(request, converted.original.answers(request)) for request in requests]
-    return converted.model, require_agreement(runner, asked, converted.original.framework)
+    return converted.model, require_agreement(converted.model, scratch, asked, converted.original.framework)
 
 
 def _behind(head: onnx.ModelProto, spec: TensorSpec, width: int) -> onnx.ModelProto:

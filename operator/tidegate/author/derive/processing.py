@@ -1,7 +1,6 @@
 """Pre- and post-processing inside the graph, so that no client has to repeat it and none can do it differently.
 
-Either may be whatever `pack` takes: an ONNX file, or a function of a script that returns a model, of onnx or of
-onnxscript, or a fitted scaler.
+Either may be whatever `pack` takes: an ONNX file, or a function of a script that returns a model.
 """
 
 from __future__ import annotations
@@ -60,11 +59,11 @@ class Process:
             last = self._model(self.after, base)
             wires = wires_by_name(interface_of(model).outputs, interface_of(last).inputs, self.after)
             model, parts = join(model, last, wires, prefix=AFTER), [*parts, Part(last, wires)]
-        runner = open_runner(write_graph(model, base.scratch), interface_of(model))
+        interface = interface_of(model)
         pool = pool_for(model, base.scratch, given.data, given.seed)
-        requests = list(requests_of(pool, rows_together=batched(runner.interface)))
-        report = require_agreement(runner, _in_turn(parts, requests, base), "the parts run one after the other")
-        rows = as_rows(given.data, runner.interface) if given.data else None
+        asked = _in_turn(parts, list(requests_of(pool, rows_together=batched(interface))), base)
+        report = require_agreement(model, base.scratch, asked, "the parts run one after the other")
+        rows = as_rows(given.data, interface) if given.data else None
         data = replace(given.data, columns=rows) if given.data and rows else None
         kept = not self.after and base.manifest.entry(LABELS)
         files = (base.folder / LABELS,) if kept else ()

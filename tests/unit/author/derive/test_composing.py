@@ -13,10 +13,8 @@ from tests.unit.author.derive.conftest import answers, bundle_of, layers, model_
 
 from tidegate.author.derive.agreement import require_agreement
 from tidegate.author.derive.composing import NEW_HEAD, Compose, compose_of
-from tidegate.author.describe import interface_of
 from tidegate.author.packing import Packed
 from tidegate.author.parity import ParityLost
-from tidegate.author.session import open_runner
 from tidegate.errors import Invalid, UsageError
 
 ROWS = weight(5, 4, seed=7)
@@ -91,11 +89,8 @@ def test_an_output_called_like_an_input_is_refused(derived: Any, tmp_path: Path)
 
 
 def test_another_answer_than_the_parts_give_is_refused(tmp_path: Path) -> None:
-    onnx.save(layers(), tmp_path / "model.onnx")
-    runner = open_runner(tmp_path / "model.onnx", interface_of(layers()))
-
     with pytest.raises(ParityLost, match="5 of 5 rows differ from the parts"):
-        require_agreement(runner, [({"x": ROWS}, {"y": np.ones((5, 3), np.float32)})], "the parts")
+        require_agreement(layers(), tmp_path, [({"x": ROWS}, {"y": np.ones((5, 3), np.float32)})], "the parts")
 
 
 def test_the_command_line_finds_the_bundle_before_the_tensor(tmp_path: Path) -> None:

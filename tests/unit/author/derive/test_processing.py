@@ -1,4 +1,4 @@
-"""Pre- and post-processing in the graph: from a script, a file or a fitted scaler."""
+"""Pre- and post-processing in the graph: from a script or a file."""
 
 from __future__ import annotations
 
