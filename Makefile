@@ -5,6 +5,7 @@ READY := .venv/installed
 RESOLVE := .venv/uv/bin/uv pip compile --quiet --upgrade --universal --generate-hashes --no-emit-index-url --no-header \
     --no-annotate
 LOCK := $(RESOLVE) pyproject.toml
+FRAMEWORKS := runtime sklearn xgboost lightgbm catboost torch tensorflow jax huggingface
 PROTOCOL := operator/tidegate/protocol
 export PYTHONDONTWRITEBYTECODE := 1
 
@@ -90,6 +91,7 @@ lock: $(READY)  ## resolve the dependencies of pyproject.toml again
 	echo 'ziglang>=0.14' | $(RESOLVE) - --python-version 3.13 --output-file locks/native.txt
 	echo 'cyclonedx-python-lib>=11.12' | $(RESOLVE) - --python-version 3.13 --output-file locks/sbom.txt
 	$(LOCK) --python-version 3.13 --extra runtime-cuda --output-file locks/runtime-cuda.txt
+	@for one in $(FRAMEWORKS); do $(LOCK) --python-version 3.11 --extra $$one --output-file locks/frameworks/$$one.txt || exit 1; done
 
 bench-runtime: $(READY)  ## the server beside raw ONNX Runtime, two minutes (build/bench/runtime.json; ARGS="--help")
 	@$(BIN)/python -m benchmarks.runtime $(ARGS)

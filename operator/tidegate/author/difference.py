@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from tidegate.author.describe import operators
 from tidegate.author.layers import LayerChange, layer_changes
 from tidegate.author.opened import Opened
+from tidegate.author.pages import table
 from tidegate.bundle.interface import interface_changes, label_changes
 from tidegate.bundle.manifest import Manifest, TensorSpec
 
@@ -34,6 +34,12 @@ class Difference:
     @property
     def accepted(self) -> bool:
         return not self.broken
+
+    def _repr_html_(self) -> str:
+        """For a notebook."""
+        verdict = "a rollout would take it" if self.accepted else f"a rollout would refuse it: {'; '.join(self.broken)}"
+        rows = [(change.what, change.before or "-", change.after or "-") for change in self.changes]
+        return table("the same bundle" if self.same else verdict, ["what", "before", "after"], rows)
 
 
 def difference(before: Opened, after: Opened) -> Difference:
@@ -94,4 +100,6 @@ def _metrics(manifest: Manifest) -> dict[str, str]:
 
 
 def _operators(opened: Opened) -> dict[str, str]:
+    from tidegate.author.describe import operators  # ONNX is needed here only
+
     return {name: str(count) for name, count in operators(opened.graph()).items()}

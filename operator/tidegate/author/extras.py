@@ -7,6 +7,23 @@ from types import ModuleType
 
 from tidegate.errors import Failed
 
+# A framework's package -> the extra that brings it, with its converter.
+EXTRA_OF = {
+    "catboost": "catboost",
+    "flax": "jax",
+    "jax": "jax",
+    "joblib": "sklearn",
+    "keras": "tensorflow",
+    "lightgbm": "lightgbm",
+    "sklearn": "sklearn",
+    "skops": "sklearn",
+    "tensorflow": "tensorflow",
+    "torch": "torch",
+    "transformers": "huggingface",
+    "xgboost": "xgboost",
+}
+WITHOUT = ", or let `tidegate pack --isolated` install it for this once"
+
 
 class MissingExtra(Failed):
     """A package that one of our extras brings is not installed."""
@@ -19,7 +36,12 @@ def need(module: str, *, extra: str) -> ModuleType:
     try:
         return importlib.import_module(module)
     except ModuleNotFoundError as error:
-        raise MissingExtra(
-            f"this needs the package {error.name or module}, which is not installed",
-            do=f"run: pip install 'tidegate[{extra}]'",
-        ) from None
+        raise missing(error.name or module, extra) from None
+
+
+def missing(package: str, extra: str) -> MissingExtra:
+    """The sentence about a package that is not there."""
+    return MissingExtra(
+        f"this needs the package {package}, which is not installed",
+        do=f"run: pip install 'tidegate[{extra}]'" + (WITHOUT if extra in EXTRA_OF.values() else ""),
+    )

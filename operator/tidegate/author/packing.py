@@ -16,6 +16,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from tidegate.author import pool, proof
+from tidegate.author.card import write_card
 from tidegate.author.columns import as_inputs
 from tidegate.author.describe import interface_of, model_facts
 from tidegate.author.dimensions import name_dimensions
@@ -26,6 +27,7 @@ from tidegate.author.graph import is_quantized
 from tidegate.author.parity import Comparison, Parity
 from tidegate.author.provenance import created_at, environment, git_source
 from tidegate.author.request import DataSet, PackRequest
+from tidegate.author.sbom import SBOM, sbom_of
 from tidegate.author.session import Runner, Tensors, as_pool, open_runner
 from tidegate.author.source import load
 from tidegate.author.weights import write_split
@@ -83,7 +85,10 @@ def _packed(source: object, request: PackRequest) -> Packed:
         rows = as_pool(interface, converted.data) if converted.data else None
         draft = _Draft(folder, converted, interface, rows, notes=[*converted.cures, *renamed])
         manifest = _manifest(draft, request, found.folder)
-        write_manifest(manifest, folder)
+        write_card(manifest, folder, request.card)
+        if request.sbom:
+            _write_sbom(manifest, folder)
+        write_manifest(replace(manifest, files=listed_files(folder)), folder)
         preflight_model(read_bundle_dir(folder))
         os.rename(folder, request.out)  # noqa: PTH104 - beside Path.rename's own pitfalls: fails on a full folder
     return Packed(read_bundle_dir(request.out), tuple(draft.warnings), tuple(draft.notes))
@@ -131,7 +136,7 @@ def _manifest(draft: _Draft, request: PackRequest, folder: Path | None) -> Manif
     _copy_files(request.files, draft.folder)
     runner = open_runner(draft.folder / "model.onnx", draft.interface)
     parity = _parity(draft, runner, request)
-    evaluation = evaluate(runner, draft.rows, request.data, request.metrics)
+    evaluation = evaluate(runner, draft.rows, request.data, {**draft.converted.metrics, **request.metrics})
     golden = proof.golden(draft.folder, draft.converted.model, runner, _golden_request(draft, request))
     draft.warnings += golden.warnings
     draft.notes += golden.notes
@@ -144,10 +149,10 @@ def _manifest(draft: _Draft, request: PackRequest, folder: Path | None) -> Manif
         source=_source(request.source_folder or folder),
         model=model_facts(draft.converted.model, "model.onnx"),
         interface=draft.interface,
-        files=listed_files(draft.folder),
+        files=(),  # listed when all of them are there
         golden=golden.entry,
         metrics=evaluation.metrics,
-        training=evaluation.training(),
+        training={**draft.converted.training, **evaluation.training()},
         preprocessing=request.data.preprocessing if request.data else {},
         parity={**({"original": parity.document()} if parity else {}), **golden.document(), **request.reports},
         lineage=request.lineage,
@@ -185,6 +190,12 @@ def _parity(draft: _Draft, runner: Runner, request: PackRequest) -> Parity | Non
             f"{parity.mismatched} of {parity.rows} rows tip over to another answer by rounding to 32 bits"
         )
     return parity
+
+
+def _write_sbom(manifest: Manifest, folder: Path) -> None:
+    if (folder / SBOM).exists():
+        raise Invalid(f"the bundle has a {SBOM} already, by --file", where="--sbom", do="leave one of the two out")
+    (folder / SBOM).write_text(sbom_of(manifest), encoding="utf-8")
 
 
 def _copy_files(files: tuple[Path, ...], folder: Path) -> None:

@@ -62,4 +62,6 @@ class PackRequest:
     trust_pickle: bool = False
     interface: Mapping[str, tuple[int | str, ...]] = field(default_factory=dict)  # by input: sizes, or names
     lineage: Lineage | None = None  # the bundles it was made from
+    card: Path | None = None  # README.md as a person wrote it; else it is made of the facts
+    sbom: bool = False
     reports: Mapping[str, Any] = field(default_factory=dict)  # further proofs, beside `pack`'s own in `parity`

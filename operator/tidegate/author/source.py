@@ -15,19 +15,16 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from tidegate.author.extras import need
+from tidegate.author.extras import EXTRA_OF, missing, need
 from tidegate.author.frameworks import FRAMEWORKS, Found
 from tidegate.author.recognise import NAMES, kind_of_file, kind_of_folder, kind_of_value
-from tidegate.errors import Failed, Invalid, UsageError
+from tidegate.errors import Failed, Invalid, TidegateError, UsageError
 
 # What can be said about formats that nothing here converts.
 ADVICE = {
-    "catboost": "export it: model.save_model('model.onnx', format='onnx')",
     "frozen-graph": "convert it: python -m tf2onnx.convert --graphdef FILE --inputs A:0 --outputs B:0",
     "huggingface": "export it: optimum-cli export onnx --model FOLDER onnx",
     "keras": "export it: model.export('model.onnx', format='onnx')",
-    "lightgbm": "convert it with onnxmltools.convert_lightgbm",
-    "mlflow": "name the model's file in it",
     "saved-model": "convert it: python -m tf2onnx.convert --saved-model FOLDER --output model.onnx",
     "skops": "name a function that loads it: module:function",
     "tflite": "convert it: python -m tf2onnx.convert --tflite FILE --output model.onnx",
@@ -35,7 +32,6 @@ ADVICE = {
     "torchscript": "export it: torch.onnx.export(model, args, 'model.onnx', dynamo=False)",
     "torch-pickle": "export it: torch.onnx.export(model, args, 'model.onnx', dynamo=True)",
     "torch-module": "export it: torch.onnx.export(model, args, 'model.onnx', dynamo=True)",
-    "xgboost": "convert it with onnxmltools.convert_xgboost",
     "zip": "unpack it and name the model's file",
     "damaged-zip": "copy it again",
 }
@@ -126,18 +122,32 @@ def _from_factory(source: str) -> Found:
 
 
 def _module(place: str) -> ModuleType:
-    path = Path(place)
-    if path.suffix != ".py":
-        sys.path.insert(0, str(Path.cwd()))
-        try:
-            return importlib.import_module(place)
-        except ImportError as error:
-            raise Invalid(f"cannot be imported: {error}", where=place) from None
-        finally:
-            sys.path.remove(str(Path.cwd()))
+    """The module or script, run; whatever goes wrong in it in one sentence."""
+    try:
+        return _script(Path(place)) if place.endswith(".py") else _importable(place)
+    except ModuleNotFoundError as error:
+        name = error.name or ""
+        if extra := EXTRA_OF.get(name.partition(".")[0]):
+            raise missing(name, extra) from None
+        raise Invalid(f"cannot be imported: {error}", where=place) from None
+    except TidegateError:
+        raise
+    except Exception as error:
+        raise Failed(f"it fails: {type(error).__name__}: {str(error)[:300]}", where=place) from error
+
+
+def _importable(name: str) -> ModuleType:
+    sys.path.insert(0, str(Path.cwd()))
+    try:
+        return importlib.import_module(name)
+    finally:
+        sys.path.remove(str(Path.cwd()))
+
+
+def _script(path: Path) -> ModuleType:
     spec = importlib.util.spec_from_file_location(path.stem, path)
     if not path.is_file() or spec is None or spec.loader is None:
-        raise UsageError("no such script", where=place)
+        raise UsageError("no such script", where=str(path))
     module = importlib.util.module_from_spec(spec)
     sys.modules[path.stem] = module  # so that what it defines can be found again
     spec.loader.exec_module(module)

@@ -18,10 +18,11 @@ from typing import Any
 from tidegate.bundle.digest import digest_of
 from tidegate.bundle.errors import SignatureRefused
 from tidegate.bundle.manifest import read_bundle_dir
-from tidegate.bundle.paths import MANIFEST_NAME, SIGNATURE_NAME
+from tidegate.bundle.paths import MANIFEST_NAME, SIGNATURE_NAME, read_plain_file
 from tidegate.errors import Invalid
 
 CURVES = frozenset({"secp256r1", "secp384r1", "secp521r1"})
+MAX_KEY_BYTES = 64 * 2**10
 
 
 def generate_keys(private: Path, public: Path) -> None:
@@ -41,6 +42,13 @@ def generate_keys(private: Path, public: Path) -> None:
     )
     _write_new(private, secret, 0o600)
     _write_new(public, open_half, 0o644)
+
+
+def read_public_key(path: Path) -> bytes:
+    """The content of a file with a public key (PEM), which may be a link; raises Invalid when there is none."""
+    if not path.is_file():
+        raise Invalid("no such file", where=str(path), do="name the public key")
+    return read_plain_file(path.resolve(), limit=MAX_KEY_BYTES)
 
 
 def sign(folder: Path, key: Path) -> Path:

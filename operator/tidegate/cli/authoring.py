@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -43,11 +45,15 @@ OUTPUT = click.option(
 @click.option("--metrics", type=click.Path(path_type=Path), help="Metrics computed elsewhere: JSON of numbers.")
 @click.option("--metric", "metric", multiple=True, metavar="NAME=VALUE", help="One metric computed elsewhere.")
 @click.option(
-    "--file", "files", multiple=True, type=click.Path(path_type=Path), help="A further file, such as README.md."
+    "--file", "files", multiple=True, type=click.Path(path_type=Path), help="A further file, such as labels.txt."
 )
+@click.option("--card", type=click.Path(path_type=Path), help="README.md by you; else it is made of the facts.")
+@click.option("--sbom", is_flag=True, help="Add sbom.cdx.json: the packages that made it, as CycloneDX.")
 @click.option("--description", default="", help="One sentence about the model.")
 @click.option("--license", "license_", default="", help="Its license.")
 @click.option("--created-at", default="", help="RFC 3339 time to record; default: of SOURCE_DATE_EPOCH, or none.")
+@click.option("--isolated", is_flag=True, help="Install what SOURCE needs into an environment just for this command.")
+@click.option("--with", "with_", multiple=True, metavar="PACKAGE", help="A further package for --isolated.")
 @click.option("--trust-pickle", is_flag=True, help="Read a pickle or joblib file, which may run any code.")
 @OUTPUT
 @quiet_option
@@ -60,6 +66,10 @@ def pack(output: str, quiet: bool, source: str, **options: Any) -> None:
     \b
     Example: tidegate pack train.py:model -o bundle --name digits --version 1.0.0 --data test.npz --labels y
     """
+    if options["isolated"]:
+        raise SystemExit(_pack_isolated(source, options["with_"]))
+    if options["with_"]:
+        raise UsageError("there is no environment to install it in", where="--with", do="add --isolated")
     from tidegate.author import pack as make
 
     if options["trust_pickle"]:
@@ -79,6 +89,26 @@ def announce(packed: Packed, *, output: str, quiet: bool) -> None:
     emit(_packed(packed), output=output, table=lambda: _print_packed(packed))
 
 
+def _pack_isolated(source: str, further: tuple[str, ...]) -> int:
+    """The same command line, run where the framework is."""
+    from tidegate.author.extras import need
+
+    need("onnx", extra="runtime")
+    from tidegate.author.isolated import run_isolated
+    from tidegate.author.needs import extra_of
+
+    return run_isolated(extra_of(source), list(_without_isolation(sys.argv[1:])), further)
+
+
+def _without_isolation(words: list[str]) -> Iterator[str]:
+    """The command line without --isolated and --with."""
+    skipped = False
+    for word in words:
+        if not (skipped or word in ("--isolated", "--with") or word.startswith("--with=")):
+            yield word
+        skipped = word == "--with"
+
+
 def _request(options: dict[str, Any]) -> PackRequest:
     from tidegate.author import GoldenRequest, PackRequest
 
@@ -96,6 +126,8 @@ def _request(options: dict[str, Any]) -> PackRequest:
         metrics=_metrics(options["metrics"], options["metric"]),
         files=options["files"],
         golden=golden,
+        card=options["card"],
+        sbom=options["sbom"],
         trust_pickle=options["trust_pickle"],
         interface=dict(map(_dimensions, options["interface"])),
     )
@@ -159,27 +191,30 @@ def _print_packed(packed: Packed) -> None:
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
 @click.argument("ref")
+@click.option("--card", is_flag=True, help="Print the model card, README.md of the bundle.")
 @click.option("--tensors", is_flag=True, help="List every tensor of the graph instead: what `derive` can name.")
 @output_option
 @quiet_option
-def inspect(ref: str, *, tensors: bool, output: str, quiet: bool) -> None:
+def inspect(ref: str, *, card: bool, tensors: bool, output: str, quiet: bool) -> None:
     """Show what a bundle is: REF is a directory or any bundle address. With --quiet: its digest.
 
     \b
     Example: tidegate inspect s3://models/digits/1.0.0
     """
-    from tidegate.bundle.fetch import resolve
-    from tidegate.bundle.source import Access, Source
-    from tidegate.cli.bundle_view import inspect_document, print_inspection
+    from tidegate.author.opened import opened
+    from tidegate.cli.bundle_view import inspect_document, print_card, print_inspection
 
-    resolved = resolve(Source(ref, access=Access(allow_loopback=True, ambient=True)))
+    with opened(ref) as found:
+        resolved, text = found.resolved, found.card() if card or output != "table" else ""
     if quiet:
         click.echo(resolved.digest)
-        return
-    if tensors:
+    elif tensors:
         _list_tensors(ref, output)
-        return
-    emit(inspect_document(resolved), output=output, table=lambda: print_inspection(resolved))
+    elif card and output == "table":
+        print_card(text, ref)
+    else:
+        document = {**inspect_document(resolved), "card": text}
+        emit(document, output=output, table=lambda: print_inspection(resolved))
 
 
 def _list_tensors(ref: str, output: str) -> None:

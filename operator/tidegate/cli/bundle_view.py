@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from tidegate.bundle.errors import NotFound
 from tidegate.bundle.manifest import Manifest, TensorSpec
-from tidegate.cli.output import print_table
+from tidegate.cli.output import draws, print_table
 
 if TYPE_CHECKING:
     from tidegate.author.difference import Difference
@@ -93,6 +94,25 @@ def print_inspection(resolved: Resolved) -> None:
     if manifest.source:
         dirty = " with changes that were not committed" if manifest.source.dirty else ""
         click.echo(f"source   {manifest.source.repository} {manifest.source.commit}{dirty}")
+
+    if manifest.lineage:
+        click.echo(f"lineage  {manifest.lineage.action} from {', '.join(manifest.lineage.parents)}")
+    if card := manifest.entry("README.md"):
+        click.echo(f"card     README.md, {card.bytes:,} bytes: tidegate inspect {resolved.uri} --card")
+
+
+def print_card(text: str, ref: str) -> None:
+    """The card as Markdown: rendered on a terminal, as it is in a pipe."""
+    if not text:
+        raise NotFound("it has no model card", where=ref, do="pack it again: a card is made of the facts")
+    if not draws():
+        click.echo(text, nl=False)
+        return
+    from rich.console import Console
+    from rich.markdown import Markdown
+
+    body = text.removeprefix("---\n").partition("\n---\n")[2] if text.startswith("---\n") else text  # no metadata
+    Console().print(Markdown(body))
 
 
 def _shape(tensor: TensorSpec) -> str:

@@ -14,13 +14,11 @@ import click
 from tidegate.bundle.source import Access, Source
 from tidegate.cli.output import emit, output_option, quiet_option
 from tidegate.cli.progress import progress_line
-from tidegate.errors import Invalid
 
 if TYPE_CHECKING:
     from tidegate.bundle.manifest import BundleDir
 
 HELP = {"help_option_names": ["-h", "--help"]}
-MAX_KEY_BYTES = 64 * 2**10
 # A person's own command line: their environment's credentials and their own machine are meant.
 PERSONAL = Access(allow_loopback=True, ambient=True)
 
@@ -227,10 +225,6 @@ def sign(folder: Path, key: Path, *, output: str, quiet: bool) -> None:
 
 
 def _key(path: Path | None) -> bytes | None:
-    from tidegate.bundle.paths import read_plain_file
+    from tidegate.bundle.signature import read_public_key
 
-    if path is None:
-        return None
-    if not path.is_file():
-        raise Invalid("no such file", where=str(path), do="name the public key")
-    return read_plain_file(path.resolve(), limit=MAX_KEY_BYTES)
+    return None if path is None else read_public_key(path)

@@ -29,6 +29,11 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     ),
     "verify": ("tidegate.cli.bundles", "verify", "Check every digest, the signature and the model without running it."),
     "check": ("tidegate.cli.authoring", "check", "Run the golden samples as a pod would."),
+    "matrix": (
+        "tidegate.cli.matrix",
+        "matrix",
+        "Run the golden samples under other ONNX Runtimes, providers, threads.",
+    ),
     "push": ("tidegate.cli.bundles", "push", "Publish a bundle directory to a store."),
     "pull": ("tidegate.cli.bundles", "pull", "Fetch and verify a bundle from a store."),
     "catalog": ("tidegate.cli.catalog", "catalog", "Show what a store holds, and which bundle was made from which."),

@@ -6,7 +6,7 @@ import contextlib
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from tidegate.bundle.source import Progress
 
@@ -24,6 +24,21 @@ def progress_line(label: str, *, unit: str = "") -> Iterator[Progress | None]:
         yield line.show
     finally:
         line.stop()
+
+
+@contextlib.contextmanager
+def steps_line() -> Iterator[Callable[[int, int, str], None] | None]:
+    """Give a function that is told of steps done, steps in all, and what is done now."""
+    if not sys.stderr.isatty():
+        yield None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+
+    columns = (BarColumn(), MofNCompleteColumn(), TextColumn("{task.description}"))
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("", total=None)
+        yield lambda done, total, what: bar.update(task, completed=done, total=total, description=what)
 
 
 class _Line:

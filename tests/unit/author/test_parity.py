@@ -212,14 +212,18 @@ def test_the_cause_is_told_from_the_difference(doubling: Runner, answer: Any, ca
 
 
 @pytest.mark.parametrize(
-    ("operator", "cause"),
+    ("operator", "rows", "cause"),
     [
-        ("TreeEnsembleRegressor", "a tree's threshold"),
-        ("LSTM", "its TensorFlow backend"),
-        ("Bernoulli", "random numbers"),
+        ("TreeEnsembleRegressor", 1, "a tree's threshold"),
+        ("TreeEnsembleRegressor", 20, "the conversion is wrong for this model"),
+        ("LSTM", 20, "its TensorFlow backend"),
+        ("Bernoulli", 20, "random numbers"),
     ],
 )
-def test_the_cause_is_told_from_the_graph(operator: str, cause: str) -> None:
+def test_the_cause_is_told_from_the_graph(operator: str, rows: int, cause: str) -> None:
     graph = helper.make_graph([helper.make_node(operator, ["x"], ["y"])], "g", [], [])
+    right = np.tile([1.0, 2.0], (20, 1))
+    wrong = right.copy()
+    wrong[:rows] = [3.0, 7.0]
 
-    assert cause in causes.of_values(helper.make_model(graph), np.array([[1.0, 2.0]]), np.array([[3.0, 7.0]]))
+    assert cause in causes.of_values(helper.make_model(graph), right, wrong)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -60,7 +60,7 @@ class Converted:
 
     `original` is None for what was ONNX already.  `data` are the rows of `PackRequest.data`, or else of the example,
     as the model's inputs.  `packages` are the distributions that took part; `cures` say what was mended, each a
-    sentence.
+    sentence.  `training` and `metrics` go into the manifest as they are.
     """
 
     model: onnx.ModelProto
@@ -69,12 +69,18 @@ class Converted:
     data: Tensors | None = None
     packages: tuple[str, ...] = ()
     cures: tuple[str, ...] = ()
+    training: Mapping[str, Any] = field(default_factory=dict)
+    metrics: Mapping[str, float] = field(default_factory=dict)
 
 
 # Kind -> the module that converts it, and the extra that brings what that module imports.
 FRAMEWORKS: dict[str, tuple[str, str]] = {
     "onnx": ("onnx_model", "runtime"),
     "estimator": ("sklearn", "sklearn"),
+    "xgboost": ("boosted", "xgboost"),
+    "lightgbm": ("boosted", "lightgbm"),
+    "catboost": ("boosted", "catboost"),
+    "mlflow": ("mlflow", "runtime"),  # the model in it decides
 }
 
 

@@ -30,7 +30,7 @@ class Form:
     kinds: Mapping[str, Kind]
     widths: Mapping[str, int]
     as_list: bool = False
-    named: bool = False  # the estimator was fitted on columns with names
+    names: tuple[str, ...] = ()  # of the columns that the estimator was fitted on
 
     def tensors(self, data: DataSet) -> dict[str, Array]:
         """The data as the model's inputs."""
@@ -46,10 +46,11 @@ class Form:
         """The model's inputs as the estimator's `X`."""
         if self.as_list:
             return [str(text) for text in tensors[next(iter(self.kinds))].reshape(-1).tolist()]
-        if self.named and len(self.kinds) > 1:
+        if self.names:
             import pandas as pd  # type: ignore[import-untyped]  # it was fitted on a DataFrame, so pandas is here
 
-            return pd.DataFrame({name: _as_fitted(tensors[name]).reshape(-1) for name in self.kinds})
+            columns = [column for name in self.kinds for column in _as_fitted(tensors[name]).T]
+            return pd.DataFrame(dict(zip(self.names, columns, strict=True)))
         parts = [_as_fitted(tensors[name]) for name in self.kinds]
         same = len({part.dtype.kind for part in parts}) == 1
         return np.concatenate(parts if same else [part.astype(object) for part in parts], axis=1)
@@ -93,9 +94,9 @@ def form_of(estimator: Any, example: DataSet | None) -> Form:
     if example is not None:
         _require_width(example, width)
         kinds = {name: _kind_of(column) for name, column in example.columns.items()}
-        return _columns(kinds, named=bool(names)) if len(kinds) > 1 else _matrix_form(kinds, width)
+        return _columns(kinds, tuple(kinds) if names else ()) if len(kinds) > 1 else _matrix_form(kinds, width, names)
     kinds = dict(zip(names or _numbered(width), _remembered(first, width), strict=False))
-    return _columns(kinds, named=bool(names))
+    return _columns(kinds, tuple(names))
 
 
 def _require_width(example: DataSet, width: int) -> None:
@@ -108,14 +109,14 @@ def _require_width(example: DataSet, width: int) -> None:
         )
 
 
-def _matrix_form(kinds: Mapping[str, Kind], width: int) -> Form:
-    return Form({INPUT: next(iter(kinds.values()))}, {INPUT: width})
+def _matrix_form(kinds: Mapping[str, Kind], width: int, names: Sequence[str]) -> Form:
+    return Form({INPUT: next(iter(kinds.values()))}, {INPUT: width}, names=tuple(names))
 
 
-def _columns(kinds: Mapping[str, Kind], *, named: bool) -> Form:
-    if len(set(kinds.values())) == 1 and not (named and _has_text(kinds)):
-        return Form({INPUT: next(iter(kinds.values()))}, {INPUT: len(kinds)}, named=named)
-    return Form(kinds, dict.fromkeys(kinds, 1), named=named)
+def _columns(kinds: Mapping[str, Kind], names: tuple[str, ...]) -> Form:
+    if len(set(kinds.values())) == 1 and not (names and _has_text(kinds)):
+        return Form({INPUT: next(iter(kinds.values()))}, {INPUT: len(kinds)}, names=names)
+    return Form(kinds, dict.fromkeys(kinds, 1), names=names)
 
 
 def _has_text(kinds: Mapping[str, Kind]) -> bool:
@@ -142,6 +143,7 @@ def _is_text_reader(step: Any) -> bool:
 
 def _width(estimator: Any, first: Any) -> int:
     width = getattr(estimator, "n_features_in_", None) or getattr(first, "n_features_in_", None)
+    width = width or len(getattr(first, "feature_names_", ()))  # of CatBoost, from a file
     if not width:
         raise Invalid(
             f"{type(estimator).__name__} does not say how many columns it was fitted on",

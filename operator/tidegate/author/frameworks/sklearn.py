@@ -16,7 +16,7 @@ import onnx
 from tidegate.author.columns import example_rows
 from tidegate.author.describe import interface_of
 from tidegate.author.extras import need
-from tidegate.author.frameworks import ConversionFailed, Converted, Found
+from tidegate.author.frameworks import ConversionFailed, Converted, Found, trees
 from tidegate.author.frameworks.forms import NUMBERS, Form, form_of
 from tidegate.author.graph import BATCH, renumber, tidy
 from tidegate.author.request import PackRequest
@@ -38,18 +38,28 @@ CURES: Mapping[str, Mapping[str, Any]] = {
 def convert(found: Found, request: PackRequest) -> Converted:
     """A fitted estimator or pipeline as ONNX, and itself for comparison."""
     need("skl2onnx", extra="sklearn")
-    estimator = found.value
-    _require_fitted(estimator)
-    example = request.data or example_rows(found.example)
-    form = form_of(estimator, example)
-    with warnings.catch_warnings():
+    _require_fitted(found.value)
+    return convert_fitted(found.value, found.example, request)
+
+
+def convert_fitted(estimator: Any, example: Any, request: PackRequest) -> Converted:
+    """The same for what is known to be fitted; `example` are rows of its data as a factory gives them."""
+    rows = request.data or example_rows(example)
+    form = form_of(estimator, rows)
+    inner = tuple(steps(estimator))
+    boosted = trees.libraries(inner)
+    for library in boosted:
+        trees.register(library)
+    with warnings.catch_warnings(), trees.numbered_features(inner):
         warnings.simplefilter("ignore")
         model = _converted(estimator, form, request.name)
     tidy(model)
     renumber(model)
     _restore_outputs(model, estimator)
-    original = FittedEstimator(estimator, form, interface_of(model).outputs)
-    return Converted(model, original, data=form.tensors(example) if example else None, packages=PACKAGES)
+    framework = ", ".join([trees.NAMES[library] for library in boosted]) or "scikit-learn"
+    original = FittedEstimator(estimator, form, interface_of(model).outputs, framework)
+    packages = (*PACKAGES, *boosted, *(("onnxmltools",) if boosted else ()))
+    return Converted(model, original, data=form.tensors(rows) if rows else None, packages=packages)
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +69,7 @@ class FittedEstimator:
     estimator: Any
     form: Form
     outputs: tuple[TensorSpec, ...]
-    framework: str = "scikit-learn"
+    framework: str
 
     def answers(self, inputs: Tensors) -> dict[str, Array]:
         """Its predictions, and its probabilities per class where it has them; classes as ONNX knows them."""
@@ -67,18 +77,28 @@ class FittedEstimator:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # "X does not have valid feature names": the order is the same
             answers = [self._predicted(rows)]
-            if hasattr(self.estimator, "classes_") and hasattr(self.estimator, "predict_proba"):
+            if has_classes(self.estimator) and hasattr(self.estimator, "predict_proba"):
                 answers.append(np.asarray(self.estimator.predict_proba(rows)))
         return {
-            output.name: answer.reshape(-1, 1) if answer.ndim == 1 < len(output.shape) else answer
+            output.name: _in_rank(answer, len(output.shape))
             for output, answer in zip(self.outputs, answers, strict=False)
         }
 
     def _predicted(self, rows: Any) -> Array:
         """Classes as ONNX knows them: whole numbers or texts."""
         predicted = np.asarray(self.estimator.predict(rows))
-        is_class = hasattr(self.estimator, "classes_") or predicted.dtype.kind == "b"
+        is_class = has_classes(self.estimator) or predicted.dtype.kind == "b"
         return predicted.astype(np.int64) if is_class and predicted.dtype.kind in "bf" else predicted
+
+
+def _in_rank(answer: Array, rank: int) -> Array:
+    """One number per row, as a column or as a list: libraries and converters differ there."""
+    return answer.reshape((-1, 1)[:rank]) if answer.size == len(answer) and rank in (1, 2) else answer
+
+
+def has_classes(estimator: Any) -> bool:
+    """Whether it tells classes apart; CatBoost's regressors have an empty list of them."""
+    return len(getattr(estimator, "classes_", ())) > 0
 
 
 def is_estimator(found: object) -> bool:
@@ -123,7 +143,7 @@ def _converted(estimator: Any, form: Form, name: str) -> onnx.ModelProto:
         raise ConversionFailed(
             f"skl2onnx cannot convert it: {' '.join(str(error).split())[:300]}",
             where=type(estimator).__name__,
-            do=_advice(estimator),
+            do=_advice(estimator, str(error)),
         ) from None
     assert isinstance(model, onnx.ModelProto)
     return model
@@ -135,12 +155,15 @@ def steps(estimator: Any) -> Iterator[Any]:
     inner = [step for _, step in getattr(estimator, "steps", ())]
     inner += [part[1] for part in getattr(estimator, "transformers_", ())]
     inner += [part for _, part in getattr(estimator, "transformer_list", ())]
+    inner += getattr(estimator, "named_estimators_", {}).values()
     for part in inner:
         if hasattr(part, "get_params"):
             yield from steps(part)
 
 
-def _advice(estimator: Any) -> str:
+def _advice(estimator: Any, error: str) -> str:
+    if "gbtree_model_param" in error:
+        return "only XGBoost's gbtree has an ONNX form: train it with booster='gbtree'"
     names = {type(step).__name__ for step in steps(estimator)}
     if "VotingClassifier" in names:
         return "build it with VotingClassifier(flatten_transform=False)"
@@ -152,7 +175,7 @@ def _advice(estimator: Any) -> str:
 def _restore_outputs(model: onnx.ModelProto, estimator: Any) -> None:
     """A regressor of several targets comes out flattened into one column: give the columns back."""
     targets = int(getattr(_last(estimator), "n_outputs_", 1) or 1)
-    if hasattr(estimator, "classes_") or targets == 1 or len(model.graph.output) != 1:
+    if has_classes(estimator) or targets == 1 or len(model.graph.output) != 1:
         return
     output = model.graph.output[0]
     dims = output.type.tensor_type.shape.dim

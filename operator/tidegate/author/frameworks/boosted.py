@@ -1,0 +1,76 @@
+"""Boosted trees in the files of their own libraries: XGBoost (JSON, UBJSON), LightGBM (text), CatBoost (.cbm).
+
+A file becomes an estimator, which is converted as one.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from tidegate.author.extras import need
+from tidegate.author.frameworks import ConversionFailed, Converted, Found, sklearn
+from tidegate.author.frameworks.lightgbm_file import estimator_of
+from tidegate.author.request import PackRequest
+from tidegate.errors import Invalid
+
+
+def convert(found: Found, request: PackRequest) -> Converted:
+    """The trees in a file, or in a booster in memory, as ONNX."""
+    need(found.kind, extra=found.kind)
+    estimator = _LOADERS[found.kind](found)
+    return sklearn.convert_fitted(estimator, found.example, request)
+
+
+def _lightgbm(found: Found) -> Any:
+    import lightgbm
+
+    return estimator_of(found.value or _read(found, lambda path: lightgbm.Booster(model_file=path)))
+
+
+def _xgboost(found: Found) -> Any:
+    """The estimator that the objective asks for: files of plain boosters do not say what they were."""
+    import xgboost
+
+    booster = found.value or _read(found, lambda path: xgboost.Booster(model_file=path))
+    objective = json.loads(booster.save_config())["learner"]["objective"]["name"]
+    is_classifier = objective.startswith(("binary:", "multi:"))
+    estimator = xgboost.XGBClassifier() if is_classifier else xgboost.XGBRegressor()
+    estimator.load_model(booster.save_raw())
+    estimator.get_booster().feature_names = None  # ONNX has one matrix: columns are known by their number
+    return estimator
+
+
+def _catboost(found: Found) -> Any:
+    import catboost
+
+    model = found.value or _read(found, lambda path: catboost.CatBoost().load_model(path))
+    if model.get_cat_feature_indices() or model.get_text_feature_indices():
+        raise ConversionFailed(
+            "CatBoost cannot export categorical or text features to ONNX",
+            where=str(found.path or "the model"),
+            do="encode them before: a pipeline of OneHotEncoder or OrdinalEncoder and the model packs as a whole",
+        )
+    wanted = catboost.CatBoostClassifier if len(model.classes_) else catboost.CatBoostRegressor
+    if isinstance(model, wanted):
+        return model
+    estimator = wanted()
+    estimator.load_model(blob=model._serialize_model())
+    return estimator
+
+
+def _read(found: Found, load: Any) -> Any:
+    """What `load` makes of the file; its library's own error in one sentence."""
+    assert isinstance(found.path, Path)
+    try:
+        return load(str(found.path))
+    except Exception as error:  # noqa: BLE001 - each library has errors of its own
+        raise Invalid(
+            f"{found.kind} cannot read it: {' '.join(str(error).split())[:200]}",
+            where=str(found.path),
+            do="it is cut off or damaged: copy it again",
+        ) from None
+
+
+_LOADERS = {"xgboost": _xgboost, "lightgbm": _lightgbm, "catboost": _catboost}
