@@ -73,6 +73,11 @@ def pack(output: str, quiet: bool, source: str, **options: Any) -> None:
         click.echo("warning: reading a pickle runs whatever code its writer put into it", err=True)
     with step_line() as told:
         packed = make(source, replace(_request(options), told=told))
+    announce(packed, output=output, quiet=quiet)
+
+
+def announce(packed: Packed, *, output: str, quiet: bool) -> None:
+    """Tell of a new bundle: warnings and notes on stderr, then its digest alone or all that was made and proved."""
     for warning in packed.warnings:
         click.echo(f"warning: {warning}", err=True)
     for note in packed.notes:
@@ -186,9 +191,10 @@ def _print_packed(packed: Packed) -> None:
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
 @click.argument("ref")
 @click.option("--card", is_flag=True, help="Print the model card, README.md of the bundle.")
+@click.option("--tensors", is_flag=True, help="List every tensor of the graph instead: what `derive` can name.")
 @output_option
 @quiet_option
-def inspect(ref: str, *, card: bool, output: str, quiet: bool) -> None:
+def inspect(ref: str, *, card: bool, tensors: bool, output: str, quiet: bool) -> None:
     """Show what a bundle is: REF is a directory or any bundle address. With --quiet: its digest.
 
     \b
@@ -201,11 +207,26 @@ def inspect(ref: str, *, card: bool, output: str, quiet: bool) -> None:
         resolved, text = found.resolved, found.card() if card or output != "table" else ""
     if quiet:
         click.echo(resolved.digest)
+    elif tensors:
+        _list_tensors(ref, output)
     elif card and output == "table":
         print_card(text, ref)
     else:
         document = {**inspect_document(resolved), "card": text}
         emit(document, output=output, table=lambda: print_inspection(resolved))
+
+
+def _list_tensors(ref: str, output: str) -> None:
+    from tidegate.author.extras import need
+
+    need("onnx", extra="runtime")
+    from tidegate.author.listing import listed_tensors
+    from tidegate.author.opened import opened
+    from tidegate.cli.bundle_view import print_tensors, tensors_document
+
+    with opened(ref) as bundle:
+        listed = list(listed_tensors(bundle.graph()))
+    emit(tensors_document(listed), output=output, table=lambda: print_tensors(listed))
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})

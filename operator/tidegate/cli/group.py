@@ -20,6 +20,8 @@ from tidegate.interrupts import INTERRUPTED, ends_at_once
 COMMANDS: dict[str, tuple[str, str, str]] = {
     "pack": ("tidegate.cli.authoring", "pack", "Turn a trained model into a bundle and prove it."),
     "optimize": ("tidegate.cli.optimize", "optimize", "Make a smaller or faster variant of a bundle."),
+    "derive": ("tidegate.cli.derive", "derive", "Make a bundle of another: a part, new weights, a new head."),
+    "explain": ("tidegate.cli.explain", "explain", "Show what in an input a model's answers come from."),
     "inspect": ("tidegate.cli.authoring", "inspect", "Show what a bundle is."),
     "diff": (
         "tidegate.cli.authoring",
