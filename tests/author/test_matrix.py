@@ -171,7 +171,7 @@ def test_ctrl_c_removes_the_environment(uv: Any, tmp_path: Path) -> None:
     running = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     wait_until(lambda: (tmp_path / "slow").exists() and any(left.glob("tidegate-isolated-*/env")), "no environment")
     running.send_signal(signal.SIGINT)
-    _, told = running.communicate(timeout=60)
+    _, told = running.communicate(timeout=110)
 
     assert running.returncode == 130, told
     assert list(left.iterdir()) == []
