@@ -39,7 +39,7 @@ def step_line() -> Iterator[Callable[[str], None]]:
 
 
 @contextlib.contextmanager
-def steps_line() -> Iterator[Callable[[int, int, str], None] | None]:
+def counted_steps_line() -> Iterator[Callable[[int, int, str], None] | None]:
     """Give a function that is told of steps done, steps in all, and what is done now."""
     if not sys.stderr.isatty():
         yield None
