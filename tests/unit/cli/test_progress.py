@@ -6,6 +6,7 @@ import io
 import sys
 
 import pytest
+from tests.waiting import wait_until
 
 from tidegate.cli.progress import counted_steps_line, step_line
 
@@ -33,8 +34,7 @@ def pipe(monkeypatch: pytest.MonkeyPatch) -> io.StringIO:
 def test_a_terminal_shows_the_step(terminal: Terminal) -> None:
     with step_line() as told:
         told("converting")
-
-    assert "converting" in terminal.getvalue()
+        wait_until(lambda: "converting" in terminal.getvalue(), "it is drawn")
 
 
 def test_a_terminal_shows_how_many_steps_there_are(terminal: Terminal) -> None:
