@@ -19,6 +19,9 @@ from tidegate.interrupts import INTERRUPTED, ends_at_once
 # name -> (module, attribute, the line shown by `tidegate --help`); in the order of that page.
 COMMANDS: dict[str, tuple[str, str, str]] = {
     "pack": ("tidegate.cli.authoring", "pack", "Turn a trained model into a bundle and prove it."),
+    "optimize": ("tidegate.cli.optimize", "optimize", "Make a smaller or faster variant of a bundle."),
+    "derive": ("tidegate.cli.derive", "derive", "Make a bundle of another: a part, new weights, a new head."),
+    "explain": ("tidegate.cli.explain", "explain", "Show what in an input a model's answers come from."),
     "inspect": ("tidegate.cli.authoring", "inspect", "Show what a bundle is."),
     "diff": (
         "tidegate.cli.authoring",
