@@ -1,10 +1,11 @@
-"""What changes from one bundle to another, and whether a rollout would take it."""
+"""What changes from one bundle to another, its weights too, and whether a rollout would take it."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from tidegate.author.layers import LayerChange, layer_changes
 from tidegate.author.opened import Opened
 from tidegate.author.pages import table
 from tidegate.bundle.interface import interface_changes, label_changes
@@ -28,6 +29,7 @@ class Difference:
     changes: tuple[Change, ...]
     broken: tuple[str, ...]
     shared_bytes: int  # of files that both have: they are not fetched again
+    layers: tuple[LayerChange, ...] = ()
 
     @property
     def accepted(self) -> bool:
@@ -56,6 +58,7 @@ def difference(before: Opened, after: Opened) -> Difference:
         ),
         broken=tuple(broken),
         shared_bytes=sum(entry.bytes for entry in new.files if entry.sha256 in known),
+        layers=tuple(layer_changes(before, after)),
     )
 
 

@@ -45,6 +45,10 @@ class Opened:
             raise ModelInvalid("this is no ONNX model", where=f"{self.resolved.uri}: {entry.path}") from error
         return model
 
+    def content(self, entry: FileEntry) -> bytes:
+        """A whole file of the bundle, held against its digest."""
+        return self._bytes(entry, MOST)
+
     def card(self) -> str:
         """The model card, where there is one."""
         if self.manifest.entry(CARD) is None:

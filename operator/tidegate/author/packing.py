@@ -75,11 +75,13 @@ def pack(source: object, request: PackRequest) -> Packed:
 
 
 def _packed(source: object, request: PackRequest) -> Packed:
-    _check_request(request)
+    check_request(request)
     found = load(source, trust_pickle=request.trust_pickle)
+    request.told("converting")
     converted = convert(found, request)
     renamed = name_dimensions(converted.model, request.interface)
-    with _fresh_folder(request.out) as folder:
+    with fresh_folder(request.out) as folder:
+        request.told("writing the weights")
         write_split(converted.model, converted.weights or folder, folder)
         interface = interface_of(converted.model)
         rows = as_pool(interface, converted.data) if converted.data else None
@@ -106,16 +108,23 @@ def _readable_errors(out: Path) -> Iterator[None]:
             raise Failed(str(error.strerror), where=str(error.filename or out)) from None
 
 
-def _check_request(request: PackRequest) -> None:
+def check_request(request: PackRequest) -> None:
+    """Refuse a name, a version or a folder that cannot be, before anything is done."""
     for what, value, pattern in (("name", request.name, NAME), ("version", request.version, VERSION)):
         if not pattern.fullmatch(value):
             raise Invalid(f"'{value[:80]}' cannot be a {what}", do=f"use {pattern.pattern}", where=f"--{what}")
-    if request.out.exists() and (not request.out.is_dir() or any(request.out.iterdir())):
-        raise Invalid("it exists already", where=str(request.out), do="name a new folder: bundles are never changed")
+    require_new(request.out)
+
+
+def require_new(out: Path) -> None:
+    """Refuse what exists already, but for an empty folder."""
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise Invalid("it exists already", where=str(out), do="name a new folder: bundles are never changed")
 
 
 @contextlib.contextmanager
-def _fresh_folder(out: Path) -> Iterator[Path]:
+def fresh_folder(out: Path) -> Iterator[Path]:
+    """A folder beside `out` to be filled and renamed; gone afterwards if it was not."""
     out.parent.mkdir(parents=True, exist_ok=True)
     folder = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.parent))
     folder.chmod(0o755)
@@ -128,8 +137,10 @@ def _fresh_folder(out: Path) -> Iterator[Path]:
 def _manifest(draft: _Draft, request: PackRequest, folder: Path | None) -> Manifest:
     _copy_files(request.files, draft.folder)
     runner = open_runner(draft.folder / "model.onnx", draft.interface)
+    request.told("comparing with the original, and measuring")
     parity = _parity(draft, runner, request)
     evaluation = evaluate(runner, draft.rows, request.data, {**draft.converted.metrics, **request.metrics})
+    request.told("choosing and proving golden samples")
     golden = proof.golden(draft.folder, draft.converted.model, runner, _golden_request(draft, request))
     draft.warnings += golden.warnings
     draft.notes += golden.notes
@@ -162,7 +173,7 @@ def _golden_request(draft: _Draft, request: PackRequest) -> proof.Wanted:
     ranges = {**known.ranges, **(pool.hints_from_columns(rows) if rows else {})}
     chosen = {**known.categories, **(pool.categories_from_columns(rows, known.words) if rows else {})}
     hints = replace(known, ranges=ranges, categories=chosen, dims=request.golden.dims)
-    return proof.Wanted(request.golden, hints, rows)
+    return proof.Wanted(request.golden, hints, rows, draft.converted.samples)
 
 
 def _published(draft: _Draft, data: DataSet | None) -> Tensors | None:

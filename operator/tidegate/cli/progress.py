@@ -14,12 +14,12 @@ PATIENCE = 1.0  # seconds before anything is shown
 
 
 @contextlib.contextmanager
-def progress_line(label: str) -> Iterator[Progress | None]:
-    """Give a function that is told of bytes done and bytes in all."""
+def progress_line(label: str, *, unit: str = "") -> Iterator[Progress | None]:
+    """Give a function that is told of bytes done and bytes in all, or of whatever `unit` names."""
     if not sys.stderr.isatty():
         yield None
         return
-    line = _Line(label)
+    line = _Line(label, unit)
     try:
         yield line.show
     finally:
@@ -27,7 +27,19 @@ def progress_line(label: str) -> Iterator[Progress | None]:
 
 
 @contextlib.contextmanager
-def steps_line() -> Iterator[Callable[[int, int, str], None] | None]:
+def step_line() -> Iterator[Callable[[str], None]]:
+    """Give a function that is told of each step, in a few words."""
+    if not sys.stderr.isatty():
+        yield lambda _: None
+        return
+    from rich.console import Console
+
+    with Console(stderr=True).status("reading") as status:
+        yield status.update
+
+
+@contextlib.contextmanager
+def counted_steps_line() -> Iterator[Callable[[int, int, str], None] | None]:
     """Give a function that is told of steps done, steps in all, and what is done now."""
     if not sys.stderr.isatty():
         yield None
@@ -42,11 +54,19 @@ def steps_line() -> Iterator[Callable[[int, int, str], None] | None]:
 
 
 class _Line:
-    def __init__(self, label: str) -> None:
+    def __init__(self, label: str, unit: str) -> None:
         from rich.console import Console
-        from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
+        from rich.progress import (
+            BarColumn,
+            DownloadColumn,
+            MofNCompleteColumn,
+            Progress,
+            TextColumn,
+            TransferSpeedColumn,
+        )
 
-        columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
+        amounts = (MofNCompleteColumn(), TextColumn(unit)) if unit else (DownloadColumn(), TransferSpeedColumn())
+        columns = (TextColumn("{task.description}"), BarColumn(), *amounts)
         self._bar = Progress(*columns, console=Console(stderr=True), transient=True)
         self._task = self._bar.add_task(label, total=None)
         self._lock = threading.Lock()

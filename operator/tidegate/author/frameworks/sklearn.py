@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -57,6 +57,7 @@ def convert_fitted(estimator: Any, example: Any, request: PackRequest) -> Conver
     renumber(model)
     _restore_outputs(model, estimator)
     framework = ", ".join([trees.NAMES[library] for library in boosted]) or "scikit-learn"
+    form = replace(form, single=bool(boosted))  # in 64 bits a scaler would round otherwise just before the trees
     original = FittedEstimator(estimator, form, interface_of(model).outputs, framework)
     packages = (*PACKAGES, *boosted, *(("onnxmltools",) if boosted else ()))
     return Converted(model, original, data=form.tensors(rows) if rows else None, packages=packages)
@@ -164,6 +165,8 @@ def steps(estimator: Any) -> Iterator[Any]:
 def _advice(estimator: Any, error: str) -> str:
     if "gbtree_model_param" in error:
         return "only XGBoost's gbtree has an ONNX form: train it with booster='gbtree'"
+    if "Unexpected label type" in error:
+        return "CatBoost exports classes that are whole numbers or texts: train it on y.astype(int)"
     names = {type(step).__name__ for step in steps(estimator)}
     if "VotingClassifier" in names:
         return "build it with VotingClassifier(flatten_transform=False)"
