@@ -9,6 +9,7 @@ TYPE_CHECKING = False  # typing's own would have to be imported: Ctrl-C is answe
 if TYPE_CHECKING:
     from tidegate.author.images import ImageForm
     from tidegate.author.notebook import check, diff, inspect, pack, pull, push, verify
+    from tidegate.author.optimize.notebook import optimize
     from tidegate.author.request import DataSet
     from tidegate.author.results import Bundle
     from tidegate.client import Client
@@ -24,6 +25,7 @@ _PLACES = {
     "DataSet": "tidegate.author.request",
     "ImageForm": "tidegate.author.images",
     "TidegateError": "tidegate.errors",
+    "optimize": "tidegate.author.optimize.notebook",
 }
 
 __all__ = [
@@ -35,6 +37,7 @@ __all__ = [
     "check",
     "diff",
     "inspect",
+    "optimize",
     "pack",
     "pull",
     "push",
