@@ -38,6 +38,13 @@ class Lessons:
     pool: Tensors
     alone: bool = False
 
+    def fewer(self, most: int) -> Lessons:
+        """At most so many of the rows, spread over all of them."""
+        count = rows_of(self.pool)
+        if count <= most:
+            return self
+        return Lessons(take(self.pool, np.linspace(0, count - 1, most).round().astype(int)), self.alone)
+
     def requests(self) -> Iterator[dict[str, Array]]:
         """What to ask the model, a few rows at a time."""
         step = 1 if self.alone else BATCH

@@ -49,6 +49,13 @@ def test_a_model_that_takes_no_batches_learns_row_by_row() -> None:
     assert [request["x"].shape for request in requests] == [(1, 4)] * 3
 
 
+def test_fewer_rows_are_spread_over_all_of_them() -> None:
+    lessons = divide(_data(), _data(1000), PLAIN, seed=1).lessons
+
+    assert lessons.fewer(3).pool["x"][:, 0].tolist() == [0, 500, 999]
+    assert lessons.fewer(2000) is lessons
+
+
 @pytest.mark.parametrize(
     ("data", "message"),
     [
