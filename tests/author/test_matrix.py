@@ -164,6 +164,23 @@ def test_without_saying_versions_it_is_the_one_it_was_packed_with_and_the_latest
 
 
 @pytest.mark.usefixtures("bundle")
+def test_it_tells_how_far_it_is_and_what_it_does(uv: Any) -> None:
+    from tidegate.author.matrix import Axes, run_matrix
+    from tidegate.bundle.manifest import read_bundle_dir
+
+    uv(REFUSED)
+    told: list[tuple[int, int, str]] = []
+    run_matrix(read_bundle_dir(Path("bundle")), Axes(("9.9", "latest")), lambda *step: told.append(step))
+
+    assert told == [
+        (0, 2, "installing onnxruntime 9.9"),
+        (0, 2, "onnxruntime 9.9, cpu, threads 1"),
+        (1, 2, "installing onnxruntime latest"),
+        (1, 2, "onnxruntime latest, cpu, threads 1"),
+    ]
+
+
+@pytest.mark.usefixtures("bundle")
 def test_ctrl_c_removes_the_environment(uv: Any, tmp_path: Path) -> None:
     left = uv(SLOW)
     command = [sys.executable, "-c", "from tidegate.cli.main import main; main()", "matrix", "bundle"]
@@ -171,7 +188,7 @@ def test_ctrl_c_removes_the_environment(uv: Any, tmp_path: Path) -> None:
     running = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     wait_until(lambda: (tmp_path / "slow").exists() and any(left.glob("tidegate-isolated-*/env")), "no environment")
     running.send_signal(signal.SIGINT)
-    _, told = running.communicate(timeout=60)
+    _, told = running.communicate(timeout=110)
 
     assert running.returncode == 130, told
     assert list(left.iterdir()) == []

@@ -19,11 +19,12 @@ CELLS = re.findall(r"```python\n(.*?)```\n```text\n(.*?)```", PAGE, re.DOTALL)
 MARK = "\n---\n"
 
 
+@pytest.mark.timeout(400)
 def test_every_example_of_the_page_gives_its_answer(tmp_path: Path) -> None:
     program = f"print({MARK!r}, end='')\n".join(cell for cell, _ in CELLS)
 
     done = subprocess.run(
-        [sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True, timeout=110, check=False
+        [sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True, timeout=380, check=False
     )
 
     assert done.returncode == 0, done.stderr
@@ -35,7 +36,7 @@ def test_importing_tidegate_imports_nothing_heavy() -> None:
     heavy = "numpy onnx onnxruntime boto3 pydantic yaml click rich"
     program = f"import sys, tidegate; tidegate.TidegateError; print([m for m in {heavy.split()} if m in sys.modules])"
 
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=True)
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=110, check=True)
 
     assert done.stdout.strip() == "[]"
 

@@ -77,9 +77,11 @@ def pack(source: object, request: PackRequest) -> Packed:
 def _packed(source: object, request: PackRequest) -> Packed:
     check_request(request)
     found = load(source, trust_pickle=request.trust_pickle)
+    request.told("converting")
     converted = convert(found, request)
     renamed = name_dimensions(converted.model, request.interface)
     with fresh_folder(request.out) as folder:
+        request.told("writing the weights")
         write_split(converted.model, converted.weights or folder, folder)
         interface = interface_of(converted.model)
         rows = as_pool(interface, converted.data) if converted.data else None
@@ -135,8 +137,10 @@ def fresh_folder(out: Path) -> Iterator[Path]:
 def _manifest(draft: _Draft, request: PackRequest, folder: Path | None) -> Manifest:
     _copy_files(request.files, draft.folder)
     runner = open_runner(draft.folder / "model.onnx", draft.interface)
+    request.told("comparing with the original, and measuring")
     parity = _parity(draft, runner, request)
     evaluation = evaluate(runner, draft.rows, request.data, {**draft.converted.metrics, **request.metrics})
+    request.told("choosing and proving golden samples")
     golden = proof.golden(draft.folder, draft.converted.model, runner, _golden_request(draft, request))
     draft.warnings += golden.warnings
     draft.notes += golden.notes
@@ -169,7 +173,7 @@ def _golden_request(draft: _Draft, request: PackRequest) -> proof.Wanted:
     ranges = {**known.ranges, **(pool.hints_from_columns(rows) if rows else {})}
     chosen = {**known.categories, **(pool.categories_from_columns(rows, known.words) if rows else {})}
     hints = replace(known, ranges=ranges, categories=chosen, dims=request.golden.dims)
-    return proof.Wanted(request.golden, hints, rows)
+    return proof.Wanted(request.golden, hints, rows, draft.converted.samples)
 
 
 def _published(draft: _Draft, data: DataSet | None) -> Tensors | None:

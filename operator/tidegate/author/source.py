@@ -8,15 +8,16 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
-import pickle
 import sys
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from tidegate.author.extras import EXTRA_OF, missing, need
+from tidegate.author.extras import EXTRA_OF, missing
 from tidegate.author.frameworks import FRAMEWORKS, Found
+from tidegate.author.pickles import read_pickle, read_skops
 from tidegate.author.recognise import NAMES, kind_of_file, kind_of_folder, kind_of_value
 from tidegate.errors import Failed, Invalid, TidegateError, UsageError
 
@@ -26,7 +27,6 @@ ADVICE = {
     "huggingface": "export it: optimum-cli export onnx --model FOLDER onnx",
     "keras": "export it: model.export('model.onnx', format='onnx')",
     "saved-model": "convert it: python -m tf2onnx.convert --saved-model FOLDER --output model.onnx",
-    "skops": "name a function that loads it: module:function",
     "tflite": "convert it: python -m tf2onnx.convert --tflite FILE --output model.onnx",
     "torch-exported": "export it: torch.onnx.export(program, (), 'model.onnx', dynamo=True)",
     "torchscript": "export it: torch.onnx.export(model, args, 'model.onnx', dynamo=False)",
@@ -36,12 +36,6 @@ ADVICE = {
     "damaged-zip": "copy it again",
 }
 ELSE = "export it to ONNX and pack the .onnx file"
-
-
-class PickleRefused(Failed):
-    """A pickle may run any code of whoever wrote it."""
-
-    reason = "PickleRefused"
 
 
 def load(source: object, *, trust_pickle: bool) -> Found:
@@ -67,10 +61,13 @@ def _from_folder(path: Path) -> Found:
 
 def _from_file(path: Path, trust_pickle: bool) -> Found:
     kind = kind_of_file(path)
-    if kind == "pickle":
-        value = _unpickle(path, trust_pickle)
+    if read := _READERS.get(kind):
+        value = read(path, trusted=trust_pickle)
         return _known(Found(kind_of_value(value), value=value, folder=path.parent), str(path))
     return _known(Found(kind, path, folder=path.parent), str(path))
+
+
+_READERS: dict[str, Callable[..., Any]] = {"pickle": read_pickle, "skops": read_skops}
 
 
 def _known(found: Found, where: str) -> Found:
@@ -85,38 +82,40 @@ def _known(found: Found, where: str) -> Found:
     return found
 
 
-def _unpickle(path: Path, trusted: bool) -> object:
-    if not trusted:
-        raise PickleRefused(
-            "this is a pickle: reading it runs whatever code its writer put into it",
-            where=str(path),
-            do="if you made it yourself, say --trust-pickle; better, name the function that builds it: module:function",
-        )
-    joblib = need("joblib", extra="sklearn")
-    try:
-        return joblib.load(path)
-    except ModuleNotFoundError as error:
-        raise Failed(
-            f"it needs the package {error.name}, which is not installed",
-            where=str(path),
-            do="install what it was trained with: for scikit-learn, pip install 'tidegate[sklearn]'",
-            reason="MissingExtra",
-        ) from None
-    except (pickle.UnpicklingError, EOFError, ValueError, AttributeError, ImportError, KeyError, IndexError) as error:
-        raise Invalid(f"it cannot be read: {str(error)[:200] or type(error).__name__}", where=str(path)) from None
-
-
 def _from_factory(source: str) -> Found:
+    factory = factory_at(source)
+    return found_in(called(factory, source), source, factory.folder)
+
+
+@dataclass(frozen=True, slots=True)
+class Factory:
+    """A function of the user's, and the folder that its module lies in."""
+
+    function: Callable[..., Any]
+    folder: Path | None
+
+
+def factory_at(source: str) -> Factory:
+    """The function that `module:function` or `script.py:function` names; imports the module."""
     place, _, name = source.rpartition(":")
     module = _module(place)
-    factory: Callable[[], Any] | None = getattr(module, name, None)
-    if not callable(factory):
+    function = getattr(module, name, None)
+    if not callable(function):
         raise Invalid(f"there is no function '{name}' in it", where=place)
+    return Factory(function, Path(module.__file__).parent if module.__file__ else None)
+
+
+def called(factory: Factory, source: str, *given: Any) -> Any:
+    """What the function returns; what it raises comes as Failed."""
+    place, _, name = source.rpartition(":")
     try:
-        made = factory()
+        return factory.function(*given)
     except Exception as error:
         raise Failed(f"{name}() failed: {type(error).__name__}: {str(error)[:300]}", where=place) from error
-    folder = Path(module.__file__).parent if module.__file__ else None
+
+
+def found_in(made: Any, source: str, folder: Path | None) -> Found:
+    """What a factory returned: a model, or a pair of it and an example of its data."""
     value, example = made if isinstance(made, tuple) and len(made) == 2 else (made, None)  # noqa: PLR2004 - a pair
     return _known(Found(kind_of_value(value), value=value, folder=folder, example=example), source)
 

@@ -4,26 +4,23 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from tidegate.cli.bundles import identity_option
 from tidegate.cli.data_options import data_of, data_options
-from tidegate.cli.output import emit, output_option, quiet_option
+from tidegate.cli.output import emit, folder_output_option, output_option, quiet_option
+from tidegate.cli.progress import step_line
 from tidegate.errors import UsageError
 
 if TYPE_CHECKING:
     from tidegate.author.packing import Packed
     from tidegate.author.request import PackRequest
 
-OUTPUT = click.option(
-    "--output",
-    type=click.Choice(["table", "json", "yaml"]),
-    default="table",
-    show_default=True,
-    help="How to print the result (-o is the folder here).",
-)
+OUTPUT = folder_output_option
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
@@ -60,8 +57,8 @@ OUTPUT = click.option(
 def pack(output: str, quiet: bool, source: str, **options: Any) -> None:
     """Turn a trained model into a bundle and prove it.
 
-    SOURCE is an .onnx file, a pickled or joblib-dumped scikit-learn estimator, or a factory that returns a fitted
-    one: module:function or script.py:function.
+    SOURCE is a model file or folder of any framework, told by its content, or a function that returns a model:
+    module:function or script.py:function. docs/frameworks.md has the list.
 
     \b
     Example: tidegate pack train.py:model -o bundle --name digits --version 1.0.0 --data test.npz --labels y
@@ -74,7 +71,9 @@ def pack(output: str, quiet: bool, source: str, **options: Any) -> None:
 
     if options["trust_pickle"]:
         click.echo("warning: reading a pickle runs whatever code its writer put into it", err=True)
-    announce(make(source, _request(options)), output=output, quiet=quiet)
+    with step_line() as told:
+        packed = make(source, replace(_request(options), told=told))
+    announce(packed, output=output, quiet=quiet)
 
 
 def announce(packed: Packed, *, output: str, quiet: bool) -> None:
@@ -261,10 +260,13 @@ def diff(before: str, after: str, output: str, quiet: bool) -> None:
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
 @click.argument("ref")
 @click.option("--device", type=click.Choice(["cpu", "cuda", "tensorrt"]), default="cpu", show_default=True)
+@identity_option
 @output_option
 @quiet_option
-def check(ref: str, device: str, output: str, quiet: bool) -> None:
+def check(ref: str, device: str, identity: Path | None, output: str, quiet: bool) -> None:
     """Run the golden samples as a pod would, in the server itself. With --quiet: the worst error of all outputs.
+
+    An encrypted bundle is decrypted into memory, for as long as this takes.
 
     \b
     Example: tidegate check bundle --device cpu
@@ -272,7 +274,7 @@ def check(ref: str, device: str, output: str, quiet: bool) -> None:
     from tidegate.author.checking import here, run_check
     from tidegate.cli.bundle_view import print_check
 
-    with here(ref) as folder:
+    with here(ref, identity) as folder:
         document = run_check(folder, device)
     if quiet:
         click.echo(max((row["worst"] for row in document["outputs"]), default=0.0))

@@ -28,6 +28,7 @@ def inspect_document(resolved: Resolved) -> dict[str, Any]:
         "uri": resolved.uri,
         **({"image": resolved.image} if resolved.image else {}),
         "signed": resolved.signature is not None,
+        "encrypted": manifest.encryption is not None,
         "name": manifest.name,
         "version": manifest.version,
         "description": manifest.description,
@@ -84,6 +85,8 @@ def print_inspection(resolved: Resolved) -> None:
         click.echo(f"image    {resolved.image}")
     click.echo(f"size     {manifest.total_bytes:,} bytes in {len(manifest.files)} files")
     click.echo(f"signed   {'yes' if resolved.signature else 'no'}")
+    if manifest.encryption:
+        click.echo("files    encrypted, for who has an age key of one of its recipients")
     for side, tensors in (("input", manifest.interface.inputs), ("output", manifest.interface.outputs)):
         for tensor in tensors:
             click.echo(f"{side:<8} {tensor.name}: {_shape(tensor)}")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from tidegate.cli.output import emit, output_option, print_table, quiet_option
-from tidegate.cli.progress import steps_line
+from tidegate.cli.progress import counted_steps_line
 from tidegate.errors import UsageError
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ def matrix(ref: str, *, versions: str | None, providers: str, threads: str, outp
         bundle = read_bundle_dir(folder)
         asked = versions or ",".join(filter(None, (bundle.manifest.model.minimum_runtime, "latest")))
         axes = Axes(_listed(asked), _listed(providers), _threads(threads))
-        with steps_line() as told:
+        with counted_steps_line() as told:
             cells = run_matrix(bundle, axes, told)
     failed = [cell for cell in cells if not cell.ok]
     if quiet:

@@ -27,7 +27,19 @@ def progress_line(label: str, *, unit: str = "") -> Iterator[Progress | None]:
 
 
 @contextlib.contextmanager
-def steps_line() -> Iterator[Callable[[int, int, str], None] | None]:
+def step_line() -> Iterator[Callable[[str], None]]:
+    """Give a function that is told of each step, in a few words."""
+    if not sys.stderr.isatty():
+        yield lambda _: None
+        return
+    from rich.console import Console
+
+    with Console(stderr=True).status("reading") as status:
+        yield status.update
+
+
+@contextlib.contextmanager
+def counted_steps_line() -> Iterator[Callable[[int, int, str], None] | None]:
     """Give a function that is told of steps done, steps in all, and what is done now."""
     if not sys.stderr.isatty():
         yield None

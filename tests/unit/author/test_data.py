@@ -274,6 +274,8 @@ def test_a_small_file_of_very_many_pixels_is_not_unpacked(pictures: Path, monkey
         ("cat\n", Reading(), "the class 'owl' is not in the file of labels"),
         ("cat\nowl\ncat\n", Reading(), "a class is named twice"),
         ("", Reading(hashed=("x",)), "--hash-columns: images have no columns"),
+        ("", Reading(images=ImageForm(range="0..2")), "--image-range: '0..2' is none of 0..1, -1..1, 0..255"),
+        ("", Reading(images=ImageForm(size=(28, 0))), "--image-size: must be a height and a width above 0"),
         ("", Reading(images=ImageForm(std=(0.0,))), "--image-std: must be above 0"),
         ("", Reading(images=ImageForm(mean=(0.1, 0.2))), "--image-mean: 2 values for 3 channels"),
     ],

@@ -314,3 +314,28 @@ def test_dimensions_are_called_what_the_user_calls_them(packed: Any, linear: Any
     interface = packed(linear(), interface={"x": ("rows", 4)}).bundle.manifest.interface
 
     assert (interface.inputs[0].shape, interface.outputs[0].shape) == (("rows", 4), ("rows", 3))
+
+
+def test_each_long_step_is_told(packed: Any, linear: Any) -> None:
+    told: list[str] = []
+
+    packed(linear(), told=told.append)
+
+    assert told == [
+        "converting",
+        "writing the weights",
+        "comparing with the original, and measuring",
+        "choosing and proving golden samples",
+    ]
+
+
+@pytest.mark.parametrize("step", ["writing", "comparing", "proving"])
+def test_ctrl_c_at_any_step_leaves_no_half_bundle(packed: Any, linear: Any, tmp_path: Path, step: str) -> None:
+    def interrupt(told: str) -> None:
+        if step in told:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        packed(linear(), told=interrupt)
+
+    assert [path.name for path in tmp_path.iterdir()] == ["source"]

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -16,7 +16,7 @@ import onnx
 from tidegate.author.columns import example_rows
 from tidegate.author.describe import interface_of
 from tidegate.author.extras import need
-from tidegate.author.frameworks import ConversionFailed, Converted, Found, trees
+from tidegate.author.frameworks import NEWEST_OPSET, ConversionFailed, Converted, Found, trees
 from tidegate.author.frameworks.forms import NUMBERS, Form, form_of
 from tidegate.author.graph import BATCH, renumber, tidy
 from tidegate.author.request import PackRequest
@@ -24,7 +24,7 @@ from tidegate.author.session import Array, Tensors
 from tidegate.bundle.manifest import TensorSpec
 from tidegate.errors import Invalid
 
-TARGET = {"": 21, "ai.onnx.ml": 3}  # what ONNX Runtime 1.20 and later run
+TARGET = {"": NEWEST_OPSET, "ai.onnx.ml": 3}
 PACKAGES = ("scikit-learn", "skl2onnx", "joblib", "scipy")
 
 # Options by class name, wherever the class sits in the pipeline.
@@ -57,6 +57,7 @@ def convert_fitted(estimator: Any, example: Any, request: PackRequest) -> Conver
     renumber(model)
     _restore_outputs(model, estimator)
     framework = ", ".join([trees.NAMES[library] for library in boosted]) or "scikit-learn"
+    form = replace(form, single=bool(boosted))  # in 64 bits a scaler would round otherwise just before the trees
     original = FittedEstimator(estimator, form, interface_of(model).outputs, framework)
     packages = (*PACKAGES, *boosted, *(("onnxmltools",) if boosted else ()))
     return Converted(model, original, data=form.tensors(rows) if rows else None, packages=packages)
@@ -164,6 +165,8 @@ def steps(estimator: Any) -> Iterator[Any]:
 def _advice(estimator: Any, error: str) -> str:
     if "gbtree_model_param" in error:
         return "only XGBoost's gbtree has an ONNX form: train it with booster='gbtree'"
+    if "Unexpected label type" in error:
+        return "CatBoost exports classes that are whole numbers or texts: train it on y.astype(int)"
     names = {type(step).__name__ for step in steps(estimator)}
     if "VotingClassifier" in names:
         return "build it with VotingClassifier(flatten_transform=False)"

@@ -18,7 +18,7 @@ from tidegate.author.derive.processing import Process
 from tidegate.author.frameworks.sklearn import FittedEstimator
 from tidegate.author.packing import Packed
 from tidegate.author.parity import ParityLost
-from tidegate.author.source import PickleRefused
+from tidegate.author.pickles import PickleRefused
 from tidegate.errors import Invalid
 
 BYTES = np.random.default_rng(3).integers(0, 255, (5, 4), dtype=np.uint8)
