@@ -7,8 +7,14 @@ from __future__ import annotations
 
 TYPE_CHECKING = False  # typing's own would have to be imported: Ctrl-C is answered in our words only after that
 if TYPE_CHECKING:
+    from tidegate.author.derive.composing import Compose
+    from tidegate.author.derive.extracting import Extract
+    from tidegate.author.derive.heads import TrainHead
+    from tidegate.author.derive.new_weights import NewWeights
+    from tidegate.author.derive.processing import Process
     from tidegate.author.images import ImageForm
     from tidegate.author.notebook import check, diff, inspect, pack, pull, push, verify
+    from tidegate.author.notebook_reuse import derive, optimize
     from tidegate.author.request import DataSet
     from tidegate.author.results import Bundle
     from tidegate.client import Client
@@ -19,22 +25,35 @@ __version__ = "0.1.0"  # as in pyproject.toml; the images hold the source, witho
 # Each is imported when it is asked for: the server's start and every command import this module.
 _PLACES = {
     **dict.fromkeys(("check", "diff", "inspect", "pack", "pull", "push", "verify"), "tidegate.author.notebook"),
+    **dict.fromkeys(("derive", "optimize"), "tidegate.author.notebook_reuse"),
     "Bundle": "tidegate.author.results",
     "Client": "tidegate.client",
+    "Compose": "tidegate.author.derive.composing",
     "DataSet": "tidegate.author.request",
+    "Extract": "tidegate.author.derive.extracting",
     "ImageForm": "tidegate.author.images",
+    "NewWeights": "tidegate.author.derive.new_weights",
+    "Process": "tidegate.author.derive.processing",
+    "TrainHead": "tidegate.author.derive.heads",
     "TidegateError": "tidegate.errors",
 }
 
 __all__ = [
     "Bundle",
     "Client",
+    "Compose",
     "DataSet",
+    "Extract",
     "ImageForm",
+    "NewWeights",
+    "Process",
     "TidegateError",
+    "TrainHead",
     "check",
+    "derive",
     "diff",
     "inspect",
+    "optimize",
     "pack",
     "pull",
     "push",
