@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import os
 import pickle
 import sys
 from collections.abc import Callable
@@ -22,12 +23,8 @@ from tidegate.errors import Failed, Invalid, TidegateError, UsageError
 
 # What can be said about formats that nothing here converts.
 ADVICE = {
-    "frozen-graph": "convert it: python -m tf2onnx.convert --graphdef FILE --inputs A:0 --outputs B:0",
     "huggingface": "export it: optimum-cli export onnx --model FOLDER onnx",
-    "keras": "export it: model.export('model.onnx', format='onnx')",
-    "saved-model": "convert it: python -m tf2onnx.convert --saved-model FOLDER --output model.onnx",
     "skops": "name a function that loads it: module:function",
-    "tflite": "convert it: python -m tf2onnx.convert --tflite FILE --output model.onnx",
     "torch-exported": "export it: torch.onnx.export(program, (), 'model.onnx', dynamo=True)",
     "torchscript": "export it: torch.onnx.export(model, args, 'model.onnx', dynamo=False)",
     "torch-pickle": "export it: torch.onnx.export(model, args, 'model.onnx', dynamo=True)",
@@ -108,6 +105,7 @@ def _unpickle(path: Path, trusted: bool) -> object:
 
 def _from_factory(source: str) -> Found:
     place, _, name = source.rpartition(":")
+    os.environ["KERAS_BACKEND"] = "tensorflow"  # before the factory imports Keras: see frameworks/keras.py
     module = _module(place)
     factory: Callable[[], Any] | None = getattr(module, name, None)
     if not callable(factory):

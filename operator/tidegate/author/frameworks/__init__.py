@@ -77,6 +77,11 @@ class Converted:
 FRAMEWORKS: dict[str, tuple[str, str]] = {
     "onnx": ("onnx_model", "runtime"),
     "estimator": ("sklearn", "sklearn"),
+    "frozen-graph": ("tensorflow", "tensorflow"),
+    "jax": ("jax", "jax"),
+    "keras": ("keras", "tensorflow"),
+    "saved-model": ("tensorflow", "tensorflow"),
+    "tflite": ("tflite", "tensorflow"),
     "xgboost": ("boosted", "xgboost"),
     "lightgbm": ("boosted", "lightgbm"),
     "catboost": ("boosted", "catboost"),
