@@ -246,5 +246,5 @@ def _failed(error: Exception) -> ConversionFailed:
     return ConversionFailed(
         f"jax2onnx cannot convert it: {reason}",
         where="the model",
-        do="write the layer it names by other operations; pools as nnx.max_pool(x, window_shape=…, strides=…)",
+        do="write that part by other operations, and call pools as nnx.max_pool, not by a name of their own",
     )

@@ -52,6 +52,7 @@ def convert(found: Found, request: PackRequest) -> Converted:
     assert found.path is not None
     tensorflow()
     interpreter = _interpreter(found.path)
+    _require_runnable(interpreter, found.path)
     inputs, outputs = _names(interpreter)
     model = _converted(found.path)
     rename(model, {lite: name for names in (inputs, outputs) for name, lite in names.items()})
@@ -66,12 +67,29 @@ def _interpreter(path: Path) -> Any:
     try:
         return module.Interpreter(model_path=str(path), num_threads=1)
     except (ValueError, RuntimeError) as error:
+        raise _damaged(path, error) from None
+
+
+def _require_runnable(interpreter: Any, path: Path) -> None:
+    try:
+        interpreter.allocate_tensors()
+    except RuntimeError as error:
+        if "Select TensorFlow op" not in str(error):
+            raise _damaged(path, error) from None
         raise Invalid(
-            f"this TensorFlow Lite model is damaged or cut off: {' '.join(str(error).split())[:200]}",
+            "it needs operators of TensorFlow itself (Flex), without which LiteRT cannot answer for a comparison",
             where=str(path),
-            do="copy it again",
-            reason="ModelInvalid",
+            do="pack the SavedModel or Keras file that it was made from",
         ) from None
+
+
+def _damaged(path: Path, error: Exception) -> Invalid:
+    return Invalid(
+        f"this TensorFlow Lite model is damaged or cut off: {' '.join(str(error).split())[:200]}",
+        where=str(path),
+        do="copy it again",
+        reason="ModelInvalid",
+    )
 
 
 def _names(interpreter: Any) -> tuple[dict[str, str], dict[str, str]]:
