@@ -69,7 +69,7 @@ def test_the_model_is_packed_where_its_framework_is_and_nothing_stays(
     assert made.startswith("venv --python ")
     assert "--require-hashes" in framework
     assert framework.split()[-2].endswith("/sklearn.txt")
-    assert further.split()[-2:] == ["polars", "--quiet"]
+    assert further.split()[-3:] == [framework.split()[-2], "polars", "--quiet"]
     assert list((tmp_path / "temporary").iterdir()) == []
 
 

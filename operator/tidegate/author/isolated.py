@@ -31,21 +31,20 @@ class IsolationFailed(Failed):
 
 
 def run_isolated(extra: str, arguments: Sequence[str], further: Sequence[str] = ()) -> int:
-    """Run `tidegate` with these arguments where `extra` is installed, and `further` packages; gives its exit code.
-
-    The environment is removed afterwards, also on Ctrl-C.  Raises IsolationFailed, or MissingExtra without uv.
-    """
-    uv = _uv()
-    with _folder() as folder:
-        python = _environment(uv, extra, further, folder)
+    """Run `tidegate` with these arguments where `extra` is installed, and `further` packages; gives its exit code."""
+    with environment([extra], further) as python:
         return _run([str(python), "-m", "tidegate", *arguments])
 
 
 @contextlib.contextmanager
-def _folder() -> Iterator[Path]:
-    folder = Path(tempfile.mkdtemp(prefix="tidegate-isolated-"))
+def environment(extras: Sequence[str], further: Sequence[str] = ()) -> Iterator[Path]:
+    """The Python of a fresh environment with these extras at their pinned versions, `further` packages and tidegate.
+
+    It is removed afterwards, also on Ctrl-C.  Raises IsolationFailed, or MissingExtra without uv.
+    """
+    uv, folder = _uv(), Path(tempfile.mkdtemp(prefix="tidegate-isolated-"))
     try:
-        yield folder
+        yield _made(uv, extras, further, folder)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
@@ -64,19 +63,24 @@ def _uv() -> str:
         ) from None
 
 
-def _environment(uv: str, extra: str, further: Sequence[str], folder: Path) -> Path:
-    """Make the environment; the path of its Python."""
-    lock = next((path for base in LOCKS if (path := base / f"{extra}.txt").is_file()), None)
-    if lock is None:
-        raise IsolationFailed(f"there are no pinned versions of '{extra}'", where="--isolated")
-    python = folder / "env" / "bin" / "python"
-    _tell(f"making an environment with {extra}")
-    _make([uv, "venv", "--python", sys.executable, str(folder / "env")], extra)
-    _make([uv, "pip", "install", "--python", str(python), "--require-hashes", "--requirements", str(lock)], extra)
+def _made(uv: str, extras: Sequence[str], further: Sequence[str], folder: Path) -> Path:
+    python, what = folder / "env" / "bin" / "python", " and ".join(extras)
+    locks = [word for extra in extras for word in ("--requirements", str(_lock(extra)))]
+    constraints = [word for extra in extras for word in ("--constraints", str(_lock(extra)))]
+    _tell(f"making an environment with {what}")
+    _make([uv, "venv", "--python", sys.executable, str(folder / "env")], what)
+    _make([uv, "pip", "install", "--python", str(python), "--require-hashes", *locks], what)
     if further:
-        _make([uv, "pip", "install", "--python", str(python), "--constraints", str(lock), *further], extra)
+        _make([uv, "pip", "install", "--python", str(python), *constraints, *further], ", ".join(further))
     _share_ourselves(python)
     return python
+
+
+def _lock(extra: str) -> Path:
+    for base in LOCKS:
+        if (path := base / f"{extra}.txt").is_file():
+            return path
+    raise IsolationFailed(f"there are no pinned versions of '{extra}'", where="--isolated")
 
 
 def _share_ourselves(python: Path) -> None:
@@ -94,7 +98,7 @@ def _tell(what: str) -> None:
         print(f"{what} …", file=sys.stderr)  # noqa: T201 - progress
 
 
-def _make(command: list[str], extra: str) -> None:
+def _make(command: list[str], what: str) -> None:
     """One step of uv's; it shows its own progress on a terminal."""
     shown = sys.stderr.isatty()
     done = subprocess.run(
@@ -108,7 +112,7 @@ def _make(command: list[str], extra: str) -> None:
         told = (done.stderr or b"").decode("utf-8", "replace").split("\n")
         reason = " ".join(" ".join(told).split())[:300] or "see above"
         raise IsolationFailed(
-            f"uv could not install {extra}: {reason}",
+            f"uv could not install {what}: {reason}",
             where="--isolated",
             do="look at the network and the package index, or install the extra yourself and leave --isolated out",
         )

@@ -7,6 +7,7 @@ import bz2
 import gzip
 import lzma
 import re
+import zipfile
 import zlib
 from collections.abc import Iterable
 from pathlib import Path
@@ -31,7 +32,9 @@ def extra_of(source: str) -> str:
         return extra_of(str(model_in(path)))
     if path.is_dir() or path.is_file():
         kind = kind_of_folder(path) if path.is_dir() else kind_of_file(path)
-        return _single(source, _in_pickle(path)) if kind == "pickle" else FRAMEWORKS.get(kind, ("", ""))[1] or "runtime"
+        if kind in ("pickle", "skops"):
+            return _single(source, _named_in(_pickled(path) if kind == "pickle" else _skops_schema(path)))
+        return FRAMEWORKS.get(kind, ("", "runtime"))[1]
     place = source.rpartition(":")[0]
     script = Path(place if place.endswith(".py") else place.replace(".", "/") + ".py")
     if not script.is_file():
@@ -54,19 +57,26 @@ def _single(source: str, packages: Iterable[str]) -> str:
     return extras.pop() if extras else "sklearn"
 
 
-def _in_pickle(path: Path) -> set[str]:
+def _named_in(content: bytes) -> set[str]:
     """The frameworks whose names stand in a pickle, which is not run for this."""
+    return {name.decode() for name in NAMES.findall(content)}
+
+
+def _pickled(path: Path) -> bytes:
     with path.open("rb") as file:
         head = file.read(2)
     try:
         if head[:1] == b"\x78":
-            content = zlib.decompressobj().decompress(path.read_bytes(), SCANNED)
-        else:
-            with OPENERS.get(head, open)(path, "rb") as opened:
-                content = opened.read(SCANNED)
+            return zlib.decompressobj().decompress(path.read_bytes(), SCANNED)
+        with OPENERS.get(head, open)(path, "rb") as opened:
+            return bytes(opened.read(SCANNED))
     except (OSError, EOFError, zlib.error, lzma.LZMAError) as error:
         raise Invalid(f"it cannot be read: {error}", where=str(path), do="copy it again: it is damaged") from None
-    return {name.decode() for name in NAMES.findall(content)}
+
+
+def _skops_schema(path: Path) -> bytes:
+    with zipfile.ZipFile(path) as archive, archive.open("schema.json") as file:
+        return file.read(SCANNED)
 
 
 def _imported(script: Path) -> set[str]:

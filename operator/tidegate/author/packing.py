@@ -157,7 +157,7 @@ def _golden_request(draft: _Draft, request: PackRequest) -> proof.Wanted:
     ranges = {**known.ranges, **(pool.hints_from_columns(rows) if rows else {})}
     chosen = {**known.categories, **(pool.categories_from_columns(rows, known.words) if rows else {})}
     hints = replace(known, ranges=ranges, categories=chosen, dims=request.golden.dims)
-    return proof.Wanted(request.golden, hints, rows)
+    return proof.Wanted(request.golden, hints, rows, draft.converted.samples)
 
 
 def _published(draft: _Draft, data: DataSet | None) -> Tensors | None:

@@ -29,11 +29,18 @@ NAMED = 5  # tensors in a warning
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """What is asked for, and what is known about good inputs."""
+    """What is asked for, and what is known about good inputs; `brought` are requests and answers beside the model."""
 
     request: GoldenRequest
     hints: Hints
     rows: Tensors | None
+    brought: tuple[tuple[Tensors, Tensors], ...] = ()
+
+    @property
+    def source(self) -> str:
+        """Where the samples come from, in the manifest's words."""
+        own = self.request.source in (GENERATED, HELDOUT) and not (self.brought and self.request.source == GENERATED)
+        return self.request.source if own else "user"
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,20 +75,21 @@ def golden(folder: Path, model: onnx.ModelProto, runner: Runner, wanted: Wanted)
     models = DamagedModels(model, folder, runner.interface)
     damages = list(models.damages())
     rules = tolerances(runner.interface, quantized=is_quantized(model))
-    if wanted.request.source in (GENERATED, HELDOUT):
+    if wanted.source in (GENERATED, HELDOUT):
         inputs = _pool(model, runner, wanted)
         chooser = Chooser(runner.interface, rules, inputs, runner.run_pool(inputs))
         chosen = chooser.requests(models, damages, _count(wanted.request))
         samples = [GoldenSample(request, runner.run(request)) for request in chosen]
+    elif wanted.request.source == GENERATED:
+        samples = [sample for pair in wanted.brought for sample in given_samples(*pair, runner, rules)]
     else:
         samples = _given(Path(wanted.request.source), runner, rules)
     _require_quick(samples, runner)
     calibrated = calibrate(samples, folder / "model.onnx", runner.interface, rules)
     proof = prove(samples, models, damages, calibrated.rules)
     files = _written(samples, folder, runner)
-    source = wanted.request.source if wanted.request.source in (GENERATED, HELDOUT) else "user"
-    entry = Golden(files, (*calibrated.rules, *calibrated.for_devices), source)  # type: ignore[arg-type]
-    notes = [*_notes(source), *calibrated.notes]
+    entry = Golden(files, (*calibrated.rules, *calibrated.for_devices), wanted.source)  # type: ignore[arg-type]
+    notes = [*_notes(wanted.source), *calibrated.notes]
     return Outcome(entry, proof, calibrated, len(samples), _warnings(proof), notes)
 
 

@@ -52,9 +52,9 @@ def kind_of_folder(path: Path) -> str:
         return "mlflow"
     if (path / "saved_model.pb").is_file():
         return "saved-model"
-    if "model_type" in _keys_of(path / "config.json"):
-        return "huggingface"
-    return ""
+    if len(list(path.glob("*.onnx"))) == 1:
+        return "onnx"
+    return "huggingface" if "model_type" in _keys_of(path / "config.json") else ""
 
 
 def _keys_of(path: Path) -> frozenset[str]:

@@ -9,22 +9,21 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import os
-import pickle
 import sys
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from tidegate.author.extras import EXTRA_OF, missing, need
+from tidegate.author.extras import EXTRA_OF, missing
 from tidegate.author.frameworks import FRAMEWORKS, Found
+from tidegate.author.pickles import read_pickle, read_skops
 from tidegate.author.recognise import NAMES, kind_of_file, kind_of_folder, kind_of_value
 from tidegate.errors import Failed, Invalid, TidegateError, UsageError
 
 # What can be said about formats that nothing here converts.
 ADVICE = {
     "huggingface": "export it: optimum-cli export onnx --model FOLDER onnx",
-    "skops": "name a function that loads it: module:function",
     "torch-exported": "export it: torch.onnx.export(program, (), 'model.onnx', dynamo=True)",
     "torchscript": "export it: torch.onnx.export(model, args, 'model.onnx', dynamo=False)",
     "torch-pickle": "export it: torch.onnx.export(model, args, 'model.onnx', dynamo=True)",
@@ -33,12 +32,6 @@ ADVICE = {
     "damaged-zip": "copy it again",
 }
 ELSE = "export it to ONNX and pack the .onnx file"
-
-
-class PickleRefused(Failed):
-    """A pickle may run any code of whoever wrote it."""
-
-    reason = "PickleRefused"
 
 
 def load(source: object, *, trust_pickle: bool) -> Found:
@@ -64,10 +57,13 @@ def _from_folder(path: Path) -> Found:
 
 def _from_file(path: Path, trust_pickle: bool) -> Found:
     kind = kind_of_file(path)
-    if kind == "pickle":
-        value = _unpickle(path, trust_pickle)
+    if read := _READERS.get(kind):
+        value = read(path, trusted=trust_pickle)
         return _known(Found(kind_of_value(value), value=value, folder=path.parent), str(path))
     return _known(Found(kind, path, folder=path.parent), str(path))
+
+
+_READERS: dict[str, Callable[..., Any]] = {"pickle": read_pickle, "skops": read_skops}
 
 
 def _known(found: Found, where: str) -> Found:
@@ -80,27 +76,6 @@ def _known(found: Found, where: str) -> Found:
             reason="FormatUnsupported",
         )
     return found
-
-
-def _unpickle(path: Path, trusted: bool) -> object:
-    if not trusted:
-        raise PickleRefused(
-            "this is a pickle: reading it runs whatever code its writer put into it",
-            where=str(path),
-            do="if you made it yourself, say --trust-pickle; better, name the function that builds it: module:function",
-        )
-    joblib = need("joblib", extra="sklearn")
-    try:
-        return joblib.load(path)
-    except ModuleNotFoundError as error:
-        raise Failed(
-            f"it needs the package {error.name}, which is not installed",
-            where=str(path),
-            do="install what it was trained with: for scikit-learn, pip install 'tidegate[sklearn]'",
-            reason="MissingExtra",
-        ) from None
-    except (pickle.UnpicklingError, EOFError, ValueError, AttributeError, ImportError, KeyError, IndexError) as error:
-        raise Invalid(f"it cannot be read: {str(error)[:200] or type(error).__name__}", where=str(path)) from None
 
 
 def _from_factory(source: str) -> Found:

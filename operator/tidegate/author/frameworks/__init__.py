@@ -60,7 +60,8 @@ class Converted:
 
     `original` is None for what was ONNX already.  `data` are the rows of `PackRequest.data`, or else of the example,
     as the model's inputs.  `packages` are the distributions that took part; `cures` say what was mended, each a
-    sentence.  `training` and `metrics` go into the manifest as they are.
+    sentence.  `training` and `metrics` go into the manifest as they are; `samples` are requests with their answers
+    that came with the model, by input and output name.
     """
 
     model: onnx.ModelProto
@@ -71,6 +72,7 @@ class Converted:
     cures: tuple[str, ...] = ()
     training: Mapping[str, Any] = field(default_factory=dict)
     metrics: Mapping[str, float] = field(default_factory=dict)
+    samples: tuple[tuple[Tensors, Tensors], ...] = ()
 
 
 # Kind -> the module that converts it, and the extra that brings what that module imports.

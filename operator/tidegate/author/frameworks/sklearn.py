@@ -164,6 +164,8 @@ def steps(estimator: Any) -> Iterator[Any]:
 def _advice(estimator: Any, error: str) -> str:
     if "gbtree_model_param" in error:
         return "only XGBoost's gbtree has an ONNX form: train it with booster='gbtree'"
+    if "Unexpected label type" in error:
+        return "CatBoost exports classes that are whole numbers or texts: train it on y.astype(int)"
     names = {type(step).__name__ for step in steps(estimator)}
     if "VotingClassifier" in names:
         return "build it with VotingClassifier(flatten_transform=False)"

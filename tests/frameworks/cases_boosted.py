@@ -1,0 +1,145 @@
+"""Boosted trees: files of XGBoost, LightGBM and CatBoost, their estimators, and pipelines that end with one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from tests.frameworks.case import Case
+from tests.frameworks.cases_sklearn import rows
+
+FRAMEWORK = "boosted"
+
+
+def cases() -> list[Case]:
+    return [
+        *(Case(FRAMEWORK, "XGBoost .ubj", kind, _xgboost(kind, "model.ubj")) for kind in KINDS),
+        *(Case(FRAMEWORK, "XGBoost .json", kind, _xgboost(kind, "model.json")) for kind in KINDS),
+        *(Case(FRAMEWORK, "LightGBM .txt", kind, _lightgbm(kind)) for kind in KINDS),
+        *(Case(FRAMEWORK, "CatBoost .cbm", kind, _catboost(kind)) for kind in KINDS),
+        *(Case(FRAMEWORK, "module:factory", name, _script(body)) for name, body in SCRIPTS.items()),
+        *faults(),
+    ]
+
+
+def faults() -> list[Case]:
+    made = {"XGBoost .ubj": _xgboost("classes", "model.ubj"), "CatBoost .cbm": _catboost("classes")}
+    made["LightGBM .txt"] = _lightgbm("classes")
+    cut = [Case(FRAMEWORK, name, "cut off", _cut(make), refused="cut off or damaged") for name, make in made.items()]
+    wrong = {
+        "gblinear": ("return xgboost.XGBRegressor(booster='gblinear', n_estimators=3).fit(X, X[:, 0])", "gbtree"),
+        "several targets": ("return xgboost.XGBRegressor(n_estimators=3).fit(X, X[:, :2])", "ParityLost"),
+        "a LightGBM forest": (
+            "return lightgbm.LGBMClassifier(boosting_type='rf', subsample_freq=1, subsample=0.5, verbose=-1)"
+            ".fit(X, X[:, 0] > 0)",
+            "ParityLost.*output 'label'",
+        ),
+        "CatBoost, classes true and false": (
+            "return catboost.CatBoostClassifier(iterations=3, verbose=0, allow_writing_files=False).fit(X, y > 0)",
+            "train it on y.astype",
+        ),
+        "CatBoost's own categories": (
+            "return catboost.CatBoostClassifier(iterations=3, verbose=0, allow_writing_files=False)"
+            ".fit(np.array(['a', 'b', 'c'])[y].reshape(-1, 1), y, cat_features=[0])",
+            "cannot export categorical",
+        ),
+    }
+    rest = [
+        Case(FRAMEWORK, "module:factory", name, _script(body), refused=told) for name, (body, told) in wrong.items()
+    ]
+    return cut + rest
+
+
+HEAD = """
+import catboost, lightgbm, xgboost
+import numpy as np
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+r = np.random.default_rng(0)
+X = r.standard_normal((3000, 6)).astype(np.float32)
+y = (X[:, 0] * 2 + X[:, 1] > 0).astype(int) + (X[:, 2] > 0)
+
+"""
+SCRIPTS = {
+    "scaled rows, XGBoost (11 of 5,000 rows moved)": (
+        "return make_pipeline(StandardScaler(), xgboost.XGBClassifier(n_estimators=100)).fit(X, y), X"
+    ),
+    "scaled rows, LightGBM": (
+        "return make_pipeline(StandardScaler(), lightgbm.LGBMRegressor(n_estimators=50, verbose=-1)).fit(X, X[:, 0])"
+    ),
+    "scaled rows, CatBoost": (
+        "return make_pipeline(StandardScaler(), catboost.CatBoostClassifier(iterations=20, verbose=0, "
+        "allow_writing_files=False)).fit(X, y)"
+    ),
+    "names as classes": "return lightgbm.LGBMClassifier(n_estimators=10, verbose=-1).fit(X, np.array(list('abc'))[y])",
+    "a DataFrame": """
+    import pandas as pd
+    return xgboost.XGBClassifier(n_estimators=10).fit(pd.DataFrame(X, columns=list('abcdef')), y)""",
+    "stopped early": """
+    model = xgboost.XGBRegressor(n_estimators=200, early_stopping_rounds=2, learning_rate=1)
+    return model.fit(X[:2000], X[:2000, 0], eval_set=[(X[2000:], X[2000:, 0])], verbose=False)""",
+    "a bare booster": "return xgboost.train({'objective': 'count:poisson'}, xgboost.DMatrix(X, abs(X[:, 0])), 10)",
+    "ranks": "return lightgbm.LGBMRanker(n_estimators=5, verbose=-1).fit(X, X[:, 0] > 0, group=[50] * 60)",
+}
+
+
+def _script(body: str) -> Callable[[Path], str]:
+    def make(folder: Path) -> str:
+        (folder / "train.py").write_text(f"{HEAD}def model():\n    {body}\n")
+        return f"{folder}/train.py:model"
+
+    return make
+
+
+def _targets(kind: str) -> Any:
+    x, classes = rows()
+    return {"classes": classes, "yes or no": (classes > 0).astype(int), "numbers": x.sum(axis=1)}[kind]
+
+
+KINDS = ("classes", "yes or no", "numbers")
+
+
+def _xgboost(kind: str, name: str) -> Callable[[Path], str]:
+    def make(folder: Path) -> str:
+        import xgboost
+
+        wanted = xgboost.XGBRegressor if kind == "numbers" else xgboost.XGBClassifier
+        wanted(n_estimators=20, max_depth=4).fit(rows()[0], _targets(kind)).save_model(folder / name)
+        return str(folder / name)
+
+    return make
+
+
+def _lightgbm(kind: str) -> Callable[[Path], str]:
+    def make(folder: Path) -> str:
+        import lightgbm
+
+        wanted = lightgbm.LGBMRegressor if kind == "numbers" else lightgbm.LGBMClassifier
+        model = wanted(n_estimators=20, verbose=-1).fit(rows()[0], _targets(kind))
+        model.booster_.save_model(folder / "model.txt")
+        return str(folder / "model.txt")
+
+    return make
+
+
+def _catboost(kind: str) -> Callable[[Path], str]:
+    def make(folder: Path) -> str:
+        import catboost
+
+        wanted = catboost.CatBoostRegressor if kind == "numbers" else catboost.CatBoostClassifier
+        model = wanted(iterations=20, verbose=0, allow_writing_files=False).fit(rows()[0], _targets(kind))
+        model.save_model(str(folder / "model.cbm"))
+        return str(folder / "model.cbm")
+
+    return make
+
+
+def _cut(make: Callable[[Path], str]) -> Callable[[Path], str]:
+    def cut(folder: Path) -> str:
+        path = Path(make(folder))
+        path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+        return str(path)
+
+    return cut
