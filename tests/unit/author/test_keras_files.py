@@ -116,3 +116,14 @@ def test_a_model_on_another_backend_is_refused_with_the_way_round() -> None:
         _require_backend(keras)
 
     assert caught.value.reason == "WrongBackend"
+
+
+def test_a_factory_finds_keras_on_tensorflow_whatever_the_environment_says(
+    packed: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("KERAS_BACKEND", "torch")
+    script = tmp_path / "train.py"
+    script.write_text("import os\n\ndef model():\n    raise ValueError('on ' + os.environ['KERAS_BACKEND'])\n")
+
+    with pytest.raises(Failed, match="on tensorflow"):
+        packed(f"{script}:model")

@@ -131,10 +131,11 @@ def _pure(value: Any) -> Function:
         return value  # type: ignore[no-any-return]
     if not isinstance(value, nnx.Module):
         return value  # type: ignore[no-any-return]
-    value.eval()  # dropout off, the averages of batch normalization used
+    module = nnx.clone(value)
+    module.eval()  # dropout off, the averages of batch normalization used
 
     def call(*arrays: Any) -> Any:
-        return nnx.clone(value)(*arrays)  # its random streams are counted in the copy
+        return nnx.clone(module)(*arrays)  # its random streams are counted in the copy
 
     return call
 
@@ -143,7 +144,14 @@ def _output_names(function: Function, inputs: Sequence[Input]) -> tuple[str, ...
     """The keys of a dictionary that the function answers with, else `output`, numbered if there are several."""
     import jax
 
-    answer = jax.eval_shape(function, *_specs(inputs))
+    try:
+        answer = jax.eval_shape(function, *_specs(inputs))
+    except Exception as error:
+        raise Invalid(
+            f"it does not take its example with dimensions of any size: {_first_line(error)}",
+            where="the model",
+            do="give an example of real shapes and types; sizes that are fixed: --interface INPUT=SIZE,…",
+        ) from error
     leaves = jax.tree.leaves(answer)
     if isinstance(answer, dict) and len(answer) == len(leaves):
         return tuple(str(name) for name in sorted(answer))
@@ -242,9 +250,12 @@ def _replaced(module: Any, name: str, value: Any) -> Iterator[None]:
 
 
 def _failed(error: Exception) -> ConversionFailed:
-    reason = " ".join(str(error).split())[:300] or type(error).__name__
     return ConversionFailed(
-        f"jax2onnx cannot convert it: {reason}",
+        f"jax2onnx cannot convert it: {_first_line(error)}",
         where="the model",
         do="write that part by other operations, and call pools as nnx.max_pool, not by a name of their own",
     )
+
+
+def _first_line(error: Exception) -> str:
+    return " ".join(str(error).split())[:300] or type(error).__name__

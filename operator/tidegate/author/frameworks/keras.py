@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from tidegate.author.extras import need
-from tidegate.author.frameworks import Converted, Found
+from tidegate.author.frameworks import ConversionFailed, Converted, Found
 from tidegate.author.frameworks.given import given_rows
 from tidegate.author.frameworks.keras_files import KerasFile, read_keras_file, refuse_lambdas
 from tidegate.author.frameworks.tf_function import (
@@ -28,6 +28,7 @@ from tidegate.author.frameworks.tf_function import (
     quiet,
     tensorflow,
     to_onnx,
+    traced,
 )
 from tidegate.author.frameworks.tf_names import plain_names
 from tidegate.author.request import PackRequest
@@ -113,8 +114,6 @@ def _layers(model: Any) -> Iterator[Any]:
 
 
 def _served(keras: Any, model: Any, example: Any) -> Served:
-    import tensorflow as tf
-
     inputs = _inputs(keras, model, example)
     flat = keras.tree.flatten(inputs)
 
@@ -122,12 +121,26 @@ def _served(keras: Any, model: Any, example: Any) -> Served:
         given = keras.tree.pack_sequence_as(inputs, tensors)
         return list(keras.tree.flatten(model(given, training=False)))
 
-    with quiet():
-        if not model.built:
-            answers(*[tf.zeros([size or 1 for size in spec.shape], spec.dtype) for spec in flat])
-        function = tf.function(answers, input_signature=flat).get_concrete_function()
+    if not model.built:
+        _call_on_zeros(answers, flat)
+    function = traced(answers, flat)
     names = plain_names([spec.name for spec in flat], "input")
     return Served(model, function, names, _output_names(model, function), answers)
+
+
+def _call_on_zeros(answers: Any, specs: Sequence[Any]) -> None:
+    """So that the variables are there before the model is traced."""
+    import tensorflow as tf
+
+    try:
+        with quiet():
+            answers(*[tf.zeros([size or 1 for size in spec.shape], spec.dtype) for spec in specs])
+    except Exception as error:  # noqa: BLE001 - whatever the model's own code raises
+        raise ConversionFailed(
+            f"nobody has called it yet, and it fails on zeros like its example: {' '.join(str(error).split())[:200]}",
+            where="the model",
+            do="call it on some rows before you return it",
+        ) from None
 
 
 def _inputs(keras: Any, model: Any, example: Any) -> Any:

@@ -8,7 +8,15 @@ from typing import Any
 
 from tidegate.author.frameworks import Converted, Found
 from tidegate.author.frameworks.given import given_rows
-from tidegate.author.frameworks.tf_function import PACKAGES, Served, TensorFlowOriginal, quiet, tensorflow, to_onnx
+from tidegate.author.frameworks.tf_function import (
+    PACKAGES,
+    Served,
+    TensorFlowOriginal,
+    quiet,
+    tensorflow,
+    to_onnx,
+    traced,
+)
 from tidegate.author.frameworks.tf_names import plain_names
 from tidegate.author.request import PackRequest
 from tidegate.errors import Invalid
@@ -58,7 +66,7 @@ def _saved_model(tf: Any, loaded: Any, path: Path | None) -> Served:
             do="save it again with the one to be served: tf.saved_model.save(model, path, signatures=function)",
         )
     if chosen:
-        return _signature(tf, loaded, signatures[chosen[0]])
+        return _signature(loaded, signatures[chosen[0]])
     traces = getattr(loaded.__call__, "concrete_functions", ()) if callable(loaded) else ()
     calls = [trace.structured_input_signature for trace in traces]
     if not calls:
@@ -66,7 +74,7 @@ def _saved_model(tf: Any, loaded: Any, path: Path | None) -> Served:
     return _call(tf, loaded, next((call for call in calls if True not in tf.nest.flatten(call)), calls[0]))
 
 
-def _signature(tf: Any, loaded: Any, function: Any) -> Served:
+def _signature(loaded: Any, function: Any) -> Served:
     _, keywords = function.structured_input_signature
     outputs = sorted(function.structured_outputs)
 
@@ -76,13 +84,7 @@ def _signature(tf: Any, loaded: Any, function: Any) -> Served:
 
     specs = [keywords[name] for name in sorted(keywords)]
     names = plain_names(sorted(keywords), "input"), plain_names(outputs, "output")
-    return Served(loaded, _traced(tf, call, specs), *names, call)
-
-
-def _traced(tf: Any, call: Any, specs: Sequence[Any]) -> Any:
-    """A function of its own: tf2onnx takes the tables out of the one it converts, which then no longer answers."""
-    with quiet():
-        return tf.function(call, input_signature=specs, autograph=False).get_concrete_function()
+    return Served(loaded, traced(call, specs), *names, call)
 
 
 def _call(tf: Any, loaded: Any, signature: Any) -> Served:
@@ -96,7 +98,7 @@ def _call(tf: Any, loaded: Any, signature: Any) -> Served:
         arguments, keywords = tf.nest.pack_sequence_as(signature, filled)
         return list(tf.nest.flatten(loaded(*arguments, **keywords)))
 
-    function = _traced(tf, call, specs)
+    function = traced(call, specs)
     names = plain_names([spec.name or "" for spec in specs], "input")
     outputs = plain_names([""] * len(function.outputs), "output")
     return Served(loaded, function, names, outputs, call)

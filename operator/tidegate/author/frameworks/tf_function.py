@@ -82,6 +82,28 @@ def quiet() -> Iterator[None]:
             logger.setLevel(level)
 
 
+def traced(call: Any, specs: Any) -> Any:
+    """`call` as a function of its own that TensorFlow has seen with `specs`; raises ConversionFailed where it fails.
+
+    Its own, because tf2onnx takes the tables out of the function it converts, which then no longer answers.
+    """
+    import tensorflow as tf
+
+    try:
+        with quiet():
+            return tf.function(call, input_signature=specs).get_concrete_function()
+    except Exception as error:  # noqa: BLE001 - whatever the model's own code raises
+        raise ConversionFailed(
+            f"it fails when TensorFlow traces it: {_first_line(error)}",
+            where="the model",
+            do="call it once yourself: what fails there fails here",
+        ) from None
+
+
+def _first_line(error: Exception) -> str:
+    return " ".join(str(error).split())[:300] or type(error).__name__
+
+
 def to_onnx(served: Served, framework: str, layers: Collection[str] = ()) -> tuple[onnx.ModelProto, tuple[str, ...]]:
     """The function as an ONNX model, and what was mended.
 
@@ -95,9 +117,7 @@ def to_onnx(served: Served, framework: str, layers: Collection[str] = ()) -> tup
     except Exception as error:  # noqa: BLE001 - tf2onnx raises whatever comes up
         if "2GB" in str(error) or "too long" in str(error):
             raise Invalid("the weights are larger than the 2 GB that tf2onnx can hold", where="the model") from None
-        raise ConversionFailed(
-            f"tf2onnx cannot convert it: {' '.join(str(error).split())[:300]}", where="the model"
-        ) from None
+        raise ConversionFailed(f"tf2onnx cannot convert it: {_first_line(error)}", where="the model") from None
     cures = mend(model, framework, layers)
     _find_shapes(model, TensorFlowOriginal(framework, served))
     return model, cures
@@ -136,9 +156,16 @@ def _find_shapes(model: onnx.ModelProto, original: TensorFlowOriginal) -> None:
     unknown = [value for value in model.graph.output if not value.type.tensor_type.HasField("shape")]
     if not unknown:
         return
-    small, large = (
-        original.answers({value.name: _zeros(value, size) for value in model.graph.input}) for size in (2, 3)
-    )
+    try:
+        small, large = (
+            original.answers({value.name: _zeros(value, size) for value in model.graph.input}) for size in (2, 3)
+        )
+    except Exception as error:  # noqa: BLE001 - whatever the model's own code raises
+        raise ConversionFailed(
+            f"TensorFlow does not know the shape of '{unknown[0].name}', and zeros fail: {_first_line(error)}",
+            where="the model",
+            do="give that output its shape in the model: tensor.set_shape(…)",
+        ) from None
     for value in unknown:
         shape = value.type.tensor_type.shape
         for here, there in zip(small[value.name].shape, large[value.name].shape, strict=True):
