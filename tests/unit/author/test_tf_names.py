@@ -98,7 +98,7 @@ def test_whatever_order_constants_were_folded_in_the_bytes_are_the_same() -> Non
             helper.make_node("Add", ["hidden", names[1]], ["y"], name="second"),
         )
         values = dict(zip(names, (1.0, 2.0), strict=True))
-        tensors = [numpy_helper.from_array(np.float32(values[name]), name) for name in sorted(values)]
+        tensors = [numpy_helper.from_array(np.array(values[name], np.float32), name) for name in sorted(values)]
         model.graph.initializer.extend(tensors)
         model.graph.value_info.append(helper.make_tensor_value_info("hidden", TensorProto.FLOAT, ["unk__5", 3]))
         mend(model, "Keras")
