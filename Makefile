@@ -10,7 +10,7 @@ PROTOCOL := operator/tidegate/protocol
 export PYTHONDONTWRITEBYTECODE := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test e2e images test-unit fuzz control-plane coverage lint frameworks format crds docs protos argocd dashboard-pictures canary-picture lock bench-runtime bench-fetch bench-decisions bench-plan bench-operator bench-gpu bench-traces peers-lock bench-peers bench-overload bench-soak bench-cores bench-dashboard bench-traffic clean
+.PHONY: help demo test e2e images test-unit fuzz control-plane coverage lint frameworks format crds docs protos argocd dashboard-pictures canary-picture lock bench-runtime bench-fetch bench-decisions bench-plan bench-operator bench-gpu bench-traces peers-lock bench-peers bench-overload bench-soak bench-cores bench-dashboard bench-traffic bench-optimize clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-18s %s\n", $$1, $$2}'
@@ -134,6 +134,9 @@ bench-operator: $(READY)  ## the operator with 2,000 objects on a real API serve
 
 bench-dashboard: $(READY)  ## 500 rollouts in a browser: how fast, how large (build/bench/dashboard.json)
 	@$(BIN)/python -m benchmarks.dashboard $(ARGS)
+
+bench-optimize: $(READY)  ## smaller models of digits: size, accuracy, latency (build/bench/optimize.json, docs/optimize.md; ARGS="--no-docs")
+	@OPENBLAS_NUM_THREADS=1 $(BIN)/python -m benchmarks.optimize $(ARGS)
 
 clean:  ## remove what was built or installed here
 	rm -rf .venv build

@@ -7,16 +7,48 @@ from __future__ import annotations
 
 TYPE_CHECKING = False  # typing's own would have to be imported: Ctrl-C is answered in our words only after that
 if TYPE_CHECKING:
+    from tidegate.author.images import ImageForm
+    from tidegate.author.notebook import check, diff, inspect, pack, pull, push, verify
+    from tidegate.author.request import DataSet
+    from tidegate.author.results import Bundle
     from tidegate.client import Client
+    from tidegate.errors import TidegateError
 
-__all__ = ["Client"]
 __version__ = "0.1.0"  # as in pyproject.toml; the images hold the source, without metadata of a package
+
+# Each is imported when it is asked for: the server's start and every command import this module.
+_PLACES = {
+    **dict.fromkeys(("check", "diff", "inspect", "pack", "pull", "push", "verify"), "tidegate.author.notebook"),
+    "Bundle": "tidegate.author.results",
+    "Client": "tidegate.client",
+    "DataSet": "tidegate.author.request",
+    "ImageForm": "tidegate.author.images",
+    "TidegateError": "tidegate.errors",
+}
+
+__all__ = [
+    "Bundle",
+    "Client",
+    "DataSet",
+    "ImageForm",
+    "TidegateError",
+    "check",
+    "diff",
+    "inspect",
+    "pack",
+    "pull",
+    "push",
+    "verify",
+]
 
 
 def __getattr__(name: str) -> object:
-    """`tidegate.Client`, imported when it is asked for: the server's start and every command import this module."""
-    if name != "Client":
+    if name not in _PLACES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from tidegate.client import Client
+    from importlib import import_module
 
-    return Client
+    return getattr(import_module(_PLACES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *_PLACES])

@@ -7,6 +7,7 @@ here (`finished`).
 
 from __future__ import annotations
 
+import fcntl
 import os
 import platform
 import re
@@ -60,12 +61,21 @@ def architecture() -> str:
 
 
 def fetch(folder: Path, mirror: str | None = None) -> Packages:
-    """The newest packages of the suite and its security updates, kept in `folder` for the next time."""
+    """The newest packages of the suite and its security updates, kept in `folder` for the next time.
+
+    One fetch at a time in a folder: apt would fail where another one is under way.
+    """
     if shutil.which("apt-get") is None or not KEYRING.exists():
         raise NoPackages("apt-get and Debian's keyring are needed (packages apt and debian-archive-keyring)")
     for name in ("state/lists/partial", "cache/archives/partial", "none"):
         (folder / name).mkdir(parents=True, exist_ok=True)
-    (folder / "status").touch()
+    with (folder / "status").open("a") as status:
+        fcntl.flock(status, fcntl.LOCK_EX)
+        return fetched(folder, mirror)
+
+
+def fetched(folder: Path, mirror: str | None) -> Packages:
+    """What `fetch` gives, into a folder that is ours alone now."""
     (folder / "sources.list").write_text("\n".join(sources(mirror)) + "\n")
     settings = SETTINGS.format(folder=folder, architecture=architecture())
     (folder / "apt.conf").write_text(settings)

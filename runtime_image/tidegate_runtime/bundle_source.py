@@ -18,7 +18,7 @@ MAX_KEY_BYTES = 64 * 2**10
 NOT_AMBIENT = ("AWS_CA_BUNDLE", "ca.crt", ".dockerconfigjson")  # what ambient access does not look for by itself
 MOUNTED = (
     *NOT_AMBIENT, "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_REGION",
-    "AWS_DEFAULT_REGION", "AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3",
+    "AWS_DEFAULT_REGION", "AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3", "S3_SSE_CUSTOMER_KEY",
 )  # fmt: skip
 
 

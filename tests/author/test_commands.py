@@ -212,6 +212,20 @@ def _zero_the_coefficients(folder: Path) -> None:
     write_manifest(dataclasses.replace(manifest, files=listed_files(folder)), folder)
 
 
+def test_check_decrypts_an_encrypted_bundle_and_leaves_nothing_behind(tidegate: Any, script: Path) -> None:
+    tidegate("pack", "train.py:model", "-o", "bundle", *NAMED)
+    tidegate("keygen", "--age", "--private", "age.key", "--public", "age.pub")
+    tidegate("encrypt", "bundle", "-o", "sealed", "--recipient", Path("age.pub").read_text())
+    before = set(Path("/dev/shm").glob("tidegate-*"))
+
+    blind = tidegate("check", "sealed")
+    checked = tidegate("check", "sealed", "--identity", "age.key", "-o", "json")
+
+    assert (blind.code, "encrypted" in blind.err) == (1, True)
+    assert json.loads(checked.out)["samples"] == 8
+    assert set(Path("/dev/shm").glob("tidegate-*")) <= before
+
+
 def test_check_of_nothing_is_an_error(tidegate: Any) -> None:
     ended = tidegate("check", "absent")
 

@@ -67,6 +67,19 @@ def test_hashed_columns_are_measured_as_they_are_and_never_published(tidegate: A
 
 
 @pytest.mark.usefixtures("risk")
+def test_a_model_that_knows_only_what_it_saw_refuses_hashed_rows_in_one_sentence(tidegate: Any) -> None:
+    Path("risk.py").write_text(RISK.replace('handle_unknown="ignore"', ""))
+
+    heldout = tidegate("pack", "risk.py:model", *NAMED, *PEOPLE, "--hash-columns", "name")
+    generated = tidegate("pack", "risk.py:model", *NAMED, *PEOPLE[:-1], "generated", "--hash-columns", "name")
+
+    assert heldout.code == 1
+    assert "--golden heldout: the model refuses the rows that would be published" in heldout.err
+    assert len(heldout.err.splitlines()) == 1
+    assert generated.code == 0, generated.err
+
+
+@pytest.mark.usefixtures("risk")
 @pytest.mark.parametrize(
     ("options", "message"),
     [

@@ -24,6 +24,7 @@ class Proxy:
     faults: deque[Callable[[Proxy, socket.socket], None]] = field(default_factory=deque)
     always: Callable[[Proxy, socket.socket], None] | None = None
     sent: int = 0
+    taken: int = 0  # bytes from clients
     gate_at: int | None = None
     reached: threading.Event = field(default_factory=threading.Event)
     closed: threading.Event = field(default_factory=threading.Event)
@@ -77,6 +78,8 @@ class Proxy:
                         content = content if left is None else content[:left]
                         left = None if left is None else left - len(content)
                         self._count(len(content))
+                    else:
+                        self.taken += len(content)
                     key.data.sendall(content)
                     if left == 0:
                         return

@@ -22,6 +22,7 @@ from tidegate.bundle.push import push
 from tidegate.bundle.signature import generate_keys, sign
 from tidegate.bundle.source import Access, Source
 from tidegate.bundle.verify import verify_dir
+from tidegate.errors import Invalid
 
 BundleMaker = Callable[..., Path]
 HERE = Access(allow_loopback=True)
@@ -250,6 +251,31 @@ def test_layers_that_were_packed_again_are_told(bundle: BundleMaker, registry: R
 
     with pytest.raises(ManifestInvalid, match="no plain tar"):
         resolve(Source(registry.uri(repository, "packed"), access=HERE))
+
+
+def test_a_layer_that_would_be_read_for_ever_is_no_layer_of_a_bundle(
+    bundle: BundleMaker, registry: Registry, repository: str
+) -> None:
+    push(bundle(), registry.uri(repository, "1"), access=HERE)
+    manifest = registry.manifest(repository, "1")
+    manifest["layers"][0]["size"] += 2**40
+    tag_image(registry, repository, "endless", manifest)
+
+    with pytest.raises(ManifestInvalid, match="holds no bundle"):
+        resolve(Source(registry.uri(repository, "endless"), access=HERE))
+
+
+@pytest.mark.parametrize("name", ["Models", "a b", "../a", "https://host/a"])
+def test_a_repository_to_mount_from_that_is_none_is_refused(
+    bundle: BundleMaker, registry: Registry, repository: str, name: str
+) -> None:
+    with pytest.raises(Invalid, match="is no repository"):
+        push(bundle(), registry.uri(repository, "1"), access=HERE, mount_from=name)
+
+
+def test_only_a_registry_mounts(bundle: BundleMaker, tmp_path: Path) -> None:
+    with pytest.raises(Invalid, match="nothing can be mounted"):
+        push(bundle(), f"file://{tmp_path}/store/1", mount_from="models/digits")
 
 
 @pytest.mark.parametrize("uri", ["models/absent:1", "models/absent@sha256:" + "a" * 64])

@@ -21,6 +21,7 @@ from tests.bundle.web import Web, web_server
 from tidegate.bundle.errors import Denied
 from tidegate.bundle.fetch import fetch, resolve
 from tidegate.bundle.push import push
+from tidegate.bundle.signature import generate_keys, sign
 from tidegate.bundle.source import Access, Source
 from tidegate.bundle.stores.docker_config import login_for
 from tidegate.bundle.stores.oci import registry as protocol
@@ -173,6 +174,31 @@ def test_a_layer_is_not_followed_to_where_no_bundle_may_come_from(
         web.redirect = target
         with pytest.raises(Denied, match=says):
             fetch(source, tmp_path / "here")
+
+
+def test_a_registry_that_gives_no_parts_and_one_that_lists_referrers_are_read_as_well(
+    bundle: BundleMaker, registry: Registry, repository: str, web: Web, tmp_path: Path
+) -> None:
+    folder, here = bundle(files={"weights/a.bin": b"w" * 100_000}), Access(allow_loopback=True)
+    generate_keys(tmp_path / "k.key", tmp_path / "k.pub")
+    sign(folder, tmp_path / "k.key")
+    image = push(folder, registry.uri(repository, "1"), access=here).pinned.partition("@")[2]
+    _copy(registry, repository, web.folder)
+    index = registry.manifest(repository, image.replace(":", "-"))
+    listed, below = index["manifests"][0]["digest"], web.folder / f"v2/{repository}"
+    signature = json.loads(registry.blob(listed).read_bytes())["layers"][0]["digest"]
+    shutil.copy(registry.blob(listed), below / f"manifests/{listed}")
+    shutil.copy(registry.blob(signature), below / f"blobs/{signature}")
+    (below / "referrers").mkdir()
+    (below / f"referrers/{image}").write_text(json.dumps(index))
+    web.ranges = False
+    source = Source(
+        f"oci://localhost:{web.port}/{repository}:1",
+        public_key=(tmp_path / "k.pub").read_bytes(),
+        access=Access({"ca.crt": web.ca}, allow_loopback=True),
+    )
+
+    assert fetch(source, tmp_path / "here").digest == verify_dir(folder).digest
 
 
 def test_another_host_is_never_asked_without_tls_and_loopback_only_where_it_is_allowed(

@@ -137,7 +137,6 @@ def build(program: Program, tell: Tell) -> Path:
         command = [
             go,
             "build",
-            "-trimpath",
             "-mod=readonly",
             "-buildvcs=false",
             "-tags",

@@ -1,17 +1,20 @@
-"""`make e2e`: the images, and the chart with them on two real nodes beside each other, with all that their tests need.
+"""`make e2e`: the images, and the chart with them on real nodes beside each other, with all that their tests need.
 
-Most of a story is waiting, for a kubelet or a rollout: two nodes take little more than half of the time of one.  What
-has to be fetched or built is, before: inside a node's machine (`node/boundary.py`) there is no network but its own.
-Nothing is installed on this one.
+Most of a story is waiting, for a kubelet or a rollout: on a node it uses less than half of a core.  What has to be
+fetched or built is, before: inside a node's machine (`node/boundary.py`) there is no network but its own.  Nothing is
+installed on this one.
 """
 
 from __future__ import annotations
 
 import os
 import sys
+import tempfile
 import time
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from itertools import chain
 from pathlib import Path
 
 from tests.control_plane import programs
@@ -19,13 +22,19 @@ from tests.control_plane.programs import say
 from tests.control_plane.prometheus import DISCOVERING
 from tests.e2e import images, together
 from tests.e2e.cluster import times
+from tests.e2e.images import Image
 from tests.e2e.node import boundary, metrics_server, packages
 from tests.gateway.world import gateway_definitions
 
 HERE = Path(__file__).parent
 ON_NODE = HERE / "cluster"
-PYTEST = (sys.executable, "-m", "pytest", "-v")
-SECOND_NODE = ("test_gpus.py", "test_killed_operator.py", "test_traffic.py")  # about half of the time
+PYTEST = (sys.executable, "-m", "pytest", "-v", "--durations", "5")
+# What the nodes after the first one play, which has all others: each takes about as long.
+FURTHER_NODES = (
+    ("test_gpus.py", "test_scaling.py"),
+    ("test_killed_operator.py", "test_traffic.py"),
+    ("test_chart_upgrade.py", "test_prometheus.py", "test_stores.py"),
+)
 NOTHING_TO_DO = 5  # of pytest, where its arguments leave no test of a part
 # Of one test, without the start of the node, whose waits have deadlines of their own.
 LIMIT = ("--timeout", "180", "-o", "timeout_func_only=true")
@@ -43,19 +52,29 @@ def main(arguments: Sequence[str]) -> int:
     with timed("packages"):
         debian = packages.unpacked(say)
     with timed("images"):
-        os.environ |= images.handed_on(images.build(images.ROOT / "build/images", "cpu", "operator"))
+        os.environ |= images.handed_on(*built_twice())
     path = f"{os.environ['PATH']}:{debian / 'usr/bin'}"
-    stories = sorted(ON_NODE.glob("test_*.py"))
-    second = [story for story in stories if story.name in SECOND_NODE]
-    first = [story for story in stories if story not in second]
-    parts = {
-        "images": [*PYTEST, str(HERE), "--ignore", str(ON_NODE), *arguments],
-        "node 1": on_a_node(debian, first, arguments, "e2e.json"),
-        "node 2": on_a_node(debian, second, arguments, "e2e-2.json"),
+    parts = {"images": [*PYTEST, str(HERE), "--ignore", str(ON_NODE), *arguments]} | {
+        f"node {number}": on_a_node(debian, stories, arguments, f"e2e-{number}.json")
+        for number, stories in enumerate(by_node(), start=1)
     }
     with timed("tests"):
         statuses = set(together.run(parts, {**os.environ, "PATH": path}).values())
     return next(iter(statuses - {0, NOTHING_TO_DO}), min(statuses))
+
+
+def built_twice() -> tuple[dict[str, Image], dict[str, str]]:
+    """The images, and the digests of a second build of them, which takes the other core meanwhile."""
+    with ThreadPoolExecutor() as both, tempfile.TemporaryDirectory() as folder:
+        again = both.submit(images.built_again, Path(folder))
+        return images.build(images.ROOT / "build/images", *images.TARGETS), again.result()
+
+
+def by_node() -> list[list[Path]]:
+    """The files of stories that each node plays."""
+    stories = sorted(ON_NODE.glob("test_*.py"))
+    further = [[one for one in stories if one.name in names] for names in FURTHER_NODES]
+    return [[one for one in stories if one not in chain(*further)], *further]
 
 
 def on_a_node(debian: Path, stories: Sequence[Path], arguments: Sequence[str], record: str) -> list[str]:

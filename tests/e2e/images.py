@@ -17,7 +17,10 @@ from tests.namespaces import USER, namespaces
 
 ROOT = Path(__file__).parents[2]
 REGISTRY = "registry.example.com/ml"  # where a cluster thinks that they come from
-GIVEN = "TIDEGATE_E2E_IMAGES"  # what `make e2e` has built: name, digest and archive of each target
+TARGETS = ("cpu", "operator")
+# What `make e2e` has built: name, digest and archive of each target, and its digest in another build.
+GIVEN, GIVEN_AGAIN = "TIDEGATE_E2E_IMAGES", "TIDEGATE_E2E_IMAGES_AGAIN"
+OTHERWISE = {"PYTHONHASHSEED": "7", "TZ": "Asia/Tokyo", "LC_ALL": "C"}
 NOBODY = 65532  # of the Containerfile
 SHELLS = ("usr/bin/sh", "usr/bin/dash", "usr/bin/bash", "usr/bin/rbash")
 # $1: the image's root, $2: a folder that it sees as /mnt; the rest is what runs.
@@ -92,15 +95,28 @@ def build(folder: Path, *targets: str, environment: dict[str, str] | None = None
     }
 
 
+def built_again(folder: Path) -> dict[str, str]:
+    """The digest of each target when it is built into `folder` by somebody whose machine is set up otherwise."""
+    return {
+        target: image.digest for target, image in build(folder, *TARGETS, environment=OTHERWISE, umask=0o077).items()
+    }
+
+
 def given() -> dict[str, Image]:
     """Those that are built already."""
     found = json.loads(os.environ.get(GIVEN, "{}"))
     return {target: Image(name, digest, Path(archive)) for target, (name, digest, archive) in found.items()}
 
 
-def handed_on(images: dict[str, Image]) -> dict[str, str]:
-    """The variable by which a process is given them."""
-    return {GIVEN: json.dumps({target: (one.name, one.digest, str(one.archive)) for target, one in images.items()})}
+def given_again() -> dict[str, str]:
+    """Their digests in another build, where there was one."""
+    return dict(json.loads(os.environ.get(GIVEN_AGAIN, "{}")))
+
+
+def handed_on(images: dict[str, Image], again: dict[str, str]) -> dict[str, str]:
+    """The variables by which a process is given them."""
+    told = {target: (one.name, one.digest, str(one.archive)) for target, one in images.items()}
+    return {GIVEN: json.dumps(told), GIVEN_AGAIN: json.dumps(again)}
 
 
 @dataclass(frozen=True, slots=True)

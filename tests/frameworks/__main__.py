@@ -86,10 +86,16 @@ def run(python: Path, framework: str, most: int | None) -> Iterator[dict[str, An
 
 def rows_from(python: Path, framework: str, first: int, count: int) -> Iterator[dict[str, Any]]:
     command = [str(python), "-m", "tests.frameworks.inside", framework, str(first), str(count)]
-    env = {**os.environ, "PYTHONPATH": str(ROOT), "CUDA_VISIBLE_DEVICES": "", "TF_CPP_MIN_LOG_LEVEL": "3"}
+    env = {
+        **os.environ,
+        "PYTHONPATH": str(ROOT),
+        "CUDA_VISIBLE_DEVICES": "",
+        "OMP_NUM_THREADS": "1",
+        "TF_CPP_MIN_LOG_LEVEL": "3",
+    }
     with (
         tempfile.TemporaryFile("w+") as told,
-        subprocess.Popen(command, stdout=subprocess.PIPE, stderr=told, text=True, cwd="/", env=env) as process,
+        subprocess.Popen(command, stdout=subprocess.PIPE, stderr=told, errors="replace", cwd="/", env=env) as process,
     ):
         assert process.stdout
         for text in process.stdout:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import shutil
 import tarfile
 from io import BytesIO
@@ -73,6 +74,24 @@ def test_packages_are_those_that_apt_would_install(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(debian, "apt", lambda folder, *words: told)
 
     assert debian.chosen(tmp_path, ("tool",)) == ["libc6_2.41-12_amd64.deb", "tool_1%3a2-3_all.deb"]
+
+
+def test_nobody_else_fetches_into_the_same_folder_meanwhile(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    asked = []
+
+    def apt(folder: Path, *words: str) -> str:
+        asked.append(words[0])
+        with (folder / "status").open("a") as other, pytest.raises(BlockingIOError):
+            fcntl.flock(other, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return ""
+
+    monkeypatch.setattr(debian, "apt", apt)
+    monkeypatch.setattr(debian, "KEYRING", tmp_path)
+    monkeypatch.setattr(shutil, "which", lambda name: name)
+
+    debian.fetch(tmp_path, "https://mirror.example.com/debian/")
+
+    assert set(asked) == {"update", "install"}
 
 
 def test_a_mirror_brings_the_security_updates_too() -> None:

@@ -51,3 +51,11 @@ def test_every_module_says_why_it_exists() -> None:
     assert [
         str(p.relative_to(ROOT)) for p in SOURCES if p.read_text() and not ast.get_docstring(ast.parse(p.read_text()))
     ] == []
+
+
+def test_metrics_server_is_built_with_the_versions_that_kubernetes_is_built_with() -> None:
+    modules = ROOT / "tests/control_plane/modules"
+    required = set(re.findall(r"^\t(\S+) (v\S+)", (modules / "kubernetes/go.mod").read_text(), re.MULTILINE))
+    replaced = re.findall(r"^\t\S+ => (\S+) (\S+)$", (modules / "metrics-server/go.mod").read_text(), re.MULTILINE)
+    assert replaced
+    assert sorted(set(replaced) - required) == []

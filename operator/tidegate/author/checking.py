@@ -12,18 +12,36 @@ from pathlib import Path
 from typing import Any
 
 from tidegate.author.extras import need
+from tidegate.bundle.encryption import decrypted_in_memory
 from tidegate.bundle.errors import GoldenMismatch
 from tidegate.bundle.fetch import fetch
+from tidegate.bundle.manifest import read_bundle_dir
 from tidegate.bundle.source import Access, Source
 from tidegate.bundle.verify import verify_dir
-from tidegate.errors import Failed, Temporary
+from tidegate.errors import Failed, Invalid, Temporary
 
 SECONDS = 600
 
 
 @contextlib.contextmanager
-def here(ref: str) -> Iterator[Path]:
-    """The bundle as a verified directory; a remote one is fetched for as long as this lasts."""
+def here(ref: str, identity: Path | None = None) -> Iterator[Path]:
+    """The bundle as a verified directory; a remote one is fetched, an encrypted one decrypted, while this lasts."""
+    with _fetched(ref) as folder:
+        if identity is None:
+            _require_plain(folder)
+            yield folder
+            return
+        with decrypted_in_memory(folder, identity) as plain:
+            yield plain
+
+
+def _require_plain(folder: Path) -> None:
+    if read_bundle_dir(folder).manifest.encryption is not None:
+        raise Invalid("is encrypted", where=str(folder), do="name the age key: --identity FILE")
+
+
+@contextlib.contextmanager
+def _fetched(ref: str) -> Iterator[Path]:
     folder = Path(ref)
     if folder.is_dir():
         verify_dir(folder)

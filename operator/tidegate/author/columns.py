@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from tidegate.author.request import DataSet
-from tidegate.author.session import Array, as_type
+from tidegate.author.session import Array, as_pool, as_type
 from tidegate.bundle.golden import fits
 from tidegate.bundle.manifest import Interface, TensorSpec
 from tidegate.errors import Invalid
@@ -29,6 +29,11 @@ def as_inputs(data: DataSet, interface: Interface) -> dict[str, Array]:
         known = ", ".join(sorted(data.columns))[:200]
         raise Invalid(f"there is nothing for the input '{missing[0]}': the columns are {known}", where=data.name)
     return {tensor.name: _fitted(np.asarray(data.columns[tensor.name]), tensor, data) for tensor in tensors}
+
+
+def as_rows(data: DataSet, interface: Interface) -> dict[str, Array]:
+    """The same as a pool of this model's inputs: one row of it is what one request takes."""
+    return as_pool(interface, as_inputs(data, interface))
 
 
 def side_by_side(data: DataSet) -> Array:

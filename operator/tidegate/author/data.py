@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
 from tidegate.author.images import ImageForm, read_images
-from tidegate.author.pseudonyms import hashed, without
+from tidegate.author.pseudonyms import hashed, key_of_file, without
 from tidegate.author.request import DataSet
 from tidegate.author.session import Array
 from tidegate.author.tables import MATRIX, read_numpy, read_table
@@ -27,7 +28,10 @@ class Reading:
     images: ImageForm | None = None
 
 
-def read_data(path: Path, labels: str = "", name: str = "", reading: Reading = Reading()) -> DataSet:
+AS_IT_IS = Reading()
+
+
+def read_data(path: Path, labels: str = "", name: str = "", reading: Reading = AS_IT_IS) -> DataSet:
     """The data in `path`; `labels` is the array or column that holds what is right, or a file of its own.
 
     A folder is one of images, by class; `labels` then is a file that names the classes in the order of their numbers.
@@ -43,30 +47,39 @@ def read_data(path: Path, labels: str = "", name: str = "", reading: Reading = R
 
 
 def _table(path: Path, labels: str, name: str, reading: Reading) -> DataSet:
-    columns = dict(read_table(path))
+    columns = dict(read_table(path, reading.dropped))
     right = _labels(columns, labels, path) if labels else None
-    columns = without(columns, reading.dropped, path)
-    rows = {key: len(array) for key, array in columns.items()}
+    read = DataSet(name or path.name, columns, right, _digest(path))
+    return prepared(read, reading, where=str(path), key=lambda: key_of_file(path))
+
+
+def prepared(read: DataSet, reading: Reading, *, where: str, key: Callable[[], bytes]) -> DataSet:
+    """Rows of a table as they are used: checked, without what is dropped, and hashed for publishing by `key`.
+
+    Raises Invalid for no rows, arrays of different lengths, missing labels, and names that are no columns.
+    """
+    columns = without(read.columns, reading.dropped, where)
+    rows = {name: len(array) for name, array in columns.items()}
     if len(set(rows.values())) > 1:
-        raise Invalid(f"the arrays have different numbers of rows: {rows}", where=str(path))
+        raise Invalid(f"the arrays have different numbers of rows: {rows}", where=where)
     count = next(iter(rows.values()), 0)
     if not count:
-        raise Invalid("there are no rows in it", where=str(path))
-    if right is not None and len(right) != count:
-        raise Invalid(f"{len(right)} labels for {count} rows", where=str(path), do="give one label per row")
-    if right is not None:
-        _require_all(right, path)
-    published = hashed(columns, reading.hashed, path) if reading.hashed else None
-    return DataSet(name or path.name, columns, right, _digest(path), published=published)
+        raise Invalid("there are no rows in it", where=where)
+    if read.labels is not None and len(read.labels) != count:
+        raise Invalid(f"{len(read.labels)} labels for {count} rows", where=where, do="give one label per row")
+    if read.labels is not None:
+        _require_all(read.labels, where)
+    published = hashed(columns, reading.hashed, key(), where) if reading.hashed else None
+    return replace(read, columns=columns, published=published)
 
 
-def _require_all(right: Array, path: Path) -> None:
+def _require_all(right: Array, where: str) -> None:
     missing = np.isnan(right) if right.dtype.kind == "f" else right == "" if right.dtype.kind == "O" else np.zeros(1)
     if missing.any():
         first = int(missing.reshape(len(right), -1).any(axis=1).argmax()) + 1
         raise Invalid(
             f"{int(missing.sum())} labels are missing, the first in row {first}",
-            where=str(path),
+            where=where,
             do="leave rows without a label out",
         )
 

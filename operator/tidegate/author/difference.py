@@ -1,12 +1,13 @@
-"""What changes from one bundle to another, and whether a rollout would take it."""
+"""What changes from one bundle to another, its weights too, and whether a rollout would take it."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from tidegate.author.describe import operators
+from tidegate.author.layers import LayerChange, layer_changes
 from tidegate.author.opened import Opened
+from tidegate.author.pages import table
 from tidegate.bundle.interface import interface_changes, label_changes
 from tidegate.bundle.manifest import Manifest, TensorSpec
 
@@ -28,10 +29,17 @@ class Difference:
     changes: tuple[Change, ...]
     broken: tuple[str, ...]
     shared_bytes: int  # of files that both have: they are not fetched again
+    layers: tuple[LayerChange, ...] = ()
 
     @property
     def accepted(self) -> bool:
         return not self.broken
+
+    def _repr_html_(self) -> str:
+        """For a notebook."""
+        verdict = "a rollout would take it" if self.accepted else f"a rollout would refuse it: {'; '.join(self.broken)}"
+        rows = [(change.what, change.before or "-", change.after or "-") for change in self.changes]
+        return table("the same bundle" if self.same else verdict, ["what", "before", "after"], rows)
 
 
 def difference(before: Opened, after: Opened) -> Difference:
@@ -50,6 +58,7 @@ def difference(before: Opened, after: Opened) -> Difference:
         ),
         broken=tuple(broken),
         shared_bytes=sum(entry.bytes for entry in new.files if entry.sha256 in known),
+        layers=tuple(layer_changes(before, after)),
     )
 
 
@@ -91,4 +100,6 @@ def _metrics(manifest: Manifest) -> dict[str, str]:
 
 
 def _operators(opened: Opened) -> dict[str, str]:
+    from tidegate.author.describe import operators  # ONNX is needed here only
+
     return {name: str(count) for name, count in operators(opened.graph()).items()}

@@ -23,7 +23,9 @@ from tidegate.errors import Invalid
 MOST_IMAGES = 100_000
 MODES = {"rgb": "RGB", "gray": "L"}
 RANGES: Mapping[str, tuple[float, float]] = {"0..1": (0.0, 1.0), "-1..1": (-1.0, 1.0), "0..255": (0.0, 255.0)}
+LAYOUTS = ("nchw", "nhwc")
 BYTE = 255.0
+TWO = 2  # height and width
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +77,15 @@ def read_images(folder: Path, form: ImageForm, order: Sequence[str] = ()) -> Ima
 
 
 def _check(form: ImageForm) -> None:
+    for name, value, known in (
+        ("layout", form.layout, LAYOUTS),
+        ("color", form.color, tuple(MODES)),
+        ("range", form.range, tuple(RANGES)),
+    ):
+        if value not in known:
+            raise Invalid(f"'{value}' is none of {', '.join(known)}", where=f"--image-{name}")
+    if form.size and not (len(form.size) == TWO and all(side > 0 for side in form.size)):
+        raise Invalid("must be a height and a width above 0", where="--image-size")
     channels = 3 if form.color == "rgb" else 1
     for name, values in (("mean", form.mean), ("std", form.std)):
         if values and len(values) not in (1, channels):

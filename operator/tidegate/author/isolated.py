@@ -42,15 +42,23 @@ def environment(extras: Sequence[str], further: Sequence[str] = ()) -> Iterator[
 
     It is removed afterwards, also on Ctrl-C.  Raises IsolationFailed, or MissingExtra without uv.
     """
-    uv, folder = _uv(), Path(tempfile.mkdtemp(prefix="tidegate-isolated-"))
-    try:
+    uv = find_uv("--isolated")
+    with temporary_folder() as folder:
         yield _made(uv, extras, further, folder)
+
+
+@contextlib.contextmanager
+def temporary_folder() -> Iterator[Path]:
+    """A folder for as long as this lasts, also on Ctrl-C."""
+    folder = Path(tempfile.mkdtemp(prefix="tidegate-isolated-"))
+    try:
+        yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _uv() -> str:
-    """uv on the path, or the one that our extra brings."""
+def find_uv(what: str) -> str:
+    """uv on the path, or the one that our extra brings; `what` needs it."""
     if found := shutil.which("uv"):
         return found
     try:
@@ -59,7 +67,7 @@ def _uv() -> str:
         return str(find_uv_bin())
     except (ImportError, FileNotFoundError):
         raise MissingExtra(
-            "--isolated needs uv, which is not installed", do="run: pip install 'tidegate[isolated]'"
+            f"{what} needs uv, which is not installed", do="run: pip install 'tidegate[isolated]'"
         ) from None
 
 
@@ -105,7 +113,7 @@ def _make(command: list[str], what: str) -> None:
         command if shown else [*command, "--quiet"],
         stdout=subprocess.DEVNULL,
         stderr=None if shown else subprocess.PIPE,
-        env={**_settings(), **os.environ},
+        env={**uv_settings(), **os.environ},
         check=False,
     )
     if done.returncode:
@@ -118,7 +126,7 @@ def _make(command: list[str], what: str) -> None:
         )
 
 
-def _settings() -> dict[str, str]:
+def uv_settings() -> dict[str, str]:
     """uv trusts and asks what pip does here."""
     settings = {"VIRTUAL_ENV": "", "UV_SYSTEM_CERTS": "1"}
     for ours, theirs in (("UV_DEFAULT_INDEX", "PIP_INDEX_URL"), ("SSL_CERT_FILE", "PIP_CERT")):

@@ -6,15 +6,18 @@ import contextlib
 import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
-
-import onnx
+from typing import TYPE_CHECKING
 
 from tidegate.bundle.errors import DigestMismatch, ModelInvalid, TooLarge
 from tidegate.bundle.manifest import FileEntry, Manifest
 from tidegate.bundle.reader import BundleReader, Resolved
 from tidegate.bundle.source import Access, Limits, Source
 
+if TYPE_CHECKING:
+    import onnx
+
 MOST = 2 << 30  # bytes of a graph: what protobuf can hold
+CARD, CARD_BYTES = "README.md", 1 << 20
 LABELS = "labels.txt"
 LABEL_BYTES = 1 << 20
 
@@ -32,6 +35,8 @@ class Opened:
 
     def graph(self) -> onnx.ModelProto:
         """The graph, without its weights."""
+        import onnx
+
         entry = self._entry(self.manifest.model.file)
         content, model = self._bytes(entry, MOST), onnx.ModelProto()
         try:
@@ -39,6 +44,16 @@ class Opened:
         except Exception as error:
             raise ModelInvalid("this is no ONNX model", where=f"{self.resolved.uri}: {entry.path}") from error
         return model
+
+    def content(self, entry: FileEntry) -> bytes:
+        """A whole file of the bundle, held against its digest."""
+        return self._bytes(entry, MOST)
+
+    def card(self) -> str:
+        """The model card, where there is one."""
+        if self.manifest.entry(CARD) is None:
+            return ""
+        return self._bytes(self._entry(CARD), CARD_BYTES).decode("utf-8", "replace")
 
     def labels(self) -> list[str]:
         """The lines of labels.txt, where there is one."""

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from tidegate.author import pool, proof
+from tidegate.author.card import write_card
 from tidegate.author.columns import as_inputs
 from tidegate.author.describe import interface_of, model_facts
 from tidegate.author.dimensions import name_dimensions
@@ -26,6 +27,7 @@ from tidegate.author.graph import is_quantized
 from tidegate.author.parity import Comparison, Parity
 from tidegate.author.provenance import created_at, environment, git_source
 from tidegate.author.request import DataSet, PackRequest
+from tidegate.author.sbom import SBOM, sbom_of
 from tidegate.author.session import Runner, Tensors, as_pool, open_runner
 from tidegate.author.source import load
 from tidegate.author.weights import write_split
@@ -73,17 +75,22 @@ def pack(source: object, request: PackRequest) -> Packed:
 
 
 def _packed(source: object, request: PackRequest) -> Packed:
-    _check_request(request)
+    check_request(request)
     found = load(source, trust_pickle=request.trust_pickle)
+    request.told("converting")
     converted = convert(found, request)
     renamed = name_dimensions(converted.model, request.interface)
-    with _fresh_folder(request.out) as folder:
+    with fresh_folder(request.out) as folder:
+        request.told("writing the weights")
         write_split(converted.model, converted.weights or folder, folder)
         interface = interface_of(converted.model)
         rows = as_pool(interface, converted.data) if converted.data else None
         draft = _Draft(folder, converted, interface, rows, notes=[*converted.cures, *renamed])
         manifest = _manifest(draft, request, found.folder)
-        write_manifest(manifest, folder)
+        write_card(manifest, folder, request.card)
+        if request.sbom:
+            _write_sbom(manifest, folder)
+        write_manifest(replace(manifest, files=listed_files(folder)), folder)
         preflight_model(read_bundle_dir(folder))
         os.rename(folder, request.out)  # noqa: PTH104 - beside Path.rename's own pitfalls: fails on a full folder
     return Packed(read_bundle_dir(request.out), tuple(draft.warnings), tuple(draft.notes))
@@ -101,16 +108,23 @@ def _readable_errors(out: Path) -> Iterator[None]:
             raise Failed(str(error.strerror), where=str(error.filename or out)) from None
 
 
-def _check_request(request: PackRequest) -> None:
+def check_request(request: PackRequest) -> None:
+    """Refuse a name, a version or a folder that cannot be, before anything is done."""
     for what, value, pattern in (("name", request.name, NAME), ("version", request.version, VERSION)):
         if not pattern.fullmatch(value):
             raise Invalid(f"'{value[:80]}' cannot be a {what}", do=f"use {pattern.pattern}", where=f"--{what}")
-    if request.out.exists() and (not request.out.is_dir() or any(request.out.iterdir())):
-        raise Invalid("it exists already", where=str(request.out), do="name a new folder: bundles are never changed")
+    require_new(request.out)
+
+
+def require_new(out: Path) -> None:
+    """Refuse what exists already, but for an empty folder."""
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise Invalid("it exists already", where=str(out), do="name a new folder: bundles are never changed")
 
 
 @contextlib.contextmanager
-def _fresh_folder(out: Path) -> Iterator[Path]:
+def fresh_folder(out: Path) -> Iterator[Path]:
+    """A folder beside `out` to be filled and renamed; gone afterwards if it was not."""
     out.parent.mkdir(parents=True, exist_ok=True)
     folder = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.parent))
     folder.chmod(0o755)
@@ -123,8 +137,10 @@ def _fresh_folder(out: Path) -> Iterator[Path]:
 def _manifest(draft: _Draft, request: PackRequest, folder: Path | None) -> Manifest:
     _copy_files(request.files, draft.folder)
     runner = open_runner(draft.folder / "model.onnx", draft.interface)
+    request.told("comparing with the original, and measuring")
     parity = _parity(draft, runner, request)
     evaluation = evaluate(runner, draft.rows, request.data, {**draft.converted.metrics, **request.metrics})
+    request.told("choosing and proving golden samples")
     golden = proof.golden(draft.folder, draft.converted.model, runner, _golden_request(draft, request))
     draft.warnings += golden.warnings
     draft.notes += golden.notes
@@ -137,7 +153,7 @@ def _manifest(draft: _Draft, request: PackRequest, folder: Path | None) -> Manif
         source=_source(request.source_folder or folder),
         model=model_facts(draft.converted.model, "model.onnx"),
         interface=draft.interface,
-        files=listed_files(draft.folder),
+        files=(),  # listed when all of them are there
         golden=golden.entry,
         metrics=evaluation.metrics,
         training={**draft.converted.training, **evaluation.training()},
@@ -178,6 +194,12 @@ def _parity(draft: _Draft, runner: Runner, request: PackRequest) -> Parity | Non
             f"{parity.mismatched} of {parity.rows} rows tip over to another answer by rounding to 32 bits"
         )
     return parity
+
+
+def _write_sbom(manifest: Manifest, folder: Path) -> None:
+    if (folder / SBOM).exists():
+        raise Invalid(f"the bundle has a {SBOM} already, by --file", where="--sbom", do="leave one of the two out")
+    (folder / SBOM).write_text(sbom_of(manifest), encoding="utf-8")
 
 
 def _copy_files(files: tuple[Path, ...], folder: Path) -> None:

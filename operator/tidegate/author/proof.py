@@ -18,7 +18,7 @@ from tidegate.author.graph import is_quantized
 from tidegate.author.pool import Hints, PoolMaker, pool_rows
 from tidegate.author.request import GENERATED, HELDOUT, NONE, GoldenRequest
 from tidegate.author.session import Runner, Tensors, as_type, rows_of, take
-from tidegate.bundle.errors import GoldenInvalid
+from tidegate.bundle.errors import GoldenInvalid, ModelInvalid
 from tidegate.bundle.golden import GoldenSample, read_sample_files, write_sample
 from tidegate.bundle.manifest import MAX_GOLDEN, Golden, Tolerance
 from tidegate.errors import Invalid
@@ -105,8 +105,21 @@ def _pool(model: onnx.ModelProto, runner: Runner, wanted: Wanted) -> Tensors:
         if wanted.rows is None:
             raise Invalid("there is no data to take rows from", where="--golden heldout", do="add --data FILE")
         order = np.random.default_rng(wanted.request.seed).permutation(rows_of(wanted.rows))
-        return take(wanted.rows, order[:rows])
+        return _accepted(take(wanted.rows, order[:rows]), runner)
     return PoolMaker(runner.interface, wanted.hints, wanted.request.seed).running(runner, rows)
+
+
+def _accepted(rows: Tensors, runner: Runner) -> Tensors:
+    """These rows, if the model runs on them: one that knows only the categories it saw refuses hashed ones."""
+    try:
+        runner.run_pool(rows)
+    except ModelInvalid as error:
+        raise GoldenInvalid(
+            f"the model refuses the rows that would be published ({error.what})",
+            where="--golden heldout",
+            do="where values are hashed it must take unknown ones; --golden generated publishes no rows",
+        ) from None
+    return rows
 
 
 def _given(path: Path, runner: Runner, rules: tuple[Tolerance, ...]) -> list[GoldenSample]:

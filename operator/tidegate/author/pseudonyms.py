@@ -21,34 +21,50 @@ PURPOSE = b"tidegate: columns of golden samples\n"
 LENGTH = 16  # hex digits of a hashed text
 
 
-def without(columns: Mapping[str, Array], dropped: Sequence[str], path: Path) -> dict[str, Array]:
+def without(columns: Mapping[str, Array], dropped: Sequence[str], where: str) -> dict[str, Array]:
     """The columns that may be used at all."""
     for name in dropped:
-        _require(name, columns, path, "--drop-columns")
+        _require(name, columns, where, "--drop-columns")
     left = {name: array for name, array in columns.items() if name not in dropped}
     if not left:
         raise Invalid("no column is left", where="--drop-columns", do="drop fewer")
     return left
 
 
-def hashed(columns: Mapping[str, Array], names: Sequence[str], path: Path) -> dict[str, Array]:
+def hashed(columns: Mapping[str, Array], names: Sequence[str], key: bytes, where: str) -> dict[str, Array]:
     """The columns as they may be published: texts become 16 hex digits, whole numbers others between their ends."""
     for name in names:
-        _require(name, columns, path, "--hash-columns")
-    key = _key(path)
+        _require(name, columns, where, "--hash-columns")
     return {name: _hashed(name, array, key) if name in names else array for name, array in columns.items()}
 
 
-def _require(name: str, columns: Mapping[str, Array], path: Path, option: str) -> None:
+def _require(name: str, columns: Mapping[str, Array], where: str, option: str) -> None:
     if name not in columns:
         known = ", ".join(sorted(columns))[:200]
-        raise Invalid(f"{option}: there is no column '{name}', they are {known}", where=str(path))
+        raise Invalid(f"{option}: there is no column '{name}', they are {known}", where=where)
 
 
-def _key(path: Path) -> bytes:
+def key_of_file(path: Path) -> bytes:
+    """A key that only the content of this file gives."""
     with path.open("rb") as file:
         digest = hashlib.file_digest(file, lambda: hashlib.sha256(PURPOSE))
     return digest.digest()
+
+
+def key_of_arrays(columns: Mapping[str, Array]) -> bytes:
+    """A key that only these values give."""
+    return digest_of_arrays(columns, PURPOSE).digest()
+
+
+def digest_of_arrays(columns: Mapping[str, Array], begun_with: bytes = b"") -> hashlib._Hash:
+    """Of names, types, shapes and values."""
+    digest = hashlib.sha256(begun_with)
+    for name in sorted(columns):
+        array = np.asarray(columns[name])
+        digest.update(f"{name}\n{array.dtype.str} {array.shape}\n".encode())
+        texts = array.dtype.kind in "OUS"
+        digest.update(repr(array.tolist()).encode() if texts else np.ascontiguousarray(array).tobytes())
+    return digest
 
 
 def _hashed(name: str, array: Array, key: bytes) -> Array:

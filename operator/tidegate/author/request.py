@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -44,6 +44,10 @@ class GoldenRequest:
     dims: Mapping[str, int] = field(default_factory=dict)
 
 
+def _nobody(step: str) -> None:
+    """Progress is told to nobody."""
+
+
 @dataclass(frozen=True, slots=True)
 class PackRequest:
     """A bundle to be made at `out`; everything but the first three is optional."""
@@ -63,4 +67,7 @@ class PackRequest:
     trust_lambda: bool = False  # read Keras's Lambda layers, which may run any code
     interface: Mapping[str, tuple[int | str, ...]] = field(default_factory=dict)  # by input: sizes, or names
     lineage: Lineage | None = None  # the bundles it was made from
+    told: Callable[[str], None] = _nobody  # of each step that may take long, in a few words
+    card: Path | None = None  # README.md as a person wrote it; else it is made of the facts
+    sbom: bool = False
     reports: Mapping[str, Any] = field(default_factory=dict)  # further proofs, beside `pack`'s own in `parity`

@@ -11,6 +11,7 @@ import importlib.util
 import os
 import sys
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -79,17 +80,40 @@ def _known(found: Found, where: str) -> Found:
 
 
 def _from_factory(source: str) -> Found:
+    factory = factory_at(source)
+    return found_in(called(factory, source), source, factory.folder)
+
+
+@dataclass(frozen=True, slots=True)
+class Factory:
+    """A function of the user's, and the folder that its module lies in."""
+
+    function: Callable[..., Any]
+    folder: Path | None
+
+
+def factory_at(source: str) -> Factory:
+    """The function that `module:function` or `script.py:function` names; imports the module."""
     place, _, name = source.rpartition(":")
     os.environ["KERAS_BACKEND"] = "tensorflow"  # before the factory imports Keras: see frameworks/keras.py
     module = _module(place)
-    factory: Callable[[], Any] | None = getattr(module, name, None)
-    if not callable(factory):
+    function = getattr(module, name, None)
+    if not callable(function):
         raise Invalid(f"there is no function '{name}' in it", where=place)
+    return Factory(function, Path(module.__file__).parent if module.__file__ else None)
+
+
+def called(factory: Factory, source: str, *given: Any) -> Any:
+    """What the function returns; what it raises comes as Failed."""
+    place, _, name = source.rpartition(":")
     try:
-        made = factory()
+        return factory.function(*given)
     except Exception as error:
         raise Failed(f"{name}() failed: {type(error).__name__}: {str(error)[:300]}", where=place) from error
-    folder = Path(module.__file__).parent if module.__file__ else None
+
+
+def found_in(made: Any, source: str, folder: Path | None) -> Found:
+    """What a factory returned: a model, or a pair of it and an example of its data."""
     value, example = made if isinstance(made, tuple) and len(made) == 2 else (made, None)  # noqa: PLR2004 - a pair
     return _known(Found(kind_of_value(value), value=value, folder=folder, example=example), source)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +19,11 @@ MATRIX = "X"
 NUMPY, PARQUET = (b"PK", b"\x93NUMPY"), b"PAR1"
 
 
-def read_table(path: Path) -> Mapping[str, Array]:
-    """The columns of this file, whichever of the formats its content shows."""
+def read_table(path: Path, dropped: Sequence[str] = ()) -> Mapping[str, Array]:
+    """The columns of this file, whichever of the formats its content shows.
+
+    Of those that will be dropped only the name counts: they may hold what no model takes.
+    """
     if not path.is_file():
         raise Invalid("no such file", where=str(path))
     if path.stat().st_size > MAX_BYTES:
@@ -29,7 +32,7 @@ def read_table(path: Path) -> Mapping[str, Array]:
         start = file.read(6)
     if start.startswith(NUMPY):
         return read_numpy(path)
-    return _parquet(path) if start.startswith(PARQUET) else _csv(path)
+    return _parquet(path, dropped) if start.startswith(PARQUET) else _csv(path)
 
 
 def read_numpy(path: Path) -> dict[str, Array]:
@@ -74,7 +77,7 @@ def _typed(cells: list[str]) -> Array:
     return np.array(cells, dtype=object)
 
 
-def _parquet(path: Path) -> dict[str, Array]:
+def _parquet(path: Path, dropped: Sequence[str]) -> dict[str, Array]:
     need("pyarrow", extra="parquet")
     import pyarrow
     from pyarrow import parquet
@@ -89,7 +92,8 @@ def _parquet(path: Path) -> dict[str, Array]:
     repeated = sorted({name for name in table.column_names if table.column_names.count(name) > 1})
     if repeated:
         raise Invalid(f"two columns are called '{repeated[0]}'", where=str(path))
-    return {name: _arrow(name, table.column(name), path) for name in table.column_names}
+    unread = np.empty(table.num_rows, dtype=object)
+    return {name: unread if name in dropped else _arrow(name, table.column(name), path) for name in table.column_names}
 
 
 def _arrow(name: str, column: Any, path: Path) -> Array:

@@ -17,7 +17,8 @@ from onnx import numpy_helper
 from tidegate.author.graph import attribute_tensors, initializers
 from tidegate.errors import Invalid
 
-SPLIT_BYTES = 1 << 20
+# Of a ResNet-50 0.2 % then stay in the graph, which every derived bundle sends anew; at 1 MiB it was 6.8 %.
+SPLIT_BYTES = 1 << 16
 CHUNK = 1 << 22
 MODEL_FILE = "model.onnx"
 

@@ -57,6 +57,15 @@ def resolve_origin(scheme: str, host: str, port: int, *, allow_loopback: bool) -
     return Origin(scheme, host, port, addresses)
 
 
+def is_here(place: str) -> bool:
+    """Whether a host, with a port or not, is this machine by its very name: nothing for it crosses a network."""
+    host = place.partition(":")[0]
+    try:
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
 def objection_to(address: str, *, allow_loopback: bool) -> str:
     """Why no bundle may come from this address; empty: it may."""
     parsed = ipaddress.ip_address(address.partition("%")[0])

@@ -18,6 +18,7 @@ from tidegate.bundle.element_types import ELEMENT_TYPES
 from tidegate.bundle.errors import ManifestInvalid
 from tidegate.bundle.fields import Fields
 from tidegate.bundle.paths import MANIFEST_NAME, check_paths, read_plain_file
+from tidegate.bundle.sealed import Encryption, Plain, read_encryption, read_plain
 
 FORMAT_VERSION = 1
 MAX_MANIFEST_BYTES = 4 * 2**20
@@ -44,6 +45,7 @@ class FileEntry:
     path: str
     bytes: int
     sha256: str  # 64 hex digits
+    plain: Plain | None = None  # of an encrypted file
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,6 +160,7 @@ class Manifest:
     lineage: Lineage | None = None
     environment: Mapping[str, Any] = field(default_factory=dict)
     hints: Hints | None = None
+    encryption: Encryption | None = None
 
     @property
     def total_bytes(self) -> int:
@@ -220,6 +223,7 @@ def _manifest(top: Fields) -> Manifest:
         lineage=_lineage(top.mapping("lineage")),
         environment=top.free("environment"),
         hints=_hints(top.mapping("hints")),
+        encryption=read_encryption(top.mapping("encryption")),
     )
 
 
@@ -289,7 +293,10 @@ def _is_dimension(size: Any) -> bool:
 
 
 def _file(fields: Fields) -> FileEntry:
-    entry = FileEntry(fields.text("path", limit=255), fields.integer("bytes"), fields.text("sha256", pattern=HEX))
+    plain = read_plain(fields.mapping("plain"))
+    entry = FileEntry(
+        fields.text("path", limit=255), fields.integer("bytes"), fields.text("sha256", pattern=HEX), plain
+    )
     fields.done()
     return entry
 

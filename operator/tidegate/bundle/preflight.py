@@ -34,6 +34,7 @@ OTHERS: tuple[tuple[bytes, str], ...] = (
     (b"BZh", "a bzip2 file"),
     (b"\x7fELF", "a program"),
     (b"GGUF", "a GGUF file"),
+    (b"age-encryption.org/", "encrypted: decrypt the bundle with its age key first"),
     (b"version https://git-lfs", "a Git LFS pointer: fetch the file itself"),
     (b"<", "a text or HTML page"),
     (b"{", "JSON text"),

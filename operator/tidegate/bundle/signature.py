@@ -18,10 +18,11 @@ from typing import Any
 from tidegate.bundle.digest import digest_of
 from tidegate.bundle.errors import SignatureRefused
 from tidegate.bundle.manifest import read_bundle_dir
-from tidegate.bundle.paths import MANIFEST_NAME, SIGNATURE_NAME
+from tidegate.bundle.paths import MANIFEST_NAME, SIGNATURE_NAME, read_plain_file
 from tidegate.errors import Invalid
 
 CURVES = frozenset({"secp256r1", "secp384r1", "secp521r1"})
+MAX_KEY_BYTES = 64 * 2**10
 
 
 def generate_keys(private: Path, public: Path) -> None:
@@ -29,9 +30,7 @@ def generate_keys(private: Path, public: Path) -> None:
     from cryptography.hazmat.primitives import serialization
     from cryptography.hazmat.primitives.asymmetric import ec
 
-    for path in (private, public):
-        if path.exists() or path.is_symlink():
-            raise Invalid("is there already, and a key is never overwritten", where=str(path), do="name another file")
+    require_absent(private, public)
     key = ec.generate_private_key(ec.SECP256R1())
     secret = key.private_bytes(
         serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
@@ -39,8 +38,15 @@ def generate_keys(private: Path, public: Path) -> None:
     open_half = key.public_key().public_bytes(
         serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
     )
-    _write_new(private, secret, 0o600)
-    _write_new(public, open_half, 0o644)
+    write_new(private, secret, 0o600)
+    write_new(public, open_half, 0o644)
+
+
+def read_public_key(path: Path) -> bytes:
+    """The content of a file with a public key (PEM), which may be a link; raises Invalid when there is none."""
+    if not path.is_file():
+        raise Invalid("no such file", where=str(path), do="name the public key")
+    return read_plain_file(path.resolve(), limit=MAX_KEY_BYTES)
 
 
 def sign(folder: Path, key: Path) -> Path:
@@ -57,7 +63,7 @@ def sign(folder: Path, key: Path) -> Path:
         config.use_elliptic_key_signer(private_key=key).sign(alone, fresh)
         content = fresh.read_bytes()
     beside = target.with_name(f".{SIGNATURE_NAME}.{os.getpid()}")
-    _write_new(beside, content, 0o644)
+    write_new(beside, content, 0o644)
     beside.replace(target)
     return target
 
@@ -157,7 +163,15 @@ def _check_private_key(path: Path) -> None:
         raise Invalid("not an ECDSA private key in PEM without a password", where=str(path), do="tidegate keygen")
 
 
-def _write_new(path: Path, content: bytes, mode: int) -> None:
+def require_absent(*paths: Path) -> None:
+    """Refuse to write a key where something is."""
+    for path in paths:
+        if path.exists() or path.is_symlink():
+            raise Invalid("is there already, and a key is never overwritten", where=str(path), do="name another file")
+
+
+def write_new(path: Path, content: bytes, mode: int) -> None:
+    """Write a file that must not exist yet."""
     try:
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, mode)
     except OSError as error:

@@ -16,7 +16,7 @@ from typing import Any
 
 from tidegate.bundle.digest import digest_of
 from tidegate.bundle.errors import ManifestInvalid
-from tidegate.bundle.manifest import FORMAT_VERSION, Manifest, TensorSpec, parse_manifest
+from tidegate.bundle.manifest import FORMAT_VERSION, FileEntry, Manifest, TensorSpec, parse_manifest
 from tidegate.bundle.paths import MANIFEST_NAME
 
 # Characters that JSON writes as they are and YAML does not allow, or breaks lines at.
@@ -76,7 +76,7 @@ def _document(manifest: Manifest) -> dict[str, Any]:
             "inputs": [_tensor(tensor) for tensor in manifest.interface.inputs],
             "outputs": [_tensor(tensor) for tensor in manifest.interface.outputs],
         },
-        "files": [{"path": file.path, "bytes": file.bytes, "sha256": file.sha256} for file in manifest.files],
+        "files": [_file(file) for file in manifest.files],
         "golden": _golden(manifest),
         "metrics": _metrics(manifest),
         "training": manifest.training,
@@ -85,9 +85,20 @@ def _document(manifest: Manifest) -> dict[str, Any]:
         "lineage": _lineage(manifest),
         "environment": manifest.environment,
         "hints": _hints(manifest),
+        "encryption": _encryption(manifest),
     }
     always = ("formatVersion", "name", "version", "model", "interface", "files")
     return {key: value for key, value in document.items() if key in always or value}
+
+
+def _file(file: FileEntry) -> dict[str, Any]:
+    row: dict[str, Any] = {"path": file.path, "bytes": file.bytes, "sha256": file.sha256}
+    return {**row, "plain": {"bytes": file.plain.bytes, "hmacSha256": file.plain.hmac_sha256}} if file.plain else row
+
+
+def _encryption(manifest: Manifest) -> dict[str, Any] | None:
+    sealed = manifest.encryption
+    return {"format": sealed.format, "key": sealed.key} if sealed else None
 
 
 def _source(manifest: Manifest) -> dict[str, Any] | None:

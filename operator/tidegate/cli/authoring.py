@@ -4,26 +4,23 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from tidegate.cli.bundles import identity_option
 from tidegate.cli.data_options import data_of, data_options
-from tidegate.cli.output import emit, output_option, quiet_option
+from tidegate.cli.output import emit, folder_output_option, output_option, quiet_option
+from tidegate.cli.progress import step_line
 from tidegate.errors import UsageError
 
 if TYPE_CHECKING:
     from tidegate.author.packing import Packed
     from tidegate.author.request import PackRequest
 
-OUTPUT = click.option(
-    "--output",
-    type=click.Choice(["table", "json", "yaml"]),
-    default="table",
-    show_default=True,
-    help="How to print the result (-o is the folder here).",
-)
+OUTPUT = folder_output_option
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
@@ -45,8 +42,10 @@ OUTPUT = click.option(
 @click.option("--metrics", type=click.Path(path_type=Path), help="Metrics computed elsewhere: JSON of numbers.")
 @click.option("--metric", "metric", multiple=True, metavar="NAME=VALUE", help="One metric computed elsewhere.")
 @click.option(
-    "--file", "files", multiple=True, type=click.Path(path_type=Path), help="A further file, such as README.md."
+    "--file", "files", multiple=True, type=click.Path(path_type=Path), help="A further file, such as labels.txt."
 )
+@click.option("--card", type=click.Path(path_type=Path), help="README.md by you; else it is made of the facts.")
+@click.option("--sbom", is_flag=True, help="Add sbom.cdx.json: the packages that made it, as CycloneDX.")
 @click.option("--description", default="", help="One sentence about the model.")
 @click.option("--license", "license_", default="", help="Its license.")
 @click.option("--created-at", default="", help="RFC 3339 time to record; default: of SOURCE_DATE_EPOCH, or none.")
@@ -59,8 +58,8 @@ OUTPUT = click.option(
 def pack(output: str, quiet: bool, source: str, **options: Any) -> None:
     """Turn a trained model into a bundle and prove it.
 
-    SOURCE is an .onnx file, a pickled or joblib-dumped scikit-learn estimator, or a factory that returns a fitted
-    one: module:function or script.py:function.
+    SOURCE is a model file or folder of any framework, told by its content, or a function that returns a model:
+    module:function or script.py:function. docs/frameworks.md has the list.
 
     \b
     Example: tidegate pack train.py:model -o bundle --name digits --version 1.0.0 --data test.npz --labels y
@@ -75,7 +74,13 @@ def pack(output: str, quiet: bool, source: str, **options: Any) -> None:
         click.echo("warning: reading a pickle runs whatever code its writer put into it", err=True)
     if options["trust_lambda"]:
         click.echo("warning: reading a Lambda layer runs whatever code its writer put into it", err=True)
-    packed = make(source, _request(options))
+    with step_line() as told:
+        packed = make(source, replace(_request(options), told=told))
+    announce(packed, output=output, quiet=quiet)
+
+
+def announce(packed: Packed, *, output: str, quiet: bool) -> None:
+    """Tell of a new bundle: warnings and notes on stderr, then its digest alone or all that was made and proved."""
     for warning in packed.warnings:
         click.echo(f"warning: {warning}", err=True)
     for note in packed.notes:
@@ -123,6 +128,8 @@ def _request(options: dict[str, Any]) -> PackRequest:
         metrics=_metrics(options["metrics"], options["metric"]),
         files=options["files"],
         golden=golden,
+        card=options["card"],
+        sbom=options["sbom"],
         trust_pickle=options["trust_pickle"],
         trust_lambda=options["trust_lambda"],
         interface=dict(map(_dimensions, options["interface"])),
@@ -187,23 +194,43 @@ def _print_packed(packed: Packed) -> None:
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
 @click.argument("ref")
+@click.option("--card", is_flag=True, help="Print the model card, README.md of the bundle.")
+@click.option("--tensors", is_flag=True, help="List every tensor of the graph instead: what `derive` can name.")
 @output_option
 @quiet_option
-def inspect(ref: str, output: str, quiet: bool) -> None:
+def inspect(ref: str, *, card: bool, tensors: bool, output: str, quiet: bool) -> None:
     """Show what a bundle is: REF is a directory or any bundle address. With --quiet: its digest.
 
     \b
     Example: tidegate inspect s3://models/digits/1.0.0
     """
-    from tidegate.bundle.fetch import resolve
-    from tidegate.bundle.source import Access, Source
-    from tidegate.cli.bundle_view import inspect_document, print_inspection
+    from tidegate.author.opened import opened
+    from tidegate.cli.bundle_view import inspect_document, print_card, print_inspection
 
-    resolved = resolve(Source(ref, access=Access(allow_loopback=True, ambient=True)))
+    with opened(ref) as found:
+        resolved, text = found.resolved, found.card() if card or output != "table" else ""
     if quiet:
         click.echo(resolved.digest)
-        return
-    emit(inspect_document(resolved), output=output, table=lambda: print_inspection(resolved))
+    elif tensors:
+        _list_tensors(ref, output)
+    elif card and output == "table":
+        print_card(text, ref)
+    else:
+        document = {**inspect_document(resolved), "card": text}
+        emit(document, output=output, table=lambda: print_inspection(resolved))
+
+
+def _list_tensors(ref: str, output: str) -> None:
+    from tidegate.author.extras import need
+
+    need("onnx", extra="runtime")
+    from tidegate.author.listing import listed_tensors
+    from tidegate.author.opened import opened
+    from tidegate.cli.bundle_view import print_tensors, tensors_document
+
+    with opened(ref) as bundle:
+        listed = list(listed_tensors(bundle.graph()))
+    emit(tensors_document(listed), output=output, table=lambda: print_tensors(listed))
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
@@ -237,10 +264,13 @@ def diff(before: str, after: str, output: str, quiet: bool) -> None:
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
 @click.argument("ref")
 @click.option("--device", type=click.Choice(["cpu", "cuda", "tensorrt"]), default="cpu", show_default=True)
+@identity_option
 @output_option
 @quiet_option
-def check(ref: str, device: str, output: str, quiet: bool) -> None:
+def check(ref: str, device: str, identity: Path | None, output: str, quiet: bool) -> None:
     """Run the golden samples as a pod would, in the server itself. With --quiet: the worst error of all outputs.
+
+    An encrypted bundle is decrypted into memory, for as long as this takes.
 
     \b
     Example: tidegate check bundle --device cpu
@@ -248,7 +278,7 @@ def check(ref: str, device: str, output: str, quiet: bool) -> None:
     from tidegate.author.checking import here, run_check
     from tidegate.cli.bundle_view import print_check
 
-    with here(ref) as folder:
+    with here(ref, identity) as folder:
         document = run_check(folder, device)
     if quiet:
         click.echo(max((row["worst"] for row in document["outputs"]), default=0.0))

@@ -5,26 +5,35 @@ from __future__ import annotations
 import contextlib
 import tempfile
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from tidegate.bundle.source import Access, Source
-from tidegate.cli.output import emit, output_option, quiet_option
+from tidegate.cli.output import emit, folder_output_option, output_option, quiet_option
 from tidegate.cli.progress import progress_line
-from tidegate.errors import Invalid
 
 if TYPE_CHECKING:
+    from tidegate.bundle.fetch import Fetched
     from tidegate.bundle.manifest import BundleDir
+    from tidegate.bundle.source import Progress
 
 HELP = {"help_option_names": ["-h", "--help"]}
-MAX_KEY_BYTES = 64 * 2**10
 # A person's own command line: their environment's credentials and their own machine are meant.
 PERSONAL = Access(allow_loopback=True, ambient=True)
 
+MODEL_SAID = {
+    "plain": "fits this ONNX Runtime",
+    "deep": "fits this ONNX Runtime and the definitions of ONNX",
+    "encrypted": "encrypted, so not looked into: tidegate check --identity",
+}
+
 digest_option = click.option("--digest", metavar="sha256:…", help="The digest that the bundle must have.")
+identity_option = click.option(
+    "--identity", metavar="FILE", type=click.Path(path_type=Path), help="Decrypt it with this file of age keys."
+)
 public_key_option = click.option(
     "--public-key", type=click.Path(path_type=Path), help="Demand a signature by this key (PEM)."
 )
@@ -48,11 +57,13 @@ def verify(ref: str, *, digest: str | None, public_key: Path | None, deep: bool,
     from tidegate.bundle.preflight import check_deep, preflight_model
 
     with _here(Source(ref, digest, _key(public_key), PERSONAL)) as bundle:
-        preflight_model(bundle)
-        if deep:
-            check_deep(bundle)
+        if bundle.manifest.encryption is None:
+            preflight_model(bundle)
+            if deep:
+                check_deep(bundle)
     manifest = bundle.manifest
-    checked = _Checked(ref, bundle.digest, len(manifest.files), manifest.total_bytes, public_key is not None, deep)
+    looked = "encrypted" if manifest.encryption else "deep" if deep else "plain"
+    checked = _Checked(ref, bundle.digest, len(manifest.files), manifest.total_bytes, public_key is not None, looked)
     if quiet:
         click.echo(checked.digest)
         return
@@ -66,7 +77,7 @@ class _Checked:
     files: int
     bytes: int
     signed: bool
-    deep: bool
+    model: str  # how it was looked at: plain, deep, or encrypted (not at all)
 
     def document(self, name: str, version: str) -> dict[str, Any]:
         return {
@@ -77,14 +88,15 @@ class _Checked:
             "files": self.files,
             "bytes": self.bytes,
             "signature": "verified" if self.signed else "not asked for",
-            "deep": self.deep,
+            "deep": self.model == "deep",
+            "encrypted": self.model == "encrypted",
         }
 
     def print(self) -> None:
         click.echo(f"digest     {self.digest}")
         click.echo(f"files      {self.files}, {self.bytes:,} bytes, each as listed")
         click.echo(f"signature  {'by the given key' if self.signed else 'not checked: give --public-key'}")
-        click.echo(f"model      fits this ONNX Runtime{' and the definitions of ONNX' if self.deep else ''}")
+        click.echo(f"model      {MODEL_SAID[self.model]}")
 
 
 @contextlib.contextmanager
@@ -150,20 +162,34 @@ def push(folder: Path, uri: str, *, replace: bool, mount_from: str, output: str,
 @click.argument("folder", type=click.Path(path_type=Path))
 @digest_option
 @public_key_option
+@identity_option
 @output_option
 @quiet_option
-def pull(uri: str, folder: Path, *, digest: str | None, public_key: Path | None, output: str, quiet: bool) -> None:
+def pull(  # noqa: PLR0913  (one parameter per option)
+    uri: str,
+    folder: Path,
+    *,
+    digest: str | None,
+    public_key: Path | None,
+    identity: Path | None,
+    output: str,
+    quiet: bool,
+) -> None:
     """Fetch and verify a bundle into a new directory, for S3 with the credentials of the environment (AWS_*).
 
-    A pull that was broken off goes on where it was. With --quiet: the digest.
+    A pull that was broken off goes on where it was. An encrypted bundle stays encrypted unless --identity decrypts it
+    into FOLDER. With --quiet: the digest.
 
     \b
     Example: tidegate pull s3://models/digits/1.0.0 bundle --public-key release.pub
     """
     from tidegate.bundle.fetch import fetch
 
+    source = Source(uri, digest, _key(public_key), PERSONAL)
     with progress_line("pull") as progress:
-        fetched = fetch(Source(uri, digest, _key(public_key), PERSONAL), folder, progress=progress)
+        fetched = (
+            _pull_plain(source, folder, identity, progress) if identity else fetch(source, folder, progress=progress)
+        )
     if quiet:
         click.echo(fetched.digest)
         return
@@ -176,16 +202,62 @@ def pull(uri: str, folder: Path, *, digest: str | None, public_key: Path | None,
         **({"image": fetched.image} if fetched.image else {}),
     }
     what = "already there" if fetched.hit else f"{fetched.bytes_read:,} bytes"
+    what += ", decrypted" if identity else ""
     what += f" of the image {fetched.image}" if fetched.image else ""
     emit(document, output=output, table=lambda: click.echo(f"{fetched.digest}  in {fetched.path}  ({what})"))
+
+
+def _pull_plain(source: Source, folder: Path, identity: Path, progress: Progress | None) -> Fetched:
+    """The bundle that an encrypted one was made from; only ciphertext is kept anywhere but in `folder`."""
+    from tidegate.bundle.encryption import decrypt, read_identities
+    from tidegate.bundle.fetch import fetch
+
+    keys = read_identities(identity)  # before anything is fetched
+    with tempfile.TemporaryDirectory(prefix="tidegate-") as temporary:
+        fetched = fetch(source, Path(temporary) / "encrypted", progress=progress)
+        plain = decrypt(fetched.path, folder, keys, str(identity))
+    return replace(fetched, path=plain.path, digest=plain.digest, manifest=plain.manifest)
+
+
+@click.command(context_settings=HELP)
+@click.argument("folder", type=click.Path(path_type=Path))
+@click.option("-o", "--out", type=click.Path(path_type=Path), required=True, help="The new bundle directory.")
+@click.option("--recipient", "recipients", multiple=True, required=True, metavar="age1…", help="Who can read it.")
+@folder_output_option
+@quiet_option
+def encrypt(folder: Path, *, out: Path, recipients: tuple[str, ...], output: str, quiet: bool) -> None:
+    """Make an encrypted bundle of a bundle directory: stores, caches and disks see ciphertext only.
+
+    Its manifest stays readable, and so do labels.txt and README.md. Sign it afterwards. With --quiet: the digest.
+
+    \b
+    Example: tidegate encrypt bundle -o sealed --recipient "$(cat age.pub)"
+    """
+    from tidegate.bundle.encryption import encrypt as seal
+
+    bundle = seal(folder, out, recipients)
+    if quiet:
+        click.echo(bundle.digest)
+        return
+    hidden = sum(entry.plain is not None for entry in bundle.manifest.files)
+    document = {
+        "digest": bundle.digest,
+        "path": str(out),
+        "encrypted": hidden,
+        "readable": [entry.path for entry in bundle.manifest.files if entry.plain is None],
+        "recipients": list(recipients),
+    }
+    said = f"{bundle.digest}  in {out}  ({hidden} files encrypted for {len(recipients)})"
+    emit(document, output=output, table=lambda: click.echo(said))
 
 
 @click.command(context_settings=HELP)
 @click.option("--private", "private", type=click.Path(path_type=Path), default="release.key", show_default=True)
 @click.option("--public", "public", type=click.Path(path_type=Path), default="release.pub", show_default=True)
+@click.option("--age", is_flag=True, help="A pair for encryption instead: the public one is a recipient.")
 @output_option
 @quiet_option
-def keygen(private: Path, public: Path, *, output: str, quiet: bool) -> None:
+def keygen(private: Path, public: Path, *, age: bool, output: str, quiet: bool) -> None:
     """Make an ECDSA P-256 key pair for signing; an existing file is never overwritten.
 
     With --quiet: the path of the public key.
@@ -193,14 +265,19 @@ def keygen(private: Path, public: Path, *, output: str, quiet: bool) -> None:
     \b
     Example: tidegate keygen --private release.key --public release.pub
     """
-    from tidegate.bundle.signature import generate_keys
+    if age:
+        from tidegate.bundle.encryption import generate_identity as generate
+    else:
+        from tidegate.bundle.signature import generate_keys as generate
 
-    generate_keys(private, public)
+    generate(private, public)
     if quiet:
         click.echo(public)
         return
     document = {"private": str(private), "public": str(public)}
-    emit(document, output=output, table=lambda: click.echo(f"{private} signs: keep it secret; {public} verifies"))
+    does, undoes = ("decrypts", "encrypts") if age else ("signs", "verifies")
+    said = f"{private} {does}: keep it secret; {public} {undoes}"
+    emit(document, output=output, table=lambda: click.echo(said))
 
 
 @click.command(context_settings=HELP)
@@ -227,10 +304,6 @@ def sign(folder: Path, key: Path, *, output: str, quiet: bool) -> None:
 
 
 def _key(path: Path | None) -> bytes | None:
-    from tidegate.bundle.paths import read_plain_file
+    from tidegate.bundle.signature import read_public_key
 
-    if path is None:
-        return None
-    if not path.is_file():
-        raise Invalid("no such file", where=str(path), do="name the public key")
-    return read_plain_file(path.resolve(), limit=MAX_KEY_BYTES)
+    return None if path is None else read_public_key(path)

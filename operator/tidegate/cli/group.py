@@ -19,6 +19,9 @@ from tidegate.interrupts import INTERRUPTED, ends_at_once
 # name -> (module, attribute, the line shown by `tidegate --help`); in the order of that page.
 COMMANDS: dict[str, tuple[str, str, str]] = {
     "pack": ("tidegate.cli.authoring", "pack", "Turn a trained model into a bundle and prove it."),
+    "optimize": ("tidegate.cli.optimize", "optimize", "Make a smaller or faster variant of a bundle."),
+    "derive": ("tidegate.cli.derive", "derive", "Make a bundle of another: a part, new weights, a new head."),
+    "explain": ("tidegate.cli.explain", "explain", "Show what in an input a model's answers come from."),
     "inspect": ("tidegate.cli.authoring", "inspect", "Show what a bundle is."),
     "diff": (
         "tidegate.cli.authoring",
@@ -27,12 +30,19 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     ),
     "verify": ("tidegate.cli.bundles", "verify", "Check every digest, the signature and the model without running it."),
     "check": ("tidegate.cli.authoring", "check", "Run the golden samples as a pod would."),
+    "matrix": (
+        "tidegate.cli.matrix",
+        "matrix",
+        "Run the golden samples under other ONNX Runtimes, providers, threads.",
+    ),
     "push": ("tidegate.cli.bundles", "push", "Publish a bundle directory to a store."),
     "pull": ("tidegate.cli.bundles", "pull", "Fetch and verify a bundle from a store."),
     "catalog": ("tidegate.cli.catalog", "catalog", "Show what a store holds, and which bundle was made from which."),
     "gc": ("tidegate.cli.catalog", "gc", "Remove what broken-off pushes left in a repository."),
     "keygen": ("tidegate.cli.bundles", "keygen", "Make a key pair for signing bundles."),
     "sign": ("tidegate.cli.bundles", "sign", "Sign a bundle directory."),
+    "encrypt": ("tidegate.cli.bundles", "encrypt", "Make an encrypted bundle of a bundle directory."),
+    "export": ("tidegate.cli.export", "export", "Write a bundle's model for mobile and embedded machines."),
     "lint": ("tidegate.cli.manifests", "lint", "Check manifests against the schema and its rules, offline."),
     "run": ("tidegate.cli.local", "run", "Serve a manifest on this machine, rollouts included."),
     "status": ("tidegate.cli.status", "status", "Show the versions, weights and verdicts of a deployment."),

@@ -32,6 +32,17 @@ def output_option(command: F) -> F:
     )(command)
 
 
+def folder_output_option(command: F) -> F:
+    """The same without `-o`, for a command whose -o is the folder it writes."""
+    return click.option(
+        "--output",
+        type=click.Choice(["table", "json", "yaml"]),
+        default="table",
+        show_default=True,
+        help="How to print the result (-o is the folder here).",
+    )(command)
+
+
 def quiet_option(command: F) -> F:
     """Add `-q/--quiet`: print only the one value that a script wants."""
     return click.option("-q", "--quiet", is_flag=True, help="Print only the value that a script wants.")(command)

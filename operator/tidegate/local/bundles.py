@@ -17,7 +17,8 @@ from tidegate.bundle.cache import Cache, Lease
 from tidegate.bundle.fetch import Fetched, resolve
 from tidegate.bundle.manifest import read_bundle_dir
 from tidegate.bundle.source import Access, Source
-from tidegate.errors import TidegateError, UsageError
+from tidegate.errors import Invalid, TidegateError, UsageError
+from tidegate.local.decrypted import DecryptedBundles
 from tidegate.local.failures import failure_of
 from tidegate.local.secrets import MountMissing, read_secret, secret, secret_key, texts
 from tidegate.plan.observed import Failure, Resolution, RevisionRecord
@@ -78,6 +79,7 @@ class Bundles:
         self._secrets = secrets
         self._mounts = mounts
         self._leases: dict[str, Lease] = {}
+        self._decrypted = DecryptedBundles()
 
     @property
     def environment(self) -> str:
@@ -96,22 +98,40 @@ class Bundles:
         source = self._source(wanted)
         pinned = Source(source.uri, resolve(source).digest, source.public_key, source.access)
         fetched = self._cache.fetch(pinned, progress=Spoken(wanted.uri, self._tell))
-        if not fetched.hit:
+        if not fetched.hit or fetched.manifest.encryption:
             from tidegate.bundle.preflight import preflight_model  # half a second of imports, on a worker's time
 
-            preflight_model(read_bundle_dir(fetched.path))
+            preflight_model(read_bundle_dir(self._plain(fetched.path, wanted)))
         return resolution(wanted.uri, fetched)
 
-    async def local(self, record: RevisionRecord, credentials: SecretRef | None) -> Path:
-        """The folder of a revision's own bytes; a fetch only when the cache has lost them, and then by digest."""
-        return await aside(lambda: self._local(record.resolution, credentials))
+    async def local(self, record: RevisionRecord, spec: BundleSource) -> Path:
+        """The folder of a revision's own bytes; a fetch only when the cache has lost them, and then by digest.
 
-    def _local(self, wanted: Resolution, credentials: SecretRef | None) -> Path:
-        source = self._access(wanted.uri, wanted.digest, credentials)
+        What opens the store, and an encrypted bundle, is what `spec` names now.
+        """
+        return await aside(lambda: self._local(record.resolution, spec))
+
+    def _local(self, wanted: Resolution, spec: BundleSource) -> Path:
+        source = self._access(wanted.uri, wanted.digest, spec.secret_ref)
         path = self._cache.fetch(source, progress=Spoken(wanted.uri, self._tell)).path
         if wanted.digest not in self._leases:  # only what is here can be kept
             self._leases[wanted.digest] = self._cache.lease(wanted.digest)
-        return path
+        return self._plain(path, spec)
+
+    def close(self) -> None:
+        """Take away what was decrypted; no server runs any more."""
+        self._decrypted.close()
+
+    def _plain(self, path: Path, spec: BundleSource) -> Path:
+        """The folder to serve from: the bundle's own, or of an encrypted one what it decrypts to."""
+        bundle = read_bundle_dir(path)
+        if bundle.manifest.encryption is None:
+            return path
+        if spec.decryption is None:
+            raise Invalid("the bundle is encrypted", where=spec.uri, do="name its age key in bundle.decryption")
+        ref = spec.decryption.key_secret_ref
+        key = secret_key(self._given(ref.name), ref.name, ref.key)
+        return self._decrypted.path(bundle, key, f"secret {ref.name}, key {ref.key}")
 
     def _source(self, wanted: BundleSource) -> Source:
         source = self._access(wanted.uri, wanted.digest, wanted.secret_ref)

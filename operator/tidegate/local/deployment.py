@@ -73,7 +73,7 @@ class Deployment:
         self._refusal: Failure | None = None  # of the stable version's bytes, as it was told
 
     async def _bundle(self, record: RevisionRecord) -> Path:
-        return await self._around.bundles.local(record, self.spec.bundle.secret_ref)
+        return await self._around.bundles.local(record, self.spec.bundle)
 
     def apply(self, spec: ModelDeploymentSpec) -> None:
         """Take a new spec; the same one again changes nothing."""

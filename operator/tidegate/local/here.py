@@ -14,7 +14,6 @@ from tidegate.api.spec import ModelDeploymentSpec
 
 # Dotted attribute paths below spec -> what holds instead.
 WITHOUT_EFFECT: dict[str, str] = {
-    "bundle.decryption": "encrypted bundles are not read here",
     "runtime.image": "servers are the installed tidegate-runtime",
     "runtime.accelerator": "servers see the GPUs of this machine",
     "runtime.resources": "servers share this machine",

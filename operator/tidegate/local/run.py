@@ -283,6 +283,7 @@ class Run:
         await asyncio.gather(*self._tasks.values(), return_exceptions=True)
         await proxy.stop(DRAIN_SECONDS)
         await asyncio.gather(*(deployment.stop() for deployment in self.deployments.values()))
+        self._bundles.close()
         with contextlib.suppress(OSError):  # without it the lock alone says that the run has ended
             self._write_run(pid=None)
         self.narrator.stop()

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
+from tidegate.bundle.stores.docker_config import DOCKER_CONFIG
 from tidegate.errors import Failed, UsageError
 
 KEY_LIMIT = 64 * 1024
@@ -57,11 +58,15 @@ def read_secret(path: Path) -> Secret:
 
 
 def from_folder(folder: Path) -> Secret:
-    """One key per file, as Kubernetes mounts them; hidden files are its bookkeeping."""
-    files = [file for file in sorted(folder.iterdir()) if file.is_file() and not file.name.startswith(".")]
+    """One key per file, as Kubernetes mounts them; hidden files are its bookkeeping, but for a registry's login."""
+    files = [file for file in sorted(folder.iterdir()) if file.is_file() and _is_key(file.name)]
     if len(files) > MOST_KEYS:
         raise UsageError(f"a secret has at most {MOST_KEYS} keys", where=str(folder))
     return {file.name: limited(file) for file in files}
+
+
+def _is_key(name: str) -> bool:
+    return name == DOCKER_CONFIG or not name.startswith(".")
 
 
 def limited(file: Path) -> bytes:

@@ -5,7 +5,8 @@ that keep theirs stay where they are, and the share of the ready pods is all tha
 lie up to a scrape interval apart: what one of them has counted longer is no contradiction.
 
 Right after a change counts tell of more than the gateway: they lag by a second or two, and a new server's are left out
-until its warm-up is over.  Those of the last intervals say what the gateway does now, also when it did not before.
+until its warm-up is over.  Those of the last intervals say what the gateway does now, also when it did not before.  If
+these brought none at all, a few of before are no reason to wait for requests that nobody sends.
 """
 
 from __future__ import annotations
@@ -13,8 +14,10 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import timedelta
 
+from tidegate.api.evidence import RECENT_INTERVALS, Evidence
 from tidegate.plan.convergence import IGNORED_REQUESTS, Split, ignored, seen
 from tidegate.plan.evidence import share_observed
+from tidegate.plan.measuring import unread
 from tidegate.plan.replicas import FULL
 from tidegate.plan.situation import Situation
 
@@ -22,7 +25,7 @@ LAG = timedelta(seconds=10)
 
 
 def split(s: Situation) -> Split:
-    """Unpinned requests of both since the weight was asked for, or of the last intervals where they are enough."""
+    """Unpinned requests of both since the weight was asked for, or of the last intervals where these say more."""
     whole = _whole(s)
     return _of_late(s, whole) or whole
 
@@ -34,7 +37,7 @@ def _whole(s: Situation) -> Split:
 
 
 def _of_late(s: Situation, whole: Split) -> Split | None:
-    """What the last intervals brought that lie wholly after the change; None where that is little."""
+    """What the last intervals brought that lie wholly after the change; None where that is little, but not nothing."""
     evidence, asked_at = s.rollout.evidence, s.rollout.weight_asked_at
     if evidence is None or asked_at is None:
         return None
@@ -47,7 +50,14 @@ def _of_late(s: Situation, whole: Split) -> Split | None:
     )
     # Intervals in which nobody looked are longer, and may have begun before the change.
     after = found.stable <= whole.stable and found.candidate <= whole.candidate
-    return found if after and found.requests >= IGNORED_REQUESTS else None
+    ceased = over >= RECENT_INTERVALS and not found.requests and _silent(s, evidence)
+    enough = found.requests >= IGNORED_REQUESTS or (ceased and not ignored(whole))
+    return found if after and enough else None
+
+
+def _silent(s: Situation, evidence: Evidence) -> bool:
+    """Whether no request is in the interval that is under way either; counters that cannot be read do not say so."""
+    return not (evidence.open.stable.requests or evidence.open.candidate.requests or unread(s))
 
 
 def _troubled(s: Situation) -> timedelta:

@@ -10,13 +10,14 @@ import pytest
 from examples.demo.s3 import s3_server
 from tests.chart.helm import HOME, Helm
 from tests.control_plane import programs
+from tests.e2e.cluster.gateway import Gateway
 from tests.e2e.cluster.shelf import BUCKET, Shelf
 from tests.e2e.cluster.story import Story
 from tests.e2e.cluster.times import Times
 from tests.e2e.images import REGISTRY, given
 from tests.e2e.node import boundary
 from tests.e2e.node.node import Node, running
-from tests.gateway.world import gateway_definitions
+from tests.gateway.world import Envoy, gateway_definitions, start_gateway
 from tests.local.local_run import bundles
 
 NODES = pytest.StashKey[Node]()
@@ -73,6 +74,18 @@ def story(installed: Node, shelf: Shelf, times: Times) -> Iterator[Story]:
     yield found
     found.close()
     installed.plane.client.delete("namespaces", "", namespace)
+    for pod in installed.plane.client.list("pods", namespace):  # nobody asks them any more: they need not drain
+        installed.plane.client.delete("pods", namespace, pod["metadata"]["name"], grace=1)
+
+
+@pytest.fixture(scope="session")
+def envoy(node: Node, tmp_path_factory: pytest.TempPathFactory) -> Envoy:
+    return start_gateway(node.plane, tmp_path_factory.mktemp("gateway"))
+
+
+@pytest.fixture
+def gateway(envoy: Envoy, story: Story) -> Gateway:
+    return Gateway(envoy, story).takes_the_clients()
 
 
 @pytest.hookimpl(wrapper=True)

@@ -7,13 +7,15 @@ names that each story has for itself.
 from __future__ import annotations
 
 import asyncio
+import signal
 import time
-from collections.abc import Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from itertools import chain
 
 from tests.cluster.operating import weight
+from tests.control_plane import programs
 from tests.control_plane.resources import Object
 from tests.e2e.cluster.story import MODEL, PATIENCE, Door, Story
 from tests.gateway.clients import Grpc, Http1, Tally, so_often
@@ -49,6 +51,16 @@ class Gateway:
     def without_envoy(self) -> AbstractContextManager[None]:
         """It is killed, and started again at the end."""
         return self.envoy.dead()
+
+    @contextmanager
+    def without_its_controller(self) -> Iterator[None]:
+        """Contour hangs: it takes no change of a route, and Envoy goes on with what it was told last."""
+        contour = self.envoy.plane.part(programs.CONTOUR).process
+        contour.send_signal(signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            contour.send_signal(signal.SIGCONT)
 
     def gives_exactly(self, percent: int, version: str) -> None:
         """Of so many requests of each protocol none fails, and the version answers its share.

@@ -52,10 +52,14 @@ class Operators:
                 return None
             if pod not in self.processes:
                 self.slow_down()
+            process = self.processes[pod]
+            os.kill(process, signal.SIGSTOP)  # the moment does not pass while it is looked for
             if not holds():
+                os.kill(process, signal.SIGCONT)
                 return None
-            os.kill(self.processes.pop(pod), signal.SIGKILL)
+            os.kill(process, signal.SIGKILL)
             self.dead.add(identity)
+            del self.processes[pod]
             return pod
 
         pod = wait_until(killed, moment, DEATH_SECONDS)

@@ -10,7 +10,7 @@ from tests.e2e.cluster.story import RESOURCES, Story
 
 pytestmark = pytest.mark.timeout(400)
 TWO = {"minReplicas": 2, "maxReplicas": 2}
-LONG = 150.0  # the kubelet lets 10, 20, 40 s go by before it tries a step of a pod again; messages may be a minute old
+LONG = 150.0  # messages may be a minute old
 ONE_OF_THREE_BY_HAND = {"steps": [{"weight": 34, "hold": "manual"}, {"weight": 50, "hold": "1s"}]}
 
 

@@ -6,8 +6,6 @@ import pytest
 from tests.e2e.cluster.gateway import Gateway
 from tests.e2e.cluster.shelf import Shelf
 from tests.e2e.cluster.story import Story
-from tests.e2e.node.node import Node
-from tests.gateway.world import Envoy, start_gateway
 
 BY_HAND = {
     "steps": [{"weight": 10, "hold": "manual"}, {"weight": 50, "hold": "manual"}],
@@ -21,16 +19,6 @@ BY_LATENCY = {
 }
 CLOSE = {"outputs": [{"name": "scores", "atol": 0.0001, "rtol": 0.0, "maxShare": 0.1}]}  # v2 differs by some 0.005
 BY_SHADOW = {"steps": [], "shadow": {"percent": 100}, "analysis": {**JUDGED, "maxDivergence": CLOSE}}
-
-
-@pytest.fixture(scope="module")
-def envoy(node: Node, tmp_path_factory: pytest.TempPathFactory) -> Envoy:
-    return start_gateway(node.plane, tmp_path_factory.mktemp("gateway"))
-
-
-@pytest.fixture
-def gateway(envoy: Envoy, story: Story) -> Gateway:
-    return Gateway(envoy, story).takes_the_clients()
 
 
 @pytest.fixture(scope="module")

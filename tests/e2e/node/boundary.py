@@ -39,7 +39,7 @@ ip link set lo up
 INSIDE = "TIDEGATE_E2E_NODE"  # its value is the node's folder
 EMPTY_SECONDS = 20.0
 LOOK_SECONDS = 0.05
-MOST_RUNS = 5
+MOST_RUNS = 12
 
 
 class Impossible(Exception):

@@ -96,7 +96,9 @@ def kubelet(place: Place) -> list[str]:
         "podLogsDir": str(home / "logs"),
         "imageGCHighThresholdPercent": 100,
         "evictionHard": {"memory.available": "100Mi", "nodefs.available": "1%", "imagefs.available": "1%"},
-        "nodeStatusUpdateFrequency": "4s",
+        "nodeStatusUpdateFrequency": "1s",  # how soon a plugin's devices are seen; it is written when it has changed
+        "nodeStatusReportFrequency": "5m",
+        "crashLoopBackOff": {"maxContainerRestartPeriod": "5s"},  # a node of one's own may be less patient than 5 min
         "maxPods": 60,
     }  # fmt: skip
     return flags({

@@ -126,8 +126,8 @@ def test_two_parquet_columns_of_one_name_are_refused(tmp_path: Path) -> None:
         read_data(tmp_path / "d.parquet")
 
 
-def test_dropped_columns_are_not_used_at_all(table: Any) -> None:
-    data = read_data(table(id=[1, 2], x=[0.5, 1.5]), reading=Reading(dropped=("id",)))
+def test_dropped_columns_are_not_used_at_all_and_may_hold_anything(table: Any) -> None:
+    data = read_data(table(id=[{"a": 1}, None], x=[0.5, 1.5]), reading=Reading(dropped=("id",)))
 
     assert list(data.columns) == ["x"]
 
@@ -274,6 +274,8 @@ def test_a_small_file_of_very_many_pixels_is_not_unpacked(pictures: Path, monkey
         ("cat\n", Reading(), "the class 'owl' is not in the file of labels"),
         ("cat\nowl\ncat\n", Reading(), "a class is named twice"),
         ("", Reading(hashed=("x",)), "--hash-columns: images have no columns"),
+        ("", Reading(images=ImageForm(range="0..2")), "--image-range: '0..2' is none of 0..1, -1..1, 0..255"),
+        ("", Reading(images=ImageForm(size=(28, 0))), "--image-size: must be a height and a width above 0"),
         ("", Reading(images=ImageForm(std=(0.0,))), "--image-std: must be above 0"),
         ("", Reading(images=ImageForm(mean=(0.1, 0.2))), "--image-mean: 2 values for 3 channels"),
     ],

@@ -314,3 +314,16 @@ def test_dimensions_are_called_what_the_user_calls_them(packed: Any, linear: Any
     interface = packed(linear(), interface={"x": ("rows", 4)}).bundle.manifest.interface
 
     assert (interface.inputs[0].shape, interface.outputs[0].shape) == (("rows", 4), ("rows", 3))
+
+
+def test_each_long_step_is_told(packed: Any, linear: Any) -> None:
+    told: list[str] = []
+
+    packed(linear(), told=told.append)
+
+    assert told == [
+        "converting",
+        "writing the weights",
+        "comparing with the original, and measuring",
+        "choosing and proving golden samples",
+    ]

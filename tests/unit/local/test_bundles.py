@@ -3,6 +3,7 @@ from __future__ import annotations
 import asyncio
 import os
 import shutil
+import tempfile
 import threading
 from pathlib import Path
 
@@ -11,8 +12,11 @@ from tests.runtime.small_bundles import linear, linear_samples, write_bundle
 
 from tidegate.api.bundle import BundleSource
 from tidegate.api.runtime import Runtime
+from tidegate.bundle.encryption import encrypt, generate_identity
+from tidegate.bundle.verify import verify_dir
 from tidegate.errors import UsageError
 from tidegate.local.bundles import Bundles, aside
+from tidegate.local.decrypted import DecryptedBundles
 from tidegate.plan.observed import Failure, FailureClass, Resolution, RevisionRecord
 from tidegate.plan.wanted import ResolveWanted
 
@@ -80,9 +84,55 @@ def test_a_revision_whose_bytes_the_cache_has_lost_is_fetched_again(bundles: Bun
     record = RevisionRecord("abc", 1, resolution, Runtime(), base="abc")
     shutil.rmtree(tmp_path / "cache")
 
-    found = asyncio.run(bundles.local(record, None))
+    found = asyncio.run(bundles.local(record, BundleSource(uri=resolution.uri)))
 
     assert (found / "bundle.yaml").exists()
+
+
+def test_an_encrypted_bundle_is_served_from_memory_and_the_cache_keeps_ciphertext(tmp_path: Path) -> None:
+    folder, keys = write_bundle(tmp_path / "v1", linear(), linear_samples(), version="v1"), tmp_path / "keys"
+    keys.mkdir()
+    for name in ("age", "other"):
+        generate_identity(keys / f"{name}.key", keys / f"{name}.pub")
+    sealed = encrypt(folder, tmp_path / "sealed", [(keys / "age.pub").read_text()])
+    bundles = Bundles(tmp_path / "cache", {"keys": keys}, {}, lambda line: None)
+
+    def source(key: str) -> dict[str, object]:
+        ref = {"name": "keys", "key": key}
+        return {"uri": f"file://{sealed.path}", "decryption": {"keySecretRef": ref}}
+
+    missing, wrong = resolved(bundles, uri=f"file://{sealed.path}"), resolved(bundles, **source("other.key"))
+    found = resolved(bundles, **source("age.key"))
+
+    assert isinstance(missing, Failure)
+    assert "name its age key in bundle.decryption" in missing.message
+    assert isinstance(wrong, Failure)
+    assert (wrong.reason, wrong.class_) == ("DecryptionKeyWrong", FailureClass.ENVIRONMENT)
+    assert isinstance(found, Resolution)
+    assert found.digest == sealed.digest
+    record = RevisionRecord("abc", 1, found, Runtime(), base="abc")
+    served = asyncio.run(bundles.local(record, BundleSource.model_validate(source("age.key"))))
+    assert (served.is_relative_to("/dev/shm"), verify_dir(served).digest) == (True, verify_dir(folder).digest)
+    model = (folder / "model.onnx").read_bytes()
+    assert all(model not in path.read_bytes() for path in (tmp_path / "cache").rglob("*") if path.is_file())
+    bundles.close()
+    assert not served.exists()
+
+
+def test_what_a_killed_run_left_in_memory_is_taken_away_and_what_a_live_one_uses_is_not(tmp_path: Path) -> None:
+    folder = write_bundle(tmp_path / "v1", linear(), linear_samples(), version="v1")
+    generate_identity(tmp_path / "age.key", tmp_path / "age.pub")
+    sealed, key = encrypt(folder, tmp_path / "sealed", [(tmp_path / "age.pub").read_text()]), tmp_path / "age.key"
+    left = Path(tempfile.mkdtemp(dir="/dev/shm", prefix="tidegate-plain-"))
+    first, second = DecryptedBundles(), DecryptedBundles()
+
+    used = first.path(sealed, key.read_bytes(), "key")
+    second.path(sealed, key.read_bytes(), "key")
+
+    assert (left.exists(), used.exists()) == (False, True)
+    first.close()
+    second.close()
+    assert not used.exists()
 
 
 def test_a_cache_that_is_no_folder_is_named(tmp_path: Path) -> None:

@@ -11,8 +11,9 @@ from tidegate.local.secrets import SecretMissing, read_secret, secret_key, split
 def test_a_folder_is_a_secret_with_a_key_per_file(tmp_path: Path) -> None:
     (tmp_path / "key.pub").write_text("PEM\n")
     (tmp_path / ".hidden").write_text("bookkeeping")
+    (tmp_path / ".dockerconfigjson").write_text("{}")
 
-    assert texts(read_secret(tmp_path)) == {"key.pub": "PEM"}
+    assert texts(read_secret(tmp_path)) == {"key.pub": "PEM", ".dockerconfigjson": "{}"}
 
 
 def test_an_env_file_may_have_comments_export_and_quotes(tmp_path: Path) -> None:

@@ -31,6 +31,7 @@ class Form:
     widths: Mapping[str, int]
     as_list: bool = False
     names: tuple[str, ...] = ()  # of the columns that the estimator was fitted on
+    single: bool = False  # the estimator computes in 32 bits, as the model does
 
     def tensors(self, data: DataSet) -> dict[str, Array]:
         """The data as the model's inputs."""
@@ -49,22 +50,21 @@ class Form:
         if self.names:
             import pandas as pd  # type: ignore[import-untyped]  # it was fitted on a DataFrame, so pandas is here
 
-            columns = [column for name in self.kinds for column in _as_fitted(tensors[name]).T]
+            columns = [column for name in self.kinds for column in self._as_fitted(tensors[name]).T]
             return pd.DataFrame(dict(zip(self.names, columns, strict=True)))
-        parts = [_as_fitted(tensors[name]) for name in self.kinds]
+        parts = [self._as_fitted(tensors[name]) for name in self.kinds]
         same = len({part.dtype.kind for part in parts}) == 1
         return np.concatenate(parts if same else [part.astype(object) for part in parts], axis=1)
+
+    def _as_fitted(self, array: Array) -> Array:
+        """The same numbers in 64 bits, because some estimators take nothing else once they were fitted on it."""
+        return array.astype(np.float64) if array.dtype == np.float32 and not self.single else array
 
     @staticmethod
     def _cast(array: Array, kind: Kind) -> Array:
         if kind == NUMBERS:
             return np.ascontiguousarray(_as_numbers(array))
         return np.array([str(item) for item in array.reshape(-1).tolist()], dtype=object).reshape(array.shape)
-
-
-def _as_fitted(array: Array) -> Array:
-    """The same numbers in 64 bits: some estimators take nothing else once they were fitted on it."""
-    return array.astype(np.float64) if array.dtype == np.float32 else array
 
 
 def _as_numbers(array: Array) -> Array:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -57,6 +57,7 @@ def convert_fitted(estimator: Any, example: Any, request: PackRequest) -> Conver
     renumber(model)
     _restore_outputs(model, estimator)
     framework = ", ".join([trees.NAMES[library] for library in boosted]) or "scikit-learn"
+    form = replace(form, single=bool(boosted))  # in 64 bits a scaler would round otherwise just before the trees
     original = FittedEstimator(estimator, form, interface_of(model).outputs, framework)
     packages = (*PACKAGES, *boosted, *(("onnxmltools",) if boosted else ()))
     return Converted(model, original, data=form.tensors(rows) if rows else None, packages=packages)

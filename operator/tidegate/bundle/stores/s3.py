@@ -17,11 +17,13 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from tidegate.bundle.addresses import is_here
 from tidegate.bundle.errors import BundleError, Conflict, Denied, NotFound, Unreachable
 from tidegate.bundle.repository import LayoutRepository
 from tidegate.bundle.shelf import LayoutShelf
 from tidegate.bundle.source import Access
 from tidegate.bundle.stores import Listed
+from tidegate.bundle.stores.s3_encryption import CUSTOMER_KEY, Encryption, encryption_in
 from tidegate.bundle.stores.web import WebReader, refusal_for
 from tidegate.bundle.transport import Response
 from tidegate.bundle.uri import BundleUri
@@ -32,6 +34,7 @@ CODE = re.compile(rb"<Code>([A-Za-z0-9]{1,64})</Code>")
 MAX_SKEW = 300  # seconds; S3 refuses above 900
 WRONG_KEYS = frozenset({"InvalidAccessKeyId", "SignatureDoesNotMatch", "ExpiredToken", "InvalidToken", "AuthFailure"})
 TEMPORARY = frozenset({"SlowDown", "InternalError", "ServiceUnavailable", "RequestTimeout", "Throttling"})
+KEY_MISSING = frozenset({"InvalidArgument", "InvalidRequest"})  # what a file of SSE-C answers without its key
 CHANGED = frozenset({"PreconditionFailed", "ConditionalRequestConflict", "412", "409"})
 
 
@@ -57,6 +60,13 @@ def keys_for(access: Access) -> Keys:
     if keys.access_key and (keys.region or keys.endpoint) and "AWS_PROFILE" not in os.environ:
         return keys  # nothing left to ask botocore for, whose session takes half a second
     return _from_session(keys)
+
+
+def encryption_for(access: Access, keys: Keys) -> Encryption:
+    """How files are encrypted at rest, looked up where the keys are."""
+    given = {**os.environ, **access.credentials} if access.ambient else access.credentials
+    parts = urlsplit(keys.endpoint or "https://")
+    return encryption_in(given, protected=parts.scheme == "https" or is_here(parts.netloc))
 
 
 def _keys_in(given: Mapping[str, str]) -> Keys:
@@ -87,6 +97,7 @@ class S3Store(WebReader):
 
     def __init__(self, uri: BundleUri, access: Access) -> None:
         self._keys = keys_for(access)
+        self._encryption = encryption_for(access, self._keys)
         self._bucket = uri.place
         self._region = self._keys.region or "us-east-1"
         scheme, host, port, self._prefix = _endpoint(self._keys, self._bucket, self._region)
@@ -99,6 +110,7 @@ class S3Store(WebReader):
         return True
 
     def headers(self, method: str, path: str, extra: Mapping[str, str]) -> Mapping[str, str]:
+        extra = {**extra, **self._encryption.headers()}
         if not self._keys.access_key:
             return extra
         from botocore.auth import S3SigV4Auth
@@ -114,6 +126,8 @@ class S3Store(WebReader):
     def refusal(self, response: Response, body: bytes, path: str) -> BundleError:
         match = CODE.search(body)
         code = match[1].decode() if match else ""
+        if code in KEY_MISSING and not self._encryption.customer_key:
+            return _wants_key(self.where(path))
         return _refusal(code, self.where(path), response.headers.get("Date")) or refusal_for(response, self.where(path))
 
 
@@ -144,13 +158,20 @@ def _refusal(code: str, where: str, date: str | None) -> BundleError | None:
         return Denied(f"the keys are not accepted ({code})", where=where, do="check AWS_ACCESS_KEY_ID and its secret")
     if code in ("AccessDenied", "403"):
         return Denied(
-            "these keys may not do this", where=where, do="check the bucket's policy, and that keys are given"
+            "these keys may not do this, or the file is encrypted with another key",
+            where=where,
+            do="check the bucket's policy, that keys are given, and the key of SSE-C if there is one",
         )
     if code in TEMPORARY:
         return Unreachable(f"answered {code}", where=where, do="the store is in trouble: try again later")
     if code in ("PermanentRedirect", "TemporaryRedirect", "AuthorizationHeaderMalformed"):
         return Denied("the bucket is in another region", where=where, do="set AWS_REGION")
     return None
+
+
+def _wants_key(where: str) -> Denied:
+    what = "is encrypted with a key of its owner's own (SSE-C), or the request is not understood"
+    return Denied(what, where=where, do=f"give the key in {CUSTOMER_KEY}")
 
 
 def _skew(date: str | None) -> float:
@@ -167,12 +188,14 @@ class S3Writer:
 
     def __init__(self, uri: BundleUri, access: Access) -> None:
         self._bucket = uri.place
-        self._client = _client(access)
+        self._keys = keys_for(access)
+        self._encryption = encryption_for(access, self._keys)
+        self._client = _client(self._keys, access.ca)
 
     def size(self, path: str) -> int | None:
         try:
             with _clear_errors(self._where(path)):
-                return int(self._client.head_object(Bucket=self._bucket, Key=path)["ContentLength"])
+                return int(self._client.head_object(**self._named(path))["ContentLength"])
         except NotFound:
             return None
 
@@ -181,12 +204,14 @@ class S3Writer:
 
         parts = TransferConfig(multipart_threshold=64 * 2**20, multipart_chunksize=32 * 2**20, max_concurrency=4)
         with _clear_errors(self._where(path)):
-            self._client.upload_file(str(source), self._bucket, path, Callback=sent, Config=parts)
+            self._client.upload_file(
+                str(source), self._bucket, path, ExtraArgs=self._encryption.writing(), Callback=sent, Config=parts
+            )
 
     def current(self, path: str) -> tuple[bytes, str] | None:
         try:
             with _clear_errors(self._where(path)):
-                found = self._client.get_object(Bucket=self._bucket, Key=path)
+                found = self._client.get_object(**self._named(path))
                 return found["Body"].read(2**24), found["ETag"]
         except NotFound:
             return None
@@ -194,7 +219,9 @@ class S3Writer:
     def put(self, path: str, content: bytes, *, seen: str | None) -> None:
         condition = {"IfNoneMatch": "*"} if seen is None else {"IfMatch": seen}
         with _clear_errors(self._where(path)):
-            self._client.put_object(Bucket=self._bucket, Key=path, Body=content, **condition)
+            self._client.put_object(
+                Bucket=self._bucket, Key=path, Body=content, **condition, **self._encryption.writing()
+            )
 
     def listed(self, below: str) -> Iterator[Listed]:
         with _clear_errors(self._where(below)):
@@ -208,6 +235,10 @@ class S3Writer:
 
     def close(self) -> None:
         self._client.close()
+
+    def _named(self, path: str) -> dict[str, Any]:
+        """A stored file, as boto3 is asked for it."""
+        return {"Bucket": self._bucket, "Key": path, **self._encryption.reading()}
 
     def _where(self, path: str) -> str:
         return f"s3://{self._bucket}/{path}"
@@ -223,11 +254,10 @@ def shelf(place: BundleUri, access: Access) -> LayoutShelf:
     return LayoutShelf(S3Writer(place, access), place)
 
 
-def _client(access: Access) -> Any:
+def _client(keys: Keys, ca: str) -> Any:
     import boto3
     from botocore.config import Config
 
-    keys = keys_for(access)
     config = Config(
         connect_timeout=10,
         read_timeout=60,
@@ -243,7 +273,7 @@ def _client(access: Access) -> Any:
         aws_access_key_id=keys.access_key or None,
         aws_secret_access_key=keys.secret_key or None,
         aws_session_token=keys.token or None,
-        verify=_verify_with(access.ca),
+        verify=_verify_with(ca),
         config=config,
     )
 

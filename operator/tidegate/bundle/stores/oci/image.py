@@ -24,6 +24,7 @@ LAYER_TYPE = "application/vnd.oci.image.layer.v1.tar"
 BUNDLE = "io.tidegate.bundle.digest"
 PATH = "io.tidegate.path"
 BYTES = "io.tidegate.bytes"
+MAX_HEADER = 16 * RECORD  # before the content; that of a long path has three records
 MAX_DOCUMENT = 4 * 2**20  # what every registry takes
 Json = dict[str, Any]
 
@@ -121,7 +122,7 @@ def _layer(row: Json, where: str) -> Layer:
             where=where,
             do="it was packed again on its way: copy images unchanged, or push the bundle again",
         )
-    if layer.bytes < 0 or layer.offset < RECORD or layer.offset % RECORD:
+    if layer.bytes < 0 or not RECORD <= layer.offset <= MAX_HEADER or layer.offset % RECORD:
         raise ValueError(layer.path)
     return layer
 

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from tidegate.bundle.errors import Denied, NotFound
+from tidegate.bundle.errors import Denied, NotFound, TooLarge
 from tidegate.bundle.source import Access
 from tidegate.bundle.stores import Listed
 from tidegate.bundle.stores.oci.image import MAX_DOCUMENT, parse
@@ -19,6 +19,7 @@ from tidegate.errors import Invalid
 NEXT = re.compile(r"<([^>]+)>")
 OURS = re.compile(r"(bundle|sha256)-[0-9a-f]{64}")  # by digest: the same images once more, and lists of signatures
 PAGE = 1000
+MOST_PAGES = 1000
 CATALOG = "registry:catalog:*"
 
 
@@ -66,7 +67,7 @@ class OciShelf:
 
     def _pages(self, registry: Registry, path: str, key: str) -> Iterator[str]:
         where = str(self._place)
-        while path:
+        for _ in range(MOST_PAGES):
             response = registry.send(Request("GET", path, {}), where)
             try:
                 document: dict[str, Any] = parse(response.read(MAX_DOCUMENT), where)
@@ -74,4 +75,7 @@ class OciShelf:
                 response.close()
             yield from (str(name) for name in document.get(key) or ())
             link = NEXT.match(response.headers.get("Link", ""))
-            path = registry.target(link[1], where) if link else ""
+            if not link:
+                return
+            path = registry.target(link[1], where)
+        raise TooLarge(f"more than {MOST_PAGES} pages of {key}", where=where, do="name a part of the registry")

@@ -23,7 +23,8 @@ from tidegate.bundle.stores.oci.reading import ACCEPT
 from tidegate.bundle.stores.oci.referrers import write_signature
 from tidegate.bundle.stores.oci.registry import Registry
 from tidegate.bundle.stores.oci.uploading import Uploader
-from tidegate.bundle.uri import BundleUri
+from tidegate.bundle.uri import REPOSITORY, BundleUri
+from tidegate.errors import Invalid
 
 
 class OciRepository:
@@ -49,6 +50,8 @@ class OciRepository:
             return Seen("an image that is no bundle", digest_of(raw))
 
     def share(self, repository: str) -> None:
+        if not REPOSITORY.fullmatch(repository):
+            raise Invalid(f"'{repository[:120]}' is no repository", where="--mount-from", do="write models/digits")
         self._registry.scopes.append(Names(repository, "").scope("pull"))
         self._uploader.mount_from = repository
 

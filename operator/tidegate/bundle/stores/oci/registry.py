@@ -6,12 +6,12 @@ them in object stores; the other host sees no credentials and is judged as every
 
 from __future__ import annotations
 
-import ipaddress
+import threading
 from collections.abc import Mapping
 from http import HTTPStatus
 from urllib.parse import urljoin, urlsplit
 
-from tidegate.bundle.addresses import resolve_origin
+from tidegate.bundle.addresses import is_here, resolve_origin
 from tidegate.bundle.errors import BundleError, Conflict, Denied, NotFound, Unreachable
 from tidegate.bundle.source import Access
 from tidegate.bundle.stores.docker_config import login_for
@@ -37,6 +37,7 @@ class Registry:
         own_ca = "ca.crt" in access.credentials  # given for this registry, so it speaks TLS even here
         self._scheme = "http" if is_here(self._place) and not own_ca else "https"
         self._connections = self._connect(self._scheme, self._place)
+        self._lock = threading.Lock()
         self._elsewhere: dict[tuple[str, str], Connections] = {}  # where blobs are redirected to
         self._authorization = Authorization(self._place, login_for(uri.place, access), scopes, self._connect)
 
@@ -101,8 +102,9 @@ class Registry:
     def _follow(self, url: str, headers: Mapping[str, str], where: str) -> Response:
         parts = urlsplit(url)
         at = (parts.scheme, parts.netloc)
-        if at not in self._elsewhere:
-            self._elsewhere[at] = self._connect(*at)
+        with self._lock:
+            if at not in self._elsewhere:
+                self._elsewhere[at] = self._connect(*at)
         if not parts.path:
             raise Unreachable("redirects to nowhere", where=where, do="the registry is in trouble: try again later")
         target = f"{parts.path}?{parts.query}" if parts.query else parts.path
@@ -132,12 +134,3 @@ class Registry:
         if response.status in (HTTPStatus.CONFLICT, HTTPStatus.PRECONDITION_FAILED):
             return Conflict("the registry lets nobody change this tag", where=where, do="push it as a new version")
         return refusal_for(response, where)
-
-
-def is_here(place: str) -> bool:
-    """Whether a host is this machine by its very name, so that nothing crosses a network."""
-    host = place.partition(":")[0]
-    try:
-        return host == "localhost" or ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False

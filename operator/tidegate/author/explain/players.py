@@ -1,0 +1,110 @@
+"""The parts of an input that are switched on and off together, called players as in the theory of Shapley's values.
+
+A table's columns are players of their own.  A picture's are square patches over all its colours, for a single pixel
+says little and there are too many.  A sequence's are its steps.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from tidegate.author.session import Array
+from tidegate.bundle.manifest import TensorSpec
+from tidegate.errors import Invalid
+
+MOST_PATCHES = 14  # per side, unless the user wants more
+COLOURS = (1, 3, 4)
+SEQUENCE, PICTURE = 2, 3  # dimensions of one row
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """Height and width in pixels, which axis of a row its colours are, and how many pixels a patch has on each side."""
+
+    height: int
+    width: int
+    colours: int | None = None
+    patch: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Players:
+    """`groups` has the shape of one row and says which player each element belongs to; `shape` lays the players out."""
+
+    name: str
+    groups: Array
+    shape: tuple[int, ...]
+    names: tuple[str, ...]
+    picture: Picture | None = None
+
+    @property
+    def count(self) -> int:
+        return math.prod(self.shape)
+
+
+@dataclass(frozen=True, slots=True)
+class PictureForm:
+    """What the user said of pictures: the size of one that is laid out flat, and how large a patch is; 0: choose."""
+
+    height: int = 0
+    width: int = 0
+    patch: int = 0
+
+
+def players_of(spec: TensorSpec, shape: tuple[int, ...], columns: Sequence[str], form: PictureForm) -> Players:
+    """The players of one input whose rows have this shape; `columns` names them where the data does."""
+    picture = _picture(spec, shape, form)
+    if picture is not None:
+        return _patches(spec, shape, picture, form.patch)
+    if len(shape) >= SEQUENCE and shape[0] > 1:
+        return _steps(spec, shape)
+    count = math.prod(shape)
+    known = tuple(columns) if len(columns) == count else _numbered(spec.name, count)
+    return Players(spec.name, np.arange(count).reshape(shape), (count,), known)
+
+
+def _numbered(name: str, count: int) -> tuple[str, ...]:
+    return (name,) if count == 1 else tuple(f"{name}[{number}]" for number in range(count))
+
+
+def _picture(spec: TensorSpec, shape: tuple[int, ...], form: PictureForm) -> Picture | None:
+    """Whether a row is a picture: said so, or three dimensions of which the first or last can be colours."""
+    if spec.element_type == "BYTES":
+        return None
+    if form.height and len(shape) < PICTURE:
+        if math.prod(shape) != form.height * form.width:
+            raise Invalid(
+                f"a row of '{spec.name}' has {math.prod(shape)} values, a picture of {form.height}x{form.width} "
+                f"has {form.height * form.width}",
+                where="--picture",
+                do="write HEIGHTxWIDTH of the pictures, or leave it away",
+            )
+        return Picture(form.height, form.width)
+    if len(shape) != PICTURE:
+        return None
+    if shape[0] in COLOURS:
+        return Picture(shape[1], shape[2], colours=0)
+    return Picture(shape[0], shape[1], colours=2) if shape[2] in COLOURS else None
+
+
+def _patches(spec: TensorSpec, shape: tuple[int, ...], picture: Picture, patch: int) -> Players:
+    side = patch or math.ceil(max(picture.height, picture.width) / MOST_PATCHES)
+    picture = replace(picture, patch=side)
+    tall, wide = math.ceil(picture.height / side), math.ceil(picture.width / side)
+    down, across = np.arange(picture.height) // side, np.arange(picture.width) // side
+    grid = down[:, None] * wide + across[None, :]
+    if picture.colours is None:
+        groups = grid.reshape(shape)
+    else:
+        groups = np.broadcast_to(np.expand_dims(grid, picture.colours), shape)
+    names = tuple(f"{spec.name}[{row},{column}]" for row in range(tall) for column in range(wide))
+    return Players(spec.name, groups, (tall, wide), names, picture)
+
+
+def _steps(spec: TensorSpec, shape: tuple[int, ...]) -> Players:
+    steps = np.arange(shape[0]).reshape(-1, *(1,) * (len(shape) - 1))
+    return Players(spec.name, np.broadcast_to(steps, shape), (shape[0],), _numbered(spec.name, shape[0]))

@@ -1,0 +1,182 @@
+"""`import tidegate` in a notebook: the commands as functions, with the same proofs and the same errors.
+
+Each function takes what its command takes (a bundle may be a folder, an address, or what another function gave) and
+gives a value that a notebook shows as a table.  Nothing is printed, and every error is a `tidegate.TidegateError`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypedDict, Unpack
+
+from tidegate.author import pack as make
+from tidegate.author.extras import need
+from tidegate.author.request import GENERATED, GoldenRequest, PackRequest
+from tidegate.author.results import Bundle, Checked, Published
+from tidegate.bundle.source import Access, Source
+
+if TYPE_CHECKING:
+    from tidegate.author.difference import Difference
+    from tidegate.author.images import ImageForm
+    from tidegate.bundle.manifest import BundleDir
+
+Ref = str | Path | Bundle
+# Whoever runs a notebook means their own credentials and their own machine, as on the command line.
+PERSONAL = Access(allow_loopback=True, ambient=True)
+
+
+class PackOptions(TypedDict, total=False):
+    """Further options of `pack`, by the names of the command's flags."""
+
+    out: str | Path  # the new folder; default: NAME-VERSION here
+    description: str
+    license: str
+    created_at: str
+    drop_columns: Sequence[str]
+    hash_columns: Sequence[str]
+    images: ImageForm
+    golden: str  # generated, heldout, none, or a .npz of inputs
+    golden_count: int
+    seed: int
+    dims: Mapping[str, int]
+    interface: Mapping[str, tuple[int | str, ...]]
+    metrics: Mapping[str, float]
+    files: Sequence[str | Path]
+    card: str | Path
+    sbom: bool
+    trust_pickle: bool
+
+
+def pack(
+    model: object, *, name: str, version: str, data: Any = None, labels: Any = None, **options: Unpack[PackOptions]
+) -> Bundle:
+    """Turn a trained model into a bundle and prove it.
+
+    `model` is a fitted model in memory, a file, or `module:factory`.  `data` are rows to measure on: a path, an array,
+    arrays or columns by name, a DataFrame; `labels` what is right for each, or the name of the column that holds it.
+    Raises what the command refuses with, such as ParityLost, Invalid or MissingExtra.
+    """
+    unknown = sorted(set(options) - set(PackOptions.__annotations__))
+    if unknown:
+        raise TypeError(f"pack() got an unexpected keyword argument '{unknown[0]}'")
+    for module in ("numpy", "onnx", "onnxruntime"):
+        need(module, extra="runtime")
+    packed = make(model, _request(model, name, version, _rows(data, labels, options), options))
+    found = packed.bundle
+    return Bundle(str(found.path), found.digest, found.manifest, warnings=packed.warnings, notes=packed.notes)
+
+
+def _rows(data: Any, labels: Any, options: PackOptions) -> Any:
+    from tidegate.author.data import Reading
+    from tidegate.author.given_data import data_set
+
+    dropped, hidden = tuple(options.get("drop_columns", ())), tuple(options.get("hash_columns", ()))
+    return data_set(data, labels, Reading(dropped, hidden, options.get("images")))
+
+
+def _request(model: object, name: str, version: str, data: Any, options: PackOptions) -> PackRequest:
+    default = GoldenRequest()
+    golden = GoldenRequest(
+        options.get("golden", GENERATED),
+        options.get("golden_count", default.count),
+        options.get("seed", default.seed),
+        options.get("dims", {}),
+    )
+    return PackRequest(
+        out=Path(options.get("out", f"{name}-{version}")),
+        name=name,
+        version=version,
+        description=options.get("description", ""),
+        license=options.get("license", ""),
+        created_at=options.get("created_at", ""),
+        data=data,
+        metrics=options.get("metrics", {}),
+        files=tuple(map(Path, options.get("files", ()))),
+        golden=golden,
+        card=Path(options["card"]) if options.get("card") else None,
+        sbom=options.get("sbom", False),
+        source_folder=None if isinstance(model, str | Path) else Path.cwd(),
+        trust_pickle=options.get("trust_pickle", False),
+        interface=options.get("interface", {}),
+    )
+
+
+def inspect(ref: Ref) -> Bundle:
+    """What a bundle is; only its manifest is read."""
+    from tidegate.bundle.fetch import resolve
+
+    found = resolve(Source(_address(ref), access=PERSONAL))
+    return Bundle(_address(ref), found.digest, found.manifest, signed=found.signature is not None)
+
+
+def diff(before: Ref, after: Ref) -> Difference:
+    """What changes from one bundle to another; `accepted` says whether a rollout would take it."""
+    need("onnx", extra="runtime")
+    from tidegate.author.difference import difference
+    from tidegate.author.opened import opened
+
+    with opened(_address(before)) as old, opened(_address(after)) as new:
+        return difference(old, new)
+
+
+def verify(ref: Ref, *, digest: str | None = None, public_key: str | Path | None = None, deep: bool = False) -> Bundle:
+    """Check every digest, the signature (by this key, PEM) and the model, without running it."""
+    from tidegate.bundle.preflight import check_deep, preflight_model
+
+    with _here(Source(_address(ref), digest, _key(public_key), PERSONAL)) as bundle:
+        preflight_model(bundle)
+        if deep:
+            check_deep(bundle)
+        return Bundle(_address(ref), bundle.digest, bundle.manifest, signed=public_key is not None)
+
+
+def check(ref: Ref, *, device: str = "cpu") -> Checked:
+    """Run the golden samples as a pod would, in the server itself; raises GoldenMismatch when one differs."""
+    from tidegate.author.checking import here, run_check
+
+    with here(_address(ref)) as folder:
+        document = run_check(folder, device)
+    return Checked(_address(ref), document)
+
+
+def push(bundle: Ref, uri: str, *, replace: bool = False) -> Published:
+    """Publish a bundle's folder to a store; what the store has is not sent again."""
+    from tidegate.bundle.push import push as publish
+
+    done = publish(Path(_address(bundle)), uri, access=PERSONAL, replace=replace)
+    return Published(done.uri, done.digest, done.files_sent, done.bytes_sent, done.already)
+
+
+def pull(uri: str, out: str | Path, *, digest: str | None = None, public_key: str | Path | None = None) -> Bundle:
+    """Fetch and verify a bundle into a new folder."""
+    from tidegate.bundle.fetch import fetch
+
+    fetched = fetch(Source(uri, digest, _key(public_key), PERSONAL), Path(out))
+    return Bundle(str(fetched.path), fetched.digest, fetched.manifest, signed=public_key is not None)
+
+
+def _address(ref: Ref) -> str:
+    return ref.ref if isinstance(ref, Bundle) else str(ref)
+
+
+@contextlib.contextmanager
+def _here(source: Source) -> Iterator[BundleDir]:
+    """The bundle in a verified folder: where it lies already, or fetched for as long as this lasts."""
+    from tidegate.bundle.fetch import fetch
+    from tidegate.bundle.verify import verify_dir
+
+    folder = Path(source.uri)
+    if folder.is_dir():
+        yield verify_dir(folder, digest=source.digest, public_key=source.public_key)
+        return
+    with tempfile.TemporaryDirectory(prefix="tidegate-") as temporary:
+        yield verify_dir(fetch(source, Path(temporary) / "bundle").path)
+
+
+def _key(path: str | Path | None) -> bytes | None:
+    from tidegate.bundle.signature import read_public_key
+
+    return None if path is None else read_public_key(Path(path))

@@ -1,0 +1,234 @@
+"""Encrypted bundles: stores, caches and disks see ciphertext, and `bundle.yaml` stays readable.
+
+Each file is an age file (https://age-encryption.org/v1), so the outside tool `age` reads it, too.  The manifest lists
+the ciphertext's bytes and sha256, and of the plain file its bytes and an HMAC under a key of this bundle alone: a plain
+sha256 would tell who guesses a file that he guessed right.  The bundle it was made from is inside, manifest and all, so
+that decrypting gives back exactly that bundle.
+"""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import hashlib
+import hmac
+import secrets
+import shutil
+import tempfile
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from tidegate.bundle.errors import Denied, DigestMismatch, DiskFull
+from tidegate.bundle.manifest import BundleDir, FileEntry, Lineage, read_bundle_dir
+from tidegate.bundle.new_folder import new_folder
+from tidegate.bundle.paths import MANIFEST_NAME, SIGNATURE_NAME, read_plain_file
+from tidegate.bundle.sealed import AGE, Encryption, Plain
+from tidegate.bundle.verify import verify_dir
+from tidegate.bundle.write import write_manifest
+from tidegate.errors import Failed, Invalid
+
+READABLE = frozenset(
+    {"labels.txt", "README.md"}
+)  # a rollout compares labels before any key is at hand; the card is shown
+ORIGINAL = "original/"  # where the bundle's own manifest and signature are
+KEY_BYTES = 32
+MAX_IDENTITIES = 64 * 2**10
+BLOCK = 2**20
+MEMORY = Path("/dev/shm")  # noqa: S108  (a folder of our own in it, for nobody else to read)
+
+
+def encrypt(folder: Path, out: Path, recipients: Sequence[str]) -> BundleDir:
+    """Make `out`, which must not exist, the bundle in `folder` encrypted for these age recipients ("age1…")."""
+    age = _age()
+    if not recipients:
+        raise Invalid("nobody could read it", where="--recipient", do="name at least one age1… key")
+    for_whom = [_recipient(age, text) for text in recipients]
+    bundle = verify_dir(folder)
+    if bundle.manifest.encryption is not None:
+        raise Invalid("is encrypted already", where=str(folder), do="encrypt the bundle that it was made from")
+    key = secrets.token_bytes(KEY_BYTES)
+    with new_folder(out) as unfinished:
+        entries = []
+        for path, source in _to_write(bundle):
+            target = unfinished / path
+            target.parent.mkdir(parents=True, exist_ok=True)
+            if path in READABLE:
+                shutil.copyfile(source, target)
+                entries.append(_entry(path, target))
+                continue
+            with source.open("rb") as plain, target.open("wb") as cipher:
+                counted = _Counted(plain, key)
+                age.encrypt_io(counted, cipher, for_whom)
+            entries.append(replace(_entry(path, target), plain=counted.plain))
+        sealed = Encryption(AGE, base64.b64encode(age.encrypt(key, for_whom)).decode())
+        made = Lineage((bundle.digest,), "encrypted")
+        write_manifest(replace(bundle.manifest, files=tuple(entries), encryption=sealed, lineage=made), unfinished)
+    return read_bundle_dir(out)
+
+
+def decrypt(folder: Path, out: Path, keys: Sequence[Any], where: str) -> BundleDir:
+    """Make `out`, which must not exist, the bundle that was encrypted into `folder`, proved by its own digest.
+
+    `folder` has been verified; `keys` are of `parse_identities`, given at `where`.  Denied: none of them fits.
+    """
+    age = _age()
+    bundle = read_bundle_dir(folder)
+    sealed = bundle.manifest.encryption
+    if sealed is None:
+        raise Invalid("is not encrypted", where=str(folder), do="leave the age key away")
+    try:
+        key = age.decrypt(base64.b64decode(sealed.key), list(keys))
+    except (age.DecryptError, ValueError):
+        raise Denied(
+            "none of these age keys is one that the bundle was encrypted for",
+            where=where,
+            do="name the key of a recipient",
+            reason="DecryptionKeyWrong",
+        ) from None
+    with new_folder(out) as unfinished:
+        for entry in bundle.manifest.files:
+            target = unfinished / entry.path.removeprefix(ORIGINAL)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            if entry.plain is None:
+                shutil.copyfile(folder / entry.path, target)
+            else:
+                _decrypt_file(age, folder / entry.path, target, keys, _Expected(entry, key))
+        parents = bundle.manifest.lineage.parents if bundle.manifest.lineage else ()
+        verify_dir(unfinished, digest=parents[0] if parents else None)
+    return read_bundle_dir(out)
+
+
+@contextlib.contextmanager
+def decrypted_in_memory(folder: Path, identities: Path) -> Iterator[Path]:
+    """The bundle that was encrypted into `folder`, on a file system that no disk backs, for as long as this lasts."""
+    keys = read_identities(identities)
+    require_memory(read_bundle_dir(folder))
+    with tempfile.TemporaryDirectory(dir=MEMORY, prefix="tidegate-") as scratch:
+        yield decrypt(folder, Path(scratch) / "bundle", keys, str(identities)).path
+
+
+def require_memory(bundle: BundleDir) -> None:
+    """DiskFull unless there is a memory-backed place for what this bundle decrypts to."""
+    need = sum(entry.plain.bytes for entry in bundle.manifest.files if entry.plain)
+    if not MEMORY.is_dir() or shutil.disk_usage(MEMORY).free < need:
+        raise DiskFull(f"{need} bytes of memory-backed space are needed", where=str(MEMORY), do="mount a tmpfs there")
+
+
+def generate_identity(private: Path, public: Path) -> None:
+    """Write a new age key pair; neither file may exist."""
+    from tidegate.bundle.signature import require_absent, write_new
+
+    require_absent(private, public)
+    identity = _age().x25519.Identity.generate()
+    write_new(private, f"{identity}\n".encode(), 0o600)
+    write_new(public, f"{identity.to_public()}\n".encode(), 0o644)
+
+
+def read_identities(path: Path) -> list[Any]:
+    """The age keys in a file."""
+    return parse_identities(read_plain_file(path.resolve(), limit=MAX_IDENTITIES), str(path))
+
+
+def parse_identities(content: bytes, where: str) -> list[Any]:
+    """Age keys ("AGE-SECRET-KEY-1…"), one a line, `#` for comments."""
+    age = _age()
+    lines = content.decode("utf-8", "replace").splitlines()
+    texts = [line.strip() for line in lines if line.strip() and not line.startswith("#")]
+    try:
+        found = [age.x25519.Identity.from_str(text) for text in texts]
+    except (age.IdentityError, ValueError):
+        found = []
+    if not found:
+        raise Invalid("holds no age key (AGE-SECRET-KEY-1…)", where=where, do="make one: tidegate keygen --age")
+    return found
+
+
+class _Counted:
+    """A plain file that is read once, counted and authenticated on its way."""
+
+    def __init__(self, file: BinaryIO, key: bytes) -> None:
+        self._file, self._count = file, 0
+        self._hmac = hmac.new(key, digestmod=hashlib.sha256)
+
+    def read(self, size: int = -1) -> bytes:
+        block = self._file.read(size)
+        self._hmac.update(block)
+        self._count += len(block)
+        return block
+
+    @property
+    def plain(self) -> Plain:
+        return Plain(self._count, self._hmac.hexdigest())
+
+
+class _Expected:
+    """A plain file that is written once, and then has to be the one that the manifest lists."""
+
+    def __init__(self, entry: FileEntry, key: bytes) -> None:
+        self.entry, self._count = entry, 0
+        self._hmac = hmac.new(key, digestmod=hashlib.sha256)
+        self.file: BinaryIO | None = None
+
+    def write(self, block: bytes) -> int:
+        assert self.file is not None
+        self._hmac.update(block)
+        self._count += len(block)
+        return self.file.write(block)
+
+    def flush(self) -> None:
+        assert self.file is not None
+        self.file.flush()
+
+    def check(self) -> None:
+        if self.entry.plain != Plain(self._count, self._hmac.hexdigest()):
+            raise DigestMismatch(
+                "decrypts to another file than was encrypted", where=self.entry.path, do="encrypt again"
+            )
+
+
+def _decrypt_file(age: Any, source: Path, target: Path, keys: Sequence[Any], expected: _Expected) -> None:
+    try:
+        with source.open("rb") as cipher, target.open("xb") as expected.file:
+            age.decrypt_io(cipher, expected, list(keys))
+    except age.DecryptError:
+        raise DigestMismatch("cannot be decrypted", where=expected.entry.path, do="encrypt the bundle again") from None
+    expected.check()
+
+
+def _to_write(bundle: BundleDir) -> Iterator[tuple[str, Path]]:
+    """Every file of the encrypted bundle, and what it is made from."""
+    for entry in bundle.manifest.files:
+        if entry.path.startswith(ORIGINAL):
+            raise Invalid(f"{entry.path} is a name that encryption needs", where=str(bundle.path), do="rename the file")
+        yield entry.path, bundle.path / entry.path
+    for name in (MANIFEST_NAME, SIGNATURE_NAME):
+        if (bundle.path / name).exists():
+            yield f"{ORIGINAL}{name}", bundle.path / name
+
+
+def _entry(path: str, file: Path) -> FileEntry:
+    with file.open("rb") as content:
+        digest = hashlib.file_digest(content, "sha256").hexdigest()
+    return FileEntry(path, file.stat().st_size, digest)
+
+
+def _recipient(age: Any, text: str) -> Any:
+    try:
+        return age.x25519.Recipient.from_str(text.strip())
+    except (age.RecipientError, ValueError):
+        raise Invalid(f"'{text[:80]}' is no age recipient", where="--recipient", do="give an age1… key") from None
+
+
+def _age() -> Any:
+    try:
+        import pyrage
+    except ImportError:
+        raise Failed(
+            "the age library is not installed",
+            where="pyrage",
+            do="pip install 'tidegate[encryption]'",
+            reason="MissingExtra",
+        ) from None
+    return pyrage

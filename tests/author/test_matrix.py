@@ -1,0 +1,229 @@
+"""`tidegate matrix`: golden samples in environments of other versions, which are made by a pretended uv.
+
+Its environments see the packages of the tests, so every cell really runs; `BROKEN` makes one version answer otherwise.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import joblib
+import pytest
+from tests.waiting import wait_until
+
+NAMED = ("--name", "shapes", "--version", "1.0.0")
+
+UV = """#!{python}
+import pathlib, sys, time, venv
+words = sys.argv[1:]
+if words[0] == "venv":
+    venv.create(words[-1], with_pip=False, symlinks=True)
+    [packages] = pathlib.Path(words[-1]).glob("lib/python*/site-packages")
+    (packages / "ours.pth").write_text({packages!r})
+else:
+    with open("{folder}/asked", "a") as asked:
+        asked.write(" ".join(words[5:]) + chr(10))
+    [packages] = (pathlib.Path(words[4]).parents[1]).glob("lib/python*/site-packages")
+    {then}
+"""
+
+REFUSED = 'sys.exit("error: no solution" + chr(10) + "found") if "onnxruntime==9.9.*" in words else None'
+CHANGED = "(packages / 'sitecustomize.py').write_text({code!r}) if 'onnxruntime==1.7.*' in words else None"
+BROKEN = """
+import onnxruntime
+onnxruntime.__version__ = "1.7.2"
+class Session(onnxruntime.InferenceSession):
+    def run(self, names, fed):
+        return [one if one.dtype == object else one + 1 for one in super().run(names, fed)]
+onnxruntime.InferenceSession = Session
+"""
+CRASHING = "import os, signal, onnxruntime; onnxruntime.InferenceSession = lambda *a, **k: os.kill(os.getpid(), signal.SIGSEGV)"
+SLOW = 'open("{folder}/slow", "w").close(); time.sleep(600)'
+
+
+@pytest.fixture
+def uv(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Path]:
+    """A uv on the path whose installing does `then`; gives the folder that temporary environments are made in."""
+    programs, temporary = tmp_path / "programs", tmp_path / "temporary"
+    programs.mkdir()
+    temporary.mkdir()
+    monkeypatch.setenv("PATH", f"{programs}:{os.environ['PATH']}")
+    monkeypatch.setenv("TMPDIR", str(temporary))
+    monkeypatch.setattr("tempfile.tempdir", None)
+
+    def make(then: str = "pass") -> Path:
+        packages = str(Path(joblib.__file__).parents[1])
+        text = UV.format(python=sys.executable, folder=tmp_path, packages=packages, then=then.format(folder=tmp_path))
+        (programs / "uv").write_text(text)
+        (programs / "uv").chmod(0o755)
+        return temporary
+
+    return make
+
+
+@pytest.fixture
+def bundle(tidegate: Any, script: Path) -> None:
+    ended = tidegate("pack", "train.py:model", "-o", "bundle", *NAMED, "--golden-count", "2")
+    assert ended.code == 0, ended.err
+
+
+@pytest.mark.usefixtures("bundle")
+def test_every_version_with_every_number_of_threads_runs_in_an_environment_of_its_own(tidegate: Any, uv: Any) -> None:
+    left = uv()
+
+    ended = tidegate("matrix", "bundle", "--onnxruntime", "1.18,1.31.1,latest", "--threads", "1,2", "-o", "json")
+
+    document = json.loads(ended.out)
+    assert ended.code == 0, ended.err
+    assert [(cell["asked"], cell["threads"]) for cell in document["cells"]] == [
+        (version, threads) for version in ("1.18", "1.31.1", "latest") for threads in (1, 2)
+    ]
+    assert all(cell["ok"] and cell["worst"] < 1e-4 and cell["milliseconds"] > 0 for cell in document["cells"])
+    assert Path("asked").read_text().splitlines() == [
+        "onnxruntime==1.18.* numpy<2",
+        "onnxruntime==1.31.1 numpy",
+        "onnxruntime numpy",
+    ]
+    assert list(left.iterdir()) == []
+
+
+@pytest.mark.usefixtures("bundle")
+def test_a_version_that_answers_otherwise_fails_and_says_where(tidegate: Any, uv: Any) -> None:
+    uv(CHANGED.format(code=BROKEN))
+
+    ended = tidegate("matrix", "bundle", "--onnxruntime", "1.7,latest", "--threads", "1")
+
+    assert ended.code == 1
+    assert "1.7.2        cpu       1        failed" in ended.out
+    assert "onnxruntime 1.7.2, cpu: sample 0, output 'label'" in ended.out
+    assert "1 of 2 pass" in ended.out
+
+
+@pytest.mark.usefixtures("bundle")
+def test_quietly_only_what_fails_is_printed(tidegate: Any, uv: Any) -> None:
+    uv(REFUSED)
+
+    good = tidegate("matrix", "bundle", "--onnxruntime", "latest", "--threads", "1", "-q")
+    bad = tidegate("matrix", "bundle", "--onnxruntime", "latest,9.9", "--threads", "1", "-q")
+
+    assert (good.code, good.out) == (0, "")
+    assert (bad.code, bad.out) == (1, "onnxruntime 9.9, cpu, threads 1: uv: error: no solution found\n")
+
+
+@pytest.mark.usefixtures("bundle")
+def test_a_version_that_crashes_costs_its_cell_only(tidegate: Any, uv: Any) -> None:
+    uv(CHANGED.format(code=CRASHING))
+
+    ended = tidegate("matrix", "bundle", "--onnxruntime", "1.7,latest", "--threads", "1", "-q")
+
+    assert ended.out == "onnxruntime 1.7, cpu, threads 1: it was ended by SIGSEGV\n"
+
+
+@pytest.mark.usefixtures("bundle")
+def test_a_provider_that_is_not_there_fails(tidegate: Any, uv: Any) -> None:
+    uv()
+
+    ended = tidegate("matrix", "bundle", "--onnxruntime", "latest", "--provider", "cpu,cuda", "--threads", "1")
+
+    assert ended.code == 1
+    assert "cuda: this ONNX Runtime has no CUDAExecutionProvider" in ended.out
+    assert Path("asked").read_text().splitlines() == ["onnxruntime numpy", "onnxruntime-gpu numpy"]
+
+
+@pytest.mark.usefixtures("script")
+def test_texts_go_in_and_come_out(tidegate: Any, uv: Any) -> None:
+    Path("texts.py").write_text(
+        "from sklearn.feature_extraction.text import TfidfVectorizer\n"
+        "from sklearn.linear_model import LogisticRegression\n"
+        "from sklearn.pipeline import make_pipeline\n"
+        "def model():\n"
+        "    return make_pipeline(TfidfVectorizer(), LogisticRegression()).fit(['low tide', 'high gate'], ['a', 'b'])\n"
+    )
+    tidegate("pack", "texts.py:model", "-o", "texts", *NAMED, "--golden-count", "2")
+    uv()
+
+    assert tidegate("matrix", "texts", "--onnxruntime", "latest", "--threads", "1", "-q").code == 0
+
+
+@pytest.mark.usefixtures("bundle")
+def test_without_saying_versions_it_is_the_one_it_was_packed_with_and_the_latest(tidegate: Any, uv: Any) -> None:
+    from tidegate.bundle.manifest import read_bundle_dir
+
+    uv()
+    tidegate("matrix", "bundle", "--threads", "1")
+
+    packed_with = read_bundle_dir(Path("bundle")).manifest.model.minimum_runtime
+    assert Path("asked").read_text().splitlines() == [f"onnxruntime=={packed_with}.* numpy", "onnxruntime numpy"]
+
+
+@pytest.mark.usefixtures("bundle")
+def test_it_tells_how_far_it_is_and_what_it_does(uv: Any) -> None:
+    from tidegate.author.matrix import Axes, run_matrix
+    from tidegate.bundle.manifest import read_bundle_dir
+
+    uv(REFUSED)
+    told: list[tuple[int, int, str]] = []
+    run_matrix(read_bundle_dir(Path("bundle")), Axes(("9.9", "latest")), lambda *step: told.append(step))
+
+    assert told == [
+        (0, 2, "installing onnxruntime 9.9"),
+        (0, 2, "onnxruntime 9.9, cpu, threads 1"),
+        (1, 2, "installing onnxruntime latest"),
+        (1, 2, "onnxruntime latest, cpu, threads 1"),
+    ]
+
+
+@pytest.mark.usefixtures("bundle")
+def test_ctrl_c_removes_the_environment(uv: Any, tmp_path: Path) -> None:
+    left = uv(SLOW)
+    command = [sys.executable, "-c", "from tidegate.cli.main import main; main()", "matrix", "bundle"]
+
+    running = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    wait_until(lambda: (tmp_path / "slow").exists() and any(left.glob("tidegate-isolated-*/env")), "no environment")
+    running.send_signal(signal.SIGINT)
+    _, told = running.communicate(timeout=110)
+
+    assert running.returncode == 130, told
+    assert list(left.iterdir()) == []
+
+
+@pytest.mark.usefixtures("bundle")
+@pytest.mark.parametrize(
+    ("options", "code", "message"),
+    [
+        (("--onnxruntime", "new"), 2, "--onnxruntime: 'new' is no version: write 1.23, 1.23.2 or latest"),
+        (("--onnxruntime", ","), 2, "name at least one version"),
+        (("--provider", "gpu"), 2, "--provider: there is no 'gpu': use cpu, cuda"),
+        (("--threads", "all"), 2, "--threads: 'all' is no list of numbers"),
+        (("--threads", "0"), 2, "--threads: must be 1 to 1024"),
+    ],
+)
+def test_axes_that_make_no_sense_are_wrong_usage(
+    tidegate: Any, uv: Any, options: tuple[str, ...], code: int, message: str
+) -> None:
+    uv()
+
+    ended = tidegate("matrix", "bundle", *options)
+
+    assert (ended.code, message in ended.err) == (code, True), ended.err
+
+
+@pytest.mark.usefixtures("script", "uv")
+def test_a_bundle_without_golden_samples_says_so(tidegate: Any) -> None:
+    tidegate("pack", "train.py:model", "-o", "bundle", *NAMED, "--golden", "none")
+
+    ended = tidegate("matrix", "bundle")
+
+    assert ended.code == 1
+    assert "bundle: there are no golden samples: pack it with --golden generated" in ended.err
+
+
+def test_a_bundle_that_is_not_there_says_so(tidegate: Any) -> None:
+    assert tidegate("matrix", "absent").code == 1

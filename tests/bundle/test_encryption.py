@@ -1,0 +1,217 @@
+"""Encrypted bundles: stores and disks see ciphertext, and whoever has the key gets exactly the bundle that went in."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pyrage
+import pytest
+
+from tidegate.bundle import encryption
+from tidegate.bundle.encryption import decrypt, decrypted_in_memory, encrypt, generate_identity, read_identities
+from tidegate.bundle.errors import Denied, DigestMismatch, DiskFull, ManifestInvalid
+from tidegate.bundle.fetch import resolve
+from tidegate.bundle.manifest import BundleDir, read_bundle_dir
+from tidegate.bundle.push import push
+from tidegate.bundle.signature import generate_keys, sign
+from tidegate.bundle.source import Source
+from tidegate.bundle.verify import verify_dir
+
+BundleMaker = Callable[..., Path]
+Command = Callable[..., Any]
+SECRET = b"only we know these weights" * 10_000
+FILES = {"weights/a.bin": SECRET, "labels.txt": b"no\nyes\n", "notes.txt": b"", "README.md": b"# Card"}
+
+
+@pytest.fixture
+def keys(tmp_path: Path) -> tuple[Path, str]:
+    """A file with an age key, and its recipient."""
+    generate_identity(tmp_path / "age.key", tmp_path / "age.pub")
+    return tmp_path / "age.key", (tmp_path / "age.pub").read_text().strip()
+
+
+def decrypted(folder: Path, out: Path, key: Path) -> BundleDir:
+    return decrypt(folder, out, read_identities(key), str(key))
+
+
+def test_what_went_in_comes_out_signature_and_digest_as_well(
+    bundle: BundleMaker, keys: tuple[Path, str], tmp_path: Path
+) -> None:
+    folder = bundle(files=FILES)
+    generate_keys(tmp_path / "k.key", tmp_path / "k.pub")
+    sign(folder, tmp_path / "k.key")
+
+    sealed = encrypt(folder, tmp_path / "sealed", [keys[1]])
+    back = decrypted(sealed.path, tmp_path / "back", keys[0])
+
+    assert verify_dir(sealed.path).digest == sealed.digest != back.digest
+    assert back.digest == verify_dir(folder, public_key=(tmp_path / "k.pub").read_bytes()).digest
+    assert verify_dir(tmp_path / "back", public_key=(tmp_path / "k.pub").read_bytes())
+
+
+def test_a_store_sees_ciphertext_and_a_readable_manifest(
+    bundle: BundleMaker, keys: tuple[Path, str], tmp_path: Path
+) -> None:
+    folder = bundle(files=FILES)
+    sealed = encrypt(folder, tmp_path / "sealed", [keys[1]])
+    push(sealed.path, f"file://{tmp_path}/store/1")
+
+    manifest = resolve(Source(f"file://{tmp_path}/store/1")).manifest
+    stored = b"".join(path.read_bytes() for path in (tmp_path / "store").rglob("*") if path.is_file())
+
+    assert SECRET[:26] not in stored
+    assert (folder / "model.onnx").read_bytes() not in stored
+    assert (manifest.name, manifest.interface) == ("tiny", read_bundle_dir(folder).manifest.interface)
+    assert manifest.lineage is not None
+    assert (manifest.lineage.action, manifest.lineage.parents) == ("encrypted", (verify_dir(folder).digest,))
+    assert {entry.path for entry in manifest.files if entry.plain is None} == {"labels.txt", "README.md"}
+    weights = manifest.entry("weights/a.bin")
+    assert weights is not None
+    assert weights.plain is not None
+    assert weights.plain.bytes == len(SECRET) < weights.bytes
+
+
+def test_each_file_is_one_that_the_tool_age_reads(bundle: BundleMaker, keys: tuple[Path, str], tmp_path: Path) -> None:
+    encrypt(bundle(files=FILES), tmp_path / "sealed", [keys[1]])
+    identity = pyrage.x25519.Identity.from_str(keys[0].read_text().strip())
+
+    assert pyrage.decrypt((tmp_path / "sealed/weights/a.bin").read_bytes(), [identity]) == SECRET
+
+
+def test_every_recipient_reads_it_and_nobody_else(bundle: BundleMaker, keys: tuple[Path, str], tmp_path: Path) -> None:
+    generate_identity(tmp_path / "second.key", tmp_path / "second.pub")
+    generate_identity(tmp_path / "other.key", tmp_path / "other.pub")
+    second = (tmp_path / "second.pub").read_text()
+    sealed = encrypt(bundle(), tmp_path / "sealed", [keys[1], second])
+
+    for number, key in enumerate((keys[0], tmp_path / "second.key")):
+        decrypted(sealed.path, tmp_path / f"back{number}", key)
+    with pytest.raises(Denied, match="none of these age keys") as told:
+        decrypted(sealed.path, tmp_path / "never", tmp_path / "other.key")
+
+    assert "AGE-SECRET" not in str(told.value)
+    assert not (tmp_path / "never").exists()
+
+
+def test_another_file_under_the_same_key_is_not_taken(
+    bundle: BundleMaker, keys: tuple[Path, str], tmp_path: Path
+) -> None:
+    """Whoever can encrypt for a recipient could change the manifest too, but not without the bundle's own key."""
+    sealed = encrypt(bundle(files=FILES), tmp_path / "sealed", [keys[1]])
+    recipient = pyrage.x25519.Recipient.from_str(keys[1])
+    (sealed.path / "weights/a.bin").write_bytes(pyrage.encrypt(SECRET[:-1] + b"!", [recipient]))
+
+    with pytest.raises(DigestMismatch, match=r"weights/a\.bin: decrypts to another file"):
+        decrypted(sealed.path, tmp_path / "back", keys[0])
+
+    assert not (tmp_path / "back").exists()
+
+
+def test_plaintext_for_a_while_lies_in_memory_and_is_gone_afterwards(
+    bundle: BundleMaker, keys: tuple[Path, str], tmp_path: Path
+) -> None:
+    sealed = encrypt(bundle(files=FILES), tmp_path / "sealed", [keys[1]])
+
+    with decrypted_in_memory(sealed.path, keys[0]) as plain:
+        kind = subprocess.run(["stat", "-f", "-c", "%T", plain], capture_output=True, text=True, check=True).stdout
+        mode = plain.parent.stat().st_mode & 0o777
+
+    assert (kind.strip(), mode, plain.exists()) == ("tmpfs", 0o700, False)
+
+
+def test_without_room_in_memory_nothing_is_decrypted(
+    bundle: BundleMaker, keys: tuple[Path, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sealed = encrypt(bundle(), tmp_path / "sealed", [keys[1]])
+    monkeypatch.setattr(encryption, "MEMORY", tmp_path / "absent")
+
+    with pytest.raises(DiskFull, match="memory-backed"), decrypted_in_memory(sealed.path, keys[0]):
+        pass
+
+
+def test_the_commands_from_a_key_to_the_plain_bundle(bundle: BundleMaker, tidegate: Command, tmp_path: Path) -> None:
+    folder, store = bundle(files=FILES), f"file://{tmp_path}/store/1"
+    made = tidegate("keygen", "--age", "--private", tmp_path / "a.key", "--public", tmp_path / "a.pub")
+    recipient = (tmp_path / "a.pub").read_text().strip()
+    sealed = tidegate("encrypt", folder, "-o", tmp_path / "sealed", "--recipient", recipient, "--output", "json")
+    document = json.loads(sealed.out)
+    assert tidegate("push", tmp_path / "sealed", store, "--quiet").out.strip() == document["digest"]
+    verified = tidegate("verify", store)
+    shown = tidegate("inspect", store)
+    kept = tidegate("pull", store, tmp_path / "cipher", "--quiet")
+    pulled = tidegate("pull", store, tmp_path / "plain", "--identity", tmp_path / "a.key", "--quiet")
+
+    assert "decrypts: keep it secret" in made.out
+    assert (tmp_path / "a.key").stat().st_mode & 0o777 == 0o600
+    assert (verified.code, "encrypted, so not looked into" in verified.out) == (0, True)
+    assert "files    encrypted" in shown.out
+    assert kept.out.strip() == document["digest"]
+    assert pulled.out.strip() == verify_dir(folder).digest == verify_dir(tmp_path / "plain").digest
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["encrypt", "{bundle}", "-o", "{out}", "--recipient", "age1nonsense"], "is no age recipient"),
+        (["encrypt", "{bundle}", "-o", "{bundle}", "--recipient", "{recipient}"], "is there already"),
+        (["encrypt", "{sealed}", "-o", "{out}", "--recipient", "{recipient}"], "is encrypted already"),
+        (["encrypt", "{absent}", "-o", "{out}", "--recipient", "{recipient}"], "no such file"),
+        (["pull", "{sealed}", "{out}", "--identity", "{wrong}"], "none of these age keys"),
+        (["pull", "{sealed}", "{out}", "--identity", "{bundle}/labels.txt"], "holds no age key"),
+        (["pull", "{sealed}", "{out}", "--identity", "{absent}"], "no such file"),
+        (["pull", "{bundle}", "{out}", "--identity", "{key}"], "is not encrypted"),
+        (["check", "{sealed}", "--identity", "{wrong}"], "none of these age keys"),
+        (["keygen", "--age", "--private", "{key}"], "is there already"),
+    ],
+)
+def test_what_cannot_be_done_is_one_sentence_and_leaves_nothing(
+    bundle: BundleMaker,
+    tidegate: Command,
+    keys: tuple[Path, str],
+    tmp_path: Path,
+    arguments: list[str],
+    says: str,
+) -> None:
+    generate_identity(tmp_path / "wrong.key", tmp_path / "wrong.pub")
+    folder = bundle(files=FILES)
+    sealed = encrypt(folder, tmp_path / "sealed", [keys[1]])
+    places = {
+        "bundle": folder, "sealed": sealed.path, "out": tmp_path / "out", "absent": tmp_path / "absent",
+        "key": keys[0], "recipient": keys[1], "wrong": tmp_path / "wrong.key",
+    }  # fmt: skip
+
+    ended = tidegate(*(argument.format(**places) for argument in arguments))
+
+    assert (ended.code, ended.err.count("\n")) == (1, 1), ended.err
+    assert says in ended.err
+    assert not (tmp_path / "out").exists()
+    assert not list(tmp_path.glob(".*"))
+
+
+def test_ctrl_c_leaves_no_half_bundle(
+    bundle: BundleMaker, keys: tuple[Path, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(shutil, "copyfile", interrupted)
+
+    with pytest.raises(KeyboardInterrupt):
+        encrypt(bundle(files=FILES), tmp_path / "sealed", [keys[1]])
+
+    assert not (tmp_path / "sealed").exists()
+    assert not list(tmp_path.glob(".sealed*"))
+
+
+def test_an_encryption_of_another_kind_is_refused(bundle: BundleMaker, keys: tuple[Path, str], tmp_path: Path) -> None:
+    sealed = encrypt(bundle(), tmp_path / "sealed", [keys[1]])
+    text = (sealed.path / "bundle.yaml").read_text().replace('format: "age"', 'format: "pgp"')
+    (sealed.path / "bundle.yaml").write_text(text)
+
+    with pytest.raises(ManifestInvalid, match="this tidegate reads age"):
+        read_bundle_dir(sealed.path)

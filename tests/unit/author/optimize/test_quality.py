@@ -1,0 +1,80 @@
+"""Accuracy, R² and what a variant loses of them: figures and intervals against known values."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from tidegate.author.optimize.quality import ACCURACY, R2, Fidelity, judge
+from tidegate.errors import Invalid
+
+SCORES = {"scores": "FP32"}
+
+
+def _scores(classes: list[int]) -> dict[str, np.ndarray]:
+    return {"scores": np.eye(3, dtype=np.float32)[classes]}
+
+
+def test_accuracy_has_wilsons_interval() -> None:
+    estimate = judge(_scores([0] * 90 + [1] * 10), np.zeros(100, int), SCORES).estimate()
+
+    assert estimate.value == pytest.approx(0.9)
+    assert (estimate.low, estimate.high) == pytest.approx((0.8256, 0.9448), abs=1e-4)  # of Wilson's paper's formula
+
+
+def test_what_is_lost_is_counted_on_the_same_rows() -> None:
+    labels = np.zeros(100, int)
+    parent = judge(_scores([0] * 95 + [1] * 5), labels, SCORES)
+    variant = judge(_scores([1] * 3 + [0] * 93 + [1] * 4), labels, SCORES)
+
+    drop = parent.drop_to(variant)
+
+    assert drop.value == pytest.approx(0.02)
+    assert drop.low < 0.02 < drop.high
+
+
+def test_a_variant_that_answers_alike_loses_nothing_but_certainty_grows_with_the_rows() -> None:
+    few, many = (judge(_scores([0] * n), np.zeros(n, int), SCORES) for n in (50, 5000))
+
+    assert few.drop_to(few).value == 0
+    assert few.drop_to(few).high > 10 * many.drop_to(many).high > 0
+
+
+def test_classes_may_be_texts() -> None:
+    answers = {"label": np.array(["cat", "dog"], dtype=object)}
+
+    judged = judge(answers, np.array(["cat", "cat"], dtype=object), {"label": "BYTES"})
+
+    assert judged.metric == ACCURACY
+    assert judged.estimate().value == 0.5
+
+
+def test_numbers_are_judged_by_the_share_of_variance_explained() -> None:
+    labels = np.linspace(0, 1, 200)
+    right = judge({"y": labels.astype(np.float32)[:, None]}, labels, {"y": "FP32"})
+    noisy = judge({"y": (labels + 0.1 * np.resize([1, -1], 200)).astype(np.float32)[:, None]}, labels, {"y": "FP32"})
+
+    drop = right.drop_to(noisy)
+
+    assert right.metric == R2
+    assert right.estimate().value == pytest.approx(1)
+    assert drop.value == pytest.approx(1 - noisy.estimate().value, abs=1e-6)
+    assert drop.low < drop.value < drop.high
+
+
+def test_labels_that_nothing_can_be_compared_with_are_refused() -> None:
+    with pytest.raises(Invalid, match="there is nothing to judge by"):
+        judge({"y": np.zeros((4, 3), np.float32)}, np.array([0.5, 1.5, 2.5, 3.5]), {"y": "FP32"})
+
+
+def test_fidelity_counts_rows_of_another_class_without_any_label() -> None:
+    fidelity = Fidelity(ACCURACY, SCORES)
+
+    assert fidelity.changed(_scores([0, 1, 2, 0]), _scores([0, 1, 2, 1])) == 0.25
+    assert fidelity.error(_scores([0, 1]), _scores([0, 1])) == 0
+
+
+def test_fidelity_of_numbers_is_the_share_of_their_variance_that_moved() -> None:
+    numbers = {"y": np.array([[0.0], [2.0]], np.float32)}
+
+    assert Fidelity(R2, {"y": "FP32"}).changed(numbers, {"y": np.array([[1.0], [2.0]], np.float32)}) == 0.5

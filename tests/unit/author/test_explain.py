@@ -1,0 +1,254 @@
+"""Explanations: shares add up, are fair where occlusion is not, and come out as tensors and a page."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper
+from tests.unit.author.derive.conftest import bundle_of, model_of, weight
+
+from tidegate.author import DataSet, GoldenRequest
+from tidegate.author.explain.explaining import ExplainRequest, Explanation, explain
+from tidegate.author.explain.methods import OCCLUSION, SHAPLEY, share_out
+from tidegate.author.explain.players import PictureForm, players_of
+from tidegate.author.extras import MissingExtra
+from tidegate.bundle.manifest import TensorSpec
+from tidegate.errors import Invalid
+
+WEIGHTS = weight(4, 3)
+ROWS = np.random.default_rng(5).standard_normal((30, 4)).astype(np.float32)
+
+
+def linear() -> onnx.ModelProto:
+    return model_of(
+        [helper.make_node("MatMul", ["x", "w"], ["y"])], [("x", ["batch", 4])], [("y", ["batch", 3])], {"w": WEIGHTS}
+    )
+
+
+@pytest.fixture
+def explained(tmp_path: Path) -> Callable[..., Explanation]:
+    """Explain rows of a model, into a folder `explained`."""
+
+    def run(model: onnx.ModelProto, data: DataSet, **fields: Any) -> Explanation:
+        bundle = bundle_of(model, tmp_path / "bundle", golden=GoldenRequest("none")).bundle.path
+        return explain(str(bundle), ExplainRequest(tmp_path / "explained", data, **fields))
+
+    return run
+
+
+def stored(tmp_path: Path) -> dict[str, Any]:
+    with np.load(tmp_path / "explained" / "attributions.npz", allow_pickle=False) as arrays:
+        return dict(arrays)
+
+
+@pytest.mark.parametrize("method", [OCCLUSION, SHAPLEY])
+def test_of_a_linear_model_each_column_adds_its_weight_times_its_distance_from_the_mean(
+    explained: Any, tmp_path: Path, method: str
+) -> None:
+    explained(linear(), DataSet("rows", {"x": ROWS}), method=method, rows=5, rounds=1)
+
+    found = stored(tmp_path)
+    expected = (ROWS[:5] - ROWS.mean(axis=0))[:, None, :] * WEIGHTS.T[None]
+    assert found["attribution:y:x"] == pytest.approx(expected, abs=1e-4)
+    assert found["answer:y"] == pytest.approx(ROWS[:5] @ WEIGHTS, abs=1e-4)
+    assert found["usual:y"] == pytest.approx(ROWS.mean(axis=0) @ WEIGHTS, abs=1e-4)
+    assert found["players:x"].tolist() == ["x[0]", "x[1]", "x[2]", "x[3]"]
+
+
+def test_shapley_shares_add_up_to_the_answer_of_any_model() -> None:
+    def value(takes_part: Any) -> Any:
+        a, b, c = takes_part.T.astype(float)
+        return np.stack([a * b + np.sin(3 * c * a), np.exp(b - c)], axis=1)
+
+    found = share_out(SHAPLEY, value, 3, rounds=3, seed=1)
+
+    assert found.shares.sum(axis=0) == pytest.approx(found.answer - found.usual)
+    assert found.unexplained < 1e-12
+
+
+def test_parts_that_stand_in_for_each_other_share_alike() -> None:
+    """Either is enough: occlusion sees nothing lost without one of them."""
+
+    def either(takes_part: Any) -> Any:
+        return takes_part.any(axis=1, keepdims=True).astype(float)
+
+    assert share_out(OCCLUSION, either, 2, rounds=1, seed=0).shares.ravel().tolist() == [0, 0]
+    assert share_out(SHAPLEY, either, 2, rounds=1, seed=0).shares.ravel().tolist() == [0.5, 0.5]
+
+
+def test_more_rounds_come_nearer_to_the_exact_shares() -> None:
+    order = np.random.default_rng(3).standard_normal(256)
+
+    def value(takes_part: Any) -> Any:
+        return order[(takes_part * 2 ** np.arange(8)).sum(axis=1)][:, None]
+
+    exact = share_out(SHAPLEY, value, 8, rounds=4000, seed=9).shares
+    few, many = (share_out(SHAPLEY, value, 8, rounds=rounds, seed=2) for rounds in (5, 500))
+
+    assert np.abs(many.shares - exact).max() < np.abs(few.shares - exact).max() / 3
+    assert (np.abs(many.shares - exact) < 5 * many.error + 1e-3).all()
+
+
+def test_whole_numbers_and_texts_are_taken_away_by_what_is_most_frequent(explained: Any, tmp_path: Path) -> None:
+    city = helper.make_tensor_value_info("city", TensorProto.STRING, ["batch", 1])
+    model = model_of(
+        [
+            helper.make_node("LabelEncoder", ["city"], ["price"], domain="ai.onnx.ml", keys_strings=["a", "b"], values_floats=[1.0, 5.0]),
+            helper.make_node("Add", ["price", "x"], ["y"]),
+        ],
+        [city, ("x", ["batch", 1])],
+        [("y", ["batch", 1])],
+        {},
+    )  # fmt: skip
+    model.opset_import.append(helper.make_opsetid("ai.onnx.ml", 3))
+    columns = {"city": np.array(["a", "a", "a", "b"], dtype=object)[::-1], "x": np.ones(4)}
+
+    explained(model, DataSet("rows", columns), rows=2)
+
+    assert stored(tmp_path)["attribution:y:city"].ravel().tolist() == [4, 0]
+    assert stored(tmp_path)["attribution:y:x"].ravel().tolist() == [0, 0]
+
+
+def test_of_a_picture_only_the_patch_that_is_looked_at_adds(explained: Any, tmp_path: Path) -> None:
+    """The model sums the corner of 4 x 4 pixels of three colours."""
+    mask = np.zeros((1, 3, 28, 28), np.float32)
+    mask[:, :, :4, :4] = 1
+    model = model_of(
+        [
+            helper.make_node("Mul", ["picture", "mask"], ["seen"]),
+            helper.make_node("ReduceSum", ["seen", "axes"], ["y"], keepdims=0),
+        ],
+        [("picture", ["batch", 3, 28, 28])],
+        [("y", ["batch"])],
+        {"mask": mask, "axes": np.array([1, 2, 3])},
+    )
+    pictures = np.random.default_rng(0).random((3, 3, 28, 28), np.float32)
+
+    explained(model, DataSet("pictures", {"picture": pictures}), method=OCCLUSION)
+
+    found = stored(tmp_path)["attribution:y:picture"]
+    assert found.shape == (3, 14, 14)
+    assert np.abs(found[:, :2, :2]).min() > 0
+    assert found[:, 2:].any() == found[:, :, 2:].any() == False  # noqa: E712 - all of the rest is zero
+    page = (tmp_path / "explained" / "explanation.html").read_text()
+    assert page.count("data:image/png;base64,") == 8  # the mean and three rows, each alone and with its patches
+
+
+@pytest.mark.parametrize(
+    ("shape", "form", "players"),
+    [
+        ((4,), PictureForm(), (4,)),
+        ((10, 3), PictureForm(), (10,)),
+        ((28, 28, 1), PictureForm(), (14, 14)),
+        ((3, 224, 224), PictureForm(), (14, 14)),
+        ((3, 224, 224), PictureForm(patch=56), (4, 4)),
+        ((64,), PictureForm(8, 8), (8, 8)),
+        ((9, 9), PictureForm(9, 9, 4), (3, 3)),
+        ((5, 6, 7), PictureForm(), (5,)),
+        ((), PictureForm(), (1,)),
+    ],
+)
+def test_columns_steps_and_patches_are_the_parts(
+    shape: tuple[int, ...], form: PictureForm, players: tuple[int, ...]
+) -> None:
+    found = players_of(TensorSpec("x", "FP32", ("batch", *shape)), shape, (), form)
+
+    assert found.shape == players
+    assert found.groups.shape == shape
+    assert set(np.unique(found.groups)) == set(range(found.count))
+    assert len(found.names) == found.count
+
+
+def test_a_model_without_batches_is_explained_row_by_row(explained: Any, tmp_path: Path) -> None:
+    model = linear()
+    for value in (*model.graph.input, *model.graph.output):
+        value.type.tensor_type.shape.dim[0].dim_value = 1
+
+    explained(model, DataSet("rows", {"x": ROWS}), rows=2, method=OCCLUSION)
+
+    found = stored(tmp_path)["attribution:y:x"]
+    assert found.reshape(2, 3, 4) == pytest.approx((ROWS[:2] - ROWS.mean(axis=0))[:, None] * WEIGHTS.T[None], abs=1e-4)
+
+
+class Balanced(HTMLParser):
+    """Every element is closed, and nothing is fetched or run."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.open: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        assert tag != "script"
+        assert not any(name.startswith("on") or name == "style" for name, _ in attrs)
+        if tag not in ("meta",):
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        return
+
+
+def test_the_page_holds_everything_and_escapes_what_came_from_outside(explained: Any, tmp_path: Path) -> None:
+    columns = {name: ROWS[:, at] for at, name in enumerate(["<script>", "b&c", "d", "e"])}
+
+    explained(linear(), DataSet("<img src=x>", columns), rows=3)
+
+    page = (tmp_path / "explained" / "explanation.html").read_text()
+    parser = Balanced()
+    parser.feed(page)
+    assert parser.open == []
+    assert "&lt;script&gt; = " in page
+    assert "default-src 'none'" in page
+
+
+@pytest.mark.parametrize(
+    ("fields", "columns", "message"),
+    [
+        ({"outputs": ("z",)}, ROWS, "there is no output 'z'"),
+        ({}, ROWS[:, :3], r"it takes rows of \[4\], the data have \[3\]"),
+        ({}, ROWS[:1], "one row is its own mean"),
+        ({"picture": PictureForm(3, 3)}, ROWS, "a picture of 3x3 has 9"),
+    ],
+)
+def test_what_cannot_be_explained_is_refused_and_leaves_nothing(
+    explained: Any, tmp_path: Path, *, fields: dict[str, Any], columns: Any, message: str
+) -> None:
+    with pytest.raises(Invalid, match=message):
+        explained(linear(), DataSet("rows", {"x": columns}), **fields)
+
+    assert [path.name for path in tmp_path.iterdir()] == ["bundle"]
+
+
+def test_a_model_that_only_gives_labels_is_refused(explained: Any) -> None:
+    label = helper.make_tensor_value_info("label", TensorProto.INT64, ["batch"])
+    model = model_of(
+        [helper.make_node("ArgMax", ["x"], ["label"], axis=1, keepdims=0)], [("x", ["batch", 4])], [label], {}
+    )
+
+    with pytest.raises(Invalid, match="a label cannot be shared out"):
+        explained(model, DataSet("rows", {"x": ROWS}))
+
+
+def test_shap_names_its_extra_when_it_is_missing(explained: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(__import__("sys").modules, "shap", None)
+
+    with pytest.raises(MissingExtra, match="shap"):
+        explained(linear(), DataSet("rows", {"x": ROWS}), method="shap")
+
+
+def test_the_same_seed_gives_the_same_shares(explained: Any, tmp_path: Path) -> None:
+    first = explained(linear(), DataSet("rows", {"x": ROWS}), rows=2)
+    (tmp_path / "bundle").rename(tmp_path / "first")
+    (tmp_path / "explained").rename(tmp_path / "before")
+
+    again = explained(linear(), DataSet("rows", {"x": ROWS}), rows=2)
+
+    assert all((a.shares == b.shares).all() for a, b in zip(first.each, again.each, strict=True))
