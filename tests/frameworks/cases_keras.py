@@ -26,7 +26,9 @@ def cases() -> list[Case]:
         _case(".h5", "CNN", lambda folder: _saved(folder, cnn(), "model.h5")),
         _case(".h5", "bidirectional LSTM", lambda folder: _saved(folder, lstm(), "model.h5")),
         _case(".h5", "two outputs", lambda folder: _saved(folder, two_outputs(), "model.h5")),
-        _case(".h5 with its JSON", "U-Net", _weights_and_json),
+        _case(".h5", "U-Net", lambda folder: _saved(folder, unet(), "model.h5")),
+        *(_case(".h5 with its JSON", name, _weights_and_json(make)) for name, make in KINDS.items()),
+        *(_case("module:factory", name, _factory(make)) for name, make in KINDS.items()),
         _case("module:factory", "subclass", _subclass),
         _case("module:factory", "not called yet", _not_called),
         _case(".keras", "Lambda, trusted", _lambda, options={"trust_lambda": True}),
@@ -159,11 +161,27 @@ def unet() -> Any:
     return keras.Model(image, layers.Conv2D(2, 1, activation="sigmoid", name="mask")(joined))
 
 
-def _weights_and_json(folder: Path) -> str:
-    model = unet()
-    (folder / "model.json").write_text(model.to_json())
-    model.save_weights(folder / "model.weights.h5")
-    return str(folder / "model.weights.h5")
+KINDS = {
+    "MLP": mlp,
+    "CNN": cnn,
+    "bidirectional LSTM": lstm,
+    "two inputs, two outputs": two_outputs,
+    "U-Net": unet,
+}
+
+
+def _weights_and_json(make: Callable[[], Any]) -> Callable[[Path], str]:
+    def written(folder: Path) -> str:
+        model = make()
+        (folder / "model.json").write_text(model.to_json())
+        model.save_weights(folder / "model.weights.h5")
+        return str(folder / "model.weights.h5")
+
+    return written
+
+
+def _factory(make: Callable[[], Any]) -> Callable[[Path], str]:
+    return lambda folder: _script(folder, f"from tests.frameworks.cases_keras import {make.__name__} as model")
 
 
 def _subclass(folder: Path) -> str:

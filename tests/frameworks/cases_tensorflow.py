@@ -23,6 +23,9 @@ def cases() -> list[Case]:
         _case("SavedModel", "tf.Module, while loop", _module),
         _case("TensorFlow Hub folder", "text embedding", _hub),
         _case("TensorFlow Hub folder", "image features", _hub_images),
+        _case("TensorFlow Hub folder", "MLP", lambda folder: _hub_keras(folder, keras_models.mlp())),
+        _case("TensorFlow Hub folder", "bidirectional LSTM", lambda folder: _hub_keras(folder, keras_models.lstm())),
+        _case("TensorFlow Hub folder", "attention, GELU", lambda folder: _hub_keras(folder, keras_models.attention())),
         _case("frozen graph", "MLP", lambda folder: _frozen(folder, keras_models.mlp())),
         _case("frozen graph", "CNN", lambda folder: _frozen(folder, keras_models.cnn())),
         _case("frozen graph", "bidirectional LSTM", lambda folder: _frozen(folder, keras_models.lstm())),
@@ -127,7 +130,7 @@ def _hub(folder: Path) -> str:
         def __call__(self, texts: Any) -> Any:
             return tf.gather(self.vectors, self.table.lookup(texts))
 
-    tf.saved_model.save(Embedding(), str(folder / "hub"))
+    tf.saved_model.save(Embedding(), str(folder / "hub"), signatures={})
     return str(folder / "hub")
 
 
@@ -148,7 +151,28 @@ def _hub_images(folder: Path) -> str:
     images = tf.TensorSpec([None, 16, 16, 3], tf.float32)
     for training in (True, False):
         features.__call__.get_concrete_function(images, training=training)
-    tf.saved_model.save(features, str(folder / "hub"))
+    tf.saved_model.save(features, str(folder / "hub"), signatures={})
+    return str(folder / "hub")
+
+
+def _hub_keras(folder: Path, model: Any) -> str:
+    """A Keras model as TensorFlow Hub has them: no signature, called for training or not."""
+    import tensorflow as tf
+
+    class Reusable(tf.Module):
+        def __init__(self) -> None:
+            self.model = model
+
+        @tf.function
+        def __call__(self, inputs: Any, training: bool = False) -> Any:
+            return self.model(inputs, training=training)
+
+    reusable = Reusable()
+    (tensor,) = model.inputs
+    for training in (True, False):
+        spec = tf.TensorSpec(tensor.shape, tensor.dtype, "inputs")
+        reusable.__call__.get_concrete_function(spec, training=training)
+    tf.saved_model.save(reusable, str(folder / "hub"), signatures={})
     return str(folder / "hub")
 
 
