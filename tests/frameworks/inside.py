@@ -19,6 +19,7 @@ from tests.frameworks.case import Case
 
 from tidegate.author import GoldenRequest, PackRequest, pack
 from tidegate.author.data import read_data
+from tidegate.author.frameworks import NEWEST_OPSET
 from tidegate.bundle.verify import verify_dir
 from tidegate.errors import TidegateError
 
@@ -51,6 +52,8 @@ def outcome(case: Case) -> dict[str, Any]:
         if case.refused:
             return {"failed": "it was packed, and had to be refused"}
         manifest = verify_dir(packed.bundle.path).manifest
+        if manifest.model.opset.get("", 0) > NEWEST_OPSET:
+            return {"failed": f"operator set {manifest.model.opset['']}: ONNX Runtime 1.20 cannot run it"}
         return {"parity": dict(manifest.parity.get("original", {})), "notes": packed.notes}
 
 

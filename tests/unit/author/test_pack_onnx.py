@@ -327,3 +327,15 @@ def test_each_long_step_is_told(packed: Any, linear: Any) -> None:
         "comparing with the original, and measuring",
         "choosing and proving golden samples",
     ]
+
+
+@pytest.mark.parametrize("step", ["writing", "comparing", "proving"])
+def test_ctrl_c_at_any_step_leaves_no_half_bundle(packed: Any, linear: Any, tmp_path: Path, step: str) -> None:
+    def interrupt(told: str) -> None:
+        if step in told:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        packed(linear(), told=interrupt)
+
+    assert [path.name for path in tmp_path.iterdir()] == ["source"]

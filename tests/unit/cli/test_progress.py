@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
-import sys
 
 import pytest
+from tests.waiting import wait_until
 
 from tidegate.cli.progress import counted_steps_line, step_line
 
@@ -15,30 +16,19 @@ class Terminal(io.StringIO):
         return True
 
 
-@pytest.fixture
-def terminal(monkeypatch: pytest.MonkeyPatch) -> Terminal:
-    shown = Terminal()
-    monkeypatch.setattr(sys, "stderr", shown)
+@pytest.fixture(autouse=True)
+def able(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TERM", "xterm")
-    return shown
 
 
-@pytest.fixture
-def pipe(monkeypatch: pytest.MonkeyPatch) -> io.StringIO:
-    piped = io.StringIO()
-    monkeypatch.setattr(sys, "stderr", piped)
-    return piped
-
-
-def test_a_terminal_shows_the_step(terminal: Terminal) -> None:
-    with step_line() as told:
+def test_a_terminal_shows_the_step() -> None:
+    with contextlib.redirect_stderr(Terminal()) as terminal, step_line() as told:
         told("converting")
+        wait_until(lambda: "converting" in terminal.getvalue(), "it is drawn")
 
-    assert "converting" in terminal.getvalue()
 
-
-def test_a_terminal_shows_how_many_steps_there_are(terminal: Terminal) -> None:
-    with counted_steps_line() as told:
+def test_a_terminal_shows_how_many_steps_there_are() -> None:
+    with contextlib.redirect_stderr(Terminal()) as terminal, counted_steps_line() as told:
         assert told is not None
         told(1, 6, "installing onnxruntime 1.23")
 
@@ -46,15 +36,15 @@ def test_a_terminal_shows_how_many_steps_there_are(terminal: Terminal) -> None:
     assert "installing onnxruntime 1.23" in terminal.getvalue()
 
 
-def test_a_step_is_not_told_in_a_pipe(pipe: io.StringIO) -> None:
-    with step_line() as told:
+def test_a_step_is_not_told_in_a_pipe() -> None:
+    with contextlib.redirect_stderr(io.StringIO()) as pipe, step_line() as told:
         told("converting")
 
     assert pipe.getvalue() == ""
 
 
-def test_counted_steps_are_not_told_in_a_pipe(pipe: io.StringIO) -> None:
-    with counted_steps_line() as told:
+def test_counted_steps_are_not_told_in_a_pipe() -> None:
+    with contextlib.redirect_stderr(io.StringIO()) as pipe, counted_steps_line() as told:
         assert told is None
 
     assert pipe.getvalue() == ""

@@ -75,6 +75,8 @@ class Converted:
     samples: tuple[tuple[Tensors, Tensors], ...] = ()
 
 
+NEWEST_OPSET = 21  # what ONNX Runtime 1.20 and later run; no converter is asked for more
+
 # Kind -> the module that converts it, and the extra that brings what that module imports.
 FRAMEWORKS: dict[str, tuple[str, str]] = {
     "onnx": ("onnx_model", "runtime"),

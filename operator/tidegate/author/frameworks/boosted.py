@@ -6,6 +6,8 @@ A file becomes an estimator, which is converted as one.
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +28,17 @@ def convert(found: Found, request: PackRequest) -> Converted:
 def _lightgbm(found: Found) -> Any:
     import lightgbm
 
-    return estimator_of(found.value or _read(found, lambda path: lightgbm.Booster(model_file=path)))
+    return estimator_of(found.value or _read(found, lambda path: lightgbm.Booster(model_file=_survivable(path))))
+
+
+def _survivable(path: str) -> str:
+    """LightGBM ends the process that reads a damaged file, so another one reads it first."""
+    code = "import lightgbm, sys; lightgbm.Booster(model_file=sys.argv[1])"
+    done = subprocess.run([sys.executable, "-c", code, path], capture_output=True, errors="replace", check=False)
+    if done.returncode:
+        fatal = [line.partition("[Fatal]")[2] for line in (done.stdout + done.stderr).splitlines() if "[Fatal]" in line]
+        raise ValueError(fatal[0] if fatal else "it ends the process that reads it")
+    return path
 
 
 def _xgboost(found: Found) -> Any:

@@ -16,7 +16,7 @@ import onnx
 from tidegate.author.columns import example_rows
 from tidegate.author.describe import interface_of
 from tidegate.author.extras import need
-from tidegate.author.frameworks import ConversionFailed, Converted, Found, trees
+from tidegate.author.frameworks import NEWEST_OPSET, ConversionFailed, Converted, Found, trees
 from tidegate.author.frameworks.forms import NUMBERS, Form, form_of
 from tidegate.author.graph import BATCH, renumber, tidy
 from tidegate.author.request import PackRequest
@@ -24,7 +24,7 @@ from tidegate.author.session import Array, Tensors
 from tidegate.bundle.manifest import TensorSpec
 from tidegate.errors import Invalid
 
-TARGET = {"": 21, "ai.onnx.ml": 3}  # what ONNX Runtime 1.20 and later run
+TARGET = {"": NEWEST_OPSET, "ai.onnx.ml": 3}
 PACKAGES = ("scikit-learn", "skl2onnx", "joblib", "scipy")
 
 # Options by class name, wherever the class sits in the pipeline.

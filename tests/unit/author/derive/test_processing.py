@@ -16,7 +16,7 @@ from tests.unit.author.derive.conftest import answers, model_of, weight
 from tidegate.author import DataSet
 from tidegate.author.derive.processing import Process
 from tidegate.author.packing import Packed
-from tidegate.author.source import PickleRefused
+from tidegate.author.pickles import PickleRefused
 from tidegate.errors import Invalid
 
 BYTES = np.random.default_rng(3).integers(0, 255, (5, 4), dtype=np.uint8)
