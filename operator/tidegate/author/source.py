@@ -19,16 +19,12 @@ from typing import Any
 from tidegate.author.extras import EXTRA_OF, missing
 from tidegate.author.frameworks import FRAMEWORKS, Found
 from tidegate.author.pickles import read_pickle, read_skops
-from tidegate.author.recognise import NAMES, kind_of_file, kind_of_folder, kind_of_value
+from tidegate.author.recognise import ESTIMATOR, NAMES, kind_of_file, kind_of_folder, kind_of_value
 from tidegate.errors import Failed, Invalid, TidegateError, UsageError
 
 # What can be said about formats that nothing here converts.
 ADVICE = {
-    "huggingface": "export it: optimum-cli export onnx --model FOLDER onnx",
-    "torch-exported": "export it: torch.onnx.export(program, (), 'model.onnx', dynamo=True)",
-    "torchscript": "export it: torch.onnx.export(model, args, 'model.onnx', dynamo=False)",
-    "torch-pickle": "export it: torch.onnx.export(model, args, 'model.onnx', dynamo=True)",
-    "torch-module": "export it: torch.onnx.export(model, args, 'model.onnx', dynamo=True)",
+    "safetensors": "name the function that builds the model: tidegate pack model.py:build --weights FILE",
     "zip": "unpack it and name the model's file",
     "damaged-zip": "copy it again",
 }
@@ -81,6 +77,8 @@ def _known(found: Found, where: str) -> Found:
 
 def _from_factory(source: str) -> Found:
     factory = factory_at(source)
+    if kind_of_value(factory.function) != ESTIMATOR:  # a model itself, such as a function in ONNX Script
+        return found_in(factory.function, source, factory.folder)
     return found_in(called(factory, source), source, factory.folder)
 
 

@@ -39,6 +39,11 @@ OUTPUT = folder_output_option
     metavar="NAME=DIM,…",
     help="Dimensions of an input: sizes, and names of dynamic ones, such as tokens=batch,seq.",
 )
+@click.option(
+    "--weights",
+    type=click.Path(path_type=Path),
+    help="Weights for the model that SOURCE builds: a PyTorch state_dict, or safetensors.",
+)
 @click.option("--metrics", type=click.Path(path_type=Path), help="Metrics computed elsewhere: JSON of numbers.")
 @click.option("--metric", "metric", multiple=True, metavar="NAME=VALUE", help="One metric computed elsewhere.")
 @click.option(
@@ -131,6 +136,7 @@ def _request(options: dict[str, Any]) -> PackRequest:
         card=options["card"],
         sbom=options["sbom"],
         trust_pickle=options["trust_pickle"],
+        weights=options["weights"],
         trust_lambda=options["trust_lambda"],
         interface=dict(map(_dimensions, options["interface"])),
     )

@@ -11,6 +11,7 @@ import pytest
 
 from tidegate.author.extras import MissingExtra
 from tidegate.author.recognise import kind_of_file, kind_of_folder, kind_of_value
+from tidegate.author.source import load
 from tidegate.errors import Failed
 
 
@@ -117,3 +118,15 @@ def test_weights_alone_are_refused_with_what_to_do(packed: Any, tmp_path: Path) 
 
     with pytest.raises(Failed, match="weights without a model"):
         packed(tmp_path / "model")
+
+
+def test_a_model_that_a_script_names_is_taken_as_it_is_and_not_called(tmp_path: Path) -> None:
+    script = tmp_path / "graph.py"
+    script.write_text(
+        "class Function:\n    __module__ = 'onnxscript.values'\n    def __call__(self, x): ...\n\nf = Function()\n"
+    )
+
+    found = load(f"{script}:f", trust_pickle=False)
+
+    assert found.kind == "onnxscript"
+    assert type(found.value).__name__ == "Function"

@@ -90,6 +90,12 @@ FRAMEWORKS: dict[str, tuple[str, str]] = {
     "lightgbm": ("boosted", "lightgbm"),
     "catboost": ("boosted", "catboost"),
     "mlflow": ("mlflow", "runtime"),  # the model in it decides
+    "huggingface": ("huggingface", "huggingface"),
+    "onnxscript": ("onnx_script", "onnxscript"),
+    "torch-exported": ("torch.exported", "torch"),
+    "torch-module": ("torch.module", "torch"),
+    "torch-pickle": ("torch.pickled", "torch"),
+    "torchscript": ("torch.script", "torch"),
 }
 
 
