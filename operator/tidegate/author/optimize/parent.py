@@ -11,12 +11,13 @@ import onnx
 
 from tidegate.author.checking import here
 from tidegate.author.graph import attribute_tensors, initializers, nodes
+from tidegate.author.sbom import SBOM
 from tidegate.author.weights import tensor_bytes
 from tidegate.bundle.manifest import BundleDir, Interface, Manifest, read_bundle_dir
 from tidegate.errors import Failed
 
 MOST = 2_000_000_000  # bytes that a graph in memory can have: protobuf's limit is 2 GiB
-MADE_ANEW = ("README.md",)  # of every bundle
+MADE_ANEW = ("README.md", SBOM)  # of every bundle
 WEIGHTS = "weights/"
 
 
@@ -34,6 +35,10 @@ class Parent:
     @property
     def interface(self) -> Interface:
         return self.bundle.manifest.interface
+
+    @property
+    def has_sbom(self) -> bool:
+        return self.manifest.entry(SBOM) is not None
 
     def further_files(self) -> tuple[Path, ...]:
         """Plain files, such as labels.txt, that hold for the variant as well."""
