@@ -106,6 +106,9 @@ _CLASSES = (
     ("keras", "keras"),
     ("tensorflow", "saved-model"),
     ("flax", "jax"),
+    ("equinox", "jax"),
+    ("jaxlib", "jax"),  # what jax.jit gives
+    ("jax", "jax"),
     ("xgboost.core", "xgboost"),  # a booster: estimators are of xgboost.sklearn
     ("lightgbm.basic", "lightgbm"),
     ("catboost.core", "catboost"),

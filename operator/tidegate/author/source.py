@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import os
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -23,11 +24,7 @@ from tidegate.errors import Failed, Invalid, TidegateError, UsageError
 
 # What can be said about formats that nothing here converts.
 ADVICE = {
-    "frozen-graph": "convert it: python -m tf2onnx.convert --graphdef FILE --inputs A:0 --outputs B:0",
     "huggingface": "export it: optimum-cli export onnx --model FOLDER onnx",
-    "keras": "export it: model.export('model.onnx', format='onnx')",
-    "saved-model": "convert it: python -m tf2onnx.convert --saved-model FOLDER --output model.onnx",
-    "tflite": "convert it: python -m tf2onnx.convert --tflite FILE --output model.onnx",
     "torch-exported": "export it: torch.onnx.export(program, (), 'model.onnx', dynamo=True)",
     "torchscript": "export it: torch.onnx.export(model, args, 'model.onnx', dynamo=False)",
     "torch-pickle": "export it: torch.onnx.export(model, args, 'model.onnx', dynamo=True)",
@@ -98,6 +95,7 @@ class Factory:
 def factory_at(source: str) -> Factory:
     """The function that `module:function` or `script.py:function` names; imports the module."""
     place, _, name = source.rpartition(":")
+    os.environ["KERAS_BACKEND"] = "tensorflow"  # before the factory imports Keras: see frameworks/keras.py
     module = _module(place)
     function = getattr(module, name, None)
     if not callable(function):

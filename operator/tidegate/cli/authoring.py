@@ -52,6 +52,7 @@ OUTPUT = folder_output_option
 @click.option("--isolated", is_flag=True, help="Install what SOURCE needs into an environment just for this command.")
 @click.option("--with", "with_", multiple=True, metavar="PACKAGE", help="A further package for --isolated.")
 @click.option("--trust-pickle", is_flag=True, help="Read a pickle or joblib file, which may run any code.")
+@click.option("--trust-lambda", is_flag=True, help="Read a Keras file with Lambda layers, which may run any code.")
 @OUTPUT
 @quiet_option
 def pack(output: str, quiet: bool, source: str, **options: Any) -> None:
@@ -71,6 +72,8 @@ def pack(output: str, quiet: bool, source: str, **options: Any) -> None:
 
     if options["trust_pickle"]:
         click.echo("warning: reading a pickle runs whatever code its writer put into it", err=True)
+    if options["trust_lambda"]:
+        click.echo("warning: reading a Lambda layer runs whatever code its writer put into it", err=True)
     with step_line() as told:
         packed = make(source, replace(_request(options), told=told))
     announce(packed, output=output, quiet=quiet)
@@ -128,6 +131,7 @@ def _request(options: dict[str, Any]) -> PackRequest:
         card=options["card"],
         sbom=options["sbom"],
         trust_pickle=options["trust_pickle"],
+        trust_lambda=options["trust_lambda"],
         interface=dict(map(_dimensions, options["interface"])),
     )
 

@@ -81,6 +81,11 @@ NEWEST_OPSET = 21  # what ONNX Runtime 1.20 and later run; no converter is asked
 FRAMEWORKS: dict[str, tuple[str, str]] = {
     "onnx": ("onnx_model", "runtime"),
     "estimator": ("sklearn", "sklearn"),
+    "frozen-graph": ("tensorflow", "tensorflow"),
+    "jax": ("jax", "jax"),
+    "keras": ("keras", "tensorflow"),
+    "saved-model": ("tensorflow", "tensorflow"),
+    "tflite": ("tflite", "tensorflow"),
     "xgboost": ("boosted", "xgboost"),
     "lightgbm": ("boosted", "lightgbm"),
     "catboost": ("boosted", "catboost"),
