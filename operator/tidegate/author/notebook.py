@@ -44,6 +44,7 @@ class PackOptions(TypedDict, total=False):
     dims: Mapping[str, int]
     interface: Mapping[str, tuple[int | str, ...]]
     metrics: Mapping[str, float]
+    parent: Ref  # the bundle that the model was fine-tuned from
     files: Sequence[str | Path]
     card: str | Path
     sbom: bool
@@ -104,6 +105,7 @@ def _request(model: object, name: str, version: str, data: Any, options: PackOpt
         source_folder=None if isinstance(model, str | Path) else Path.cwd(),
         trust_pickle=options.get("trust_pickle", False),
         interface=options.get("interface", {}),
+        parent=address(options.get("parent", "")),
     )
 
 
