@@ -23,7 +23,7 @@ def cases() -> list[Case]:
         _case("SavedModel", "tf.Module, while loop", _module),
         _case("TensorFlow Hub folder", "text embedding", _hub),
         _case("TensorFlow Hub folder", "image features", _hub_images),
-        _case("TensorFlow Hub folder", "MLP", lambda folder: _hub_keras(folder, keras_models.mlp())),
+        _case("TensorFlow Hub folder", "CNN", lambda folder: _hub_keras(folder, keras_models.cnn())),
         _case("TensorFlow Hub folder", "bidirectional LSTM", lambda folder: _hub_keras(folder, keras_models.lstm())),
         _case("TensorFlow Hub folder", "attention, GELU", lambda folder: _hub_keras(folder, keras_models.attention())),
         _case("frozen graph", "MLP", lambda folder: _frozen(folder, keras_models.mlp())),

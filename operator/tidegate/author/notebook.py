@@ -44,6 +44,7 @@ class PackOptions(TypedDict, total=False):
     dims: Mapping[str, int]
     interface: Mapping[str, tuple[int | str, ...]]
     metrics: Mapping[str, float]
+    parent: Ref  # the bundle that the model was fine-tuned from
     files: Sequence[str | Path]
     card: str | Path
     sbom: bool
@@ -106,6 +107,7 @@ def _request(model: object, name: str, version: str, data: Any, options: PackOpt
         trust_pickle=options.get("trust_pickle", False),
         trust_lambda=options.get("trust_lambda", False),
         interface=options.get("interface", {}),
+        parent=address(options.get("parent", "")),
     )
 
 

@@ -6,11 +6,12 @@ A pickle runs code when it is read, so it is read only when the user says that i
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import importlib.util
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -104,10 +105,8 @@ def factory_at(source: str) -> Factory:
 def called(factory: Factory, source: str, *given: Any) -> Any:
     """What the function returns; what it raises comes as Failed."""
     place, _, name = source.rpartition(":")
-    try:
+    with _in_a_sentence(place, f"{name}() failed"):
         return factory.function(*given)
-    except Exception as error:
-        raise Failed(f"{name}() failed: {type(error).__name__}: {str(error)[:300]}", where=place) from error
 
 
 def found_in(made: Any, source: str, folder: Path | None) -> Found:
@@ -118,17 +117,25 @@ def found_in(made: Any, source: str, folder: Path | None) -> Found:
 
 def _module(place: str) -> ModuleType:
     """The module or script, run; whatever goes wrong in it in one sentence."""
-    try:
+    with _in_a_sentence(place, "cannot be imported"):
         return _script(Path(place)) if place.endswith(".py") else _importable(place)
+
+
+@contextlib.contextmanager
+def _in_a_sentence(place: str, failed: str) -> Iterator[None]:
+    """What code of the user's raises, as one error: a missing framework names its extra, leaving early is no success."""
+    try:
+        yield
     except ModuleNotFoundError as error:
-        name = error.name or ""
-        if extra := EXTRA_OF.get(name.partition(".")[0]):
-            raise missing(name, extra) from None
-        raise Invalid(f"cannot be imported: {error}", where=place) from None
+        if extra := EXTRA_OF.get(error.name or ""):
+            raise missing(str(error.name), extra) from None
+        raise Invalid(f"{failed}: {error}", where=place, do="install it, or correct its name") from None
     except TidegateError:
         raise
+    except SystemExit as error:
+        raise Failed(f"{failed}: it ends the program ({error})", where=place) from error
     except Exception as error:
-        raise Failed(f"it fails: {type(error).__name__}: {str(error)[:300]}", where=place) from error
+        raise Failed(f"{failed}: {type(error).__name__}: {str(error)[:300]}", where=place) from error
 
 
 def _importable(name: str) -> ModuleType:

@@ -107,6 +107,21 @@ def test_whatever_order_constants_were_folded_in_the_bytes_are_the_same() -> Non
     assert converted(3, 12) == converted(12, 3) == converted(40, 41)
 
 
+def test_nodes_that_could_stand_in_any_order_stand_in_that_of_their_names() -> None:
+    def converted(*order: int) -> list[str]:
+        branch = helper.make_graph([helper.make_node("Identity", ["b"], ["out"], name="inner")], "branch", [], [])
+        found = [
+            helper.make_node("Neg", ["x"], ["b"], name="second"),
+            helper.make_node("Neg", ["x"], ["a"], name="first"),
+            helper.make_node("If", ["a"], ["y"], name="If", then_branch=branch, else_branch=branch),
+        ]
+        model = _model(*(found[index] for index in order))
+        mend(model, "Keras")
+        return [node.name for node in model.graph.node]
+
+    assert converted(0, 1, 2) == converted(1, 0, 2) == ["first", "second", "If"]
+
+
 def test_the_words_of_a_table_are_in_their_own_order() -> None:
     def converted(words: list[str], numbers: list[int]) -> bytes:
         model = _model(

@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
+from graphlib import TopologicalSorter
 from typing import Any
 
 import onnx
@@ -95,11 +96,34 @@ def settle(model: onnx.ModelProto) -> None:
     for node in nodes(model):
         if node.op_type == "CategoryMapper":
             _sort_table({attribute.name: attribute for attribute in node.attribute})
+    for graph in list(graphs(model.graph)):
+        _sort_nodes(graph)
     _renumber(model)
     for graph in graphs(model.graph):
         ordered = sorted(graph.initializer, key=lambda tensor: tensor.name)
         del graph.initializer[:]
         graph.initializer.extend(ordered)
+
+
+def _sort_nodes(graph: onnx.GraphProto) -> None:
+    """Every node after what it needs, and those that are ready together by their names."""
+    made = {name: index for index, node in enumerate(graph.node) for name in node.output if name}
+    needs = {index: {made[name] for name in _read(node) if name in made} for index, node in enumerate(graph.node)}
+    sorter = TopologicalSorter(needs)
+    sorter.prepare()
+    ordered: list[onnx.NodeProto] = []
+    while sorter.is_active():
+        ready = sorted(sorter.get_ready(), key=lambda index: str(graph.node[index].name))
+        ordered += [graph.node[index] for index in ready]
+        sorter.done(*ready)
+    del graph.node[:]
+    graph.node.extend(ordered)
+
+
+def _read(node: onnx.NodeProto) -> list[str]:
+    """The tensors that a node reads, those that the graphs inside it take from outside included."""
+    inner = [graph for attribute in node.attribute for graph in (attribute.g, *attribute.graphs)]
+    return [*node.input, *(name for one in inner for graph in graphs(one) for n in graph.node for name in n.input)]
 
 
 def _renumber(model: onnx.ModelProto) -> None:

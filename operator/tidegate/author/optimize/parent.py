@@ -64,8 +64,21 @@ def parent_at(ref: str) -> Iterator[Parent]:
                 reason="TooLarge",
             )
         onnx.load_external_data_for_model(model, str(path.parent))
+        lift_constants(model)
         name_nodes(model)
         yield Parent(bundle, model)
+
+
+def lift_constants(model: onnx.ModelProto) -> None:
+    """Weights that an exporter wrote as Constant nodes (Paddle's does) as initializers: only those are made smaller."""
+    graph = model.graph
+    outputs = {value.name for value in graph.output}
+    for node in [node for node in graph.node if node.op_type == "Constant" and node.output[0] not in outputs]:
+        tensor = next((attribute.t for attribute in node.attribute if attribute.name == "value"), None)
+        if tensor is not None:
+            graph.initializer.add().CopyFrom(tensor)
+            graph.initializer[-1].name = node.output[0]
+            graph.node.remove(node)
 
 
 def name_nodes(model: onnx.ModelProto) -> None:
