@@ -54,7 +54,9 @@ OUTPUT = folder_output_option
 @click.option("--description", default="", help="One sentence about the model.")
 @click.option("--license", "license_", default="", help="Its license.")
 @click.option("--created-at", default="", help="RFC 3339 time to record; default: of SOURCE_DATE_EPOCH, or none.")
-@click.option("--parent", default="", metavar="REF", help="The bundle that SOURCE was fine-tuned from: kept as lineage.")
+@click.option(
+    "--parent", default="", metavar="REF", help="The bundle that SOURCE was fine-tuned from: kept as lineage."
+)
 @click.option("--isolated", is_flag=True, help="Install what SOURCE needs into an environment just for this command.")
 @click.option("--with", "with_", multiple=True, metavar="PACKAGE", help="A further package for --isolated.")
 @click.option("--trust-pickle", is_flag=True, help="Read a pickle or joblib file, which may run any code.")
