@@ -14,7 +14,7 @@ NOT_OURS = ("AWS_", "KUBE", "XDG_")  # what the machine says of stores and clust
 
 
 def walk(page: str, folder: Path, seconds: int, **environment: str) -> None:
-    """Write the page's `python` files and run its `sh` blocks as one script; `PATH` goes before what is there.
+    """Write the page's `python` files and run its `sh` blocks as one script.
 
     A command that fails, or a line of a `text` block that nothing printed, fails the test.
     """
@@ -37,6 +37,6 @@ def walk(page: str, folder: Path, seconds: int, **environment: str) -> None:
 
 
 def _environment(home: Path, **more: str) -> dict[str, str]:
-    path = os.pathsep.join((*filter(None, [more.pop("PATH", "")]), str(Path(sys.executable).parent), os.environ["PATH"]))
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(NOT_OURS)}
-    return kept | {"HOME": str(home), "XDG_CACHE_HOME": str(home / "cache")} | more | {"PATH": path}
+    ours = {name: value for name, value in os.environ.items() if not name.startswith(NOT_OURS)}
+    found = ours | {"HOME": str(home), "XDG_CACHE_HOME": str(home / "cache")} | more
+    return found | {"PATH": f"{Path(sys.executable).parent}:{found['PATH']}"}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import uuid
 from collections.abc import Mapping
 from pathlib import Path
@@ -9,7 +10,7 @@ from pathlib import Path
 import pytest
 from examples.demo.s3 import S3Server
 from tests.cluster.clients import Clients
-from tests.cluster.operating import Operator, Site
+from tests.cluster.operating import Site
 from tests.control_plane import programs
 from tests.control_plane.plane import Plane
 from tests.control_plane.simulation import MODE, REAL
@@ -59,7 +60,7 @@ def test_every_command_of_the_story_works_and_no_user_notices(
     kubeconfig = control_plane.client.kubeconfig(tmp_path / "kubeconfig", namespace)
 
     with Users(Site(control_plane, namespace, name="digits"), PIXELS) as users:
-        walk(page_for(where), folder, 280, KUBECONFIG=str(kubeconfig), PATH=str(real_kubectl))
+        walk(page_for(where), folder, 280, KUBECONFIG=str(kubeconfig), PATH=f"{real_kubectl}:{os.environ['PATH']}")
         users.more(10, "1.1.0")
 
     assert users.failures == []
