@@ -7,8 +7,15 @@ from __future__ import annotations
 
 TYPE_CHECKING = False  # typing's own would have to be imported: Ctrl-C is answered in our words only after that
 if TYPE_CHECKING:
+    from tidegate.author.derive.composing import Compose
+    from tidegate.author.derive.extracting import Extract
+    from tidegate.author.derive.heads import TrainHead
+    from tidegate.author.derive.new_weights import NewWeights
+    from tidegate.author.derive.notebook import derive
+    from tidegate.author.derive.processing import Process
     from tidegate.author.images import ImageForm
     from tidegate.author.notebook import check, diff, inspect, pack, pull, push, verify
+    from tidegate.author.optimize.notebook import optimize
     from tidegate.author.request import DataSet
     from tidegate.author.results import Bundle
     from tidegate.client import Client
@@ -21,20 +28,34 @@ _PLACES = {
     **dict.fromkeys(("check", "diff", "inspect", "pack", "pull", "push", "verify"), "tidegate.author.notebook"),
     "Bundle": "tidegate.author.results",
     "Client": "tidegate.client",
+    "Compose": "tidegate.author.derive.composing",
     "DataSet": "tidegate.author.request",
+    "Extract": "tidegate.author.derive.extracting",
     "ImageForm": "tidegate.author.images",
+    "NewWeights": "tidegate.author.derive.new_weights",
+    "Process": "tidegate.author.derive.processing",
+    "TrainHead": "tidegate.author.derive.heads",
     "TidegateError": "tidegate.errors",
+    "derive": "tidegate.author.derive.notebook",
+    "optimize": "tidegate.author.optimize.notebook",
 }
 
 __all__ = [
     "Bundle",
     "Client",
+    "Compose",
     "DataSet",
+    "Extract",
     "ImageForm",
+    "NewWeights",
+    "Process",
     "TidegateError",
+    "TrainHead",
     "check",
+    "derive",
     "diff",
     "inspect",
+    "optimize",
     "pack",
     "pull",
     "push",

@@ -82,7 +82,7 @@ def test_a_missing_framework_names_its_extra(tidegate: Any, script: Path, monkey
         ("train.py:absent", 1, "there is no function 'absent'"),
         ("train.py:number", 1, "there is no function 'number'"),
         ("train.py:broken", 1, "broken() failed: RuntimeError: no data today"),
-        ("no_such_module:model", 1, "cannot be imported"),
+        ("no_such_module:model", 1, "cannot be imported: No module named 'no_such_module'"),
         (".", 1, "this is a folder"),
     ],
 )
@@ -98,8 +98,44 @@ def test_a_source_that_is_none_ends_in_one_sentence(
 
 
 @pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("import no_such_package", "cannot be imported: No module named 'no_such_package'"),
+        ("import sklearn.no_such_part", "cannot be imported: No module named 'sklearn.no_such_part'"),
+        ("from os import no_such_name", "cannot be imported: ImportError: cannot import name 'no_such_name'"),
+        ("def model(:", "cannot be imported: SyntaxError"),
+        ("raise SystemExit(3)", "cannot be imported: it ends the program (3)"),
+        ("def model(): import no_such_package", "model() failed: No module named 'no_such_package'"),
+        ("def model(): raise SystemExit(0)", "model() failed: it ends the program (0)"),
+    ],
+)
+def test_a_script_that_cannot_run_ends_in_one_sentence(tidegate: Any, script: Path, text: str, message: str) -> None:
+    script.write_text(text)
+
+    ended = tidegate("pack", "train.py:model", "-o", "bundle", *NAMED)
+
+    assert ended.code == 1
+    assert f"error: train.py: {message}" in ended.err
+    assert len(ended.err.splitlines()) == 1
+
+
+@pytest.mark.parametrize("text", ["import torch", "def model():\n    import torch"])
+def test_a_script_whose_framework_is_missing_names_its_extra(
+    tidegate: Any, script: Path, monkeypatch: pytest.MonkeyPatch, text: str
+) -> None:
+    monkeypatch.setitem(__import__("sys").modules, "torch", None)
+    script.write_text(text)
+
+    ended = tidegate("pack", "train.py:model", "-o", "bundle", *NAMED)
+
+    assert ended.code == 1
+    assert "this needs the package torch" in ended.err
+
+
+@pytest.mark.parametrize(
     ("options", "message"),
     [
+        (("--parent", "absent"), "absent"),
         (("--labels", "y"), "labels of what?"),
         (("--metric", "accuracy"), "not name=value"),
         (("--dim", "batch"), "not NAME=SIZE"),

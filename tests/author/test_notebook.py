@@ -85,6 +85,24 @@ def test_the_function_makes_the_same_bundle_as_the_command(tidegate: Any, pickle
     assert ended.out.strip() == made.digest
 
 
+def test_a_variant_is_made_and_shown_beside_its_parent(packed: Any) -> None:
+    rows = np.tile(np.eye(4), (10, 1))
+
+    made = api.optimize(packed, out="small", version="2", data=rows, labels=[0, 1, 0, 1] * 10, graph=True, seconds=0.01)
+
+    assert f"`{packed.digest}`" in made.bundle.card
+    assert "<td style='text-align:left'>1.0000</td>" in made._repr_html_()
+
+
+def test_a_part_of_a_bundle_becomes_a_bundle(packed: Any) -> None:
+    made = api.derive(packed, api.Extract(("label",)), out="part", version="2")
+
+    assert [output.name for output in made.interface.outputs] == ["label"]
+    assert f"- extracted from `{packed.digest}`" in made.card
+    with pytest.raises(api.TidegateError, match="absent"):
+        api.derive(packed, api.Extract(("absent",)), out="none", version="2")
+
+
 @pytest.mark.parametrize(
     ("given", "message"),
     [

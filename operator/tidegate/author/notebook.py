@@ -44,10 +44,12 @@ class PackOptions(TypedDict, total=False):
     dims: Mapping[str, int]
     interface: Mapping[str, tuple[int | str, ...]]
     metrics: Mapping[str, float]
+    parent: Ref  # the bundle that the model was fine-tuned from
     files: Sequence[str | Path]
     card: str | Path
     sbom: bool
     trust_pickle: bool
+    trust_lambda: bool
 
 
 def pack(
@@ -59,14 +61,17 @@ def pack(
     arrays or columns by name, a DataFrame; `labels` what is right for each, or the name of the column that holds it.
     Raises what the command refuses with, such as ParityLost, Invalid or MissingExtra.
     """
-    unknown = sorted(set(options) - set(PackOptions.__annotations__))
-    if unknown:
-        raise TypeError(f"pack() got an unexpected keyword argument '{unknown[0]}'")
+    refuse_unknown("pack", options, PackOptions)
     for module in ("numpy", "onnx", "onnxruntime"):
         need(module, extra="runtime")
-    packed = make(model, _request(model, name, version, _rows(data, labels, options), options))
-    found = packed.bundle
-    return Bundle(str(found.path), found.digest, found.manifest, warnings=packed.warnings, notes=packed.notes)
+    return Bundle.of(make(model, _request(model, name, version, _rows(data, labels, options), options)))
+
+
+def refuse_unknown(function: str, options: Mapping[str, Any], known: type) -> None:
+    """As Python refuses a keyword that a function does not have."""
+    unknown = sorted(set(options) - set(known.__annotations__))
+    if unknown:
+        raise TypeError(f"{function}() got an unexpected keyword argument '{unknown[0]}'")
 
 
 def _rows(data: Any, labels: Any, options: PackOptions) -> Any:
@@ -100,7 +105,9 @@ def _request(model: object, name: str, version: str, data: Any, options: PackOpt
         sbom=options.get("sbom", False),
         source_folder=None if isinstance(model, str | Path) else Path.cwd(),
         trust_pickle=options.get("trust_pickle", False),
+        trust_lambda=options.get("trust_lambda", False),
         interface=options.get("interface", {}),
+        parent=address(options.get("parent", "")),
     )
 
 
@@ -108,8 +115,8 @@ def inspect(ref: Ref) -> Bundle:
     """What a bundle is; only its manifest is read."""
     from tidegate.bundle.fetch import resolve
 
-    found = resolve(Source(_address(ref), access=PERSONAL))
-    return Bundle(_address(ref), found.digest, found.manifest, signed=found.signature is not None)
+    found = resolve(Source(address(ref), access=PERSONAL))
+    return Bundle(address(ref), found.digest, found.manifest, signed=found.signature is not None)
 
 
 def diff(before: Ref, after: Ref) -> Difference:
@@ -118,7 +125,7 @@ def diff(before: Ref, after: Ref) -> Difference:
     from tidegate.author.difference import difference
     from tidegate.author.opened import opened
 
-    with opened(_address(before)) as old, opened(_address(after)) as new:
+    with opened(address(before)) as old, opened(address(after)) as new:
         return difference(old, new)
 
 
@@ -126,27 +133,27 @@ def verify(ref: Ref, *, digest: str | None = None, public_key: str | Path | None
     """Check every digest, the signature (by this key, PEM) and the model, without running it."""
     from tidegate.bundle.preflight import check_deep, preflight_model
 
-    with _here(Source(_address(ref), digest, _key(public_key), PERSONAL)) as bundle:
+    with _here(Source(address(ref), digest, _key(public_key), PERSONAL)) as bundle:
         preflight_model(bundle)
         if deep:
             check_deep(bundle)
-        return Bundle(_address(ref), bundle.digest, bundle.manifest, signed=public_key is not None)
+        return Bundle(address(ref), bundle.digest, bundle.manifest, signed=public_key is not None)
 
 
 def check(ref: Ref, *, device: str = "cpu") -> Checked:
     """Run the golden samples as a pod would, in the server itself; raises GoldenMismatch when one differs."""
     from tidegate.author.checking import here, run_check
 
-    with here(_address(ref)) as folder:
+    with here(address(ref)) as folder:
         document = run_check(folder, device)
-    return Checked(_address(ref), document)
+    return Checked(address(ref), document)
 
 
 def push(bundle: Ref, uri: str, *, replace: bool = False) -> Published:
     """Publish a bundle's folder to a store; what the store has is not sent again."""
     from tidegate.bundle.push import push as publish
 
-    done = publish(Path(_address(bundle)), uri, access=PERSONAL, replace=replace)
+    done = publish(Path(address(bundle)), uri, access=PERSONAL, replace=replace)
     return Published(done.uri, done.digest, done.files_sent, done.bytes_sent, done.already)
 
 
@@ -158,7 +165,8 @@ def pull(uri: str, out: str | Path, *, digest: str | None = None, public_key: st
     return Bundle(str(fetched.path), fetched.digest, fetched.manifest, signed=public_key is not None)
 
 
-def _address(ref: Ref) -> str:
+def address(ref: Ref) -> str:
+    """The folder or address of a bundle, however it was given."""
     return ref.ref if isinstance(ref, Bundle) else str(ref)
 
 

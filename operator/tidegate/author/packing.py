@@ -24,6 +24,7 @@ from tidegate.author.evaluation import evaluate
 from tidegate.author.frameworks import Converted, convert
 from tidegate.author.golden import tolerances
 from tidegate.author.graph import is_quantized
+from tidegate.author.parent import find_parent
 from tidegate.author.parity import Comparison, Parity
 from tidegate.author.provenance import created_at, environment, git_source
 from tidegate.author.request import DataSet, PackRequest
@@ -76,6 +77,9 @@ def pack(source: object, request: PackRequest) -> Packed:
 
 def _packed(source: object, request: PackRequest) -> Packed:
     check_request(request)
+    parent = find_parent(request.parent) if request.parent else None
+    if parent:
+        request = replace(request, lineage=parent.lineage)
     found = load(source, trust_pickle=request.trust_pickle)
     request.told("converting")
     converted = convert(found, request)
@@ -93,6 +97,8 @@ def _packed(source: object, request: PackRequest) -> Packed:
         write_manifest(replace(manifest, files=listed_files(folder)), folder)
         preflight_model(read_bundle_dir(folder))
         os.rename(folder, request.out)  # noqa: PTH104 - beside Path.rename's own pitfalls: fails on a full folder
+    if parent:
+        draft.warnings += parent.broken_by(request.out)
     return Packed(read_bundle_dir(request.out), tuple(draft.warnings), tuple(draft.notes))
 
 

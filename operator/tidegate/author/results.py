@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tidegate.author.pages import page, table
 from tidegate.bundle.manifest import Interface, Manifest, TensorSpec
+
+if TYPE_CHECKING:
+    from tidegate.author.packing import Packed
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -21,6 +24,12 @@ class Bundle:
     signed: bool = False
     warnings: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, packed: Packed) -> Bundle:
+        """What `pack` has made."""
+        found = packed.bundle
+        return cls(str(found.path), found.digest, found.manifest, warnings=packed.warnings, notes=packed.notes)
 
     @property
     def name(self) -> str:

@@ -6,10 +6,12 @@ A pickle runs code when it is read, so it is read only when the user says that i
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import importlib.util
+import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -18,20 +20,12 @@ from typing import Any
 from tidegate.author.extras import EXTRA_OF, missing
 from tidegate.author.frameworks import FRAMEWORKS, Found
 from tidegate.author.pickles import read_pickle, read_skops
-from tidegate.author.recognise import NAMES, kind_of_file, kind_of_folder, kind_of_value
+from tidegate.author.recognise import ESTIMATOR, NAMES, kind_of_file, kind_of_folder, kind_of_value
 from tidegate.errors import Failed, Invalid, TidegateError, UsageError
 
 # What can be said about formats that nothing here converts.
 ADVICE = {
-    "frozen-graph": "convert it: python -m tf2onnx.convert --graphdef FILE --inputs A:0 --outputs B:0",
-    "huggingface": "export it: optimum-cli export onnx --model FOLDER onnx",
-    "keras": "export it: model.export('model.onnx', format='onnx')",
-    "saved-model": "convert it: python -m tf2onnx.convert --saved-model FOLDER --output model.onnx",
-    "tflite": "convert it: python -m tf2onnx.convert --tflite FILE --output model.onnx",
-    "torch-exported": "export it: torch.onnx.export(program, (), 'model.onnx', dynamo=True)",
-    "torchscript": "export it: torch.onnx.export(model, args, 'model.onnx', dynamo=False)",
-    "torch-pickle": "export it: torch.onnx.export(model, args, 'model.onnx', dynamo=True)",
-    "torch-module": "export it: torch.onnx.export(model, args, 'model.onnx', dynamo=True)",
+    "safetensors": "name the function that builds the model: tidegate pack model.py:build --weights FILE",
     "zip": "unpack it and name the model's file",
     "damaged-zip": "copy it again",
 }
@@ -84,6 +78,8 @@ def _known(found: Found, where: str) -> Found:
 
 def _from_factory(source: str) -> Found:
     factory = factory_at(source)
+    if kind_of_value(factory.function) != ESTIMATOR:  # a model itself, such as a function in ONNX Script
+        return found_in(factory.function, source, factory.folder)
     return found_in(called(factory, source), source, factory.folder)
 
 
@@ -98,6 +94,7 @@ class Factory:
 def factory_at(source: str) -> Factory:
     """The function that `module:function` or `script.py:function` names; imports the module."""
     place, _, name = source.rpartition(":")
+    os.environ["KERAS_BACKEND"] = "tensorflow"  # before the factory imports Keras: see frameworks/keras.py
     module = _module(place)
     function = getattr(module, name, None)
     if not callable(function):
@@ -108,10 +105,8 @@ def factory_at(source: str) -> Factory:
 def called(factory: Factory, source: str, *given: Any) -> Any:
     """What the function returns; what it raises comes as Failed."""
     place, _, name = source.rpartition(":")
-    try:
+    with _in_a_sentence(place, f"{name}() failed"):
         return factory.function(*given)
-    except Exception as error:
-        raise Failed(f"{name}() failed: {type(error).__name__}: {str(error)[:300]}", where=place) from error
 
 
 def found_in(made: Any, source: str, folder: Path | None) -> Found:
@@ -122,17 +117,25 @@ def found_in(made: Any, source: str, folder: Path | None) -> Found:
 
 def _module(place: str) -> ModuleType:
     """The module or script, run; whatever goes wrong in it in one sentence."""
-    try:
+    with _in_a_sentence(place, "cannot be imported"):
         return _script(Path(place)) if place.endswith(".py") else _importable(place)
+
+
+@contextlib.contextmanager
+def _in_a_sentence(place: str, failed: str) -> Iterator[None]:
+    """What code of the user's raises, as one error: a missing framework names its extra, leaving early is no success."""
+    try:
+        yield
     except ModuleNotFoundError as error:
-        name = error.name or ""
-        if extra := EXTRA_OF.get(name.partition(".")[0]):
-            raise missing(name, extra) from None
-        raise Invalid(f"cannot be imported: {error}", where=place) from None
+        if extra := EXTRA_OF.get(error.name or ""):
+            raise missing(str(error.name), extra) from None
+        raise Invalid(f"{failed}: {error}", where=place, do="install it, or correct its name") from None
     except TidegateError:
         raise
+    except SystemExit as error:
+        raise Failed(f"{failed}: it ends the program ({error})", where=place) from error
     except Exception as error:
-        raise Failed(f"it fails: {type(error).__name__}: {str(error)[:300]}", where=place) from error
+        raise Failed(f"{failed}: {type(error).__name__}: {str(error)[:300]}", where=place) from error
 
 
 def _importable(name: str) -> ModuleType:
