@@ -115,6 +115,7 @@ def test_from_python_a_parent_is_a_bundle_or_its_address(tidegate: Any, parent: 
     import tidegate as library
 
     first = library.inspect("parent")
-    for number, given in enumerate((first, "parent")):
+    forms: tuple[library.Bundle | str, ...] = (first, "parent")
+    for number, given in enumerate(forms):
         child = library.pack("net.py:tuned", name="compass", version="2", out=f"child{number}", parent=given)
         assert child.manifest.lineage == Lineage((parent,), "fine-tuned")
