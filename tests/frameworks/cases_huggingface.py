@@ -27,11 +27,19 @@ def cases() -> list[Case]:
             for kind, make in MODELS.items()
         ),
         Case(
-            FRAMEWORK, "refused", "weights that are not there", _headless, refused="there are no weights for classifier"
+            FRAMEWORK,
+            "model folder",
+            "weights that are not there",
+            _headless,
+            refused="there are no weights for classifier",
         ),
         Case(FRAMEWORK, "model folder", "a class of a later version", _unknown, refused="it was saved by 99.0.0"),
         Case(
-            FRAMEWORK, "refused", "pickled weights", _pickled, refused=r"its weights are a pickle \(pytorch_model.bin"
+            FRAMEWORK,
+            "model folder",
+            "pickled weights",
+            _pickled,
+            refused=r"its weights are a pickle \(pytorch_model.bin",
         ),
         Case(FRAMEWORK, "model folder", "code in the folder", _with_code, refused="which is not run"),
         Case(FRAMEWORK, "model folder", "truncated weights", _truncated, refused="cannot load it"),

@@ -73,7 +73,12 @@ def _refused() -> list[Case]:
         ),
         *(
             Case(
-                FRAMEWORK, "refused", what, _bad_weights(name), options={"weights": "weights"}, refused=re.escape(words)
+                FRAMEWORK,
+                "module:factory, state_dict",
+                what,
+                _bad_weights(name),
+                options={"weights": "weights"},
+                refused=re.escape(words),
             )
             for what, (name, words) in weights.items()
         ),

@@ -123,7 +123,7 @@ def _module(place: str) -> ModuleType:
 
 @contextlib.contextmanager
 def _in_a_sentence(place: str, failed: str) -> Iterator[None]:
-    """What code of the user's raises, as one error: a missing framework names its extra, leaving early is no success."""
+    """What the user's code raises, as one error: a missing framework names its extra, leaving early is no success."""
     try:
         yield
     except ModuleNotFoundError as error:
