@@ -18,6 +18,8 @@ from tests.walkthrough import DOCS, walk
 
 pytestmark = pytest.mark.slow
 PIXELS = {"inputs": [{"name": "input", "shape": [1, 64], "datatype": "FP32", "data": [0.5] * 64}]}
+# More of them than idle cores make the training of a small network several times slower.
+ONE_THREAD = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
 
 
 class Users(Clients):
@@ -57,10 +59,11 @@ def test_every_command_of_the_story_works_and_no_user_notices(
     where, folder = f"s3://models/{uuid.uuid4().hex}/digits", tmp_path / "story"
     folder.mkdir()
     write_env(folder / "store.env", s3.credentials())
+    path = f"{real_kubectl}:{os.environ['PATH']}"
     kubeconfig = control_plane.client.kubeconfig(tmp_path / "kubeconfig", namespace)
 
     with Users(Site(control_plane, namespace, name="digits"), PIXELS) as users:
-        walk(page_for(where), folder, 280, KUBECONFIG=str(kubeconfig), PATH=f"{real_kubectl}:{os.environ['PATH']}")
+        walk(page_for(where), folder, 280, **ONE_THREAD, KUBECONFIG=str(kubeconfig), PATH=path)
         users.more(10, "1.1.0")
 
     assert users.failures == []
