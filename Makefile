@@ -5,7 +5,7 @@ READY := .venv/installed
 RESOLVE := .venv/uv/bin/uv pip compile --quiet --upgrade --universal --generate-hashes --no-emit-index-url --no-header \
     --no-annotate
 LOCK := $(RESOLVE) pyproject.toml
-FRAMEWORKS := runtime sklearn xgboost lightgbm catboost torch tensorflow jax huggingface
+FRAMEWORKS := runtime sklearn xgboost lightgbm catboost onnxscript torch tensorflow jax huggingface
 PROTOCOL := operator/tidegate/protocol
 export PYTHONDONTWRITEBYTECODE := 1
 

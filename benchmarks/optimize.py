@@ -162,8 +162,8 @@ def _runner(path: Path) -> Runner:
 
 def _bytes(path: Path) -> int:
     """Of the graph and its weights."""
-    files = read_bundle_dir(path).manifest.files
-    return sum(entry.bytes for entry in files if not entry.path.startswith("golden/"))
+    manifest = read_bundle_dir(path).manifest
+    return sum(file.bytes for file in manifest.files if file.path.startswith(("weights/", manifest.model.file)))
 
 
 def rows_of(network: str, found: Comparison) -> list[Row]:

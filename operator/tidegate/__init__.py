@@ -11,10 +11,11 @@ if TYPE_CHECKING:
     from tidegate.author.derive.extracting import Extract
     from tidegate.author.derive.heads import TrainHead
     from tidegate.author.derive.new_weights import NewWeights
+    from tidegate.author.derive.notebook import derive
     from tidegate.author.derive.processing import Process
     from tidegate.author.images import ImageForm
     from tidegate.author.notebook import check, diff, inspect, pack, pull, push, verify
-    from tidegate.author.notebook_reuse import derive, optimize
+    from tidegate.author.optimize.notebook import optimize
     from tidegate.author.request import DataSet
     from tidegate.author.results import Bundle
     from tidegate.client import Client
@@ -25,7 +26,6 @@ __version__ = "0.1.0"  # as in pyproject.toml; the images hold the source, witho
 # Each is imported when it is asked for: the server's start and every command import this module.
 _PLACES = {
     **dict.fromkeys(("check", "diff", "inspect", "pack", "pull", "push", "verify"), "tidegate.author.notebook"),
-    **dict.fromkeys(("derive", "optimize"), "tidegate.author.notebook_reuse"),
     "Bundle": "tidegate.author.results",
     "Client": "tidegate.client",
     "Compose": "tidegate.author.derive.composing",
@@ -36,6 +36,8 @@ _PLACES = {
     "Process": "tidegate.author.derive.processing",
     "TrainHead": "tidegate.author.derive.heads",
     "TidegateError": "tidegate.errors",
+    "derive": "tidegate.author.derive.notebook",
+    "optimize": "tidegate.author.optimize.notebook",
 }
 
 __all__ = [

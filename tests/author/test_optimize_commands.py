@@ -20,6 +20,11 @@ from tests.waiting import wait_until
 from tidegate.author import GoldenRequest, PackRequest, pack
 from tidegate.bundle.manifest import read_bundle_dir
 
+AS_IN_A_TERMINAL = (
+    "import signal, tidegate.cli.main\n"
+    "signal.signal(signal.SIGINT, signal.default_int_handler)\n"  # a shell's background job has it ignored
+    "tidegate.cli.main.main()\n"
+)
 ASKED = ("-o", "small", "--version", "2", "--data", "test.npz", "--labels", "y", "--seconds", "0")
 
 
@@ -121,8 +126,8 @@ def test_a_loss_beyond_the_limit_shows_the_table_and_makes_nothing(tidegate: Any
         ("net", ("--graph", "--labels", "absent"), 1, "there are no labels 'absent'"),
         ("net", ("--graph", "--labels", ""), 1, "there are no labels to judge accuracy by"),
         ("net", ("--graph", "--data", "absent.npz"), 1, "no such file"),
-        ("net", ("--graph", "--data", "wide.npz"), 1, "takes 8 columns, the data have 9"),
-        ("net", ("--graph", "--calibration", "wide.npz"), 1, "takes 8 columns, the data have 9"),
+        ("net", ("--graph", "--data", "wide.npz"), 1, "it takes rows of [8], the data have [9]"),
+        ("net", ("--graph", "--calibration", "wide.npz"), 1, "it takes rows of [8], the data have [9]"),
         ("net", ("--graph", "--data", "numbers.npz"), 1, "there is nothing to judge by"),
         ("net", ("--graph", "--version", "a b"), 1, "'a b' cannot be a version"),
         ("net", ("--graph", "-o", "linear"), 1, "it exists already"),
@@ -153,17 +158,18 @@ def test_what_cannot_be_ends_in_one_sentence(
 def test_ctrl_c_ends_with_130_and_leaves_nothing(parents: Path, tmp_path: Path) -> None:
     shutil.copytree(parents, tmp_path, dirs_exist_ok=True)
     asked = [*ASKED[:-1], "600", "--graph"]  # ten minutes of measuring: it is interrupted long before
-    command = [sys.executable, "-m", "tidegate", "optimize", "net", *asked]
+    command = [sys.executable, "-c", AS_IN_A_TERMINAL, "optimize", "net", *asked]
     before = sorted(path.name for path in tmp_path.iterdir())
     scratch = tmp_path / "scratch"
     scratch.mkdir()
-    running = subprocess.Popen(
-        command, cwd=tmp_path, env={**os.environ, "TMPDIR": str(scratch)}, stderr=subprocess.PIPE
-    )
-
-    wait_until(lambda: list(scratch.glob("tidegate-optimize-*/1.onnx")), "the variant made", seconds=60)
-    running.send_signal(signal.SIGINT)
-    _, err = running.communicate(timeout=60)
+    environment = {**os.environ, "TMPDIR": str(scratch)}
+    with subprocess.Popen(command, cwd=tmp_path, env=environment, stderr=subprocess.PIPE) as running:
+        try:
+            wait_until(lambda: list(scratch.glob("tidegate-optimize-*/1.onnx")), "the variant made", seconds=60)
+            running.send_signal(signal.SIGINT)
+            _, err = running.communicate(timeout=60)
+        finally:
+            running.kill()
 
     assert running.returncode == 130, err
     assert err.strip() == b""

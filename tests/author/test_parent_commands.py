@@ -114,7 +114,7 @@ def test_a_parent_that_is_none_is_refused_before_anything_runs(tidegate: Any, pa
 def test_from_python_a_parent_is_a_bundle_or_its_address(tidegate: Any, parent: str) -> None:
     import tidegate as library
 
-    first = library.inspect("parent")
-    for number, given in enumerate((first, "parent")):
+    parents: tuple[library.Bundle | str, ...] = (library.inspect("parent"), "parent")
+    for number, given in enumerate(parents):
         child = library.pack("net.py:tuned", name="compass", version="2", out=f"child{number}", parent=given)
         assert child.manifest.lineage == Lineage((parent,), "fine-tuned")

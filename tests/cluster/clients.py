@@ -10,14 +10,15 @@ from collections import Counter
 from typing import Self
 
 from tests.cluster.operating import Site
+from tests.control_plane.resources import Object
 from tests.local.local_run import INPUT
 from tests.waiting import wait_until
 
 
-def ask(address: str) -> str:
+def ask(address: str, name: str = "fraud", body: Object = INPUT) -> str:
     """The version that answers at a pod's address."""
     request = urllib.request.Request(
-        f"http://{address}:8080/v2/models/fraud/infer", json.dumps(INPUT).encode(), {"Content-Type": "application/json"}
+        f"http://{address}:8080/v2/models/{name}/infer", json.dumps(body).encode(), {"Content-Type": "application/json"}
     )
     with urllib.request.urlopen(request, timeout=5) as answer:
         return str(json.loads(answer.read())["model_version"])
@@ -52,15 +53,16 @@ class Asking(ABC):
 class Clients(Asking):
     """Somebody who asks, by turns, the pods that the front Service selects."""
 
-    def __init__(self, site: Site) -> None:
+    def __init__(self, site: Site, body: Object = INPUT) -> None:
         super().__init__(pause=0.01)
         self.answers: Counter[str] = Counter()
         self._site = site
+        self._body = body
 
     def _round(self) -> None:
         for address in self._site.endpoints():
             try:
-                self.answers[ask(address)] += 1
+                self.answers[ask(address, self._site.name, self._body)] += 1
             except OSError as error:
                 self.failures.append(f"{address}: {error!r}")
 

@@ -23,6 +23,7 @@ NEEDS = {
     "bare": programs.API_ONLY,
     "gateway_is_at_hand": programs.GATEWAY,
     "installed": programs.ALL,
+    "real_kubectl": (programs.KUBECTL,),
 }
 
 

@@ -203,5 +203,5 @@ def say(line: str) -> None:
 
 
 if __name__ == "__main__":
-    for made in build_missing((*ALL, H2SPEC, HELM, CONTOUR, REGISTRY)).values():
+    for made in build_missing((*ALL, H2SPEC, HELM, CONTOUR, REGISTRY, KUBECTL)).values():
         print(made)  # noqa: T201

@@ -9,6 +9,7 @@ into docs/frameworks.md.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import importlib
 import json
 import os
@@ -19,7 +20,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from tests.frameworks import table
+from tests.frameworks import table, without_cuda
 
 from tidegate.author.isolated import environment
 
@@ -35,8 +36,9 @@ FRAMEWORKS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "tensorflow": (("tensorflow",), ()),
     "tflite": (("tensorflow",), ()),
     "jax": (("jax",), ("equinox",)),
-    "torch": (("torch",), ()),
-    "huggingface": (("huggingface",), ()),
+    "onnxscript": (("onnxscript",), ()),
+    "torch": (("torch",), without_cuda.NEEDED),
+    "huggingface": (("huggingface",), without_cuda.NEEDED),
     "models": (("sklearn",), ("--no-deps", *WHEELS)),
 }
 QUICK = {"onnx": None, "sklearn": None, "boosted": None, "keras": 1, "torch": 1}  # how many cases; None: all
@@ -48,7 +50,7 @@ def main() -> int:
     wrong = 0
     for needs in dict.fromkeys(FRAMEWORKS[name] for name in chosen):
         print(f"-- an environment with {', '.join(needs[0])}", flush=True)
-        with environment(*needs) as python:
+        with environment_of(*needs) as python:
             for name in [name for name in chosen if FRAMEWORKS[name] == needs]:
                 rows = list(run(python, name, QUICK.get(name) if options.quick else None))
                 wrong += sum("failed" in row for row in rows)
@@ -56,6 +58,18 @@ def main() -> int:
                     table.write(ROOT / "docs/frameworks.md", name, rows)
     print(f"{wrong} cases are not as they should be" if wrong else "every case is as it should be")
     return 1 if wrong else 0
+
+
+@contextlib.contextmanager
+def environment_of(extras: tuple[str, ...], further: tuple[str, ...]) -> Iterator[Path]:
+    """An environment with these extras, torch as small as these tests can do with."""
+    if further != without_cuda.NEEDED:
+        with environment(extras, further) as python:
+            yield python
+        return
+    with without_cuda.left_out(), environment(extras, further) as python:
+        without_cuda.put_stubs(python)
+        yield python
 
 
 def arguments() -> argparse.Namespace:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from tidegate.author.session import Settings, Tensors, batched, has_cuda, open_runner, rows_of, take
-from tidegate.bundle.golden import GoldenSample, compare_outputs, tolerance_for
+from tidegate.bundle.golden import Difference, GoldenSample, compare_outputs, tolerance_for
 from tidegate.bundle.manifest import Interface, Tolerance
 from tidegate.errors import Failed
 
@@ -121,14 +121,23 @@ class _Model:
         if alone and batched(self.interface):
             runs.append((Settings(), "one row at a time", list(_rows(self.samples))))
         for settings, how, samples in runs:
-            runner = open_runner(self.path, self.interface, settings)
-            for sample in samples:
-                for found in compare_outputs(sample, runner.run(sample.inputs), self.interface, rules):
-                    if found.excess > most:
-                        raise _not_repeatable(found.output, how, found.message or f"it moves by {found.worst:.3g}")
-                    worst[found.output] = max(worst[found.output], found.worst)
-                    used[found.output] = max(used[found.output], found.excess)
+            for found in self._compared(settings, samples, rules):
+                if found.excess > most:
+                    raise _not_repeatable(found.output, how, found.message or f"it moves by {found.worst:.3g}")
+                worst[found.output] = max(worst[found.output], found.worst)
+                used[found.output] = max(used[found.output], found.excess)
         return Calibration("cuda" if variants[0].cuda else "cpu", len(runs), worst, used)
+
+    def _compared(
+        self, settings: Settings, samples: Iterable[GoldenSample], rules: tuple[Tolerance, ...]
+    ) -> list[Difference]:
+        """All samples under these settings; the session is gone before the next is opened: it may hold gigabytes."""
+        runner = open_runner(self.path, self.interface, settings)
+        return [
+            found
+            for sample in samples
+            for found in compare_outputs(sample, runner.run(sample.inputs), self.interface, rules)
+        ]
 
 
 def _rows(samples: Iterable[GoldenSample]) -> Iterable[GoldenSample]:

@@ -37,8 +37,8 @@ MOST = 0.9  # of the rows
 
 def of_shapes(found: ShapesDiffer) -> str:
     """For answers of different shapes."""
-    same = np.prod(found.expected) == np.prod(found.found)
-    return FLATTENED if same and len(found.expected) == len(found.found) else UNKNOWN
+    same = np.prod(found.expected) == np.prod(found.found) and len(found.expected) == len(found.found)
+    return FLATTENED if same and found.expected != found.found else UNKNOWN
 
 
 def of_values(model: onnx.ModelProto, expected: Array, found: Array) -> str:

@@ -137,7 +137,20 @@ class DamagedModels:
     def __init__(self, model: onnx.ModelProto, folder: Path, interface: Interface) -> None:
         self._model, self._folder, self.interface = model, folder, interface
         self._weights = {weight.name: weight for weight in examined(weights_of(model))}
-        self._open = self._open_replaceable()
+        self._opened: Runner | None = None
+        self._refused = False
+
+    def release(self) -> None:
+        """Give the memory of the session back; the next damage opens it again."""
+        self._opened = None
+
+    @property
+    def _open(self) -> Runner | None:
+        """A session whose weights can be replaced; None when this model does not allow it."""
+        if self._opened is None and not self._refused:
+            self._opened = self._open_replaceable()
+            self._refused = self._opened is None
+        return self._opened
 
     def damages(self) -> Iterator[Damage]:
         """Every damage that changes its weight by more than rounding (a constant tensor cannot be permuted)."""
@@ -152,8 +165,8 @@ class DamagedModels:
         """The model with this damage, for as long as this lasts."""
         weight = self._weights[damage.weight]
         changed = DAMAGES[damage.how](self._values(weight), 0)
-        if self._open and weight.replaceable:
-            yield DamagedRunner(self._open, {weight.name: _ort_value(changed, weight)})
+        if weight.replaceable and (runner := self._open):
+            yield DamagedRunner(runner, {weight.name: _ort_value(changed, weight)})
             return
         with _changed(weight, changed):
             try:

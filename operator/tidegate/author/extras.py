@@ -15,6 +15,7 @@ EXTRA_OF = {
     "joblib": "sklearn",
     "keras": "tensorflow",
     "lightgbm": "lightgbm",
+    "onnxscript": "onnxscript",
     "sklearn": "sklearn",
     "skops": "sklearn",
     "tensorflow": "tensorflow",

@@ -49,6 +49,7 @@ class PackOptions(TypedDict, total=False):
     card: str | Path
     sbom: bool
     trust_pickle: bool
+    trust_lambda: bool
 
 
 def pack(
@@ -104,6 +105,7 @@ def _request(model: object, name: str, version: str, data: Any, options: PackOpt
         sbom=options.get("sbom", False),
         source_folder=None if isinstance(model, str | Path) else Path.cwd(),
         trust_pickle=options.get("trust_pickle", False),
+        trust_lambda=options.get("trust_lambda", False),
         interface=options.get("interface", {}),
         parent=address(options.get("parent", "")),
     )

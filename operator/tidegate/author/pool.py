@@ -14,6 +14,7 @@ import onnx
 from onnx import numpy_helper
 
 from tidegate.author.graph import nodes
+from tidegate.author.lookups import table_sizes
 from tidegate.author.session import Array, Runner, as_type, batched
 from tidegate.bundle.errors import GoldenInvalid, ModelInvalid
 from tidegate.bundle.manifest import Interface, TensorSpec
@@ -35,10 +36,11 @@ class Hints:
     categories: Mapping[str, Sequence[Sequence[str]]] = field(default_factory=dict)
     words: Sequence[str] = ()
     dims: Mapping[str, int] = field(default_factory=dict)
+    tops: Mapping[str, int] = field(default_factory=dict)  # per input of integers: they are below this
 
 
 def hints_from_graph(model: onnx.ModelProto) -> Hints:
-    """Ranges from the thresholds of trees that read an input directly; words from vocabularies and categories."""
+    """Ranges from the thresholds of trees that read an input directly; words and integers from what looks them up."""
     inputs = {value.name for value in model.graph.input}
     ranges = {}
     words: dict[str, None] = {}
@@ -50,7 +52,7 @@ def hints_from_graph(model: onnx.ModelProto) -> Hints:
     for tensor in model.graph.initializer:
         if tensor.data_type == onnx.TensorProto.STRING:
             words.update(dict.fromkeys(text.decode("utf-8", "replace") for text in tensor.string_data[:TEXTS]))
-    return Hints(ranges, _categories(model.graph), tuple(list(words)[: 4 * TEXTS]))
+    return Hints(ranges, _categories(model.graph), tuple(list(words)[: 4 * TEXTS]), tops=table_sizes(model.graph))
 
 
 def _categories(graph: onnx.GraphProto) -> dict[str, list[list[str]]]:
@@ -129,7 +131,7 @@ class PoolMaker:
     seed: int
 
     def inputs(self, rows: int, integer_top: int) -> dict[str, Array]:
-        """`rows` requests as one batch; integers below `integer_top`."""
+        """`rows` requests as one batch; integers below `integer_top`, unless the graph tells how many there are."""
         random = np.random.default_rng(self.seed)
         tempers = _tempers(random, rows)
         return {
@@ -167,7 +169,7 @@ class PoolMaker:
         if kind == "BOOL":
             return as_type(random.integers(0, 2, shape), kind)
         if kind.startswith(("INT", "UINT")):
-            return as_type(random.integers(0, integer_top, shape), kind)
+            return as_type(random.integers(0, self.hints.tops.get(tensor.name, integer_top), shape), kind)
         return as_type(self._numbers(tensor.name, random, shape, tempers), kind)
 
     def _texts(self, name: str, random: np.random.Generator, shape: tuple[int, ...]) -> Array:

@@ -85,6 +85,7 @@ def golden(folder: Path, model: onnx.ModelProto, runner: Runner, wanted: Wanted)
     else:
         samples = _given(Path(wanted.request.source), runner, rules)
     _require_quick(samples, runner)
+    models.release()
     calibrated = calibrate(samples, folder / "model.onnx", runner.interface, rules)
     proof = prove(samples, models, damages, calibrated.rules)
     files = _written(samples, folder, runner)

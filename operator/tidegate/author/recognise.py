@@ -12,6 +12,8 @@ HEAD = 4096
 PICKLES = (b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")
 COMPRESSED = (b"\x78\x01", b"\x78\x5e", b"\x78\x9c", b"\x78\xda", b"\x1f\x8b", b"BZh", b"\xfd7zXZ", b"\x04\x22\x4d\x18")
 
+ESTIMATOR = "estimator"  # whatever no other framework has defined
+
 # Kind -> what a person calls it.
 NAMES = {
     "catboost": "a CatBoost model",
@@ -86,7 +88,10 @@ def _kind_of_zip(path: Path) -> str:
     try:
         with zipfile.ZipFile(path) as archive:
             names = archive.namelist()
+            starts = [entry.header_offset for entry in archive.infolist()]
     except zipfile.BadZipFile:
+        return "damaged-zip"
+    if min(starts, default=0):  # what was found is a zip inside of one that is cut off
         return "damaged-zip"
     inner = {name.partition("/")[2] for name in names}  # PyTorch puts everything under the archive's name
     if "archive_format" in inner or "serialized_exported_program.json" in names:
@@ -106,6 +111,9 @@ _CLASSES = (
     ("keras", "keras"),
     ("tensorflow", "saved-model"),
     ("flax", "jax"),
+    ("equinox", "jax"),
+    ("jaxlib", "jax"),  # what jax.jit gives
+    ("jax", "jax"),
     ("xgboost.core", "xgboost"),  # a booster: estimators are of xgboost.sklearn
     ("lightgbm.basic", "lightgbm"),
     ("catboost.core", "catboost"),
@@ -120,4 +128,4 @@ def kind_of_value(value: object) -> str:
         for package, kind in _CLASSES:
             if f"{class_.__module__}.".startswith(f"{package}."):
                 return kind
-    return "estimator"
+    return ESTIMATOR

@@ -64,7 +64,9 @@ class PackRequest:
     golden: GoldenRequest = field(default_factory=GoldenRequest)
     source_folder: Path | None = None  # the working tree the model was made in; asked for its Git commit
     trust_pickle: bool = False
+    trust_lambda: bool = False  # read Keras's Lambda layers, which may run any code
     interface: Mapping[str, tuple[int | str, ...]] = field(default_factory=dict)  # by input: sizes, or names
+    weights: Path | None = None  # put into the module that a factory builds
     lineage: Lineage | None = None  # the bundles it was made from
     parent: str = ""  # the bundle it was fine-tuned from, a folder or address: becomes the lineage
     told: Callable[[str], None] = _nobody  # of each step that may take long, in a few words

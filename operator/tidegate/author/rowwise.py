@@ -26,12 +26,22 @@ class Rows:
 
 
 class ShapesDiffer(Exception):
-    """The two answers have different shapes, so their rows cannot be compared."""
+    """The two answers have different shapes, or one holds texts or whole numbers: their rows cannot be compared."""
 
-    def __init__(self, output: str, expected: tuple[int, ...], found: tuple[int, ...]) -> None:
-        super().__init__(f"output '{output}' has the shape {list(found)}, the original gives {list(expected)}")
-        self.expected = expected
-        self.found = found
+    def __init__(self, output: str, expected: Array, found: Array) -> None:
+        what = f"has the shape {list(found.shape)}, the original gives {list(expected.shape)}"
+        if found.shape == expected.shape:
+            what = f"holds {_kind(found)}, the original gives {_kind(expected)}"
+        super().__init__(f"output '{output}' {what}")
+        self.expected = expected.shape
+        self.found = found.shape
+
+
+_KINDS = {
+    **dict.fromkeys("iub", "whole numbers"),
+    "f": "numbers with a fraction",
+    **dict.fromkeys("OUS", "texts"),
+}
 
 
 def compare_rows(
@@ -43,8 +53,8 @@ def compare_rows(
     compared = {}
     for name in (spec.name for spec in specs if spec.name in expected):
         right, given = np.asarray(expected[name]), np.asarray(found[name])
-        if right.shape != given.shape:
-            raise ShapesDiffer(name, right.shape, given.shape)
+        if right.shape != given.shape or not _same_kind(right, given, by_name[name]):
+            raise ShapesDiffer(name, right, given)
         rule = by_output[name]
         if by_name[name].element_type in FLOATS:
             compared[name] = _numbers(as_float(right, by_name[name]), as_float(given, by_name[name]), rule)
@@ -52,6 +62,16 @@ def compare_rows(
             level = _level(expected, rule.label_of, by_output)
             compared[name] = _exact(right, given, level)
     return compared
+
+
+def _kind(array: Array) -> str:
+    return _KINDS.get(array.dtype.kind, str(array.dtype))
+
+
+def _same_kind(expected: Array, found: Array, spec: TensorSpec) -> bool:
+    """Any number may stand for one with a fraction: some of those come as raw bits, some originals round."""
+    kinds = {_kind(expected), _kind(found)}
+    return len(kinds) == 1 or (spec.element_type in FLOATS and "texts" not in kinds)
 
 
 def _numbers(expected: Array, found: Array, rule: Tolerance) -> Rows:

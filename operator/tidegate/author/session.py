@@ -22,6 +22,7 @@ Tensors = Mapping[str, Array]
 
 BF16 = 16
 ONLY_FATAL = 4
+LARGE = 256 << 20  # bytes of weights from which memory counts more than a few percent of time
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +65,8 @@ def open_session(path: Path, settings: Settings = Settings()) -> onnxruntime.Inf
     options.intra_op_num_threads = settings.threads
     options.inter_op_num_threads = 1
     options.log_severity_level = ONLY_FATAL
+    if _weight_bytes(path) > LARGE:
+        options.add_session_config_entry("session.disable_prepacking", "1")  # it would copy every weight
     level = onnxruntime.GraphOptimizationLevel
     options.graph_optimization_level = level.ORT_ENABLE_ALL if settings.optimize else level.ORT_DISABLE_ALL
     try:
@@ -72,6 +75,11 @@ def open_session(path: Path, settings: Settings = Settings()) -> onnxruntime.Inf
         raise ModelInvalid(
             f"ONNX Runtime {onnxruntime.__version__} cannot load it: {reason_of(error)}", where=path.name
         ) from None
+
+
+def _weight_bytes(path: Path) -> int:
+    """Of the weights beside the graph."""
+    return sum(file.stat().st_size for file in (path.parent / "weights").glob("*.bin"))
 
 
 @dataclass(frozen=True, slots=True)

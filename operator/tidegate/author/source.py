@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import importlib
 import importlib.util
+import os
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -19,20 +20,12 @@ from typing import Any
 from tidegate.author.extras import EXTRA_OF, missing
 from tidegate.author.frameworks import FRAMEWORKS, Found
 from tidegate.author.pickles import read_pickle, read_skops
-from tidegate.author.recognise import NAMES, kind_of_file, kind_of_folder, kind_of_value
+from tidegate.author.recognise import ESTIMATOR, NAMES, kind_of_file, kind_of_folder, kind_of_value
 from tidegate.errors import Failed, Invalid, TidegateError, UsageError
 
 # What can be said about formats that nothing here converts.
 ADVICE = {
-    "frozen-graph": "convert it: python -m tf2onnx.convert --graphdef FILE --inputs A:0 --outputs B:0",
-    "huggingface": "export it: optimum-cli export onnx --model FOLDER onnx",
-    "keras": "export it: model.export('model.onnx', format='onnx')",
-    "saved-model": "convert it: python -m tf2onnx.convert --saved-model FOLDER --output model.onnx",
-    "tflite": "convert it: python -m tf2onnx.convert --tflite FILE --output model.onnx",
-    "torch-exported": "export it: torch.onnx.export(program, (), 'model.onnx', dynamo=True)",
-    "torchscript": "export it: torch.onnx.export(model, args, 'model.onnx', dynamo=False)",
-    "torch-pickle": "export it: torch.onnx.export(model, args, 'model.onnx', dynamo=True)",
-    "torch-module": "export it: torch.onnx.export(model, args, 'model.onnx', dynamo=True)",
+    "safetensors": "name the function that builds the model: tidegate pack model.py:build --weights FILE",
     "zip": "unpack it and name the model's file",
     "damaged-zip": "copy it again",
 }
@@ -85,6 +78,8 @@ def _known(found: Found, where: str) -> Found:
 
 def _from_factory(source: str) -> Found:
     factory = factory_at(source)
+    if kind_of_value(factory.function) != ESTIMATOR:  # a model itself, such as a function in ONNX Script
+        return found_in(factory.function, source, factory.folder)
     return found_in(called(factory, source), source, factory.folder)
 
 
@@ -99,6 +94,7 @@ class Factory:
 def factory_at(source: str) -> Factory:
     """The function that `module:function` or `script.py:function` names; imports the module."""
     place, _, name = source.rpartition(":")
+    os.environ["KERAS_BACKEND"] = "tensorflow"  # before the factory imports Keras: see frameworks/keras.py
     module = _module(place)
     function = getattr(module, name, None)
     if not callable(function):
@@ -127,7 +123,7 @@ def _module(place: str) -> ModuleType:
 
 @contextlib.contextmanager
 def _in_a_sentence(place: str, failed: str) -> Iterator[None]:
-    """What code of the user's raises, as one error: a missing framework names its extra, leaving early is no success."""
+    """What the user's code raises, as one error: a missing framework names its extra, leaving early is no success."""
     try:
         yield
     except ModuleNotFoundError as error:

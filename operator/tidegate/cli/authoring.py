@@ -39,6 +39,11 @@ OUTPUT = folder_output_option
     metavar="NAME=DIM,…",
     help="Dimensions of an input: sizes, and names of dynamic ones, such as tokens=batch,seq.",
 )
+@click.option(
+    "--weights",
+    type=click.Path(path_type=Path),
+    help="Weights for the model that SOURCE builds: a PyTorch state_dict, or safetensors.",
+)
 @click.option("--metrics", type=click.Path(path_type=Path), help="Metrics computed elsewhere: JSON of numbers.")
 @click.option("--metric", "metric", multiple=True, metavar="NAME=VALUE", help="One metric computed elsewhere.")
 @click.option(
@@ -49,10 +54,13 @@ OUTPUT = folder_output_option
 @click.option("--description", default="", help="One sentence about the model.")
 @click.option("--license", "license_", default="", help="Its license.")
 @click.option("--created-at", default="", help="RFC 3339 time to record; default: of SOURCE_DATE_EPOCH, or none.")
-@click.option("--parent", default="", metavar="REF", help="The bundle that SOURCE was fine-tuned from: kept as lineage.")
+@click.option(
+    "--parent", default="", metavar="REF", help="The bundle that SOURCE was fine-tuned from: kept as lineage."
+)
 @click.option("--isolated", is_flag=True, help="Install what SOURCE needs into an environment just for this command.")
 @click.option("--with", "with_", multiple=True, metavar="PACKAGE", help="A further package for --isolated.")
 @click.option("--trust-pickle", is_flag=True, help="Read a pickle or joblib file, which may run any code.")
+@click.option("--trust-lambda", is_flag=True, help="Read a Keras file with Lambda layers, which may run any code.")
 @OUTPUT
 @quiet_option
 def pack(output: str, quiet: bool, source: str, **options: Any) -> None:
@@ -72,6 +80,8 @@ def pack(output: str, quiet: bool, source: str, **options: Any) -> None:
 
     if options["trust_pickle"]:
         click.echo("warning: reading a pickle runs whatever code its writer put into it", err=True)
+    if options["trust_lambda"]:
+        click.echo("warning: reading a Lambda layer runs whatever code its writer put into it", err=True)
     with step_line() as told:
         packed = make(source, replace(_request(options), told=told))
     announce(packed, output=output, quiet=quiet)
@@ -129,6 +139,8 @@ def _request(options: dict[str, Any]) -> PackRequest:
         card=options["card"],
         sbom=options["sbom"],
         trust_pickle=options["trust_pickle"],
+        weights=options["weights"],
+        trust_lambda=options["trust_lambda"],
         interface=dict(map(_dimensions, options["interface"])),
         parent=options["parent"],
     )

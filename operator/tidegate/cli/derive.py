@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +12,7 @@ import click
 from tidegate.cli.authoring import OUTPUT, announce
 from tidegate.cli.data_options import data_of, data_options
 from tidegate.cli.output import quiet_option
+from tidegate.cli.progress import step_line
 from tidegate.errors import UsageError
 
 if TYPE_CHECKING:
@@ -64,7 +66,11 @@ def derive(output: str, quiet: bool, ref: str, **options: Any) -> None:
         need(module, extra="runtime")
     from tidegate.author.derive.deriving import derive as make
 
-    made = make(ref, _act(way, ref, options), _request(options), light=options["golden_count"] is None)
+    if options["trust_pickle"]:
+        click.echo("warning: reading a pickle runs whatever code its writer put into it", err=True)
+    with step_line() as told:
+        request = replace(_request(options), told=told)
+        made = make(ref, _act(way, ref, options), request, light=options["golden_count"] is None)
     announce(made, output=output, quiet=quiet)
 
 

@@ -121,6 +121,14 @@ def test_another_shape_is_refused(doubling: Runner) -> None:
         _compare(doubling, lambda x: {"y": 2 * x.reshape(-1, 1)})
 
 
+@pytest.mark.parametrize(("label", "told"), [(np.float64, "numbers with a fraction"), (np.str_, "texts")])
+def test_another_type_is_refused(classifier: Runner, label: Any, told: str) -> None:
+    with pytest.raises(
+        ParityLost, match=f"output 'label' holds whole numbers, the original gives {told}: the conversion"
+    ):
+        _compare(classifier, lambda x: {"label": x.argmax(axis=1).astype(label), "scores": 2 * x})
+
+
 def test_what_is_right_only_in_one_batch_size_is_refused(doubling: Runner) -> None:
     with pytest.raises(ParityLost, match="3 of 200 rows differ"):
         _compare(doubling, lambda x: {"y": 2 * x + (len(x) == 3)})

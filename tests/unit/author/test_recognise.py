@@ -11,6 +11,7 @@ import pytest
 
 from tidegate.author.extras import MissingExtra
 from tidegate.author.recognise import kind_of_file, kind_of_folder, kind_of_value
+from tidegate.author.source import load
 from tidegate.errors import Failed
 
 
@@ -84,6 +85,9 @@ def test_a_folder_is_known_by_its_files(tmp_path: Path, name: str, content: str,
         ("torch.export.exported_program", "torch-exported"),
         ("torch.jit._script", "torchscript"),
         ("keras.src.models.sequential", "keras"),
+        ("flax.nnx.module", "jax"),
+        ("equinox._module._module", "jax"),
+        ("jaxlib._jax", "jax"),
         ("xgboost.core", "xgboost"),
         ("xgboost.sklearn", "estimator"),
         ("torchvision.models", "estimator"),
@@ -114,3 +118,15 @@ def test_weights_alone_are_refused_with_what_to_do(packed: Any, tmp_path: Path) 
 
     with pytest.raises(Failed, match="weights without a model"):
         packed(tmp_path / "model")
+
+
+def test_a_model_that_a_script_names_is_taken_as_it_is_and_not_called(tmp_path: Path) -> None:
+    script = tmp_path / "graph.py"
+    script.write_text(
+        "class Function:\n    __module__ = 'onnxscript.values'\n    def __call__(self, x): ...\n\nf = Function()\n"
+    )
+
+    found = load(f"{script}:f", trust_pickle=False)
+
+    assert found.kind == "onnxscript"
+    assert type(found.value).__name__ == "Function"

@@ -28,9 +28,11 @@ def derive(ref: str, act: Act, request: PackRequest, *, light: bool = True) -> P
     Its lineage names the parents and what was done; `parity` in its manifest has what was compared.  `light`: fewer
     golden samples where they would weigh more than what is new.
     """
+    request.told("reading the parent")
     with tempfile.TemporaryDirectory(prefix="tidegate-derive-") as scratch, opened_base(ref, Path(scratch)) as base:
         wanted = _wanted(request, base)
         check_request(wanted)
+        request.told("deriving")
         derived = act.apply(Given(base, request.data, request.golden.seed))
         filled = _filled(wanted, derived)
         if light:

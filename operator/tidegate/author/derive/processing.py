@@ -52,11 +52,11 @@ class Process:
         parts = [Part(base.model, {})]
         model = base.model
         if self.before:
-            first = self._model(self.before, base)
+            first = self._model(self.before, given)
             wires = wires_by_name(interface_of(first).outputs, base.interface.inputs, self.before)
             model, parts = join(first, model, wires, prefix=MODEL), [Part(first, {}), Part(base.model, wires)]
         if self.after:
-            last = self._model(self.after, base)
+            last = self._model(self.after, given)
             wires = wires_by_name(interface_of(model).outputs, interface_of(last).inputs, self.after)
             model, parts = join(model, last, wires, prefix=AFTER), [*parts, Part(last, wires)]
         interface = interface_of(model)
@@ -73,10 +73,18 @@ class Process:
     def _facts(self) -> dict[str, str]:
         return {key: value for key, value in (("before", self.before), ("after", self.after)) if value}
 
-    def _model(self, source: str, base: Base) -> onnx.ModelProto:
+    def _model(self, source: str, given: Given) -> onnx.ModelProto:
+        """The source as ONNX, compared with itself in its own framework where it comes from one."""
+        base = given.base
         request = PackRequest(base.scratch, "processing", "0", trust_pickle=self.trust_pickle)
         converted = convert(load(source, trust_pickle=self.trust_pickle), request)
         write_split(converted.model, converted.weights or base.scratch, base.scratch)
+        if converted.original is not None:
+            model, answers = converted.model, converted.original.answers
+            pool = pool_for(model, base.scratch, None, given.seed)
+            requests = requests_of(pool, rows_together=batched(interface_of(model)))
+            asked = ((request, answers(request)) for request in requests)
+            require_agreement(model, base.scratch, asked, f"what {converted.original.framework} answers")
         return converted.model
 
 

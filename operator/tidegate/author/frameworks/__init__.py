@@ -81,10 +81,21 @@ NEWEST_OPSET = 21  # what ONNX Runtime 1.20 and later run; no converter is asked
 FRAMEWORKS: dict[str, tuple[str, str]] = {
     "onnx": ("onnx_model", "runtime"),
     "estimator": ("sklearn", "sklearn"),
+    "frozen-graph": ("tensorflow", "tensorflow"),
+    "jax": ("jax", "jax"),
+    "keras": ("keras", "tensorflow"),
+    "saved-model": ("tensorflow", "tensorflow"),
+    "tflite": ("tflite", "tensorflow"),
     "xgboost": ("boosted", "xgboost"),
     "lightgbm": ("boosted", "lightgbm"),
     "catboost": ("boosted", "catboost"),
     "mlflow": ("mlflow", "runtime"),  # the model in it decides
+    "huggingface": ("huggingface", "huggingface"),
+    "onnxscript": ("onnx_script", "onnxscript"),
+    "torch-exported": ("torch.exported", "torch"),
+    "torch-module": ("torch.module", "torch"),
+    "torch-pickle": ("torch.pickled", "torch"),
+    "torchscript": ("torch.script", "torch"),
 }
 
 

@@ -163,6 +163,7 @@ def _packed(model: Path, parent: Parent, divided: Divided, request: OptimizeRequ
             created_at=request.created_at,
             data=replace(request.data, columns=dict(judges.rows), labels=judges.labels, preprocessing=made_of),
             files=parent.further_files(),
+            sbom=parent.has_sbom,
             lineage=Lineage((parent.bundle.digest,), done[:LONGEST_ACTION]),
             reports={"optimized": {"against": parent.bundle.digest, **found.report()}},
         ),

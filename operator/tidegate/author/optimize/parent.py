@@ -11,12 +11,13 @@ import onnx
 
 from tidegate.author.checking import here
 from tidegate.author.graph import attribute_tensors, initializers, nodes
+from tidegate.author.sbom import SBOM
 from tidegate.author.weights import tensor_bytes
 from tidegate.bundle.manifest import BundleDir, Interface, Manifest, read_bundle_dir
 from tidegate.errors import Failed
 
 MOST = 2_000_000_000  # bytes that a graph in memory can have: protobuf's limit is 2 GiB
-MADE_ANEW = ("README.md",)  # of every bundle
+MADE_ANEW = ("README.md", SBOM)  # of every bundle
 WEIGHTS = "weights/"
 
 
@@ -34,6 +35,10 @@ class Parent:
     @property
     def interface(self) -> Interface:
         return self.bundle.manifest.interface
+
+    @property
+    def has_sbom(self) -> bool:
+        return self.manifest.entry(SBOM) is not None
 
     def further_files(self) -> tuple[Path, ...]:
         """Plain files, such as labels.txt, that hold for the variant as well."""
@@ -59,8 +64,21 @@ def parent_at(ref: str) -> Iterator[Parent]:
                 reason="TooLarge",
             )
         onnx.load_external_data_for_model(model, str(path.parent))
+        lift_constants(model)
         name_nodes(model)
         yield Parent(bundle, model)
+
+
+def lift_constants(model: onnx.ModelProto) -> None:
+    """Weights that an exporter wrote as Constant nodes (Paddle's does) as initializers: only those are made smaller."""
+    graph = model.graph
+    outputs = {value.name for value in graph.output}
+    for node in [node for node in graph.node if node.op_type == "Constant" and node.output[0] not in outputs]:
+        tensor = next((attribute.t for attribute in node.attribute if attribute.name == "value"), None)
+        if tensor is not None:
+            graph.initializer.add().CopyFrom(tensor)
+            graph.initializer[-1].name = node.output[0]
+            graph.node.remove(node)
 
 
 def name_nodes(model: onnx.ModelProto) -> None:

@@ -38,6 +38,13 @@ class Lessons:
     pool: Tensors
     alone: bool = False
 
+    def fewer(self, most: int) -> Lessons:
+        """At most so many of the rows, spread over all of them."""
+        count = rows_of(self.pool)
+        if count <= most:
+            return self
+        return Lessons(take(self.pool, np.linspace(0, count - 1, most).round().astype(int)), self.alone)
+
     def requests(self) -> Iterator[dict[str, Array]]:
         """What to ask the model, a few rows at a time."""
         step = 1 if self.alone else BATCH
@@ -60,10 +67,10 @@ def divide(data: DataSet, calibration: DataSet | None, interface: Interface, see
         raise Invalid(
             "there are no labels to judge accuracy by", where=data.name, do="say which column holds them: --labels NAME"
         )
-    rows, labels = _fitting(data, interface), np.asarray(data.labels)
+    rows, labels = as_pool(interface, as_inputs(data, interface)), np.asarray(data.labels)
     judged, note = np.arange(len(labels)), ""
     if calibration is not None:
-        learnt = _fitting(calibration, interface)
+        learnt = as_pool(interface, as_inputs(calibration, interface))
     else:
         judged, aside = _set_aside(len(labels), seed)
         learnt = take(rows, aside)
@@ -78,30 +85,3 @@ def _set_aside(count: int, seed: int) -> tuple[Array, Array]:
     order = np.random.default_rng(seed).permutation(count)
     taken = min(int(count * SET_ASIDE), MOST_SET_ASIDE)
     return np.sort(order[taken:]), np.sort(order[:taken])
-
-
-def _fitting(data: DataSet, interface: Interface) -> dict[str, Array]:
-    """The data as a pool of the model's inputs."""
-    try:
-        rows = as_inputs(data, interface)
-    except (ValueError, TypeError, OverflowError) as error:
-        raise Invalid(f"it does not fit the model's inputs: {str(error)[:160]}", where=data.name) from None
-    pool = as_pool(interface, rows)
-    for tensor in interface.inputs:
-        array = pool[tensor.name]
-        if array.ndim != len(tensor.shape) + (pool[tensor.name] is not rows[tensor.name]):
-            raise Invalid(
-                f"the input '{tensor.name}' has {len(tensor.shape)} dimensions, the data {array.ndim}", where=data.name
-            )
-        _require_sizes(array.shape[array.ndim - len(tensor.shape) :], tensor.shape, tensor.name, data.name)
-    return pool
-
-
-def _require_sizes(found: tuple[int, ...], wanted: tuple[int | str, ...], name: str, where: str) -> None:
-    for axis, (size, expected) in enumerate(zip(found, wanted, strict=True)):
-        if axis and isinstance(expected, int) and size != expected:
-            raise Invalid(
-                f"the input '{name}' takes {expected} columns, the data have {size}",
-                where=where,
-                do="give the columns that the model was trained on, in their order",
-            )

@@ -48,11 +48,12 @@ def prepared(model: onnx.ModelProto) -> onnx.ModelProto:
     """
     model = _with_scales_per_channel(model)
     with tempfile.TemporaryDirectory(prefix="tidegate-optimize-") as scratch, quiet():
-        target = Path(scratch) / "prepared.onnx"
+        source, target = Path(scratch) / "source.onnx", Path(scratch) / "prepared.onnx"
+        onnx.save(model, source)  # of a model in memory the weights count as not constant, and nothing is folded
         skip = False
         while True:
             try:
-                quant_pre_process(model, target, skip_symbolic_shape=skip, auto_merge=True)
+                quant_pre_process(source, target, skip_symbolic_shape=skip, auto_merge=True)
                 break
             except Exception as error:  # noqa: BLE001 - symbolic shapes fail with bare Exceptions
                 if skip:

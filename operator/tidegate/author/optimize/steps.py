@@ -18,6 +18,8 @@ from tidegate.author.optimize.request import OptimizeRequest
 from tidegate.author.optimize.rows import Lessons
 from tidegate.errors import Failed
 
+ENOUGH = 2048  # rows to find ranges by, or to fit a layer to; all that lies between two layers is held in memory
+
 
 @dataclass(frozen=True, slots=True)
 class Work:
@@ -54,7 +56,7 @@ def _distil(work: Work) -> Made:
 
 
 def _prune(work: Work) -> Made:
-    found = prune.pruned(work.model, work.lessons, work.request.prune, work.request.seed)
+    found = prune.pruned(work.model, work.lessons.fewer(ENOUGH), work.request.prune, work.request.seed)
     notes = tuple(f"{name}: {stay} of {channels} channels stay" for name, channels, stay in found.layers)
     return Made(found.model, notes, {"channels": {name: f"{stay} of {all_}" for name, all_, stay in found.layers}})
 
@@ -74,11 +76,11 @@ def _quantize_dynamic(work: Work) -> Made:
 
 
 def _quantize_static(work: Work) -> Made:
-    return Made(quantize.static(work.model, work.lessons))
+    return Made(quantize.static(work.model, work.lessons.fewer(ENOUGH)))
 
 
 def _quantize_mixed(work: Work) -> Made:
-    found = mixed(work.model, work.lessons, work.fidelity, work.request.max_drop, work.say)
+    found = mixed(work.model, work.lessons.fewer(ENOUGH), work.fidelity, work.request.max_drop, work.say)
     kept = f"in float: {', '.join(found.left) or 'nothing'}"
     alone = [
         f"{name} alone in 8 bits moves the answers by {error:.2g} of their variance" for name, error in found.errors

@@ -11,7 +11,7 @@ import numpy as np
 
 from tidegate.author.session import Runner, Tensors, batched, rows_of, take
 
-FEWEST, MOST = 15, 400  # rounds
+FEWEST = 15  # rounds
 FAST = 0.1  # of the turns
 TURN = 0.002  # seconds that a turn should last, so that the clock counts for nothing
 BATCHES = (1, 64)
@@ -43,7 +43,7 @@ def latencies(runners: Sequence[Runner], pool: Tensors, rows: int, seconds: floa
     random = np.random.default_rng(0)
     rounds: list[list[float]] = []
     ends = time.perf_counter() + seconds * len(runners)
-    while len(rounds) < FEWEST or (time.perf_counter() < ends and len(rounds) < MOST):
+    while len(rounds) < FEWEST or time.perf_counter() < ends:
         turn = {int(at): _seconds(runners[at], request, counts[at]) for at in random.permutation(len(runners))}
         rounds.append([turn[at] for at in range(len(runners))])
     seen = [sorted(turns[at] for turns in rounds) for at in range(len(runners))]

@@ -15,7 +15,9 @@ from tests.unit.author.derive.conftest import answers, model_of, weight
 
 from tidegate.author import DataSet
 from tidegate.author.derive.processing import Process
+from tidegate.author.frameworks.sklearn import FittedEstimator
 from tidegate.author.packing import Packed
+from tidegate.author.parity import ParityLost
 from tidegate.author.pickles import PickleRefused
 from tidegate.errors import Invalid
 
@@ -37,6 +39,11 @@ def scaled():
         [helper.make_tensor("most", TensorProto.FLOAT, [], [255.0])],
     )
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+
+def judge():
+    from sklearn.linear_model import LogisticRegression
+    scores = np.random.default_rng(0).standard_normal((40, 3))
+    return LogisticRegression().fit(scores, scores.argmax(axis=1))
 """
 
 
@@ -68,6 +75,27 @@ def test_pixels_go_in_and_the_best_class_comes_out(derived: Any, backbone: Packe
     assert result.bundle.manifest.lineage.action == "composed"
     report = result.bundle.manifest.parity["processing"]
     assert (report["before"], report["mismatchedRows"]) == (script, 0)
+
+
+def test_an_estimator_judges_the_scores(derived: Any, backbone: Packed, script: str) -> None:
+    result = derived(Process(after=script.replace("scaled", "judge")))
+
+    (scores,) = answers(backbone.bundle.path, x=weight(5, 4, seed=7))
+    label, _ = answers(result.bundle.path, x=weight(5, 4, seed=7))
+    assert (label == scores.argmax(axis=1)).mean() > 0.5
+
+
+def test_an_estimator_that_is_converted_wrongly_is_refused(
+    derived: Any, script: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def turned(self: FittedEstimator, inputs: Any) -> dict[str, Any]:
+        return {name: array[::-1] for name, array in right(self, inputs).items()}
+
+    right = FittedEstimator.answers
+    monkeypatch.setattr(FittedEstimator, "answers", turned)
+
+    with pytest.raises(ParityLost, match="rows differ from what scikit-learn answers"):
+        derived(Process(after=script.replace("scaled", "judge")))
 
 
 def test_names_that_clash_are_told_apart(derived: Any, script: str) -> None:

@@ -11,6 +11,7 @@ import onnx
 import pytest
 from sklearn.linear_model import LinearRegression
 
+import tidegate
 from tidegate.author import DataSet, PackRequest, pack
 from tidegate.author.optimize import optimize, quantize, simplify
 from tidegate.author.optimize.optimizing import AccuracyLost
@@ -103,6 +104,35 @@ def test_a_regressor_is_judged_by_the_variance_that_it_explains(ask: Any, tmp_pa
     assert comparison.metric == "r2"
     assert 0 < comparison.variants[1].drop.value < 0.001
     assert comparison.variants[1].drop.low <= comparison.variants[1].drop.value <= comparison.variants[1].drop.high
+
+
+def test_a_notebook_shows_the_table_and_the_plot(bundle: Path, digits: tuple[DataSet, DataSet], tmp_path: Path) -> None:
+    train, test = digits
+
+    made = tidegate.optimize(
+        bundle, out=tmp_path / "half", version="2", data=test, calibration=train.columns["X"], fp16=True, seconds=0.0
+    )
+
+    assert "of the size, accuracy 0." in repr(made)
+    assert made._repr_html_().count("<svg") == 1
+    assert made.bundle.manifest.lineage.action == "fp16"  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"data": None}, "there are no rows to judge it by"),
+        ({"fp16": True, "int8": "static"}, "a model has 16 bits or 8"),
+    ],
+)
+def test_a_notebook_is_told_the_same(
+    bundle: Path, digits: tuple[DataSet, DataSet], tmp_path: Path, options: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(UsageError, match=message):
+        tidegate.optimize(bundle, **{"out": tmp_path / "small", "version": "2", "data": digits[1], **options})
+
+    with pytest.raises(TypeError, match="unexpected keyword argument 'int4'"):
+        tidegate.optimize(bundle, out=tmp_path / "small", version="2", data=digits[1], int4=True)  # type: ignore[call-arg]
 
 
 def test_nothing_to_be_done_is_wrong_usage(bundle: Path, ask: Any) -> None:

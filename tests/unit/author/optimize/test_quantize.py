@@ -9,7 +9,8 @@ import onnx
 import pytest
 from onnx import helper, numpy_helper
 
-from tidegate.author.optimize import half, quantize
+from tidegate.author.optimize import half, quantize, simplify
+from tidegate.author.optimize.parent import lift_constants
 from tidegate.author.optimize.probe import answers
 from tidegate.author.optimize.rows import Lessons
 from tidegate.errors import Failed
@@ -88,6 +89,35 @@ def test_what_the_libraries_do_not_know_is_one_sentence(
 
     with pytest.raises(Failed, match="--int8: this model is beyond it: an operator of the future"):
         quantize.static(dense(), lessons)
+
+
+def test_weights_in_constant_nodes_are_lifted_and_normalizations_joined_without_symbolic_shapes(
+    build: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    random = np.random.default_rng(0)
+    vectors = {name: np.abs(random.standard_normal(4)).astype(np.float32) for name in ("s", "o", "m", "v")}
+    kernel = numpy_helper.from_array(random.standard_normal((4, 1, 3, 3)).astype(np.float32), "K")
+    model = build(
+        [
+            helper.make_node("Constant", [], ["K"], value=kernel),
+            helper.make_node("Conv", ["x", "K"], ["c"]),
+            helper.make_node("BatchNormalization", ["c", *vectors], ["n"]),
+            helper.make_node("GlobalAveragePool", ["n"], ["g"]),
+            helper.make_node("Flatten", ["g"], ["y"]),
+        ],
+        (1, 8, 8),
+        vectors,
+    )
+    lift_constants(model)
+    monkeypatch.setattr("onnxruntime.tools.symbolic_shape_infer.SymbolicShapeInference.infer_shapes", _failing)
+
+    ready = simplify.prepared(model)
+
+    assert [node.op_type for node in ready.graph.node] == ["Conv", "GlobalAveragePool", "Flatten"]
+
+
+def _failing(*_: Any, **__: Any) -> None:
+    raise AssertionError
 
 
 def test_single_layers_can_be_quantized_or_left(dense: Any, lessons: Lessons, tmp_path: Any) -> None:

@@ -49,15 +49,22 @@ def test_a_model_that_takes_no_batches_learns_row_by_row() -> None:
     assert [request["x"].shape for request in requests] == [(1, 4)] * 3
 
 
+def test_fewer_rows_are_spread_over_all_of_them() -> None:
+    lessons = divide(_data(), _data(1000), PLAIN, seed=1).lessons
+
+    assert lessons.fewer(3).pool["x"][:, 0].tolist() == [0, 500, 999]
+    assert lessons.fewer(2000) is lessons
+
+
 @pytest.mark.parametrize(
     ("data", "message"),
     [
         (_data(labels=None), "there are no labels to judge accuracy by: say which column"),
-        (_data(columns=5), "the input 'x' takes 4 columns, the data have 5"),
+        (_data(columns=5), "the input 'x': it takes rows of [4], the data have [5]"),
         (_data(rows=10), "8 rows are too few to judge by"),
         (
             DataSet("d", {"X": np.array([["a"] * 4] * 30, dtype=object)}, np.zeros(30)),
-            "does not fit the model's inputs",
+            "it takes FP32, and the data are texts",
         ),
     ],
     ids=["no labels", "columns", "few", "texts"],
@@ -70,5 +77,5 @@ def test_data_that_do_not_fit_are_refused_in_a_sentence(data: DataSet, message: 
 
 
 def test_rows_to_learn_from_must_fit_too() -> None:
-    with pytest.raises(Invalid, match="takes 4 columns, the data have 3"):
+    with pytest.raises(Invalid, match=r"it takes rows of \[4\], the data have \[3\]"):
         divide(_data(), _data(columns=3), PLAIN, seed=1)

@@ -1,0 +1,189 @@
+"""TensorFlow's own formats: SavedModels of Keras, of plain modules, as on TensorFlow Hub, and frozen graphs."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from tests.frameworks import cases_keras as keras_models
+from tests.frameworks.case import Case
+
+FRAMEWORK = "tensorflow"
+
+
+def cases() -> list[Case]:
+    return [
+        _case("SavedModel", "MLP", lambda folder: _exported(folder, keras_models.mlp())),
+        _case("SavedModel", "CNN", lambda folder: _exported(folder, keras_models.cnn())),
+        _case("SavedModel", "bidirectional LSTM", lambda folder: _exported(folder, keras_models.lstm())),
+        _case("SavedModel", "attention, GELU", lambda folder: _exported(folder, keras_models.attention())),
+        _case("SavedModel", "tabular: StringLookup", lambda folder: _exported(folder, keras_models.tabular())),
+        _case("SavedModel", "tf.Module, while loop", _module),
+        _case("TensorFlow Hub folder", "text embedding", _hub),
+        _case("TensorFlow Hub folder", "image features", _hub_images),
+        _case("TensorFlow Hub folder", "CNN", lambda folder: _hub_keras(folder, keras_models.cnn())),
+        _case("TensorFlow Hub folder", "bidirectional LSTM", lambda folder: _hub_keras(folder, keras_models.lstm())),
+        _case("TensorFlow Hub folder", "attention, GELU", lambda folder: _hub_keras(folder, keras_models.attention())),
+        _case("frozen graph", "MLP", lambda folder: _frozen(folder, keras_models.mlp())),
+        _case("frozen graph", "CNN", lambda folder: _frozen(folder, keras_models.cnn())),
+        _case("frozen graph", "bidirectional LSTM", lambda folder: _frozen(folder, keras_models.lstm())),
+        _case("frozen graph", "attention, GELU", lambda folder: _frozen(folder, keras_models.attention())),
+        _case("frozen graph", "two inputs, two outputs", lambda folder: _frozen(folder, keras_models.two_outputs())),
+        *faults(),
+    ]
+
+
+def faults() -> list[Case]:
+    return [
+        _case("SavedModel", "cut off", _cut, refused="this SavedModel is damaged or incomplete"),
+        _case(
+            "SavedModel", "variables missing", _without_variables, refused="this SavedModel is damaged or incomplete"
+        ),
+        _case("SavedModel", "of many functions", _many, refused="it has the signatures first, second"),
+        _case("frozen graph", "not frozen", _unfrozen, refused="not frozen: its variables have no values"),
+        _case(
+            "frozen graph",
+            "cut off",
+            lambda folder: keras_models.cut(_frozen(folder, keras_models.mlp())),
+            refused="this TensorFlow graph is damaged",
+        ),
+    ]
+
+
+def _cut(folder: Path) -> str:
+    source = _exported(folder, keras_models.mlp())
+    keras_models.cut(f"{source}/saved_model.pb")
+    return source
+
+
+def _without_variables(folder: Path) -> str:
+    source = _exported(folder, keras_models.mlp())
+    shutil.rmtree(f"{source}/variables")
+    return source
+
+
+def _many(folder: Path) -> str:
+    import tensorflow as tf
+
+    module = tf.Module()
+    module.function = tf.function(lambda x: 2 * x, input_signature=[tf.TensorSpec([None, 3], tf.float32)])
+    signatures = {"first": module.function, "second": module.function}
+    tf.saved_model.save(module, str(folder / "saved"), signatures=signatures)
+    return str(folder / "saved")
+
+
+def _unfrozen(folder: Path) -> str:
+    import tensorflow as tf
+
+    path = folder / "graph.pb"
+    with tf.Graph().as_default() as graph:
+        rows = tf.compat.v1.placeholder(tf.float32, [None, 8], name="rows")
+        tf.matmul(rows, tf.compat.v1.get_variable("weights", [8, 3]))
+    path.write_bytes(graph.as_graph_def().SerializeToString())
+    return str(path)
+
+
+def _case(format_: str, model: str, make: Callable[[Path], str], **more: Any) -> Case:
+    return Case(FRAMEWORK, format_, model, make, **more)
+
+
+def _exported(folder: Path, model: Any) -> str:
+    model.export(folder / "saved", verbose=False)
+    return str(folder / "saved")
+
+
+def _module(folder: Path) -> str:
+    """Newton's square root: a loop whose length depends on the data."""
+    import tensorflow as tf
+
+    class Root(tf.Module):
+        def __init__(self) -> None:
+            self.scale = tf.Variable(2.0)
+
+        @tf.function(input_signature=[tf.TensorSpec([None, 3], tf.float32, "squares")])
+        def __call__(self, squares: Any) -> Any:
+            guess = tf.ones_like(squares)
+            wanted = tf.abs(squares) * self.scale + 1.0
+            for _ in tf.range(8):
+                guess = 0.5 * (guess + wanted / guess)
+            return {"root": guess}
+
+    root = Root()
+    tf.saved_model.save(root, str(folder / "saved"), signatures=root.__call__)
+    return str(folder / "saved")
+
+
+def _hub(folder: Path) -> str:
+    """As a text embedding on TensorFlow Hub: no signature of its own, a table of words, strings in."""
+    import tensorflow as tf
+
+    class Embedding(tf.Module):
+        def __init__(self) -> None:
+            words = tf.constant(["red", "green", "blue"])
+            rows = tf.lookup.KeyValueTensorInitializer(words, tf.range(3, dtype=tf.int64))
+            self.table = tf.lookup.StaticHashTable(rows, 3)
+            self.vectors = tf.Variable(tf.random.stateless_normal([4, 8], seed=(1, 2)))
+
+        @tf.function(input_signature=[tf.TensorSpec([None], tf.string, "texts")])
+        def __call__(self, texts: Any) -> Any:
+            return tf.gather(self.vectors, self.table.lookup(texts))
+
+    tf.saved_model.save(Embedding(), str(folder / "hub"), signatures={})
+    return str(folder / "hub")
+
+
+def _hub_images(folder: Path) -> str:
+    """As an image model on TensorFlow Hub: called for training or not."""
+    import tensorflow as tf
+
+    class Features(tf.Module):
+        def __init__(self) -> None:
+            self.kernel = tf.Variable(tf.random.stateless_normal([3, 3, 3, 8], seed=(1, 2)))
+
+        @tf.function
+        def __call__(self, inputs: Any, training: bool = False) -> Any:
+            seen = tf.nn.conv2d(inputs, self.kernel, 2, "SAME")
+            return tf.reduce_mean(tf.nn.dropout(seen, 0.9) if training else tf.nn.relu(seen), axis=[1, 2])
+
+    features = Features()
+    images = tf.TensorSpec([None, 16, 16, 3], tf.float32)
+    for training in (True, False):
+        features.__call__.get_concrete_function(images, training=training)
+    tf.saved_model.save(features, str(folder / "hub"), signatures={})
+    return str(folder / "hub")
+
+
+def _hub_keras(folder: Path, model: Any) -> str:
+    """A Keras model as TensorFlow Hub has them: no signature, called for training or not."""
+    import tensorflow as tf
+
+    class Reusable(tf.Module):
+        def __init__(self) -> None:
+            self.model = model
+
+        @tf.function
+        def __call__(self, inputs: Any, training: bool = False) -> Any:
+            return self.model(inputs, training=training)
+
+    reusable = Reusable()
+    (tensor,) = model.inputs
+    for training in (True, False):
+        spec = tf.TensorSpec(tensor.shape, tensor.dtype, "inputs")
+        reusable.__call__.get_concrete_function(spec, training=training)
+    tf.saved_model.save(reusable, str(folder / "hub"), signatures={})
+    return str(folder / "hub")
+
+
+def _frozen(folder: Path, model: Any) -> str:
+    import tensorflow as tf
+    from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
+
+    specs = [tf.TensorSpec(tensor.shape, tensor.dtype, tensor.name) for tensor in model.inputs]
+    function = tf.function(lambda *tensors: model(list(tensors) if len(tensors) > 1 else tensors[0]))
+    # Loops stay whole: taken apart into the switches of TensorFlow 1, tf2onnx does not know them again.
+    frozen = convert_variables_to_constants_v2(function.get_concrete_function(*specs), lower_control_flow=False)
+    path = folder / "graph.pb"
+    path.write_bytes(frozen.graph.as_graph_def().SerializeToString())
+    return str(path)

@@ -1,0 +1,89 @@
+"""PyTorch's files, told apart and read as far as that needs no torch."""
+
+from __future__ import annotations
+
+import json
+import pickle
+import pickletools
+import zipfile
+from collections import OrderedDict
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tidegate.author import PackRequest
+from tidegate.author.frameworks import Found
+from tidegate.author.frameworks.torch import pickled
+from tidegate.author.frameworks.torch.exported import saved_by
+from tidegate.author.pickles import PickleRefused
+from tidegate.author.recognise import kind_of_file
+from tidegate.errors import Invalid
+
+
+class Network:
+    """Stands for a class of the user's in a pickle."""
+
+
+@pytest.fixture
+def archive(tmp_path: Path) -> Callable[..., Path]:
+    def write(entries: dict[str, bytes], name: str = "model.pt") -> Path:
+        path = tmp_path / name
+        with zipfile.ZipFile(path, "w") as file:
+            for entry, content in entries.items():
+                file.writestr(f"model/{entry}", content)
+        return path
+
+    return write
+
+
+def test_the_three_zips_of_pytorch_are_told_apart_whatever_they_are_called(archive: Callable[..., Path]) -> None:
+    exported = archive({"archive_format": b"pt2", "models/model.json": b"{}"}, "a.zip")
+    script = archive({"data.pkl": b"", "code/__torch__.py": b""}, "b.zip")
+    saved = archive({"data.pkl": b"", "data/0": b""}, "c.zip")
+
+    assert [kind_of_file(path) for path in (exported, script, saved)] == [
+        "torch-exported",
+        "torchscript",
+        "torch-pickle",
+    ]
+
+
+def test_a_zip_that_is_cut_off_is_damaged_also_when_it_holds_a_whole_one(
+    tmp_path: Path, archive: Callable[..., Path]
+) -> None:
+    inner = archive({"data.pkl": b"example"}, "inner.pt")
+    outer = archive({"archive_format": b"pt2", "sample_inputs/model.pt": inner.read_bytes(), "rest": b"x" * 500})
+    cut = tmp_path / "cut.pt2"
+    cut.write_bytes(outer.read_bytes()[:-600])
+
+    assert kind_of_file(cut) == "damaged-zip"
+
+
+def test_an_exported_program_says_which_torch_saved_it(tmp_path: Path, archive: Callable[..., Path]) -> None:
+    told = archive({"models/model.json": json.dumps({"torch_version": "2.11.0"}).encode()})
+    silent = archive({"models/model.json": b"[]"}, "silent.pt2")
+    damaged = tmp_path / "damaged"
+    damaged.write_bytes(b"PK")
+
+    assert [saved_by(path) for path in (told, silent, damaged)] == ["2.11.0", "", ""]
+
+
+def test_weights_alone_are_refused_with_what_to_do(archive: Callable[..., Path]) -> None:
+    path = archive({"data.pkl": pickle.dumps(OrderedDict(weight=1), protocol=2)})
+
+    with pytest.raises(Invalid, match=r"weights without their model.*--weights FILE"):
+        pickled.convert(Found("torch-pickle", path), request(path))
+
+
+def test_a_pickled_model_is_refused_unread(archive: Callable[..., Path]) -> None:
+    content = pickle.dumps(Network(), protocol=2)
+    path = archive({"data.pkl": content})
+
+    assert any(opcode.name == "GLOBAL" for opcode, _, _ in pickletools.genops(content))
+    with pytest.raises(PickleRefused, match=r"a pickled model \(.*Network\).*--trust-pickle"):
+        pickled.convert(Found("torch-pickle", path), request(path))
+
+
+def request(path: Path) -> PackRequest:
+    return PackRequest(path.parent / "bundle", "model", "1")
