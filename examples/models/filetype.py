@@ -23,10 +23,10 @@ import tidegate
 EDGE, BLOCK, PADDING = 1024, 4096, 256
 EXAMPLES = {
     "python": b"import os\n\n\ndef size(path):\n    return os.path.getsize(path)\n\n\nprint(size('a'))\n" * 4,
-    "json": json.dumps([{"name": f"item{number}", "price": number / 4, "tags": ["a", "b"]} for number in range(9)], indent=1).encode(),
+    "json": json.dumps([{"name": "a", "price": 2.5, "tags": ["b", "c"]}] * 9, indent=1).encode(),
     "html": b"<!DOCTYPE html>\n<html><head><title>Hello</title></head><body><p>Hello, world</p></body></html>\n" * 3,
-    "c": b"#include <stdio.h>\n\nint main(void) {\n    printf(\"hello\\n\");\n    return 0;\n}\n" * 3,
-}  # fmt: skip
+    "c": b'#include <stdio.h>\n\nint main(void) {\n    printf("hello\\n");\n    return 0;\n}\n' * 3,
+}
 
 
 def tokens(content: bytes) -> list[int]:

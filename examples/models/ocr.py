@@ -2,14 +2,16 @@
 
     pip install --no-deps rapidocr-onnxruntime pillow
     python examples/models/ocr.py bundle
+
+The characters that the model knows become labels.txt; a client needs them to read the scores.
 """
 
 from __future__ import annotations
 
 import sys
 import tempfile
-from itertools import pairwise
 from importlib.metadata import distribution, version
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -41,11 +43,11 @@ def model() -> str:
 def characters() -> list[str]:
     """The characters that the model knows, as it keeps them itself."""
     (found,) = [entry.value for entry in onnx.load(model()).metadata_props if entry.key == "character"]
-    return found.splitlines()
+    return list(found.splitlines())
 
 
 def read(scores: Any, known: list[str]) -> str:
-    """Scores [1, steps, 6625] as text: the best of each step, once per run, without the first, which is no character."""
+    """Scores [1, steps, 6625] as text: the best of each step, once per run; the first is no character."""
     best = [0, *np.argmax(scores[0], axis=1)]
     return "".join([*known, " "][now - 1] for before, now in pairwise(best) if now not in (0, before))
 

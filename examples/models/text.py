@@ -19,12 +19,12 @@ from sklearn.pipeline import Pipeline, make_pipeline
 import tidegate
 
 ABOUT = {
-    "delivery": ["where is my parcel", "the package has not arrived", "it came to the wrong address", "tracking stopped"],
-    "payment": ["my card was charged twice", "please refund the amount", "the invoice is wrong", "payment was declined"],
+    "delivery": ["where is my parcel", "the package has not arrived", "it came to a wrong place", "tracking stopped"],
+    "payment": ["my card was charged twice", "please refund the amount", "the invoice is wrong", "I cannot pay"],
     "access": ["I cannot log in", "the password link expired", "my account is locked", "the code never comes by mail"],
     "praise": ["great service", "I love the new shop", "everything went well", "thanks for the quick help"],
 }
-SMALL_TALK = ["hello there", "good morning", "I ordered last week", "please answer soon", "as I wrote before", "regards"]
+SMALL_TALK = ["hello there", "good morning", "I ordered last week", "please answer soon", "as I wrote before", "bye"]
 CLASSES = sorted(ABOUT)
 
 
