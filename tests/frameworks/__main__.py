@@ -25,6 +25,8 @@ from tests.frameworks import table, without_cuda
 from tidegate.author.isolated import environment
 
 ROOT = Path(__file__).resolve().parents[2]
+# Models that ship inside packages: only their files are used, so nothing that the packages need is installed.
+WHEELS = ("magika==1.0.3", "pillow>=11", "rapidocr-onnxruntime==1.4.4", "silero-vad==6.2.3")
 # Cases -> the extras that they need, and further packages of theirs.  One environment for all with the same.
 FRAMEWORKS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "onnx": (("runtime",), ()),
@@ -37,6 +39,7 @@ FRAMEWORKS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "onnxscript": (("onnxscript",), ()),
     "torch": (("torch",), without_cuda.NEEDED),
     "huggingface": (("huggingface",), without_cuda.NEEDED),
+    "models": (("sklearn",), ("--no-deps", *WHEELS)),
 }
 QUICK = {"onnx": None, "sklearn": None, "boosted": None, "keras": 1, "torch": 1}  # how many cases; None: all
 
