@@ -7,6 +7,7 @@ which the last lines of a run tell; tests of pure code have none.  Many second t
 
 from __future__ import annotations
 
+import signal
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,6 +21,8 @@ BUCKET = "models"
 HERE = Path(__file__).parent
 settings.register_profile("shared", deadline=None)
 settings.load_profile("shared")
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # in a shell's background job: programs of tests would inherit it
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

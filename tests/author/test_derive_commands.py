@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
+from tests.waiting import wait_until
 
 from tidegate.bundle.manifest import read_bundle_dir
 
@@ -151,11 +152,12 @@ def test_ctrl_c_leaves_no_half_bundle(tidegate: Any, base: str, tmp_path: Path) 
     process = subprocess.Popen(
         command, cwd=tmp_path, env={**os.environ, "TMPDIR": str(tmp_path / "scratch")}, stderr=subprocess.PIPE
     )
-    while not (tmp_path / "began").exists():
-        assert process.poll() is None
-
-    process.send_signal(signal.SIGINT)
-    _, err = process.communicate(timeout=60)
+    try:
+        wait_until(lambda: (tmp_path / "began").exists() or process.poll() is not None, "it calls the function", 60)
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate(timeout=60)
+    finally:
+        process.kill()
 
     assert (process.returncode, err.strip()) == (130, b"")
     assert list((tmp_path / "scratch").iterdir()) == []
