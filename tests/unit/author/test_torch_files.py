@@ -5,14 +5,17 @@ from __future__ import annotations
 import json
 import pickle
 import pickletools
+import sys
 import zipfile
 from collections import OrderedDict
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tidegate.author import PackRequest
+from tidegate.author.extras import MissingExtra
 from tidegate.author.frameworks import Found
 from tidegate.author.frameworks.torch import pickled
 from tidegate.author.frameworks.torch.exported import saved_by
@@ -67,6 +70,28 @@ def test_an_exported_program_says_which_torch_saved_it(tmp_path: Path, archive: 
     damaged.write_bytes(b"PK")
 
     assert [saved_by(path) for path in (told, silent, damaged)] == ["2.11.0", "", ""]
+
+
+def test_an_exported_program_is_refused_unread_until_it_is_trusted(
+    packed: Any, archive: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "torch", None)
+    path = archive({"archive_format": b"pt2", "models/model.json": b"{}"}, "model.pt2")
+
+    with pytest.raises(PickleRefused, match=r"an exported program, with pickles in it.*--trust-pickle"):
+        packed(path)
+    with pytest.raises(MissingExtra, match=r"tidegate\[torch\]"):
+        packed(path, trust_pickle=True)
+
+
+def test_an_exported_program_in_an_mlflow_folder_is_refused_as_well(
+    packed: Any, archive: Callable[..., Path], tmp_path: Path
+) -> None:
+    archive({"archive_format": b"pt2", "models/model.json": b"{}"}, "model.pt2")
+    (tmp_path / "MLmodel").write_text("flavors: {pytorch: {model_data: model.pt2}}")
+
+    with pytest.raises(PickleRefused, match=r"model\.pt2: this is an exported program"):
+        packed(tmp_path)
 
 
 def test_weights_alone_are_refused_with_what_to_do(archive: Callable[..., Path]) -> None:

@@ -1,4 +1,8 @@
-"""A program that torch.export saved (.pt2): its inputs, its open dimensions and an example are in it."""
+"""A program that torch.export saved (.pt2): its inputs, its open dimensions and an example are in it.
+
+torch reads one by unpickling its example and constants, loading libraries of machine code that lie in it, and handing
+its expressions to Python's eval(): reading it runs whatever its writer put into it, as with a pickle.
+"""
 
 from __future__ import annotations
 
@@ -16,6 +20,7 @@ from tidegate.author.frameworks.torch.original import Module, quiet
 from tidegate.author.frameworks.torch.plan import Plan
 from tidegate.author.frameworks.torch.sentences import first_line
 from tidegate.author.graph import real_inputs
+from tidegate.author.pickles import PickleRefused
 from tidegate.author.request import PackRequest
 from tidegate.errors import Invalid
 
@@ -23,7 +28,13 @@ EXAMPLES = "save it with its example: torch.export.save(torch.export.export(mode
 
 
 def convert(found: Found, request: PackRequest) -> Converted:
-    """The program in a file, or one that a factory gave."""
+    """The program in a file, if that is trusted, or one that a factory gave."""
+    if found.path and not request.trust_pickle:
+        raise PickleRefused(
+            "this is an exported program, with pickles in it: reading it runs whatever code its writer put into it",
+            where=str(found.path),
+            do="if you made it yourself, say --trust-pickle; better, name the function that builds it: model.py:build",
+        )
     onnx_export.require()
     program = read(found.path) if found.path else found.value
     where = str(found.path or "the program")
