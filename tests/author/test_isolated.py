@@ -73,6 +73,20 @@ def test_the_model_is_packed_where_its_framework_is_and_nothing_stays(
     assert list((tmp_path / "temporary").iterdir()) == []
 
 
+@pytest.mark.parametrize("source", ["train.py:model", "train:model"])
+def test_modules_in_the_current_folder_take_no_part(
+    tidegate: Any, script: Path, uv: Any, tmp_path: Path, source: str
+) -> None:
+    uv()
+    for name in ("numpy", "onnx"):
+        (tmp_path / f"{name}.py").write_text(f"open({str(tmp_path / 'mark')!r}, 'w')")
+
+    ended = tidegate("pack", source, "-o", "bundle", *NAMED, "--isolated")
+
+    assert (ended.code, ended.err) == (0, "")
+    assert not (tmp_path / "mark").exists()
+
+
 def test_how_the_command_ended_there_is_how_it_ends_here(tidegate: Any, script: Path, uv: Any) -> None:
     uv()
 

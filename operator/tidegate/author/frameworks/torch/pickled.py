@@ -53,5 +53,5 @@ def _unpickled(path: Path) -> Any:
         raise Invalid(
             f"it cannot be read: {first_line(str(error))}",
             where=str(path),
-            do="run from where its classes can be imported, with the torch that saved it",
+            do="say where its classes can be imported from, PYTHONPATH=FOLDER, and use the torch that saved it",
         ) from None
