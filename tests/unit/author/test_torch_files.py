@@ -9,7 +9,9 @@ import sys
 import zipfile
 from collections import OrderedDict
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -108,6 +110,29 @@ def test_a_pickled_model_is_refused_unread(archive: Callable[..., Path]) -> None
     assert any(opcode.name == "GLOBAL" for opcode, _, _ in pickletools.genops(content))
     with pytest.raises(PickleRefused, match=r"a pickled model \(.*Network\).*--trust-pickle"):
         pickled.convert(Found("torch-pickle", path), request(path))
+
+
+def test_a_checkpoint_that_is_no_module_is_refused_with_what_to_do(
+    archive: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = archive({"data.pkl": pickle.dumps(Network(), protocol=2)})
+    torch = SimpleNamespace(load=lambda *_, **__: {"epoch": 3, "model": Network()})
+    monkeypatch.setattr(pickled.onnx_export, "require", lambda: torch)
+
+    with pytest.raises(Invalid, match=r"it holds a dict, not a model \(nn\.Module\).*state_dict.*--weights FILE"):
+        pickled.convert(Found("torch-pickle", path), replace(request(path), trust_pickle=True))
+
+
+@pytest.mark.parametrize("content", [b"", b"\xff\xff", b"ctorch\n", b"\x80\x02X\xff\xff"])
+def test_a_pickle_that_is_damaged_is_refused(packed: Any, archive: Callable[..., Path], content: bytes) -> None:
+    with pytest.raises(Invalid, match=r"model\.pt: it cannot be read: .*: copy it again"):
+        packed(archive({"data.pkl": content}))
+
+
+def test_a_program_that_is_encrypted_does_not_say_which_torch_saved_it(
+    archive: Callable[..., Path], entries_with: Any
+) -> None:
+    assert saved_by(entries_with(archive({"models/model.json": b"{}"}), 8, 1)) == ""
 
 
 def request(path: Path) -> PackRequest:

@@ -22,6 +22,7 @@ from tidegate.author.frameworks.torch.sentences import first_line
 from tidegate.author.graph import real_inputs
 from tidegate.author.pickles import PickleRefused
 from tidegate.author.request import PackRequest
+from tidegate.author.zips import DAMAGED_ZIP
 from tidegate.errors import Invalid
 
 EXAMPLES = "save it with its example: torch.export.save(torch.export.export(model, args), FILE)"
@@ -79,7 +80,7 @@ def saved_by(path: Path) -> str:
         with zipfile.ZipFile(path) as archive:
             name = next(name for name in archive.namelist() if name.endswith("models/model.json"))
             return str(json.loads(archive.read(name)).get("torch_version", ""))
-    except (OSError, zipfile.BadZipFile, StopIteration, ValueError, AttributeError):
+    except (*DAMAGED_ZIP, StopIteration, AttributeError):
         return ""
 
 
