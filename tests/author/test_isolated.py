@@ -8,6 +8,7 @@ import pickle
 import signal
 import subprocess
 import sys
+import zipfile
 import zlib
 from pathlib import Path
 from typing import Any
@@ -169,6 +170,24 @@ def test_the_extra_is_told_from_the_names_in_a_pickle_which_is_not_run(tmp_path:
     (tmp_path / "model").write_bytes(pack(bomb.replace(b"sklearn.linear_model", b"xgboost.linear_model")))
 
     assert extra_of(str(tmp_path / "model")) == "xgboost"
+
+
+@pytest.mark.parametrize(
+    "content", [b"\x80\x02cxgboost.sklearn\nXGBRegressor\n", b"\x80\x04\x8c\x32xgboost." + b"long" * 10 + b"er"]
+)
+def test_a_name_in_a_pickle_is_found_right_behind_an_opcode_or_a_length(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "model").write_bytes(content)
+
+    assert extra_of(str(tmp_path / "model")) == "xgboost"
+
+
+def test_a_skops_file_that_cannot_be_read_is_refused(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "model", "w") as archive:
+        archive.writestr("schema.json", "{}")
+    (tmp_path / "model").write_bytes((tmp_path / "model").read_bytes().replace(b"{}", b"{]"))
+
+    with pytest.raises(Invalid, match="it is damaged"):
+        extra_of(str(tmp_path / "model"))
 
 
 def test_the_extra_of_an_mlflow_folder_is_that_of_the_model_in_it(tmp_path: Path) -> None:
