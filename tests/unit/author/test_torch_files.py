@@ -19,7 +19,7 @@ import pytest
 from tidegate.author import PackRequest
 from tidegate.author.extras import MissingExtra
 from tidegate.author.frameworks import Found
-from tidegate.author.frameworks.torch import pickled
+from tidegate.author.frameworks.torch import onnx_export, pickled
 from tidegate.author.frameworks.torch.exported import saved_by
 from tidegate.author.pickles import PickleRefused
 from tidegate.author.recognise import kind_of_file
@@ -117,7 +117,7 @@ def test_a_checkpoint_that_is_no_module_is_refused_with_what_to_do(
 ) -> None:
     path = archive({"data.pkl": pickle.dumps(Network(), protocol=2)})
     torch = SimpleNamespace(load=lambda *_, **__: {"epoch": 3, "model": Network()})
-    monkeypatch.setattr(pickled.onnx_export, "require", lambda: torch)
+    monkeypatch.setattr(onnx_export, "require", lambda: torch)
 
     with pytest.raises(Invalid, match=r"it holds a dict, not a model \(nn\.Module\).*state_dict.*--weights FILE"):
         pickled.convert(Found("torch-pickle", path), replace(request(path), trust_pickle=True))

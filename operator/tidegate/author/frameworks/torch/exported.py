@@ -78,10 +78,11 @@ def saved_by(path: Path) -> str:
     """The version of torch that saved this program; "" when it does not say.  Needs no torch."""
     try:
         with zipfile.ZipFile(path) as archive:
-            name = next(name for name in archive.namelist() if name.endswith("models/model.json"))
-            return str(json.loads(archive.read(name)).get("torch_version", ""))
-    except (*DAMAGED_ZIP, StopIteration, AttributeError):
+            name = next((name for name in archive.namelist() if name.endswith("models/model.json")), "")
+            told = json.loads(archive.read(name))
+    except DAMAGED_ZIP:
         return ""
+    return str(told.get("torch_version", "")) if isinstance(told, dict) else ""
 
 
 def _callable(program: Any) -> Callable[..., Any]:
