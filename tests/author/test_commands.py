@@ -221,6 +221,16 @@ def test_check_runs_the_samples_in_the_server(tidegate: Any, script: Path) -> No
     assert {row["output"] for row in document["outputs"]} == {"label", "probabilities"}
 
 
+def test_check_imports_nothing_of_the_current_folder(tidegate: Any, script: Path) -> None:
+    tidegate("pack", "train.py:model", "-o", "bundle", *NAMED)
+    Path("numpy.py").write_text("open('mark', 'w')")
+
+    ended = tidegate("check", "bundle")
+
+    assert ended.code == 0
+    assert not Path("mark").exists()
+
+
 def test_check_refuses_weights_that_were_damaged_and_listed_anew(tidegate: Any, script: Path) -> None:
     tidegate("pack", "train.py:model", "-o", "bundle", *NAMED)
     _zero_the_coefficients(Path("bundle"))

@@ -56,6 +56,27 @@ def test_a_head_is_trained_measured_and_told(tidegate: Any, base: str, rows: Pat
     assert "note: trained on 16 rows of 'probabilities'" in ended.err
 
 
+def test_labels_in_a_file_of_their_own_do_not_judge_other_rows(tidegate: Any, base: str, rows: Path) -> None:
+    np.save("right.npy", np.arange(4).repeat(5) % 2)
+    np.savez("other.npz", X=np.eye(4, dtype=np.float32).repeat(5, axis=0)[::-1])
+    asked = (*HEAD, "--data", "other.npz", "--labels", "right.npy")
+
+    assert tidegate("derive", base, "-o", "alone", "--version", "2", *asked).code == 0
+    ended = tidegate("derive", base, *NEXT, *asked, "--test", "other.npz")
+
+    assert (ended.code, Path("next").exists()) == (2, False)
+    assert "right.npy says what is right for the rows of --data, not for those of --test" in ended.err
+
+
+def test_a_column_of_labels_may_be_called_like_a_file(tidegate: Any, base: str, rows: Path) -> None:
+    Path("y").touch()
+    np.savez("other.npz", X=np.eye(4, dtype=np.float32), y=np.arange(4) % 2)
+
+    ended = tidegate("derive", base, *NEXT, *HEAD, "--data", "rows.npz", "--labels", "y", "--test", "other.npz")
+
+    assert (ended.code, "(4 rows of other.npz)" in ended.out) == (0, True), ended.err
+
+
 def test_derive_as_json_has_what_was_compared(tidegate: Any, base: str) -> None:
     ended = tidegate("derive", base, *NEXT, "--outputs", "probabilities", "--output", "json")
 

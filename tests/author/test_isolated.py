@@ -8,6 +8,7 @@ import pickle
 import signal
 import subprocess
 import sys
+import zipfile
 import zlib
 from pathlib import Path
 from typing import Any
@@ -71,6 +72,20 @@ def test_the_model_is_packed_where_its_framework_is_and_nothing_stays(
     assert framework.split()[-2].endswith("/sklearn.txt")
     assert further.split()[-3:] == [framework.split()[-2], "polars", "--quiet"]
     assert list((tmp_path / "temporary").iterdir()) == []
+
+
+@pytest.mark.parametrize("source", ["train.py:model", "train:model"])
+def test_modules_in_the_current_folder_take_no_part(
+    tidegate: Any, script: Path, uv: Any, tmp_path: Path, source: str
+) -> None:
+    uv()
+    for name in ("numpy", "onnx"):
+        (tmp_path / f"{name}.py").write_text(f"open({str(tmp_path / 'mark')!r}, 'w')")
+
+    ended = tidegate("pack", source, "-o", "bundle", *NAMED, "--isolated")
+
+    assert (ended.code, ended.err) == (0, "")
+    assert not (tmp_path / "mark").exists()
 
 
 def test_how_the_command_ended_there_is_how_it_ends_here(tidegate: Any, script: Path, uv: Any) -> None:
@@ -155,6 +170,24 @@ def test_the_extra_is_told_from_the_names_in_a_pickle_which_is_not_run(tmp_path:
     (tmp_path / "model").write_bytes(pack(bomb.replace(b"sklearn.linear_model", b"xgboost.linear_model")))
 
     assert extra_of(str(tmp_path / "model")) == "xgboost"
+
+
+@pytest.mark.parametrize(
+    "content", [b"\x80\x02cxgboost.sklearn\nXGBRegressor\n", b"\x80\x04\x8c\x32xgboost." + b"long" * 10 + b"er"]
+)
+def test_a_name_in_a_pickle_is_found_right_behind_an_opcode_or_a_length(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "model").write_bytes(content)
+
+    assert extra_of(str(tmp_path / "model")) == "xgboost"
+
+
+def test_a_skops_file_that_cannot_be_read_is_refused(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "model", "w") as archive:
+        archive.writestr("schema.json", "{}")
+    (tmp_path / "model").write_bytes((tmp_path / "model").read_bytes().replace(b"{}", b"{]"))
+
+    with pytest.raises(Invalid, match="it is damaged"):
+        extra_of(str(tmp_path / "model"))
 
 
 def test_the_extra_of_an_mlflow_folder_is_that_of_the_model_in_it(tmp_path: Path) -> None:

@@ -186,9 +186,14 @@ def test_ctrl_c_removes_the_environment(uv: Any, tmp_path: Path) -> None:
     command = [sys.executable, "-c", "from tidegate.cli.main import main; main()", "matrix", "bundle"]
 
     running = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-    wait_until(lambda: (tmp_path / "slow").exists() and any(left.glob("tidegate-isolated-*/env")), "no environment")
-    running.send_signal(signal.SIGINT)
-    _, told = running.communicate(timeout=110)
+    try:
+        wait_until(
+            lambda: (tmp_path / "slow").exists() and any(left.glob("tidegate-isolated-*/env")), "no environment", 60
+        )
+        running.send_signal(signal.SIGINT)
+        _, told = running.communicate(timeout=60)
+    finally:
+        running.kill()
 
     assert running.returncode == 130, told
     assert list(left.iterdir()) == []

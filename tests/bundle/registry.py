@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import contextlib
 import json
+import shutil
 import subprocess
 import time
 import urllib.error
@@ -45,6 +46,21 @@ class Registry:
         with urllib.request.urlopen(urllib.request.Request(url, headers={"Accept": kinds}), timeout=10) as answer:
             found: dict[str, Any] = json.loads(answer.read())
             return found
+
+    def copy(self, repository: str, folder: Path) -> None:
+        """Tag 1 as files under the paths of the protocol, for a server that only serves files."""
+        kind = {"Accept": "application/vnd.oci.image.manifest.v1+json"}
+        url = f"http://{self.place}/v2/{repository}/manifests/1"
+        with urllib.request.urlopen(urllib.request.Request(url, headers=kind), timeout=10) as answer:
+            raw = answer.read()
+        image, below = json.loads(raw), folder / "v2" / repository
+        for kept in ("blobs", "manifests"):
+            (below / kept).mkdir(parents=True)
+        for row in (image["config"], *image["layers"]):
+            shutil.copy(self.blob(row["digest"]), below / "blobs" / row["digest"])
+        bundle = image["annotations"]["io.tidegate.bundle.digest"].replace("sha256:", "bundle-")
+        for tag in ("1", bundle):
+            (below / "manifests" / tag).write_bytes(raw)
 
     def layer(self, repository: str, tag: str, path: str) -> str:
         """The digest of the layer with a file of a bundle."""

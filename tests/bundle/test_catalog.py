@@ -114,6 +114,13 @@ def test_the_page_holds_all_it_shows_and_no_text_of_a_store_becomes_part_of_it(
     assert "http" not in page.replace("http-equiv", "")
 
 
+def test_a_folder_is_no_page(tmp_path: Path, tidegate: Command) -> None:
+    ended = tidegate("catalog", tmp_path, "--html", tmp_path)
+
+    assert ended.code == 2
+    assert f"File '{tmp_path}' is a directory" in ended.err
+
+
 @pytest.mark.parametrize(
     ("address", "code", "says"),
     [

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import resource
 import shutil
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pyrage
@@ -112,6 +115,58 @@ def test_another_file_under_the_same_key_is_not_taken(
     assert not (tmp_path / "back").exists()
 
 
+def test_more_than_the_manifest_lists_is_not_written(
+    bundle: BundleMaker, keys: tuple[Path, str], tmp_path: Path
+) -> None:
+    """Room in memory was looked for by what is listed: the rest of a file that is larger may not fit."""
+    sealed = encrypt(bundle(files=FILES), tmp_path / "sealed", [keys[1]])
+    recipient = pyrage.x25519.Recipient.from_str(keys[1])
+    (sealed.path / "weights/a.bin").write_bytes(pyrage.encrypt(SECRET * 10, [recipient]))
+
+    with file_size_limit(2 * len(SECRET)), pytest.raises(DigestMismatch, match="decrypts to another file"):
+        decrypted(sealed.path, tmp_path / "back", keys[0])
+
+
+@pytest.mark.parametrize("spoil", ["flip", "cut", "header"])
+def test_a_file_that_was_damaged_is_one_sentence(
+    bundle: BundleMaker, keys: tuple[Path, str], tmp_path: Path, spoil: str
+) -> None:
+    sealed = encrypt(bundle(files=FILES), tmp_path / "sealed", [keys[1]])
+    content = (sealed.path / "weights/a.bin").read_bytes()
+    middle = len(content) // 2
+    flipped = content[:middle] + bytes([content[middle] ^ 1]) + content[middle + 1 :]
+    damaged = {"flip": flipped, "cut": content[:middle], "header": content[:50]}[spoil]
+    (sealed.path / "weights/a.bin").write_bytes(damaged)
+
+    with pytest.raises(DigestMismatch, match=r"weights/a\.bin: cannot be decrypted"):
+        decrypted(sealed.path, tmp_path / "back", keys[0])
+
+    assert not (tmp_path / "back").exists()
+
+
+def test_a_disk_that_is_full_is_called_so(bundle: BundleMaker, keys: tuple[Path, str], tmp_path: Path) -> None:
+    sealed = encrypt(bundle(files=FILES), tmp_path / "sealed", [keys[1]])
+
+    with file_size_limit(len(SECRET) // 2):
+        with pytest.raises(DiskFull, match="no space left"):
+            decrypted(sealed.path, tmp_path / "back", keys[0])
+        with pytest.raises(DiskFull):
+            encrypt(tmp_path / "bundle", tmp_path / "again", [keys[1]])
+
+    assert not list(tmp_path.glob("*back*")) + list(tmp_path.glob("*again*"))
+
+
+@contextlib.contextmanager
+def file_size_limit(count: int) -> Iterator[None]:
+    """No file grows beyond so many bytes."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (count, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
 def test_plaintext_for_a_while_lies_in_memory_and_is_gone_afterwards(
     bundle: BundleMaker, keys: tuple[Path, str], tmp_path: Path
 ) -> None:
@@ -132,6 +187,35 @@ def test_without_room_in_memory_nothing_is_decrypted(
 
     with pytest.raises(DiskFull, match="memory-backed"), decrypted_in_memory(sealed.path, keys[0]):
         pass
+
+
+def test_room_in_memory_is_needed_for_every_file_also_for_those_that_stay_readable(
+    bundle: BundleMaker, keys: tuple[Path, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sealed = encrypt(bundle(files={**FILES, "README.md": b"# Card\n" * 10_000}), tmp_path / "sealed", [keys[1]])
+    written = sum(path.stat().st_size for path in decrypted(sealed.path, tmp_path / "back", keys[0]).path.rglob("*.*"))
+    free = [written]
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=free[0]))
+
+    encryption.require_memory(sealed)
+    free[0] -= 1
+    with pytest.raises(DiskFull, match=f"{written} bytes"):
+        encryption.require_memory(sealed)
+
+
+def test_a_key_that_is_given_as_a_recipient_is_never_repeated(
+    bundle: BundleMaker, tidegate: Command, keys: tuple[Path, str], tmp_path: Path
+) -> None:
+    folder, secret = bundle(), keys[0].read_text().strip()
+    for given, says in (
+        (secret, "number 2 is a secret key: give the public one"),
+        (secret.lower()[:-3], "number 2 is a secret key: give the public one"),
+        (secret.partition("1")[2], "number 2 is no age recipient"),
+    ):
+        ended = tidegate("encrypt", folder, "-o", tmp_path / "out", "--recipient", keys[1], "--recipient", given)
+
+        assert (ended.code, says in ended.err) == (1, True), ended.err
+        assert given[20:40] not in ended.out + ended.err
 
 
 def test_the_commands_from_a_key_to_the_plain_bundle(bundle: BundleMaker, tidegate: Command, tmp_path: Path) -> None:

@@ -7,7 +7,6 @@ import shutil
 import stat
 import subprocess
 import sys
-import urllib.request
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -18,6 +17,7 @@ from tests.bundle.registry import PASSWORD, Registry, docker_config, registry_se
 from tests.bundle.tokens import LOGIN, TokenServer, token_server
 from tests.bundle.web import Web, web_server
 
+from tidegate.bundle.catalog import catalog
 from tidegate.bundle.errors import Denied
 from tidegate.bundle.fetch import fetch, resolve
 from tidegate.bundle.push import push
@@ -136,13 +136,27 @@ def test_a_token_server_that_refuses_the_login_is_told(
     assert len(tokens.asked) == 1
 
 
+def test_what_a_registry_lists_and_does_not_let_read_is_left_out_unless_it_is_named(
+    bundle: BundleMaker, by_token: Registry, tokens: TokenServer
+) -> None:
+    folder, access = bundle(), access_with(docker_config(by_token.place))
+    for name in ("good", "hidden"):
+        push(folder, by_token.uri(f"models/{name}", "1"), access=access)
+    tokens.hidden = "models/hidden"
+    place = f"oci://{by_token.place}/models"
+
+    assert [held.uri for held in catalog(place, access)] == [by_token.uri("models/good", "1")]
+    with pytest.raises(Denied):
+        catalog(f"{place}/hidden", access)
+
+
 def test_a_login_never_follows_a_layer_to_another_host(
     bundle: BundleMaker, registry: Registry, repository: str, web: Web, tmp_path: Path
 ) -> None:
     """A registry over TLS that keeps its blobs elsewhere, as most of those that clouds run do."""
     (tmp_path / "elsewhere").mkdir()
     pushed = push(bundle(), registry.uri(repository, "1"), access=Access(allow_loopback=True))
-    _copy(registry, repository, web.folder)
+    registry.copy(repository, web.folder)
     with web_server(web.folder, tmp_path / "elsewhere") as elsewhere:
         place = f"localhost:{web.port}"
         web.authorization, web.redirect_below = LOGIN, f"/v2/{repository}/blobs"
@@ -161,7 +175,7 @@ def test_a_layer_is_not_followed_to_where_no_bundle_may_come_from(
     bundle: BundleMaker, registry: Registry, repository: str, web: Web, tmp_path: Path
 ) -> None:
     push(bundle(), registry.uri(repository, "1"), access=Access(allow_loopback=True))
-    _copy(registry, repository, web.folder)
+    registry.copy(repository, web.folder)
     web.redirect_below = f"/v2/{repository}/blobs"
     source = Source(
         f"oci://localhost:{web.port}/{repository}:1", access=Access({"ca.crt": web.ca}, allow_loopback=True)
@@ -183,7 +197,7 @@ def test_a_registry_that_gives_no_parts_and_one_that_lists_referrers_are_read_as
     generate_keys(tmp_path / "k.key", tmp_path / "k.pub")
     sign(folder, tmp_path / "k.key")
     image = push(folder, registry.uri(repository, "1"), access=here).pinned.partition("@")[2]
-    _copy(registry, repository, web.folder)
+    registry.copy(repository, web.folder)
     index = registry.manifest(repository, image.replace(":", "-"))
     listed, below = index["manifests"][0]["digest"], web.folder / f"v2/{repository}"
     signature = json.loads(registry.blob(listed).read_bytes())["layers"][0]["digest"]
@@ -246,20 +260,6 @@ def test_a_person_is_who_docker_login_says(tmp_path: Path, monkeypatch: pytest.M
 
 def _secret(name: str) -> str:
     return json.dumps({"ServerURL": f"{name}.example.com", "Username": name, "Secret": name})
-
-
-def _copy(registry: Registry, repository: str, folder: Path) -> None:
-    """An image as files under the paths of the registry's protocol, for a server that only serves files."""
-    kind = {"Accept": "application/vnd.oci.image.manifest.v1+json"}
-    url = f"http://{registry.place}/v2/{repository}/manifests/1"
-    with urllib.request.urlopen(urllib.request.Request(url, headers=kind), timeout=10) as answer:
-        raw = answer.read()
-    for row in json.loads(raw)["layers"]:
-        target = folder / f"v2/{repository}/blobs/{row['digest']}"
-        target.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy(registry.blob(row["digest"]), target)
-    (folder / f"v2/{repository}/manifests").mkdir(parents=True)
-    (folder / f"v2/{repository}/manifests/1").write_bytes(raw)
 
 
 def test_a_pod_resolves_and_fetches_with_the_secret_that_is_mounted(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import os
 from collections.abc import Callable
+from concurrent.futures import CancelledError
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +15,13 @@ from tests.bundle.faulty import Proxy, answering, cut_after, hanging
 from tests.bundle.tiny import at_once
 
 from tidegate.bundle import transport
-from tidegate.bundle.errors import Conflict, Denied, DigestMismatch, NotFound, StoreTimeout, Unreachable
+from tidegate.bundle.errors import BundleError, Conflict, Denied, DigestMismatch, NotFound, StoreTimeout, Unreachable
 from tidegate.bundle.fetch import fetch, resolve
 from tidegate.bundle.push import push
 from tidegate.bundle.retry import Retries
 from tidegate.bundle.source import Access, Limits, Source
+from tidegate.bundle.stores.s3 import S3Writer
+from tidegate.bundle.uri import parse_uri
 from tidegate.bundle.verify import verify_dir
 
 BundleMaker = Callable[..., Path]
@@ -207,6 +210,44 @@ def test_passing_trouble_is_waited_out_and_lasting_trouble_is_told(
     proxy.always = answering(status)
     with pytest.raises(Unreachable, match=f"answered {status[:3]}"):
         resolve(Source(f"{repository}/1", access=through))
+
+
+@pytest.mark.parametrize(
+    ("status", "error"), [("405 Method Not Allowed", Denied), ("408 Request Timeout", Unreachable)]
+)
+def test_a_push_that_is_refused_is_denied_and_one_that_may_work_later_is_not(
+    bundle: BundleMaker, through: Access, proxy: Proxy, repository: str, status: str, error: type[BundleError]
+) -> None:
+    proxy.always = answering(status)
+
+    with pytest.raises(error, match=status[:3]):
+        push(bundle(), f"{repository}/1", access=through)
+
+
+def test_an_error_page_says_what_its_status_says_however_long_it_is(
+    through: Access, proxy: Proxy, repository: str
+) -> None:
+    proxy.always = answering("403 Forbidden", b"x" * 100_000)
+
+    with pytest.raises(Denied, match="answered 403"):
+        resolve(Source(f"{repository}/1", access=through))
+
+
+def test_an_upload_that_is_broken_off_is_not_begun_again(access: Access, repository: str, tmp_path: Path) -> None:
+    (tmp_path / "a.bin").write_bytes(BIG)
+    writer, told = S3Writer(parse_uri(f"{repository}/1"), access), list[int]()
+
+    def sent(count: int) -> None:
+        told.append(count)
+        if len(told) == 1:  # once: boto3 tells the rest of a part while it closes the file, and would leave it open
+            raise CancelledError
+
+    with pytest.raises(CancelledError):
+        writer.write(f"{repository[KEY:]}/a.bin", tmp_path / "a.bin", sent)
+
+    assert sum(told) < len(BIG) / 2
+    assert writer.size(f"{repository[KEY:]}/a.bin") is None
+    writer.close()
 
 
 def test_a_store_that_never_answers_ends_in_time(

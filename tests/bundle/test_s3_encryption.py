@@ -8,11 +8,16 @@ import os
 import threading
 import uuid
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import CancelledError
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
+import boto3
 import pytest
+from botocore.awsrequest import AWSPreparedRequest
+from botocore.httpsession import URLLib3Session
 
 from tidegate.bundle.catalog import catalog
 from tidegate.bundle.errors import Denied
@@ -61,6 +66,37 @@ def test_without_its_key_or_with_another_it_is_one_sentence(
         resolve(Source(f"{repository}/1", access=with_key(access, key) if key else access))
 
     assert KEY not in str(told.value)
+
+
+@pytest.mark.parametrize("version", ["1", "2"])
+def test_a_push_without_the_key_of_what_is_there_is_one_sentence_as_well(
+    bundle: BundleMaker, access: Access, repository: str, version: str
+) -> None:
+    folder = bundle()
+    push(folder, f"{repository}/1", access=with_key(access, KEY))
+
+    with pytest.raises(Denied, match="give the key in S3_SSE_CUSTOMER_KEY"):
+        push(folder, f"{repository}/{version}", access=access)
+
+
+def test_a_key_goes_to_the_endpoint_that_was_judged_and_to_none_of_a_profile(
+    bundle: BundleMaker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "config").write_text("[default]\nendpoint_url = http://s3.example.com\n")
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "config"))
+    monkeypatch.setattr(boto3, "DEFAULT_SESSION", None)  # another test's has read its profiles already
+    keys = {"AWS_ACCESS_KEY_ID": "a", "AWS_SECRET_ACCESS_KEY": "b", "AWS_REGION": "eu-west-1"}
+    asked: list[str] = []
+
+    def send(_: URLLib3Session, request: AWSPreparedRequest) -> None:
+        asked.append(str(urlsplit(request.url).netloc))
+        raise CancelledError
+
+    monkeypatch.setattr(URLLib3Session, "send", send)
+    with pytest.raises(CancelledError):
+        push(bundle(), "s3://models/digits/1", access=with_key(Access(keys), KEY))
+
+    assert asked == ["models.s3.eu-west-1.amazonaws.com"]
 
 
 @pytest.mark.parametrize(

@@ -29,11 +29,15 @@ LOGIN = "Basic " + base64.b64encode(f"{USER}:{PASSWORD}".encode()).decode()
 
 @dataclass(slots=True)
 class TokenServer:
-    """`asked` are the requests: (authorization, scopes); `pulls_for_all` gives tokens to whoever only wants to read."""
+    """`asked` are the requests: (authorization, scopes); `pulls_for_all` gives tokens to whoever only wants to read.
+
+    `hidden` is a repository that nobody gets a token for.
+    """
 
     folder: Path
     realm: str = ""
     pulls_for_all: bool = False
+    hidden: str = ""
     asked: list[tuple[str, list[str]]] = field(default_factory=list)
 
     def auth(self) -> dict[str, Any]:
@@ -56,7 +60,8 @@ def token_server(folder: Path) -> Iterator[TokenServer]:
             login = self.headers.get("Authorization", "")
             server.asked.append((login, scopes))
             free = server.pulls_for_all and all(scope.endswith(":pull") for scope in scopes)
-            if login != LOGIN and (login or not free):
+            hidden = any(scope.split(":")[1] == server.hidden for scope in scopes)
+            if hidden or (login != LOGIN and (login or not free)):
                 return self._send(401, b"{}")
             return self._send(200, json.dumps({"token": _token(key, certificate, scopes)}).encode())
 

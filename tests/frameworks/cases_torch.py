@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -20,6 +21,7 @@ KINDS = {
     "transformer": "transformer encoder",
     "tabular": "tabular",
 }
+TRUSTED = {"trust_pickle": True}
 SCRIPTED = (
     "mlp",
     "cnn",
@@ -33,7 +35,7 @@ SCRIPTED = (
 def cases() -> list[Case]:
     return [
         *(Case(FRAMEWORK, "module:factory", kind, _factory(name)) for name, kind in KINDS.items()),
-        *(Case(FRAMEWORK, ".pt2", kind, _exported(name)) for name, kind in KINDS.items()),
+        *(Case(FRAMEWORK, ".pt2", kind, _exported(name), options=TRUSTED) for name, kind in KINDS.items()),
         *(Case(FRAMEWORK, "TorchScript .pt", KINDS[name], _scripted(name), data="data.npz") for name in SCRIPTED),
         *_with_weights(),
         *_refused(),
@@ -86,8 +88,9 @@ def _refused() -> list[Case]:
         Case(FRAMEWORK, ".pt", "a pickled module", _pickled, refused="reading it runs whatever code"),
         Case(FRAMEWORK, "TorchScript .pt", "training mode", _training_script, refused="in training mode"),
         Case(FRAMEWORK, "TorchScript .pt", "a dictionary", _scripted_dictionary, "data.npz", refused="a tuple of"),
-        Case(FRAMEWORK, ".pt2", "training mode", _training_program, refused="computes as in training"),
-        Case(FRAMEWORK, ".pt2", "of another torch", _other_version, refused="it was saved by torch 1.0.0"),
+        Case(FRAMEWORK, ".pt2", "a bomb, not trusted", _bomb, refused="PickleRefused.*--trust-pickle"),
+        Case(FRAMEWORK, ".pt2", "training mode", _training_program, options=TRUSTED, refused="computes as in training"),
+        Case(FRAMEWORK, ".pt2", "of another torch", _other_version, options=TRUSTED, refused="saved by torch 1.0.0"),
         Case(FRAMEWORK, ".pt2", "cut off", _truncated, refused="damaged zip archive"),
     ]
 
@@ -220,6 +223,29 @@ def _scripted_dictionary(folder: Path) -> str:
     _scripted("attention")(folder)
     torch.jit.trace(model, tuple(example.values()), strict=False).save(str(folder / "model.pt"))
     return str(folder / "model.pt")
+
+
+class _Bomb:
+    """Ends the process when it is read."""
+
+    def __reduce__(self) -> Any:
+        return os._exit, (3,)
+
+
+def _bomb(folder: Path) -> str:
+    """A program whose example is not what torch.export saved: torch unpickles it without a look at its classes."""
+    import io
+    import zipfile
+
+    import torch
+
+    whole, other, example = Path(_exported("mlp")(folder)), folder / "bomb", io.BytesIO()
+    torch.save(_Bomb(), example)
+    with zipfile.ZipFile(whole) as source, zipfile.ZipFile(other, "w") as target:
+        for name in source.namelist():
+            is_example = "sample_inputs/" in name
+            target.writestr(name, example.getvalue() if is_example else source.read(name))
+    return str(other.replace(whole))
 
 
 def _training_program(folder: Path) -> str:

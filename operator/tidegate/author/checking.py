@@ -55,7 +55,8 @@ def _fetched(ref: str) -> Iterator[Path]:
 def run_check(folder: Path, device: str) -> dict[str, Any]:
     """What `tidegate-runtime check` answers; raises GoldenMismatch, or Failed with its reason."""
     need("onnxruntime", extra="runtime")
-    command = [sys.executable, "-m", "tidegate_runtime", "check", str(folder), "--device", device]
+    # -P: Python would import from the current folder first, where anybody's files may lie.
+    command = [sys.executable, "-P", "-m", "tidegate_runtime", "check", str(folder), "--device", device]
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=SECONDS, check=False)
     except subprocess.TimeoutExpired:

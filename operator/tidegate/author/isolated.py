@@ -33,7 +33,7 @@ class IsolationFailed(Failed):
 def run_isolated(extra: str, arguments: Sequence[str], further: Sequence[str] = ()) -> int:
     """Run `tidegate` with these arguments where `extra` is installed, and `further` packages; gives its exit code."""
     with environment([extra], further) as python:
-        return _run([str(python), "-m", "tidegate", *arguments])
+        return _run([str(python), "-P", "-m", "tidegate", *arguments])  # -P: imports nothing of the current folder
 
 
 @contextlib.contextmanager

@@ -19,6 +19,7 @@ from tidegate.errors import Invalid
 BATCH = 256
 LABELS = ("INT64", "INT32", "BYTES")
 TEXT = "OUS"  # numpy's kinds of texts
+ONE_EACH = 3  # dimensions of scores: rows, the batch of one that each was, classes
 
 
 def predictions(runner: Runner, rows: Tensors) -> dict[str, Array]:
@@ -118,7 +119,7 @@ def _label(answers: Tensors, kinds: Mapping[str, str], rows: int) -> Array | Non
 
 def _scores(answers: Tensors, right: Array, kinds: Mapping[str, str]) -> Array | None:
     """One score per class; of a single column of probabilities (a sigmoid) those of both its classes."""
-    floats = [_numbers(answers[name], kind) for name, kind in kinds.items() if kind in FLOATS]
+    floats = [_row_by_row(_numbers(answers[name], kind)) for name, kind in kinds.items() if kind in FLOATS]
     for array in floats:
         if len(array.shape[1:]) == 1 and array.shape[1] > 1:
             return array
@@ -128,6 +129,11 @@ def _scores(answers: Tensors, right: Array, kinds: Mapping[str, str]) -> Array |
             column = array.reshape(-1)
             return np.stack([1 - column, column], axis=1)
     return None
+
+
+def _row_by_row(array: Array) -> Array:
+    """Without the batch of one that a model without batches answers each row in."""
+    return array[:, 0] if array.ndim == ONE_EACH and array.shape[1] == 1 else array
 
 
 def _named(right: Array, classes: Sequence[str], label: Array) -> Array:

@@ -17,11 +17,14 @@ from tidegate.author.extras import EXTRA_OF
 from tidegate.author.frameworks import FRAMEWORKS
 from tidegate.author.frameworks.mlflow import model_in
 from tidegate.author.recognise import kind_of_file, kind_of_folder
+from tidegate.author.zips import DAMAGED_ZIP
 from tidegate.errors import Invalid, UsageError
 
 SCANNED = 64 << 20  # bytes of a pickle
 OPENERS: dict[bytes, Any] = {b"\x1f\x8b": gzip.open, b"BZ": bz2.open, b"\xfd7": lzma.open}
-NAMES = re.compile(rb"\b(" + b"|".join(name.encode() for name in EXTRA_OF) + rb")[.\n]")
+# In a pickle a name follows the opcode `c`, or its length in a byte: both may look like its first letter.
+BEFORE = rb"(?:\b|(?<=c)|(?<=\x8c.))"
+NAMES = re.compile(BEFORE + b"(" + b"|".join(name.encode() for name in EXTRA_OF) + rb")[.\n]", re.DOTALL)
 BROUGHT = {"sklearn": ("xgboost", "lightgbm", "catboost"), "torch": ("huggingface",)}  # by these extras too
 
 
@@ -75,8 +78,11 @@ def _pickled(path: Path) -> bytes:
 
 
 def _skops_schema(path: Path) -> bytes:
-    with zipfile.ZipFile(path) as archive, archive.open("schema.json") as file:
-        return file.read(SCANNED)
+    try:
+        with zipfile.ZipFile(path) as archive, archive.open("schema.json") as file:
+            return file.read(SCANNED)
+    except DAMAGED_ZIP as error:
+        raise Invalid(f"it cannot be read: {error}", where=str(path), do="copy it again: it is damaged") from None
 
 
 def _imported(script: Path) -> set[str]:

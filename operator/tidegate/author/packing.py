@@ -131,7 +131,8 @@ def require_new(out: Path) -> None:
 
 @contextlib.contextmanager
 def fresh_folder(out: Path) -> Iterator[Path]:
-    """A folder beside `out` to be filled and renamed; gone afterwards if it was not."""
+    """A folder beside `out` to be filled and renamed; gone afterwards if it was not, with parents made for it."""
+    made = [parent for parent in out.parents if not parent.exists()]
     out.parent.mkdir(parents=True, exist_ok=True)
     folder = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.parent))
     folder.chmod(0o755)
@@ -139,6 +140,9 @@ def fresh_folder(out: Path) -> Iterator[Path]:
         yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+        with contextlib.suppress(OSError):  # not empty: the bundle is in it, or something of somebody else's
+            for parent in made:
+                parent.rmdir()
 
 
 def _manifest(draft: _Draft, request: PackRequest, folder: Path | None) -> Manifest:

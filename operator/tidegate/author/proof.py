@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-import zipfile
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,15 +14,17 @@ from tidegate.author.calibration import Calibrated, calibrate
 from tidegate.author.damage import DamagedModels, weights_of
 from tidegate.author.golden import ENOUGH, Chooser, Proof, given_samples, prove, tolerances
 from tidegate.author.graph import is_quantized
+from tidegate.author.numpy_files import read_arrays
 from tidegate.author.pool import Hints, PoolMaker, pool_rows
 from tidegate.author.request import GENERATED, HELDOUT, NONE, GoldenRequest
 from tidegate.author.session import Runner, Tensors, as_type, rows_of, take
 from tidegate.bundle.errors import GoldenInvalid, ModelInvalid
-from tidegate.bundle.golden import GoldenSample, read_sample_files, write_sample
+from tidegate.bundle.golden import MAX_GOLDEN_BYTES, GoldenSample, read_sample_files, write_sample
 from tidegate.bundle.manifest import MAX_GOLDEN, Golden, Tolerance
 from tidegate.errors import Invalid
 
 MAX_SECONDS = 5.0
+MAX_GIVEN = 4 * MAX_GOLDEN_BYTES  # numbers are given in 64 bits that the model may take in 16
 NAMED = 5  # tensors in a warning
 
 
@@ -128,10 +129,9 @@ def _given(path: Path, runner: Runner, rules: tuple[Tolerance, ...]) -> list[Gol
     if not path.is_file():
         raise Invalid("no such file", where=str(path), do="--golden takes generated, heldout, none or an npz file")
     try:
-        with path.open("rb") as file:
-            arrays = dict(np.load(file, allow_pickle=False))
-    except (OSError, ValueError, EOFError, KeyError, TypeError, zipfile.BadZipFile) as error:
-        raise GoldenInvalid(f"cannot be read as npz: {str(error)[:120]}", where=str(path)) from None
+        arrays = read_arrays(path, MAX_GIVEN)
+    except ValueError as error:
+        raise GoldenInvalid(f"cannot be read as npz: {error}", where=str(path)) from None
     interface = runner.interface
     known = {tensor.name: tensor for tensor in (*interface.inputs, *interface.outputs)}
     for name in arrays:

@@ -8,6 +8,8 @@ import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
+from tidegate.author.zips import DAMAGED_ZIP
+
 HEAD = 4096
 PICKLES = (b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")
 COMPRESSED = (b"\x78\x01", b"\x78\x5e", b"\x78\x9c", b"\x78\xda", b"\x1f\x8b", b"BZh", b"\xfd7zXZ", b"\x04\x22\x4d\x18")
@@ -62,7 +64,7 @@ def kind_of_folder(path: Path) -> str:
 def _keys_of(path: Path) -> frozenset[str]:
     try:
         found = json.loads(path.read_bytes())
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return frozenset()
     return frozenset(found) if isinstance(found, dict) else frozenset()
 
@@ -89,7 +91,7 @@ def _kind_of_zip(path: Path) -> str:
         with zipfile.ZipFile(path) as archive:
             names = archive.namelist()
             starts = [entry.header_offset for entry in archive.infolist()]
-    except zipfile.BadZipFile:
+    except DAMAGED_ZIP:
         return "damaged-zip"
     if min(starts, default=0):  # what was found is a zip inside of one that is cut off
         return "damaged-zip"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,11 +10,12 @@ from typing import Any
 import numpy as np
 
 from tidegate.author.extras import need
+from tidegate.author.numpy_files import ALONE, read_arrays
 from tidegate.author.session import Array
 from tidegate.errors import Invalid
 
 MAX_BYTES = 4 << 30
-MATRIX = "X"
+MATRIX = ALONE
 NUMPY, PARQUET = (b"PK", b"\x93NUMPY"), b"PAR1"
 
 
@@ -38,12 +38,10 @@ def read_table(path: Path, dropped: Sequence[str] = ()) -> Mapping[str, Array]:
 def read_numpy(path: Path) -> dict[str, Array]:
     """The arrays of an npz, or the one of an npy as `X`."""
     try:
-        with path.open("rb") as file:
-            found = np.load(file, allow_pickle=False)
-            arrays = {MATRIX: found} if isinstance(found, np.ndarray) else dict(found)
-    except (ValueError, OSError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        arrays = read_arrays(path, MAX_BYTES)
+    except ValueError as error:
         raise Invalid(
-            f"cannot be read: {str(error)[:120]}",
+            f"cannot be read: {error}",
             where=str(path),
             do="save plain numbers or fixed-width texts, no Python objects",
         ) from None

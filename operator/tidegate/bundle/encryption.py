@@ -20,6 +20,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from tidegate.bundle.assemble import disk_errors
 from tidegate.bundle.errors import Denied, DigestMismatch, DiskFull
 from tidegate.bundle.manifest import BundleDir, FileEntry, Lineage, read_bundle_dir
 from tidegate.bundle.new_folder import new_folder
@@ -33,6 +34,7 @@ READABLE = frozenset(
     {"labels.txt", "README.md"}
 )  # a rollout compares labels before any key is at hand; the card is shown
 ORIGINAL = "original/"  # where the bundle's own manifest and signature are
+PRIVATE = "AGE-SECRET-KEY-"
 KEY_BYTES = 32
 MAX_IDENTITIES = 64 * 2**10
 BLOCK = 2**20
@@ -44,12 +46,12 @@ def encrypt(folder: Path, out: Path, recipients: Sequence[str]) -> BundleDir:
     age = _age()
     if not recipients:
         raise Invalid("nobody could read it", where="--recipient", do="name at least one age1… key")
-    for_whom = [_recipient(age, text) for text in recipients]
+    for_whom = [_recipient(age, text, number) for number, text in enumerate(recipients, 1)]
     bundle = verify_dir(folder)
     if bundle.manifest.encryption is not None:
         raise Invalid("is encrypted already", where=str(folder), do="encrypt the bundle that it was made from")
     key = secrets.token_bytes(KEY_BYTES)
-    with new_folder(out) as unfinished:
+    with new_folder(out) as unfinished, disk_errors(out):
         entries = []
         for path, source in _to_write(bundle):
             target = unfinished / path
@@ -58,10 +60,8 @@ def encrypt(folder: Path, out: Path, recipients: Sequence[str]) -> BundleDir:
                 shutil.copyfile(source, target)
                 entries.append(_entry(path, target))
                 continue
-            with source.open("rb") as plain, target.open("wb") as cipher:
-                counted = _Counted(plain, key)
-                age.encrypt_io(counted, cipher, for_whom)
-            entries.append(replace(_entry(path, target), plain=counted.plain))
+            plain = _encrypt_file(age, source, target, for_whom, key)
+            entries.append(replace(_entry(path, target), plain=plain))
         sealed = Encryption(AGE, base64.b64encode(age.encrypt(key, for_whom)).decode())
         made = Lineage((bundle.digest,), "encrypted")
         write_manifest(replace(bundle.manifest, files=tuple(entries), encryption=sealed, lineage=made), unfinished)
@@ -87,7 +87,7 @@ def decrypt(folder: Path, out: Path, keys: Sequence[Any], where: str) -> BundleD
             do="name the key of a recipient",
             reason="DecryptionKeyWrong",
         ) from None
-    with new_folder(out) as unfinished:
+    with new_folder(out) as unfinished, disk_errors(out):
         for entry in bundle.manifest.files:
             target = unfinished / entry.path.removeprefix(ORIGINAL)
             target.parent.mkdir(parents=True, exist_ok=True)
@@ -111,7 +111,7 @@ def decrypted_in_memory(folder: Path, identities: Path) -> Iterator[Path]:
 
 def require_memory(bundle: BundleDir) -> None:
     """DiskFull unless there is a memory-backed place for what this bundle decrypts to."""
-    need = sum(entry.plain.bytes for entry in bundle.manifest.files if entry.plain)
+    need = sum(entry.plain.bytes if entry.plain else entry.bytes for entry in bundle.manifest.files)
     if not MEMORY.is_dir() or shutil.disk_usage(MEMORY).free < need:
         raise DiskFull(f"{need} bytes of memory-backed space are needed", where=str(MEMORY), do="mount a tmpfs there")
 
@@ -173,8 +173,11 @@ class _Expected:
 
     def write(self, block: bytes) -> int:
         assert self.file is not None
+        assert self.entry.plain is not None
         self._hmac.update(block)
         self._count += len(block)
+        if self._count > self.entry.plain.bytes:  # there may be room for no more
+            raise self._other()
         return self.file.write(block)
 
     def flush(self) -> None:
@@ -183,16 +186,30 @@ class _Expected:
 
     def check(self) -> None:
         if self.entry.plain != Plain(self._count, self._hmac.hexdigest()):
-            raise DigestMismatch(
-                "decrypts to another file than was encrypted", where=self.entry.path, do="encrypt again"
-            )
+            raise self._other()
+
+    def _other(self) -> DigestMismatch:
+        what = "decrypts to another file than was encrypted"
+        return DigestMismatch(what, where=self.entry.path, do="encrypt again")
+
+
+def _encrypt_file(age: Any, source: Path, target: Path, for_whom: Sequence[Any], key: bytes) -> Plain:
+    with source.open("rb") as plain, target.open("wb") as cipher:
+        counted = _Counted(plain, key)
+        try:
+            age.encrypt_io(counted, cipher, for_whom)
+        except age.EncryptError as error:  # of a full disk's OSError the library keeps only the text
+            raise DiskFull(f"cannot be encrypted: {error}", where=str(source), do="make room") from None
+    return counted.plain
 
 
 def _decrypt_file(age: Any, source: Path, target: Path, keys: Sequence[Any], expected: _Expected) -> None:
     try:
         with source.open("rb") as cipher, target.open("xb") as expected.file:
             age.decrypt_io(cipher, expected, list(keys))
-    except age.DecryptError:
+    except (age.DecryptError, OSError) as error:
+        if isinstance(error, OSError) and error.errno is not None:
+            raise  # the disk's; those of the library, for a file that was changed or cut, have no number
         raise DigestMismatch("cannot be decrypted", where=expected.entry.path, do="encrypt the bundle again") from None
     expected.check()
 
@@ -214,11 +231,15 @@ def _entry(path: str, file: Path) -> FileEntry:
     return FileEntry(path, file.stat().st_size, digest)
 
 
-def _recipient(age: Any, text: str) -> Any:
+def _recipient(age: Any, text: str, number: int) -> Any:
+    """The recipient in a text, which no error repeats: it may be a secret."""
     try:
         return age.x25519.Recipient.from_str(text.strip())
     except (age.RecipientError, ValueError):
-        raise Invalid(f"'{text[:80]}' is no age recipient", where="--recipient", do="give an age1… key") from None
+        secret = PRIVATE in text.upper()
+        what = "is a secret key" if secret else "is no age recipient"
+        do = "give the public one (age1…)" if secret else "give an age1… key"
+        raise Invalid(f"number {number} {what}", where="--recipient", do=do) from None
 
 
 def _age() -> Any:

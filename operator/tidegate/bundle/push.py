@@ -7,7 +7,7 @@ pushing again sends only what is missing; the version is written under a conditi
 from __future__ import annotations
 
 import threading
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import CancelledError, ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -43,9 +43,13 @@ class _Count:
     total: int
     progress: Progress | None
     done: int = 0
+    broken_off: bool = False
     lock: threading.Lock = field(default_factory=threading.Lock)
 
     def add(self, count: int) -> None:
+        """Told of bytes by whoever sends them, and so the place where a transfer is broken off."""
+        if self.broken_off:
+            raise CancelledError
         with self.lock:
             self.done += count
             if self.progress is not None:
@@ -76,8 +80,12 @@ def push(
         seen = repository.seen()
         if seen is not None and seen.digest != bundle.digest and not replace:  # before anything is sent
             raise _taken(address, seen.digest, bundle.digest)
-        sent = _push_files(repository, bundle, progress)
+        entries = repository.wanted(bundle)
+        sent = _push_files(repository, bundle, entries, progress)
         repository.seal(bundle, _signature(bundle))
+        # Until then no manifest named what was there already, and a sweep may have taken it: look again.
+        there = set(entries) - set(sent)
+        sent += _push_files(repository, bundle, [entry for entry in entries if entry in there], None)
         already = seen is not None and seen.digest == bundle.digest
         if not already:
             _publish(repository, address, bundle, seen)
@@ -95,8 +103,10 @@ def _taken(address: BundleUri, there: str, ours: str) -> Conflict:
     )
 
 
-def _push_files(repository: Repository, bundle: BundleDir, progress: Progress | None) -> list[FileEntry]:
-    """Send the files that the store has not."""
+def _push_files(
+    repository: Repository, bundle: BundleDir, entries: list[FileEntry], progress: Progress | None
+) -> list[FileEntry]:
+    """Send those of the files that the store has not; which they were."""
     count = _Count(bundle.manifest.total_bytes, progress)
 
     def one(entry: FileEntry) -> bool:
@@ -105,9 +115,15 @@ def _push_files(repository: Repository, bundle: BundleDir, progress: Progress | 
             count.add(entry.bytes)
         return sent
 
-    entries = repository.wanted(bundle)
     with ThreadPoolExecutor(WORKERS) as pool:
-        return [entry for entry, sent in zip(entries, pool.map(one, entries), strict=True) if sent]
+        try:
+            running = {pool.submit(one, entry): entry for entry in entries}
+            return [running[done] for done in as_completed(running) if done.result()]
+        except BaseException:  # Ctrl-C, too: nobody waits for gigabytes that are for nothing
+            count.broken_off = True
+            pool.shutdown(wait=False, cancel_futures=True)
+            repository.close()
+            raise
 
 
 def _signature(bundle: BundleDir) -> bytes | None:

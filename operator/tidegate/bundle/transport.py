@@ -46,6 +46,11 @@ class Response:
             raise TooLarge(f"more than the {limit} bytes allowed", where=str(self._pool.origin))
         return content
 
+    def beginning(self, limit: int) -> bytes:
+        """The body, cut off after `limit` bytes."""
+        with _clear_errors(self._pool.origin):
+            return self._raw.read(limit)
+
     def close(self) -> None:
         """Give the connection back when the body was read to its end, else close it."""
         self._pool.give_back(self._connection, reusable=self._raw.isclosed() and not self._raw.will_close)
@@ -166,12 +171,14 @@ def _clear_errors(origin: Origin) -> Iterator[None]:
         ) from None
 
 
-def tls_context(ca: str) -> ssl.SSLContext:
-    """Verify against the CA given, as a path or as PEM text, or else against the system's."""
+def tls_context(ca: str, *, system_too: bool = False) -> ssl.SSLContext:
+    """Verify against the CA given, a path or PEM text, or else against the system's; `system_too`: against both."""
     try:
-        if "-----BEGIN" in ca:
-            return ssl.create_default_context(cadata=ca)
-        return ssl.create_default_context(cafile=ca or None)
+        inline = "-----BEGIN" in ca
+        context = ssl.create_default_context(cafile=None if inline else ca or None, cadata=ca if inline else None)
+        if system_too and ca:
+            context.load_default_certs()
+        return context
     except (OSError, ssl.SSLError) as error:
         place = "the given text" if "-----BEGIN" in ca else os.fspath(ca)
         raise Denied(

@@ -59,7 +59,7 @@ OUTPUT = folder_output_option
 )
 @click.option("--isolated", is_flag=True, help="Install what SOURCE needs into an environment just for this command.")
 @click.option("--with", "with_", multiple=True, metavar="PACKAGE", help="A further package for --isolated.")
-@click.option("--trust-pickle", is_flag=True, help="Read a pickle or joblib file, which may run any code.")
+@click.option("--trust-pickle", is_flag=True, help="Read a pickle, joblib or .pt2 file, which may run any code.")
 @click.option("--trust-lambda", is_flag=True, help="Read a Keras file with Lambda layers, which may run any code.")
 @OUTPUT
 @quiet_option

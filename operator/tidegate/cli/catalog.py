@@ -27,7 +27,9 @@ METRICS_SHOWN = 3
 
 @click.command(context_settings=HELP)
 @click.argument("uri")
-@click.option("--html", "page", type=click.Path(path_type=Path), help="Also write the catalog as a page.")
+@click.option(
+    "--html", "page", type=click.Path(path_type=Path, dir_okay=False), help="Also write the catalog as a page."
+)
 @output_option
 @quiet_option
 def catalog(uri: str, *, page: Path | None, output: str, quiet: bool) -> None:

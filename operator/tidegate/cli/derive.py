@@ -110,7 +110,18 @@ def _act(way: str, ref: str, options: dict[str, Any]) -> Act:
 
 
 def _test(options: dict[str, Any]) -> DataSet | None:
-    return data_of({**options, "data": options["test"]}) if options["test"] else None
+    if not options["test"]:
+        return None
+    given, labels = {**options, "data": options["test"]}, options["labels"]
+    if not options["test"].is_dir() and Path(labels).is_file():
+        found = data_of({**given, "labels": ""})
+        if found is None or labels not in found.columns:
+            raise UsageError(
+                f"the file {labels} says what is right for the rows of --data, not for those of --test",
+                where="--labels",
+                do="have a column of one name in both files, and name it",
+            )
+    return data_of(given)
 
 
 def _request(options: dict[str, Any]) -> PackRequest:

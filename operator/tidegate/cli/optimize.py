@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -114,12 +113,13 @@ def _request(options: dict[str, Any]) -> OptimizeRequest:
 
 
 def _calibration(options: dict[str, Any]) -> DataSet | None:
-    """The file may hold the labels too; they are not looked at."""
     if options["calibration"] is None:
         return None
+    from tidegate.author.optimize.request import to_learn_from
+
     data = data_of({**options, "data": options["calibration"], "labels": ""})
     assert data is not None
-    return replace(data, columns={name: each for name, each in data.columns.items() if name != options["labels"]})
+    return to_learn_from(data, options["labels"])
 
 
 def _show(packed: Packed | None, found: Comparison, output: str, *, quiet: bool) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -55,6 +56,20 @@ def linear(onnx_file: Callable[..., Path]) -> Callable[..., Path]:
             [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["batch", columns])],
             {"W": weight},
         )
+
+    return write
+
+
+@pytest.fixture
+def entries_with() -> Callable[[Path, int, int], Path]:
+    """Write a byte at a place of every entry in a zip's directory: 6 is the version of zip, 8 flags, 10 compression."""
+
+    def write(path: Path, place: int, value: int) -> Path:
+        content = bytearray(path.read_bytes())
+        for part in re.finditer(rb"PK\x01\x02", path.read_bytes()):
+            content[part.start() + place] = value
+        path.write_bytes(content)
+        return path
 
     return write
 

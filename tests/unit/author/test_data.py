@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -66,6 +67,40 @@ def test_data_that_cannot_be_used_is_refused(tmp_path: Path, write: Any, labels:
 
     with pytest.raises(Invalid, match=message):
         read_data(tmp_path / "d.npz", labels)
+
+
+@pytest.mark.parametrize(
+    ("header", "message"),
+    [
+        (f"{{'descr': '<f8', 'fortran_order': False, 'shape': ({1 << 46},)}}", "its arrays do not fit into memory"),
+        ("{'descr': '|S0', 'fortran_order': False, 'shape': (9,)}", "'X' in it is no array"),
+        ("{'descr': (", "cannot be read"),
+    ],
+)
+def test_a_header_that_promises_what_cannot_be_is_refused(tmp_path: Path, header: str, message: str) -> None:
+    content = b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header.encode()
+    (tmp_path / "d.npy").write_bytes(content)
+
+    with pytest.raises(Invalid, match=message):
+        read_data(tmp_path / "d.npy")
+
+
+def test_what_is_no_array_in_an_npz_is_named(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "d.npz", "w") as archive:
+        archive.writestr("note.txt", b"hello")
+
+    with pytest.raises(Invalid, match=r"'note\.txt' in it is no array"):
+        read_data(tmp_path / "d.npz")
+
+
+def test_a_small_file_that_unpacks_to_too_much_is_refused_before_it_is_unpacked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    np.savez_compressed(tmp_path / "d.npz", X=np.zeros((1000, 100)))
+    monkeypatch.setattr("tidegate.author.tables.MAX_BYTES", 700_000)
+
+    with pytest.raises(Invalid, match="it unpacks to 800,128 bytes, allowed are 700,000"):
+        read_data(tmp_path / "d.npz")
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:

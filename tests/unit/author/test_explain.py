@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from html.parser import HTMLParser
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -15,7 +17,8 @@ from tests.unit.author.derive.conftest import bundle_of, model_of, weight
 
 from tidegate.author import DataSet, GoldenRequest
 from tidegate.author.explain.explaining import ExplainRequest, Explanation, explain
-from tidegate.author.explain.methods import OCCLUSION, SHAPLEY, share_out
+from tidegate.author.explain.game import usual_row
+from tidegate.author.explain.methods import OCCLUSION, SHAP, SHAPLEY, share_out
 from tidegate.author.explain.players import PictureForm, players_of
 from tidegate.author.extras import MissingExtra
 from tidegate.bundle.manifest import TensorSpec
@@ -176,6 +179,68 @@ def test_a_model_without_batches_is_explained_row_by_row(explained: Any, tmp_pat
     assert found.reshape(2, 3, 4) == pytest.approx((ROWS[:2] - ROWS.mean(axis=0))[:, None] * WEIGHTS.T[None], abs=1e-4)
 
 
+def _one_at_a_time(shape: tuple[int, ...]) -> onnx.ModelProto:
+    """The sum of one row of this shape."""
+    axes = np.arange(1, len(shape) + 1)
+    nodes = [helper.make_node("ReduceSum", ["x", "axes"], ["y"], keepdims=0)]
+    return model_of(nodes, [("x", [1, *shape])], [("y", [1])], {"axes": axes})
+
+
+@pytest.mark.parametrize(
+    ("shape", "players", "drawn"),
+    [((3, 28, 28), (14, 14), 8), ((28, 28, 1), (14, 14), 8), ((10, 3), (10,), 0), ((4,), (4,), 0)],
+    ids=["picture", "grey picture", "sequence", "columns"],
+)
+def test_what_a_row_is_does_not_change_with_a_batch_of_one(
+    explained: Any, tmp_path: Path, shape: tuple[int, ...], players: tuple[int, ...], drawn: int
+) -> None:
+    rows = np.random.default_rng(0).random((3, *shape), np.float32)
+
+    explained(_one_at_a_time(shape), DataSet("rows", {"x": rows}), method=OCCLUSION)
+
+    found = stored(tmp_path)["attribution:y:x"]
+    assert found.shape == (3, 1, *players)
+    assert found.sum(axis=tuple(range(1, found.ndim))) == pytest.approx(
+        rows.reshape(3, -1).sum(axis=1) - rows.mean(axis=0).sum(), abs=1e-2
+    )
+    page = (tmp_path / "explained" / "explanation.html").read_text()
+    assert page.count("data:image/png;base64,") == drawn
+
+
+def test_a_missing_value_hides_nothing_of_the_other_rows(explained: Any, tmp_path: Path) -> None:
+    rows = ROWS.copy()
+    rows[7, 0] = np.nan
+    rows[:, 3] = 0
+
+    explained(linear(), DataSet("rows", {"x": rows}), method=OCCLUSION, rows=3)
+
+    usual = np.nanmean(rows, axis=0)
+    expected = (rows[:3] - usual)[:, None, :] * WEIGHTS.T[None]
+    assert stored(tmp_path)["attribution:y:x"] == pytest.approx(expected, abs=1e-4)
+
+
+def test_a_column_that_is_missing_everywhere_stays_so() -> None:
+    rows = {"x": np.array([[np.nan, 1], [np.nan, 3]], np.float32)}
+
+    usual = usual_row(rows, {"x": TensorSpec("x", "FP32", ("batch", 2))}, "mean")
+
+    np.testing.assert_array_equal(usual["x"], np.array([np.nan, 2], np.float32))
+
+
+def test_more_parts_than_can_be_held_against_each_other_are_refused(explained: Any) -> None:
+    rows = np.zeros((2, 40_000), np.float32)
+    rows[1] = 1
+    total = model_of(
+        [helper.make_node("ReduceSum", ["x", "axes"], ["y"], keepdims=0)],
+        [("x", ["batch", 40_000])],
+        [("y", ["batch"])],
+        {"axes": np.array([1])},
+    )
+
+    with pytest.raises(Invalid, match=r"1 rows with 40000 parts .* are too many to hold"):
+        explained(total, DataSet("rows", {"x": rows}), rows=1)
+
+
 class Balanced(HTMLParser):
     """Every element is closed, and nothing is fetched or run."""
 
@@ -238,10 +303,34 @@ def test_a_model_that_only_gives_labels_is_refused(explained: Any) -> None:
 
 
 def test_shap_names_its_extra_when_it_is_missing(explained: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(__import__("sys").modules, "shap", None)
+    monkeypatch.setitem(sys.modules, "shap", None)
 
     with pytest.raises(MissingExtra, match="shap"):
         explained(linear(), DataSet("rows", {"x": ROWS}), method="shap")
+
+
+class Kernel:
+    """What is used of shap.KernelExplainer, for sums: as that one does, it keeps ten parts unless it is told not to."""
+
+    def __init__(self, value: Callable[[Any], Any], nobody: Any) -> None:
+        self._value, self._nobody = value, nobody
+
+    def shap_values(self, everybody: Any, *, nsamples: int, l1_reg: Any = "num_features(10)", **_: Any) -> Any:
+        players = everybody.shape[1]
+        assert nsamples > 2 * players, "too few to tell the parts apart"
+        shares = self._value(np.eye(players)) - self._value(self._nobody)
+        kept = players if l1_reg is False else 10
+        shares[np.argsort(-np.abs(shares[:, 0]))[kept:]] = 0
+        return shares[None]
+
+
+def test_every_part_gets_its_share_from_shap(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "shap", SimpleNamespace(KernelExplainer=Kernel))
+    worth = np.arange(1.0, 1301.0)
+
+    found = share_out(SHAP, lambda takes_part: takes_part @ worth[:, None], 1300, rounds=1, seed=0)
+
+    assert found.shares[:, 0] == pytest.approx(worth)
 
 
 def test_the_same_seed_gives_the_same_shares(explained: Any, tmp_path: Path) -> None:

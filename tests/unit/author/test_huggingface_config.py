@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tidegate.author.frameworks.huggingface import read_config
+from tidegate.author.frameworks.huggingface import _prepared_size, read_config
 from tidegate.author.recognise import kind_of_folder
 from tidegate.errors import Invalid
 
@@ -49,3 +49,36 @@ def test_what_is_missing_is_named(
 ) -> None:
     with pytest.raises(Invalid, match=told):
         read_config(folder(config, *files))
+
+
+def test_a_configuration_nested_too_deeply_makes_no_model_folder(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text("[" * 100_000)
+
+    assert kind_of_folder(tmp_path) == ""
+
+
+@pytest.mark.parametrize(
+    ("content", "size"),
+    [
+        ('{"size": {"height": 32, "width": 48}}', (32, 48)),
+        ('{"size": {"shortest_edge": 64}}', 64),
+        ('{"size": 96}', 96),
+        ('{"crop_size": 10, "size": 96}', 10),
+        ("{}", None),
+    ],
+)
+def test_the_size_of_pictures_is_read(tmp_path: Path, content: str, size: Any) -> None:
+    (tmp_path / "preprocessor_config.json").write_text(content)
+
+    assert _prepared_size(tmp_path) == size
+
+
+@pytest.mark.parametrize(
+    "content",
+    ["{", "[" * 100_000, "[1]", '{"size": "large"}', '{"size": {"height": 4}}', '{"size": -1}', '{"size": 1e999}'],
+)
+def test_what_says_no_size_of_pictures_is_named(tmp_path: Path, content: str) -> None:
+    (tmp_path / "preprocessor_config.json").write_text(content)
+
+    with pytest.raises(Invalid, match=r"preprocessor_config\.json: it does not say .* or remove it"):
+        _prepared_size(tmp_path)

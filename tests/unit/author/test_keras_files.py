@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import sys
 import zipfile
 from pathlib import Path
 from types import SimpleNamespace
@@ -74,6 +76,44 @@ def test_a_configuration_that_is_no_json_is_named_as_such(packed: Any, tmp_path:
 
     with pytest.raises(Invalid, match="damaged or cut off"):
         packed(source)
+
+
+def test_a_configuration_nested_too_deeply_is_named_as_damage(packed: Any, tmp_path: Path) -> None:
+    source = tmp_path / "model.keras"
+    with zipfile.ZipFile(source, "w") as archive:
+        for name in ("config.json", "metadata.json", "model.weights.h5"):
+            archive.writestr(name, b"[" * 100_000)
+
+    with pytest.raises(Invalid, match="damaged or cut off"):
+        packed(source)
+
+
+@pytest.mark.parametrize(("place", "value", "told"), [(8, 1, "encrypted"), (10, 99, "compression")])
+def test_a_file_that_zip_cannot_read_is_named_with_the_reason(
+    packed: Any, tmp_path: Path, entries_with: Any, place: int, value: int, told: str
+) -> None:
+    with pytest.raises(Invalid, match=f"damaged or cut off: .*{told}"):
+        packed(entries_with(_keras(tmp_path / "model.keras", DENSE), place, value))
+
+
+@pytest.mark.parametrize("config", ["{", "[" * 100_000, "[]", b"\xff"])
+def test_an_h5_file_whose_configuration_is_damaged_is_named_as_such(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, config: Any
+) -> None:
+    opened = contextlib.nullcontext(SimpleNamespace(attrs={"model_config": config, "keras_version": "3.15.1"}))
+    monkeypatch.setitem(sys.modules, "h5py", SimpleNamespace(File=lambda *_: opened))
+    (tmp_path / "model.h5").write_bytes(b"\x89HDF\r\n\x1a\n")
+
+    with pytest.raises(Invalid, match=r"model\.h5: this Keras file is damaged or cut off"):
+        read_keras_file(tmp_path / "model.h5")
+
+
+def test_lambda_layers_are_found_however_deeply_they_lie() -> None:
+    config: Any = LAMBDA
+    for _ in range(5000):
+        config = {"config": [config]}
+
+    assert list(lambda_layers(config)) == ["double", ""]
 
 
 def test_an_h5_file_names_the_extra_that_reads_it(packed: Any, tmp_path: Path) -> None:

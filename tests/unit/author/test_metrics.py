@@ -82,6 +82,12 @@ def test_a_column_of_probabilities_is_judged_as_two_classes() -> None:
     assert metrics["roc_auc"] == pytest.approx(sklearn_metrics.roc_auc_score(right, column))
 
 
+def test_scores_of_a_model_that_takes_one_row_at_a_time_are_judged_as_those_of_others() -> None:
+    scores, right = _classifier(5)
+
+    assert measure({"p": scores[:, None]}, right, {"p": "FP32"}) == measure({"p": scores}, right, {"p": "FP32"})
+
+
 def test_columns_of_scores_belong_to_the_classes_that_the_label_output_names() -> None:
     scores, codes = _classifier(3)
     names = np.array(["cat", "dog", "owl"], dtype=object)

@@ -112,6 +112,8 @@ def test_a_pickle_in_an_mlflow_folder_is_still_a_pickle(packed: Any, mlflow: Pat
         ("[1]", "it names no flavors"),
         ("flavors: {onnx: {data: ../../secret.onnx}}", "the flavor onnx names no file inside the folder"),
         ("flavors: {onnx: {}}", "the flavor onnx names no file inside the folder"),
+        ("flavors: {onnx: {data: .}}", "the flavor onnx names an MLflow folder again, not a model"),
+        ("flavors: {tensorflow: {saved_model_dir: ./}}", "the flavor tensorflow names an MLflow folder again"),
         ("flavors: {onnx: {data: absent.onnx}}", "absent.onnx: the model that MLmodel names is missing"),
     ],
 )

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import errno
+import io
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -269,6 +271,38 @@ def test_golden_files_with_other_names_are_refused(
 
     with pytest.raises(GoldenInvalid, match=message):
         packed(linear(), golden=GoldenRequest(str(tmp_path / "names.npz")))
+
+
+def test_a_golden_file_that_unpacks_to_too_much_is_refused(packed: Any, linear: Any, tmp_path: Path) -> None:
+    np.savez_compressed(tmp_path / "large.npz", x=np.zeros((3_000_000, 4), np.float64))
+
+    with pytest.raises(GoldenInvalid, match="cannot be read as npz: it unpacks to 96,000,"):
+        packed(linear(), golden=GoldenRequest(str(tmp_path / "large.npz")))
+
+
+def test_a_golden_file_that_promises_more_than_it_holds_is_refused(packed: Any, linear: Any, tmp_path: Path) -> None:
+    header = io.BytesIO()
+    shape = {"descr": "<f8", "fortran_order": False, "shape": (1 << 46,)}
+    np.lib.format.write_array_header_1_0(header, shape)
+    with zipfile.ZipFile(tmp_path / "more.npz", "w") as archive:
+        archive.writestr("x.npy", header.getvalue())
+
+    with pytest.raises(GoldenInvalid, match="cannot be read as npz: its arrays do not fit into memory"):
+        packed(linear(), golden=GoldenRequest(str(tmp_path / "more.npz")))
+
+
+def test_folders_made_for_a_bundle_go_with_it_when_it_is_refused(packed: Any, linear: Any, tmp_path: Path) -> None:
+    (tmp_path / "before").mkdir()
+    out = tmp_path / "before" / "first" / "second" / "bundle"
+
+    with pytest.raises(Invalid, match="no such file"):
+        packed(linear(), out=out, golden=GoldenRequest("absent.npz"))
+    assert list((tmp_path / "before").iterdir()) == []
+
+    assert packed(linear(), out=out).bundle.path == out
+    with pytest.raises(Invalid, match="no such file"):
+        packed(linear(), out=out.with_name("other"), golden=GoldenRequest("absent.npz"))
+    assert list(out.parent.iterdir()) == [out]
 
 
 def test_files_beside_the_model_are_listed(packed: Any, linear: Any, tmp_path: Path) -> None:

@@ -99,6 +99,14 @@ def test_an_object_is_known_by_where_its_class_was_defined(module: str, kind: st
     assert kind_of_value(type("Own", (parent,), {"__module__": "train"})()) == kind
 
 
+def test_a_zip_of_a_version_that_is_not_known_is_damaged(tmp_path: Path, entries_with: Any) -> None:
+    with zipfile.ZipFile(tmp_path / "model", "w") as archive:
+        archive.writestr("schema.json", "")
+    entries_with(tmp_path / "model", 6, 255)
+
+    assert kind_of_file(tmp_path / "model") == "damaged-zip"
+
+
 @pytest.mark.parametrize(
     ("content", "extra"),
     [(b'{"learner":{}}', "xgboost"), (b"tree\nversion=v4\n", "lightgbm"), (b"CBM1\0\0\0\0", "catboost")],

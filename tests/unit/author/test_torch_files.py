@@ -5,16 +5,21 @@ from __future__ import annotations
 import json
 import pickle
 import pickletools
+import sys
 import zipfile
 from collections import OrderedDict
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
 from tidegate.author import PackRequest
+from tidegate.author.extras import MissingExtra
 from tidegate.author.frameworks import Found
-from tidegate.author.frameworks.torch import pickled
+from tidegate.author.frameworks.torch import onnx_export, pickled
 from tidegate.author.frameworks.torch.exported import saved_by
 from tidegate.author.pickles import PickleRefused
 from tidegate.author.recognise import kind_of_file
@@ -69,6 +74,28 @@ def test_an_exported_program_says_which_torch_saved_it(tmp_path: Path, archive: 
     assert [saved_by(path) for path in (told, silent, damaged)] == ["2.11.0", "", ""]
 
 
+def test_an_exported_program_is_refused_unread_until_it_is_trusted(
+    packed: Any, archive: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "torch", None)
+    path = archive({"archive_format": b"pt2", "models/model.json": b"{}"}, "model.pt2")
+
+    with pytest.raises(PickleRefused, match=r"an exported program, with pickles in it.*--trust-pickle"):
+        packed(path)
+    with pytest.raises(MissingExtra, match=r"tidegate\[torch\]"):
+        packed(path, trust_pickle=True)
+
+
+def test_an_exported_program_in_an_mlflow_folder_is_refused_as_well(
+    packed: Any, archive: Callable[..., Path], tmp_path: Path
+) -> None:
+    archive({"archive_format": b"pt2", "models/model.json": b"{}"}, "model.pt2")
+    (tmp_path / "MLmodel").write_text("flavors: {pytorch: {model_data: model.pt2}}")
+
+    with pytest.raises(PickleRefused, match=r"model\.pt2: this is an exported program"):
+        packed(tmp_path)
+
+
 def test_weights_alone_are_refused_with_what_to_do(archive: Callable[..., Path]) -> None:
     path = archive({"data.pkl": pickle.dumps(OrderedDict(weight=1), protocol=2)})
 
@@ -83,6 +110,29 @@ def test_a_pickled_model_is_refused_unread(archive: Callable[..., Path]) -> None
     assert any(opcode.name == "GLOBAL" for opcode, _, _ in pickletools.genops(content))
     with pytest.raises(PickleRefused, match=r"a pickled model \(.*Network\).*--trust-pickle"):
         pickled.convert(Found("torch-pickle", path), request(path))
+
+
+def test_a_checkpoint_that_is_no_module_is_refused_with_what_to_do(
+    archive: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = archive({"data.pkl": pickle.dumps(Network(), protocol=2)})
+    torch = SimpleNamespace(load=lambda *_, **__: {"epoch": 3, "model": Network()})
+    monkeypatch.setattr(onnx_export, "require", lambda: torch)
+
+    with pytest.raises(Invalid, match=r"it holds a dict, not a model \(nn\.Module\).*state_dict.*--weights FILE"):
+        pickled.convert(Found("torch-pickle", path), replace(request(path), trust_pickle=True))
+
+
+@pytest.mark.parametrize("content", [b"", b"\xff\xff", b"ctorch\n", b"\x80\x02X\xff\xff"])
+def test_a_pickle_that_is_damaged_is_refused(packed: Any, archive: Callable[..., Path], content: bytes) -> None:
+    with pytest.raises(Invalid, match=r"model\.pt: it cannot be read: .*: copy it again"):
+        packed(archive({"data.pkl": content}))
+
+
+def test_a_program_that_is_encrypted_does_not_say_which_torch_saved_it(
+    archive: Callable[..., Path], entries_with: Any
+) -> None:
+    assert saved_by(entries_with(archive({"models/model.json": b"{}"}), 8, 1)) == ""
 
 
 def request(path: Path) -> PackRequest:

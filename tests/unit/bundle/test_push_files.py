@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+import shutil
+import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from tests.bundle.tiny import at_once
 
-from tidegate.bundle.errors import Conflict, DigestMismatch
+from tidegate.bundle.errors import Conflict, Denied, DigestMismatch
 from tidegate.bundle.fetch import fetch
+from tidegate.bundle.manifest import BundleDir
 from tidegate.bundle.push import push
-from tidegate.bundle.source import Source
+from tidegate.bundle.repository import LayoutRepository
+from tidegate.bundle.source import Access, Source
+from tidegate.bundle.stores import Listed, open_shelf
+from tidegate.bundle.stores.file import FileStore
+from tidegate.bundle.uri import parse_place
 from tidegate.errors import Invalid
 
 BundleMaker = Callable[..., Path]
@@ -64,6 +72,50 @@ def test_of_two_pushes_at_once_exactly_one_wins_and_nothing_is_mixed(bundle: Bun
 
     assert (len(won), [type(error) for error in lost]) == (1, [Conflict] * 3)
     assert fetch(Source(uri), tmp_path / "here").digest == won[0]
+
+
+def test_what_a_sweep_took_after_a_push_had_found_it_is_sent_again(
+    bundle: BundleMaker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store, folder = tmp_path / "repo", bundle(files={"weights/a.bin": b"a" * 100})
+    push(folder, f"file://{store}/1")
+    for named in ("manifests", "1"):  # now it is what a push leaves that was broken off
+        shutil.rmtree(store / named)
+    seal, swept = LayoutRepository.seal, list[Listed]()
+
+    def seal_late(repository: LayoutRepository, sealed: BundleDir, signature: bytes | None) -> None:
+        shelf = open_shelf(parse_place(f"file://{store}"), Access())
+        swept.extend(shelf.sweep(time.time() + 60, dry_run=False))
+        seal(repository, sealed, signature)
+
+    monkeypatch.setattr(LayoutRepository, "seal", seal_late)
+    pushed = push(folder, f"file://{store}/1")
+
+    assert (len(swept), pushed.files_sent, pushed.bytes_sent) == (2, 2, sum(file.bytes for file in swept))
+    assert fetch(Source(pushed.uri), tmp_path / "here").digest == pushed.digest
+
+
+@pytest.mark.parametrize("failure", [Denied("may not be written"), KeyboardInterrupt()])
+def test_when_one_upload_fails_the_others_do_not_go_on_to_their_end(
+    bundle: BundleMaker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, failure: BaseException
+) -> None:
+    running, ended = threading.Event(), list[str]()
+
+    def write(_: FileStore, __: str, source: Path, sent: Callable[[int], None]) -> None:
+        if source.name == "b.bin":
+            running.wait(60)
+            raise failure
+        running.set()
+        deadline = time.monotonic() + 20
+        while time.monotonic() < deadline:
+            sent(0)
+        ended.append(source.name)
+
+    monkeypatch.setattr(FileStore, "write", write)
+    with pytest.raises(type(failure)):
+        push(bundle(files={"a.bin": b"a", "b.bin": b"b"}), f"file://{tmp_path}/repo/1")
+
+    assert ended == []
 
 
 def test_a_directory_that_is_not_what_it_lists_is_not_published(bundle: BundleMaker, tmp_path: Path) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +34,7 @@ def require_agreement(
             compared = compare_rows(expected, runner.run(request), runner.interface.outputs, rules)
         except ShapesDiffer as error:
             raise ParityLost(str(error), where="parity") from None
-        wrong = np.logical_or.reduce([output.wrong for output in compared.values()])
+        wrong = _wrong([output.wrong for output in compared.values()])
         rows, mismatched = rows + len(wrong), mismatched + int(wrong.sum())
         agreeing = (output.distance[~output.wrong] for output in compared.values())
         worst = max(worst, *(float(part.max(initial=0.0)) for part in agreeing))
@@ -45,3 +45,9 @@ def require_agreement(
             do="cut or join at other tensors: these leave something out that the answer depends on",
         )
     return {"against": against, "rows": rows, "mismatchedRows": mismatched, "worstDifference": f"{worst:.3g}"}
+
+
+def _wrong(outputs: Sequence[Array]) -> Array:
+    """Which rows of a request differ in any output; where outputs have other numbers of rows, which of all of those."""
+    same = len({len(wrong) for wrong in outputs}) == 1
+    return np.asarray(np.logical_or.reduce(outputs) if same else np.concatenate(outputs))

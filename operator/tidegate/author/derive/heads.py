@@ -30,7 +30,7 @@ from tidegate.author.request import DataSet, PackRequest
 from tidegate.author.session import Array, Tensors, open_runner, take
 from tidegate.bundle.element_types import FLOATS
 from tidegate.bundle.manifest import TensorSpec
-from tidegate.errors import Invalid
+from tidegate.errors import Invalid, UsageError
 
 MATRIX = 2  # dimensions: rows and features
 ROWS, ROWS_OPSET, ROWS_IR = "rows", 13, 7  # the oldest that has both operators as they are used; joining raises it
@@ -68,17 +68,51 @@ class TrainHead:
     def _rows(self, given: Given, data: DataSet, labels: Array) -> tuple[Array, DataSet]:
         """Which rows to train on, and the rows to measure on."""
         if self.test is not None:
-            columns = as_rows(self.test, given.base.interface)
-            return np.arange(len(labels)), replace(self.test, columns=columns)
+            columns, right = as_rows(self.test, given.base.interface), _as_trained(self.test, data)
+            return np.arange(len(labels)), replace(self.test, columns=columns, labels=right, classes=())
         training, rest = held_out(self.kind, labels, given.seed)
         return training, _part(data, rest, f"{data.name}, held out")
 
 
+def _as_trained(test: DataSet, data: DataSet) -> Array:
+    """What is right for the rows of `test`, in the numbers that the classes have in `data`."""
+    if test.labels is None:
+        raise UsageError(
+            "what is right for each of its rows is not said",
+            where=f"--test {test.name}",
+            do="name the column: --labels",
+        )
+    if test.digest and test.digest == data.digest:
+        raise UsageError(
+            "these are the rows that are trained on, which say nothing of others",
+            where=f"--test {test.name}",
+            do="give other rows, or leave it away: a fifth of --data is held out then",
+        )
+    labels = np.asarray(test.labels)
+    if bool(test.classes) != bool(data.classes):
+        raise UsageError(
+            f"one of {data.name} and {test.name} is a folder of images by class, the other has labels of its own",
+            where="--test",
+            do="give both as folders of images, or both as tables",
+        )
+    if not test.classes:
+        return labels
+    numbers = {name: number for number, name in enumerate(data.classes)}
+    seen = [test.classes[number] for number in labels]
+    if strange := sorted(set(seen) - set(numbers)):
+        raise Invalid(
+            f"the class '{strange[0]}' is none of those to train on: {', '.join(data.classes)[:200]}",
+            where=f"--test {test.name}",
+            do="call the folders as those of --data",
+        )
+    return np.array([numbers[name] for name in seen])
+
+
 def _part(data: DataSet, rows: Array, name: str) -> DataSet:
-    """These rows, also of what may be published of them."""
+    """These rows, also of what may be published of them; the head answers the numbers of named classes."""
     published = take(data.published, rows) if data.published is not None else None
     labels = np.asarray(data.labels)[rows]
-    return replace(data, name=name, columns=take(data.columns, rows), labels=labels, published=published)
+    return replace(data, name=name, columns=take(data.columns, rows), labels=labels, published=published, classes=())
 
 
 def _features(given: Given, seen: Seen, tensor: str, rows: Tensors) -> Array:

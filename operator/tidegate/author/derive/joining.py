@@ -32,7 +32,7 @@ def join(first: onnx.ModelProto, second: onnx.ModelProto, wires: Mapping[str, st
     first, second = _same_operators(_copy(first), _copy(second))
     wires = _make_room(first, second, wires)
     clashing = (_names(second) & _names(first)) - {value.name for value in second.graph.output}
-    _rename(second, {**{name: prefix + name for name in clashing}, **wires}, dims)
+    _rename(second, {**_free(clashing, prefix, _names(first) | _names(second)), **wires}, dims)
     fed = set(wires.values())
     graph = onnx.helper.make_graph(
         [*first.graph.node, *second.graph.node],
@@ -164,6 +164,19 @@ def _names(model: onnx.ModelProto) -> set[str]:
     return found - {""}
 
 
+def _free(names: Iterable[str], prefix: str, taken: set[str]) -> dict[str, str]:
+    """Names that nothing has, with the prefix as often as that takes: a graph joined before has some already."""
+    found: dict[str, str] = {}
+    taken = {*taken}
+    for name in sorted(names):
+        new = prefix + name
+        while new in taken:
+            new = prefix + new
+        found[name] = new
+        taken.add(new)
+    return found
+
+
 def _make_room(first: onnx.ModelProto, second: onnx.ModelProto, wires: Mapping[str, str]) -> dict[str, str]:
     """Rename in `first` what is called like an output of `second`; the wires as they are then."""
     outputs = {value.name for value in second.graph.output}
@@ -173,7 +186,7 @@ def _make_room(first: onnx.ModelProto, second: onnx.ModelProto, wires: Mapping[s
     kept = {value.name for value in first.graph.output} - set(wires.values())
     if both := sorted(outputs & kept):
         raise Invalid(f"two outputs would be called '{both[0]}'", where=JOINED, do="rename one of them")
-    moved = {name: FIRST + name for name in outputs & _names(first)}
+    moved = _free(outputs & _names(first), FIRST, _names(first) | _names(second))
     _rename(first, moved, {})
     return {entered: moved.get(output, output) for entered, output in wires.items()}
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -19,12 +19,12 @@ from tidegate.author.packing import fresh_folder, require_new
 from tidegate.author.request import DataSet
 from tidegate.author.session import Array, Tensors, open_runner, rows_of
 from tidegate.bundle.element_types import FLOATS
-from tidegate.bundle.manifest import BundleDir, TensorSpec, read_bundle_dir
+from tidegate.bundle.manifest import BundleDir, Interface, TensorSpec, read_bundle_dir
 from tidegate.errors import Invalid
 
 Progress = Callable[[int, int], None]  # rows done, rows in all
 ARRAYS, PAGE = "attributions.npz", "explanation.html"
-MOST_BYTES = 1 << 30  # of attributions
+MOST_BYTES = 1 << 30  # of attributions, and of what they are computed from
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,8 +100,7 @@ def _explained(bundle: BundleDir, request: ExplainRequest, progress: Progress | 
     _require_rows(total, request)
     specs = {tensor.name: tensor for tensor in interface.inputs}
     usual = usual_row(rows, specs, request.baseline)
-    columns = tuple(request.data.columns) if len(request.data.columns) > 1 and len(rows) == 1 else ()
-    players = tuple(players_of(specs[name], array.shape[1:], columns, request.picture) for name, array in rows.items())
+    players = _players(interface, rows, request)
     count = min(request.rows, total)
     shapes = _shapes(Game(runner, players, outputs, row_of(rows, 0), usual), outputs)
     _require_room(count, players, shapes)
@@ -111,8 +110,28 @@ def _explained(bundle: BundleDir, request: ExplainRequest, progress: Progress | 
         each.append(share_out(request.method, game, game.count, request.rounds, request.seed + number))
         if progress:
             progress(number + 1, count)
-    shown = {name: array[:count] for name, array in rows.items()}
+    alone = _batch_of_one(interface)
+    shown = {name: array[:count, 0] if alone else array[:count] for name, array in rows.items()}
     return Explanation(bundle, request, players, outputs, shapes, shown, tuple(each))
+
+
+def _players(interface: Interface, rows: Tensors, request: ExplainRequest) -> tuple[Players, ...]:
+    """Of each input; `groups` has the shape of what one request takes."""
+    named = request.data.columns
+    columns = tuple(named) if len(named) > 1 and len(rows) == 1 else ()
+    alone = _batch_of_one(interface)
+    found = []
+    for spec in interface.inputs:
+        shape = rows[spec.name].shape[1:]
+        players = players_of(spec, shape[1:] if alone else shape, columns, request.picture)
+        found.append(replace(players, groups=players.groups.reshape(shape)))
+    return tuple(found)
+
+
+def _batch_of_one(interface: Interface) -> bool:
+    """Whether a request is a batch of one, whose first dimension says nothing."""
+    tensors = (*interface.inputs, *interface.outputs)
+    return all(tuple(tensor.shape[:1]) == (1,) for tensor in tensors)
 
 
 def _outputs(specs: Sequence[TensorSpec], wanted: Sequence[str]) -> tuple[TensorSpec, ...]:
@@ -152,7 +171,7 @@ def _shapes(game: Game, outputs: Sequence[TensorSpec]) -> tuple[tuple[int, ...],
 def _require_room(rows: int, players: Sequence[Players], shapes: Sequence[tuple[int, ...]]) -> None:
     values = sum(math.prod(shape) for shape in shapes)
     count = sum(one.count for one in players)
-    if rows * count * values * 8 > MOST_BYTES:
+    if count * (rows * values * 8 + 2 * count) > MOST_BYTES:  # the second: who takes part, while a row is explained
         raise Invalid(
             f"{rows} rows with {count} parts and {values} values of the answer each are too many to hold",
             where="--data",

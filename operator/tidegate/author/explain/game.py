@@ -32,10 +32,18 @@ def _usual(array: Array, spec: TensorSpec, baseline: Baseline) -> Array:
     if baseline == "zero" and spec.element_type != "BYTES":
         return np.zeros_like(array[0])
     if spec.element_type in FLOATS - {"BF16"}:
-        return np.asarray(array.astype(np.float64).mean(axis=0).astype(array.dtype))
+        return _mean(array)
     columns = array.reshape(len(array), -1)
     found = np.array([_most_frequent(columns[:, column]) for column in range(columns.shape[1])], dtype=array.dtype)
     return found.reshape(array.shape[1:])
+
+
+def _mean(array: Array) -> Array:
+    """Of what is there: a missing value is no reason to know nothing of the others.  All missing: missing."""
+    known = ~np.isnan(array)
+    total = np.where(known, array, 0).sum(axis=0, dtype=np.float64)
+    count = known.sum(axis=0)
+    return np.where(count, total / np.maximum(count, 1), np.nan).astype(array.dtype)
 
 
 def _most_frequent(column: Array) -> object:

@@ -18,7 +18,7 @@ from tidegate.author.session import Array
 
 Value = Callable[[Array], Array]  # who takes part [n, players] -> answers [n, values]
 OCCLUSION, SHAPLEY, SHAP = METHODS = ("occlusion", "shapley", "shap")
-KERNEL_SAMPLES = 2048
+KERNEL_SAMPLES = 2048  # and two per player
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +82,9 @@ def _shap(value: Value, players: int, rounds: int, seed: int) -> Shares:  # noqa
     nobody, everybody = np.zeros((1, players)), np.ones((1, players))
     np.random.seed(seed % 2**32)
     explainer = shap.KernelExplainer(lambda takes_part: value(np.asarray(takes_part) > 0), nobody)
-    found = np.asarray(explainer.shap_values(everybody, nsamples=KERNEL_SAMPLES, silent=True))
+    samples = 2 * players + KERNEL_SAMPLES
+    # l1_reg: without it no more than ten players get a share
+    found = np.asarray(explainer.shap_values(everybody, nsamples=samples, l1_reg=False, silent=True))
     shares = found.reshape(players, -1)
     ends = value(np.concatenate([nobody, everybody]) > 0)
     return Shares(shares, np.zeros_like(shares), ends[1], ends[0])

@@ -44,9 +44,12 @@ def _lightgbm(found: Found) -> tuple[Any, Sequence[str]]:
 
 
 def _survivable(path: str) -> str:
-    """LightGBM ends the process that reads a damaged file, so another one reads it first."""
+    """LightGBM ends the process that reads a damaged file, so another one reads it first.
+
+    -P: Python would import from the current folder first, where the model's own files may lie.
+    """
     code = "import lightgbm, sys; lightgbm.Booster(model_file=sys.argv[1])"
-    done = subprocess.run([sys.executable, "-c", code, path], capture_output=True, errors="replace", check=False)
+    done = subprocess.run([sys.executable, "-P", "-c", code, path], capture_output=True, errors="replace", check=False)
     if done.returncode:
         fatal = [line.partition("[Fatal]")[2] for line in (done.stdout + done.stderr).splitlines() if "[Fatal]" in line]
         raise ValueError(fatal[0] if fatal else "it ends the process that reads it")

@@ -24,7 +24,7 @@ from tidegate.errors import Invalid
 PACKAGES = (*onnx_export.PACKAGES, "safetensors", "transformers")
 WEIGHTS = ("model.safetensors", "model.safetensors.index.json")
 TOKENS, DECODED, SAMPLES = 12, 9, 4000  # in an example
-PIXELS = 224  # where no file says how many
+PIXELS, MOST_PIXELS = 224, 4096  # along a side: where no file says how many; in an example
 TEXT = ("input_ids", "attention_mask")
 SEGMENTS = "token_type_ids"
 NAMED = 4
@@ -175,13 +175,28 @@ def _picture(config: Any, folder: Path) -> tuple[int, int, int]:
 def _prepared_size(folder: Path) -> tuple[int, int] | int | None:
     """The size in preprocessor_config.json: {"height", "width"}, {"shortest_edge"}, or a number."""
     path = folder / "preprocessor_config.json"
-    found = json.loads(path.read_bytes()) if path.is_file() else {}
-    size = found.get("crop_size") or found.get("size")
-    if not isinstance(size, dict):
-        return int(size) if size else None
-    if "height" in size:
-        return int(size["height"]), int(size["width"])
-    return int(size.get("shortest_edge", 0)) or None
+    if not path.is_file():
+        return None
+    try:
+        found = json.loads(path.read_bytes())
+        size = found.get("crop_size") or found.get("size")
+        if not isinstance(size, dict):
+            return _side(size) if size else None
+        if "height" in size:
+            return _side(size["height"]), _side(size["width"])
+        return _side(size["shortest_edge"]) if size.get("shortest_edge") else None
+    except (ValueError, TypeError, AttributeError, KeyError, OverflowError, RecursionError):
+        raise Invalid(
+            "it does not say in a known way how large pictures are",
+            where=str(path),
+            do=f"save it again, processor.save_pretrained(FOLDER), or remove it: {PIXELS} pixels are taken then",
+        ) from None
+
+
+def _side(pixels: Any) -> int:
+    if not 0 < (side := int(pixels)) <= MOST_PIXELS:
+        raise ValueError
+    return side
 
 
 def _answering(model: Any, names: tuple[str, ...]) -> Any:

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import json
 import zipfile
-import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from tidegate.author.extras import need
+from tidegate.author.zips import DAMAGED_ZIP
 from tidegate.errors import Failed, Invalid
 
 HDF5 = b"\x89HDF\r\n"
@@ -53,7 +53,7 @@ def _read_zip(path: Path) -> KerasFile:
     try:
         with zipfile.ZipFile(path) as archive:
             config, metadata = (_member(archive, name) for name in ("config.json", "metadata.json"))
-    except (zipfile.BadZipFile, KeyError, ValueError, EOFError, zlib.error) as error:
+    except DAMAGED_ZIP as error:
         raise _damaged(path, error) from None
     return KerasFile(path, config, ".keras", str(metadata.get("keras_version", "")))
 
@@ -72,12 +72,22 @@ def _read_hdf5(path: Path) -> KerasFile:
         with h5py.File(path, "r") as file:
             config, version = (_text(file.attrs.get(name)) for name in ("model_config", "keras_version"))
             suffix = ".h5" if config or "layer_names" in file.attrs else ".weights.h5"
-    except (OSError, KeyError, RuntimeError) as error:
+    except (OSError, KeyError, ValueError, RuntimeError) as error:
         raise _damaged(path, error) from None
     if config:
-        return KerasFile(path, json.loads(config), suffix, version)
+        return KerasFile(path, _parsed(config, path), suffix, version)
     architecture = _sidecar(path)
     return KerasFile(path, read_architecture(architecture), suffix, version, architecture)
+
+
+def _parsed(text: str | bytes, path: Path) -> dict[str, Any]:
+    try:
+        found = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise _damaged(path, error) from None
+    if not isinstance(found, dict):
+        raise _damaged(path, ValueError("its configuration is no object"))
+    return found
 
 
 def _text(value: Any) -> str:
@@ -99,11 +109,8 @@ def _sidecar(path: Path) -> Path:
 
 def read_architecture(path: Path) -> dict[str, Any]:
     """The configuration that `model.to_json()` wrote; raises Invalid."""
-    try:
-        found = json.loads(path.read_bytes())
-    except ValueError as error:
-        raise _damaged(path, error) from None
-    if not isinstance(found, dict) or "class_name" not in found:
+    found = _parsed(path.read_bytes(), path)
+    if "class_name" not in found:
         raise Invalid("this is not what model.to_json() writes", where=str(path))
     return found
 
@@ -117,15 +124,16 @@ def _damaged(path: Path, error: Exception) -> Invalid:
 
 def lambda_layers(config: Any) -> Iterator[str]:
     """The names of all Lambda layers in a model's configuration, models inside it included."""
-    if isinstance(config, Mapping):
-        if config.get("class_name") in ("Lambda", "__lambda__"):
-            inner = config.get("config")
-            yield str(inner.get("name", "")) if isinstance(inner, Mapping) else ""
-        for value in config.values():
-            yield from lambda_layers(value)
-    elif isinstance(config, list):
-        for value in config:
-            yield from lambda_layers(value)
+    waiting = [config]  # no recursion: it may be nested more deeply than Python can call
+    while waiting:
+        value = waiting.pop()
+        if isinstance(value, Mapping):
+            if value.get("class_name") in ("Lambda", "__lambda__"):
+                inner = value.get("config")
+                yield str(inner.get("name", "")) if isinstance(inner, Mapping) else ""
+            waiting += reversed(list(value.values()))
+        elif isinstance(value, list):
+            waiting += reversed(value)
 
 
 def refuse_lambdas(file: KerasFile, *, trusted: bool) -> None:

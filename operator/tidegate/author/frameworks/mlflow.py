@@ -87,6 +87,8 @@ def _inside(folder: Path, place: str, flavor: str) -> Path:
     if path.is_dir() and flavor != "transformers":
         named = next((path / name for name in INSIDE if (path / name).is_file()), path)
         path = path if named.name == "saved_model.pb" else named
+    if (path / "MLmodel").is_file():
+        raise Invalid(f"the flavor {flavor} names an MLflow folder again, not a model", where=str(folder / "MLmodel"))
     if not path.exists():
         raise Invalid("the model that MLmodel names is missing", where=str(path), do="copy the whole folder")
     return path

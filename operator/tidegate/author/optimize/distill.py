@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import inspect
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,6 +22,7 @@ from tidegate.author.extras import need
 from tidegate.author.frameworks import Converted, convert
 from tidegate.author.golden import tolerances
 from tidegate.author.optimize.probe import answers, runner_of
+from tidegate.author.optimize.quality import ACCURACY
 from tidegate.author.optimize.request import OptimizeRequest
 from tidegate.author.optimize.rows import Lessons
 from tidegate.author.optimize.simplify import simplified
@@ -34,10 +35,12 @@ from tidegate.bundle.manifest import Interface, TensorSpec
 from tidegate.errors import Failed
 
 COPIES, MOST_ROWS = 10, 50_000  # of the calibration rows, with noise
+MOST_BYTES = 1 << 30  # of these copies
 NOISE = 0.1  # of each column's standard deviation
 LEAST = 1e-6  # of a probability, before its logarithm
 MATRIX = 2  # dimensions
-OF_STUDENT = "student/"
+OF_STUDENT, ADDED = "student/", "from-student/"  # what tensors are called that would clash with the parent's
+SOFTMAX, SIGMOID, AS_THEY_ARE = "Softmax", "Sigmoid", "Identity"
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,46 +75,78 @@ def teacher_of(interface: Interface) -> Teacher:
 
 @dataclass(frozen=True, slots=True)
 class Lesson:
-    """What the student learns: numbers per row; `probabilities`: they are logarithms that a softmax turns back."""
+    """What the student learns: numbers per row, which the operator `turned_back` makes scores of the parent's kind."""
 
     rows: Array
     targets: Array
     scale: float
-    probabilities: bool
+    turned_back: str
     classes: Array | None  # the label of each column of the scores
 
 
 def distilled(
-    interface: Interface, model: onnx.ModelProto, lessons: Lessons, request: OptimizeRequest
+    interface: Interface, model: onnx.ModelProto, lessons: Lessons, request: OptimizeRequest, metric: str
 ) -> onnx.ModelProto:
-    """The student that `request.student` makes, taught by `model`, behind the parent's inputs and outputs."""
+    """The student that `request.student` makes, taught by `model`, behind the parent's inputs and outputs.
+
+    `metric` is what the parent is judged by: a single column of scores is a probability where that is accuracy.
+    """
     teacher, factory = teacher_of(interface), factory_at(request.student)
-    lesson = _lesson(model, teacher, lessons.pool[teacher.input.name], request.seed)
+    lesson = _lesson(model, teacher, lessons.pool[teacher.input.name], request.seed, metric)
     converted = _student(factory, lesson, request)
     _require_fit(converted, lesson)
     return simplified(_in_place(converted.model, teacher, lesson, model))
 
 
-def _lesson(model: onnx.ModelProto, teacher: Teacher, rows: Array, seed: int) -> Lesson:
+def _lesson(model: onnx.ModelProto, teacher: Teacher, rows: Array, seed: int, metric: str) -> Lesson:
     random = np.random.default_rng(seed)
-    copies = min(COPIES, MOST_ROWS // len(rows))
+    copies = min(COPIES, MOST_ROWS // len(rows), MOST_BYTES // rows.nbytes)
     spread = NOISE * rows.std(axis=0, keepdims=True)
     noisy = [rows + spread * random.standard_normal(rows.shape, dtype=np.float32) for _ in range(copies)]
     every = np.concatenate([rows, *noisy]).astype(np.float32)
     names = [teacher.scores.name, *([teacher.label.name] if teacher.label else [])]
     scores, *labels = answers(model, names, Lessons({teacher.input.name: every}))
     scores = scores.astype(np.float64)
-    probabilities = bool(scores.shape[1] > 1 and (scores >= 0).all() and np.allclose(scores.sum(axis=1), 1, atol=1e-3))
-    targets = np.log(np.maximum(scores, LEAST)) if probabilities else scores
-    if probabilities:
-        targets = targets - targets.mean(axis=1, keepdims=True)
+    turned_back = _turned_back(scores, metric)
+    targets = TARGETS[turned_back](scores)
     classes = _classes(scores, labels[0].reshape(-1)) if labels else None
     scale = float(targets.std()) or 1.0
-    return Lesson(every, targets / scale, scale, probabilities, classes)
+    return Lesson(every, targets / scale, scale, turned_back, classes)
+
+
+def _turned_back(scores: Array, metric: str) -> str:
+    """The operator that the parent's scores could have come out of, so that the student's cannot be others."""
+    if scores.shape[1] == 1:
+        return SIGMOID if metric == ACCURACY and ((scores >= 0) & (scores <= 1)).all() else AS_THEY_ARE
+    return SOFTMAX if (scores >= 0).all() and np.allclose(scores.sum(axis=1), 1, atol=1e-3) else AS_THEY_ARE
+
+
+def _logarithms(scores: Array) -> Array:
+    logarithms = np.log(np.maximum(scores, LEAST))
+    return np.asarray(logarithms - logarithms.mean(axis=1, keepdims=True))
+
+
+def _logits(scores: Array) -> Array:
+    inside = np.clip(scores, LEAST, 1 - LEAST)
+    return np.asarray(np.log(inside) - np.log(1 - inside))
+
+
+TARGETS: Mapping[str, Callable[[Array], Array]] = {
+    SOFTMAX: _logarithms,
+    SIGMOID: _logits,
+    AS_THEY_ARE: lambda scores: scores,
+}
 
 
 def _classes(scores: Array, labels: Array) -> Array:
-    """The label that each column of the scores stands for, as seen."""
+    """The label that each column of the scores stands for: the one seen most often where that column wins."""
+    if scores.shape[1] == 1:
+        raise Failed(
+            "it has a label and one score only, which does not say how the label follows from it",
+            where="--distill",
+            do="derive the part of the model that is to be learnt first: tidegate derive --outputs",
+            reason="NotOptimizable",
+        )
     winners = scores.argmax(axis=1)
     missing = sorted(set(range(scores.shape[1])) - set(winners.tolist()))
     if missing:
@@ -121,7 +156,12 @@ def _classes(scores: Array, labels: Array) -> Array:
             do="give rows of every class",
             reason="NotOptimizable",
         )
-    return np.array([labels[winners == column][0] for column in range(scores.shape[1])])
+    return np.array([_most_frequent(labels[winners == column]) for column in range(scores.shape[1])])
+
+
+def _most_frequent(labels: Array) -> Any:
+    names, counts = np.unique(labels, return_counts=True)
+    return names[counts.argmax()]
 
 
 def _student(factory: Factory, lesson: Lesson, request: OptimizeRequest) -> Converted:
@@ -136,7 +176,10 @@ def _student(factory: Factory, lesson: Lesson, request: OptimizeRequest) -> Conv
     else:
         made = _fitted(called(factory, source), lesson, source)
     ask = PackRequest(request.out, request.name or "student", request.version, data=DataSet("rows", {"X": lesson.rows}))
-    return convert(found_in(made, source, factory.folder), ask)
+    converted = convert(found_in(made, source, factory.folder), ask)
+    if converted.weights is not None:
+        onnx.load_external_data_for_model(converted.model, str(converted.weights))
+    return converted
 
 
 def _fitted(estimator: Any, lesson: Lesson, source: str) -> Any:
@@ -177,22 +220,25 @@ def _in_place(student: onnx.ModelProto, teacher: Teacher, lesson: Lesson, parent
     """The student's graph between the parent's inputs and outputs."""
     model = onnx.compose.add_prefix(student, OF_STUDENT)
     graph, last = model.graph, model.graph.output[0].name
+    scale, width, columns, scaled, classes, winner = (
+        ADDED + name for name in ("scale", "width", "columns", "scaled", "classes", "winner")
+    )
     arrays: Mapping[str, Array] = {
-        "scale": np.array(lesson.scale, np.float32),
-        "width": np.array([-1, lesson.targets.shape[1]]),
+        scale: np.array(lesson.scale, np.float32),
+        width: np.array([-1, lesson.targets.shape[1]]),
     }
     scores = teacher.scores.name
     nodes = [
-        helper.make_node("Reshape", [last, "width"], ["columns"]),
-        helper.make_node("Mul", ["columns", "scale"], ["scaled"]),
-        helper.make_node("Softmax" if lesson.probabilities else "Identity", ["scaled"], [scores]),
+        helper.make_node("Reshape", [last, width], [columns]),
+        helper.make_node("Mul", [columns, scale], [scaled]),
+        helper.make_node(lesson.turned_back, [scaled], [scores]),
     ]
     if teacher.label is not None and lesson.classes is not None:
         texts = lesson.classes.dtype.kind in "OUS"
-        arrays = {**arrays, "classes": lesson.classes.astype(object if texts else np.int64)}
+        arrays = {**arrays, classes: lesson.classes.astype(object if texts else np.int64)}
         nodes += [
-            helper.make_node("ArgMax", [scores], ["winner"], axis=1, keepdims=len(teacher.label.shape) - 1),
-            helper.make_node("Gather", ["classes", "winner"], [teacher.label.name]),
+            helper.make_node("ArgMax", [scores], [winner], axis=1, keepdims=len(teacher.label.shape) - 1),
+            helper.make_node("Gather", [classes, winner], [teacher.label.name]),
         ]
     graph.node.insert(0, helper.make_node("Identity", [teacher.input.name], [graph.input[0].name]))
     graph.node.extend(nodes)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypedDict, Unpack
 from tidegate.author.extras import need
 from tidegate.author.optimize import OptimizeRequest, Precision
 from tidegate.author.optimize import optimize as make
+from tidegate.author.optimize.request import to_learn_from
 from tidegate.author.pages import table
 from tidegate.author.results import Bundle
 from tidegate.errors import UsageError
@@ -85,9 +86,12 @@ def _request(out: Path, version: str, data: Any, options: OptimizeOptions) -> Op
     need("numpy", extra="optimize")
     from tidegate.author.given_data import data_set
 
-    judges, calibration = data_set(data, options.get("labels")), data_set(options.get("calibration"))
+    labels = options.get("labels")
+    judges, calibration = data_set(data, labels), data_set(options.get("calibration"))
     if judges is None:
         raise UsageError("there are no rows to judge it by", where="data", do="give labelled rows: data=, labels=")
+    if calibration is not None and isinstance(labels, str):
+        calibration = to_learn_from(calibration, labels)
     given: Mapping[str, Any] = options
     same = {field: given[option] for option, field in FIELDS.items() if option in given}
     return OptimizeRequest(out, version, judges, calibration, precision=_precision(options), **same)
@@ -98,5 +102,7 @@ def _precision(options: OptimizeOptions) -> Precision:
         raise UsageError("a model has 16 bits or 8", where="fp16, int8", do="ask for one of them")
     bits: Mapping[str, Precision] = {"dynamic": "int8-dynamic", "static": "int8-static", "mixed": "int8-mixed"}
     if "int8" in options:
+        if options["int8"] not in bits:
+            raise UsageError(f"there is no {options['int8']!r}", where="int8", do=f"say one of {', '.join(bits)}")
         return bits[options["int8"]]
     return "fp16" if options.get("fp16") else ""

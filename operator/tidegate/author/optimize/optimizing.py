@@ -121,7 +121,8 @@ class _Table:
         path = self._path(len(self._rows))
         onnx.save(made.model, path)
         runner = open_runner(path, self._interface, Settings(threads=self._request.threads))
-        judged = judge(predictions(runner, self._judges.rows), self._judges.labels, self.kinds, self._judges.classes)
+        judges, metric = self._judges, self._rows[0][2].metric if self._rows else ""
+        judged = judge(predictions(runner, judges.rows), judges.labels, self.kinds, judges.classes, metric)
         self._rows.append((name, made, judged, runner))
         return judged
 

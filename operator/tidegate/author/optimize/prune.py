@@ -53,6 +53,14 @@ def pruned(model: onnx.ModelProto, lessons: Lessons, share: float, seed: int) ->
         if stay < chain.channels:
             _shrink(small, parent, chain, Fit(lessons, stay, seed))
             report.append((chain.first.node.name, chain.channels, stay))
+    if not report:
+        raise Failed(
+            f"{share:.0%} of the channels of each layer is too little to take any out: of {2 * BLOCK} and more, "
+            f"whole blocks of {BLOCK} go",
+            where="--prune",
+            do="take out a larger share",
+            reason="NotOptimizable",
+        )
     del small.graph.value_info[:]
     return Pruned(onnx.shape_inference.infer_shapes(small), tuple(report))
 

@@ -7,7 +7,7 @@ honest when hardly any row differs.  R² and its drop: a seeded bootstrap over t
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,7 +15,7 @@ import numpy as np
 from tidegate.author import metrics
 from tidegate.author.session import Array, Tensors
 from tidegate.bundle.element_types import FLOATS
-from tidegate.errors import Invalid
+from tidegate.errors import Failed, Invalid
 
 Z = 1.959964
 RESAMPLES = 2000
@@ -46,7 +46,7 @@ class Judged:
         return _percentiles(self._r2(slice(None)), [self._r2(rows) for rows in draws])
 
     def drop_to(self, variant: Judged) -> Estimate:
-        """How much worse the variant is (less than nothing: it is better)."""
+        """How much worse the variant, judged by the same metric, is (less than nothing: it is better)."""
         if self.metric == ACCURACY:
             return _paired(self.scores, variant.scores)
         draws = _draws(len(self.scores))
@@ -57,10 +57,24 @@ class Judged:
         return 1 - float(self.scores[rows].sum()) / max(float(self.spread[rows].sum()), 1e-300)
 
 
-def judge(answers: Tensors, labels: Array, kinds: Mapping[str, str], names: Sequence[str] = ()) -> Judged:
-    """`names`: what numbers in `labels` stand for. Raises Invalid when no output can be compared with the labels."""
-    if (classes := metrics.judge(answers, labels, kinds, names)) is not None:
+def judge(
+    answers: Tensors, labels: Array, kinds: Mapping[str, str], names: Sequence[str] = (), metric: str = ""
+) -> Judged:
+    """A parent by what its answers are; a variant by the `metric` of its parent, for nothing else can be compared.
+
+    `names`: what numbers in `labels` stand for.  Raises Invalid when no output can be compared with the labels, Failed
+    for a variant whose answers are no classes where its parent's are.
+    """
+    classes = metrics.judge(answers, labels, kinds, names) if metric != R2 else None
+    if classes is not None:
         return Judged(ACCURACY, (classes.found == classes.right).astype(np.float64), np.empty(0))
+    if metric == ACCURACY:
+        raise Failed(
+            "some of its answers lie outside 0..1, its parent's are probabilities: they name no class any more",
+            where="the variant",
+            do="ask for less, or for another step; of a regressor, judge by labels that are not only 0 and 1",
+            reason="AccuracyLost",
+        )
     numbers = next((answers[name] for name, kind in kinds.items() if kind in FLOATS), None)
     if numbers is None or numbers.size != labels.size or labels.dtype.kind not in "iufb":
         raise Invalid(
@@ -90,8 +104,10 @@ def _paired(parent: Array, variant: Array) -> Estimate:
     return Estimate((lost - won) / rows, middle - half, middle + half)
 
 
-def _draws(rows: int) -> Array:
-    return np.random.default_rng(0).integers(0, rows, (RESAMPLES, rows))
+def _draws(rows: int) -> Iterator[Array]:
+    """Numbers of rows, one draw at a time: all at once would be gigabytes of a large data set."""
+    random = np.random.default_rng(0)
+    return (random.integers(0, rows, rows) for _ in range(RESAMPLES))
 
 
 def _percentiles(value: float, drawn: list[float]) -> Estimate:
@@ -107,10 +123,18 @@ class Fidelity:
     kinds: Mapping[str, str]
 
     def changed(self, parent: Tensors, variant: Tensors) -> float:
-        """The share of rows of another class; of numbers, the share of their variance that is lost."""
-        if self.metric == ACCURACY:
-            return float((self._classes(parent) != self._classes(variant)).mean())
-        return self.error(parent, variant)
+        """The share of rows of another class, all where the variant names none; of numbers, of their variance."""
+        if self.metric != ACCURACY:
+            return self.error(parent, variant)
+        before, after = self._classes(parent), self._classes(variant)
+        if before is None:
+            raise Failed(
+                "the answers to these rows name no class: some lie outside 0..1, those to the rows that judge do not",
+                where="--calibration",
+                do="give rows like those of --data",
+                reason="NotOptimizable",
+            )
+        return 1.0 if after is None else float((before != after).mean())
 
     def error(self, parent: Tensors, variant: Tensors) -> float:
         """The squared distance of all numbers that come out, beside their variance."""
@@ -121,8 +145,7 @@ class Fidelity:
         spread = sum(float(parent[name].astype(np.float64).var() * parent[name].size) for name in names)
         return lost / max(spread, 1e-300)
 
-    def _classes(self, answers: Tensors) -> Array:
+    def _classes(self, answers: Tensors) -> Array | None:
         rows = len(next(iter(answers.values())))
         judged = metrics.judge(answers, np.zeros(rows, dtype=np.int64), self.kinds)
-        assert judged is not None  # these outputs were judged by classes before
-        return judged.found
+        return judged.found if judged else None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -36,3 +36,8 @@ class OptimizeRequest:
     seconds: float = 1.0  # to measure each latency for
     created_at: str = ""
     seed: int = SEED
+
+
+def to_learn_from(data: DataSet, labels: str) -> DataSet:
+    """Rows whose file may hold the column of labels too; it is not looked at."""
+    return replace(data, columns={name: column for name, column in data.columns.items() if name != labels})

@@ -70,6 +70,12 @@ def divide(data: DataSet, calibration: DataSet | None, interface: Interface, see
     rows, labels = as_pool(interface, as_inputs(data, interface)), np.asarray(data.labels)
     judged, note = np.arange(len(labels)), ""
     if calibration is not None:
+        if calibration.digest and calibration.digest == data.digest:
+            raise Invalid(
+                "the rows to learn from are those that judge, which would judge too kindly",
+                where=calibration.name,
+                do="give others, or none with --calibration: a fifth of --data is set aside then",
+            )
         learnt = as_pool(interface, as_inputs(calibration, interface))
     else:
         judged, aside = _set_aside(len(labels), seed)

@@ -52,7 +52,8 @@ class Step:
 
 
 def _distil(work: Work) -> Made:
-    return Made(distilled(work.parent.interface, work.model, work.lessons, work.request))
+    metric = work.fidelity.metric
+    return Made(distilled(work.parent.interface, work.model, work.lessons, work.request, metric))
 
 
 def _prune(work: Work) -> Made:

@@ -10,9 +10,10 @@ import email.utils
 import os
 import re
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -34,7 +35,8 @@ CODE = re.compile(rb"<Code>([A-Za-z0-9]{1,64})</Code>")
 MAX_SKEW = 300  # seconds; S3 refuses above 900
 WRONG_KEYS = frozenset({"InvalidAccessKeyId", "SignatureDoesNotMatch", "ExpiredToken", "InvalidToken", "AuthFailure"})
 TEMPORARY = frozenset({"SlowDown", "InternalError", "ServiceUnavailable", "RequestTimeout", "Throttling"})
-KEY_MISSING = frozenset({"InvalidArgument", "InvalidRequest"})  # what a file of SSE-C answers without its key
+KEY_MISSING = frozenset({"InvalidArgument", "InvalidRequest", "400"})  # what a file of SSE-C answers without its key
+PASSING = frozenset({HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_MANY_REQUESTS})
 CHANGED = frozenset({"PreconditionFailed", "ConditionalRequestConflict", "412", "409"})
 
 
@@ -194,7 +196,7 @@ class S3Writer:
 
     def size(self, path: str) -> int | None:
         try:
-            with _clear_errors(self._where(path)):
+            with self._told(path):
                 return int(self._client.head_object(**self._named(path))["ContentLength"])
         except NotFound:
             return None
@@ -203,14 +205,14 @@ class S3Writer:
         from boto3.s3.transfer import TransferConfig
 
         parts = TransferConfig(multipart_threshold=64 * 2**20, multipart_chunksize=32 * 2**20, max_concurrency=4)
-        with _clear_errors(self._where(path)):
+        with self._told(path):
             self._client.upload_file(
                 str(source), self._bucket, path, ExtraArgs=self._encryption.writing(), Callback=sent, Config=parts
             )
 
     def current(self, path: str) -> tuple[bytes, str] | None:
         try:
-            with _clear_errors(self._where(path)):
+            with self._told(path):
                 found = self._client.get_object(**self._named(path))
                 return found["Body"].read(2**24), found["ETag"]
         except NotFound:
@@ -218,19 +220,19 @@ class S3Writer:
 
     def put(self, path: str, content: bytes, *, seen: str | None) -> None:
         condition = {"IfNoneMatch": "*"} if seen is None else {"IfMatch": seen}
-        with _clear_errors(self._where(path)):
+        with self._told(path):
             self._client.put_object(
                 Bucket=self._bucket, Key=path, Body=content, **condition, **self._encryption.writing()
             )
 
     def listed(self, below: str) -> Iterator[Listed]:
-        with _clear_errors(self._where(below)):
+        with self._told(below):
             for page in self._client.get_paginator("list_objects_v2").paginate(Bucket=self._bucket, Prefix=below):
                 for row in page.get("Contents", ()):
                     yield Listed(row["Key"], row["Size"], row["LastModified"].timestamp())
 
     def delete(self, path: str) -> None:
-        with _clear_errors(self._where(path)):
+        with self._told(path):
             self._client.delete_object(Bucket=self._bucket, Key=path)
 
     def close(self) -> None:
@@ -240,8 +242,9 @@ class S3Writer:
         """A stored file, as boto3 is asked for it."""
         return {"Bucket": self._bucket, "Key": path, **self._encryption.reading()}
 
-    def _where(self, path: str) -> str:
-        return f"s3://{self._bucket}/{path}"
+    def _told(self, path: str) -> AbstractContextManager[None]:
+        """The client's errors as those of a bundle, about this file."""
+        return _clear_errors(f"s3://{self._bucket}/{path}", has_key=bool(self._encryption.customer_key))
 
 
 def repository(uri: BundleUri, access: Access) -> LayoutRepository:
@@ -263,6 +266,7 @@ def _client(keys: Keys, ca: str) -> Any:
         read_timeout=60,
         retries={"mode": "standard", "total_max_attempts": 5},
         s3={"addressing_style": "path"} if keys.endpoint else {},
+        ignore_configured_endpoint_urls=True,  # of a profile: reading knows them not, and keys go where we judged it
         request_checksum_calculation="when_required",
         signature_version="s3v4",
     )
@@ -285,29 +289,36 @@ def _verify_with(ca: str) -> str | None:
 
 
 @contextmanager
-def _clear_errors(where: str) -> Iterator[None]:
+def _clear_errors(where: str, *, has_key: bool) -> Iterator[None]:
     import boto3.exceptions
     import botocore.exceptions
 
     try:
         yield
     except botocore.exceptions.ClientError as error:
-        raise _client_refusal(error.response, where) from None
+        raise _client_refusal(error.response, where, has_key=has_key) from None
     except botocore.exceptions.NoCredentialsError:
         raise Denied("no credentials", where=where, do="set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY") from None
     except boto3.exceptions.S3UploadFailedError as error:
         cause = error.__context__
         response = cause.response if isinstance(cause, botocore.exceptions.ClientError) else {}
-        raise _client_refusal(response, where) from None
+        raise _client_refusal(response, where, has_key=has_key) from None
     except botocore.exceptions.BotoCoreError as error:
         what = f"the store does not answer ({type(error).__name__})"
         raise Unreachable(what, where=where, do="check AWS_ENDPOINT_URL and the network") from None
 
 
-def _client_refusal(response: Mapping[str, Any], where: str) -> BundleError:
+def _client_refusal(response: Mapping[str, Any], where: str, *, has_key: bool) -> BundleError:
     code = str(response.get("Error", {}).get("Code", ""))
     about = response.get("ResponseMetadata", {})
     if code in CHANGED:
         return Conflict("another push was here meanwhile", where=where, do="look at what is there now")
     known = _refusal(code, where, about.get("HTTPHeaders", {}).get("date"))
-    return known or Unreachable(f"the upload failed ({code or 'no answer'})", where=where, do="try again later")
+    if known:
+        return known
+    if code in KEY_MISSING and not has_key:
+        return _wants_key(where)
+    status = about.get("HTTPStatusCode", 0)
+    if HTTPStatus.BAD_REQUEST <= status < HTTPStatus.INTERNAL_SERVER_ERROR and status not in PASSING:
+        return Denied(f"answered {status} ({code})", where=where, do="check the bucket, and what these keys may do")
+    return Unreachable(f"the upload failed ({code or 'no answer'})", where=where, do="try again later")

@@ -83,7 +83,7 @@ class WebReader:
         if response.status in (HTTPStatus.OK, HTTPStatus.PARTIAL_CONTENT) or empty:
             return response
         try:
-            body = b"" if method == "HEAD" else response.read(ERROR_BODY)
+            body = b"" if method == "HEAD" else response.beginning(ERROR_BODY)
         finally:
             response.close()
         raise self.refusal(response, body, path)

@@ -108,3 +108,29 @@ def test_the_command_line_finds_the_bundle_before_the_tensor(tmp_path: Path) -> 
 def test_a_bundle_that_is_none_is_refused() -> None:
     with pytest.raises(UsageError, match="names no bundle and tensor"):
         compose_of("a", "hidden", "nowhere:y")
+
+
+def test_a_model_that_was_joined_can_be_joined_again_and_again(derived: Any, tmp_path: Path) -> None:
+    first = bundle_of(head(), tmp_path / "head").bundle.path
+    next_ = str(bundle_of(head(width=3), tmp_path / "next").bundle.path)
+
+    once = derived(Compose("hidden", str(first)))
+    twice = derived(Compose("y", next_), of=once.bundle.path)
+    result = derived(Compose("y", next_), of=twice.bundle.path)
+
+    expected = np.maximum(ROWS @ weight(4, 6), 0) @ OTHER @ weight(3, 3) @ weight(3, 3)
+    assert answers(result.bundle.path, x=ROWS)[0] == pytest.approx(expected, abs=1e-4)
+
+
+def test_outputs_without_a_row_per_row_are_compared_as_well(tmp_path: Path) -> None:
+    model = layers()
+    model.graph.node.append(helper.make_node("ReduceMax", ["y"], ["largest"], keepdims=0))
+    model.graph.output.append(helper.make_tensor_value_info("largest", onnx.TensorProto.FLOAT, []))
+    right = np.maximum(ROWS @ weight(4, 6), 0) @ weight(6, 3, seed=1)
+    expected = {"y": right, "largest": right.max()}
+
+    report = require_agreement(model, tmp_path, [({"x": ROWS}, expected)], "the parts")
+
+    assert (report["rows"], report["mismatchedRows"]) == (6, 0)
+    with pytest.raises(ParityLost, match="1 of 6 rows differ"):
+        require_agreement(model, tmp_path, [({"x": ROWS}, {**expected, "largest": right.max() + 1})], "the parts")

@@ -166,3 +166,44 @@ def test_which_tensor_is_asked_where_there_are_several(derived: Any, blobs: Data
 
     with pytest.raises(Invalid, match=r"it has 2 outputs \(a, b\), and no tensor is named"):
         derived(TrainHead("logistic"), of=base.bundle.path, data=blobs)
+
+
+NUMBERED = ("1", "10", "2")  # folders of images, in the order of their names
+
+
+def test_folders_that_are_called_by_numbers_are_measured_as_they_are_trained(derived: Any, blobs: DataSet) -> None:
+    result = derived(TrainHead("logistic", "hidden"), data=replace(blobs, classes=NUMBERED))
+
+    assert result.bundle.manifest.metric_values()["accuracy"] > 0.9
+
+
+def test_classes_are_the_same_by_name_where_a_folder_of_the_test_is_missing(derived: Any, blobs: DataSet) -> None:
+    there = np.flatnonzero(blobs.labels)[::2]
+    test = DataSet("test", {"x": blobs.columns["x"][there]}, blobs.labels[there] - 1, classes=NUMBERED[1:])
+
+    result = derived(TrainHead("logistic", "hidden", test), data=replace(blobs, classes=NUMBERED))
+
+    assert result.bundle.manifest.metric_values()["accuracy"] > 0.9
+
+
+DIGEST = "sha256:" + "0" * 64
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "message"),
+    [
+        ({"classes": ("1", "10", "3")}, Invalid, "the class '3' is none of those to train on: 1, 10, 2"),
+        ({"classes": ()}, UsageError, "is a folder of images by class, the other has labels of its own"),
+        ({"labels": None}, UsageError, "what is right for each of its rows is not said"),
+        ({"digest": DIGEST}, UsageError, "these are the rows that are trained on"),
+    ],
+)
+def test_rows_that_cannot_measure_a_head_are_refused(
+    derived: Any, blobs: DataSet, tmp_path: Path, *, change: dict[str, Any], error: type, message: str
+) -> None:
+    data = replace(blobs, classes=NUMBERED, digest=DIGEST)
+
+    with pytest.raises(error, match=message):
+        derived(TrainHead("logistic", "hidden", replace(data, **{"digest": "", **change})), data=data)
+
+    assert list(tmp_path.iterdir()) == []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,15 +12,19 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
+from tidegate.author import PackRequest
 from tidegate.author.describe import interface_of
-from tidegate.author.optimize import OptimizeRequest
+from tidegate.author.frameworks import Converted, Found, convert
+from tidegate.author.optimize import OptimizeRequest, distill
 from tidegate.author.optimize.distill import distilled
 from tidegate.author.optimize.probe import answers
+from tidegate.author.optimize.quality import ACCURACY, R2
 from tidegate.author.optimize.rows import Lessons
 from tidegate.errors import Failed
 
 SCRIPT = """
 from sklearn.linear_model import LinearRegression, LogisticRegression
+from sklearn.neural_network import MLPRegressor
 
 def student():
     return LinearRegression()
@@ -36,6 +41,13 @@ def narrow(rows, scores):
 
 def number():
     return 7
+
+def network():
+    return MLPRegressor(hidden_layer_sizes=(8,), max_iter=3, random_state=0)
+
+def few(rows, scores):
+    assert len(rows) == 3 * 400
+    return LinearRegression().fit(rows, scores)
 """
 
 
@@ -45,8 +57,8 @@ def teach(tmp_path: Path, ask: Callable[..., OptimizeRequest]) -> Callable[..., 
     script = tmp_path / "student.py"
     script.write_text(SCRIPT)
 
-    def made(model: onnx.ModelProto, lessons: Lessons, student: str = "student") -> onnx.ModelProto:
-        return distilled(interface_of(model), model, lessons, ask(student=f"{script}:{student}"))
+    def made(model: onnx.ModelProto, lessons: Lessons, student: str = "student", metric: str = R2) -> onnx.ModelProto:
+        return distilled(interface_of(model), model, lessons, ask(student=f"{script}:{student}"), metric)
 
     return made
 
@@ -128,3 +140,101 @@ def test_a_model_whose_place_no_student_can_take_is_refused(build: Any, teach: A
 
     with pytest.raises(Failed, match="one FP32 input and one output of scores"):
         teach(build(nodes, (16,), weights, outputs=("y", "r")), lessons)
+
+
+@pytest.fixture
+def probability(build: Callable[..., onnx.ModelProto]) -> onnx.ModelProto:
+    """16 columns to one probability."""
+    weight = np.random.default_rng(0).standard_normal((16, 1)).astype(np.float32)
+    nodes = [helper.make_node("MatMul", ["x", "A"], ["z"]), helper.make_node("Sigmoid", ["z"], ["y"])]
+    return build(nodes, (16,), {"A": weight})
+
+
+def test_a_single_probability_comes_back_as_one(probability: onnx.ModelProto, teach: Any, lessons: Lessons) -> None:
+    student = teach(probability, lessons, metric=ACCURACY)
+
+    before, after = (answers(each, ["y"], lessons)[0] for each in (probability, student))
+    assert np.abs(before - after).max() < 0.01  # what comes before the sigmoid is linear
+    assert ((after >= 0) & (after <= 1)).all()
+
+
+def test_numbers_between_0_and_1_stay_numbers_where_they_are_judged_as_such(
+    probability: onnx.ModelProto, teach: Any, lessons: Lessons
+) -> None:
+    student = teach(probability, lessons, metric=R2)
+
+    assert "Sigmoid" not in {node.op_type for node in student.graph.node}
+
+
+def test_a_student_may_keep_its_weights_beside_its_graph(
+    dense: Any, teach: Any, lessons: Lessons, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def beside(found: Found, request: PackRequest) -> Converted:
+        converted = convert(found, request)
+        for tensor in converted.model.graph.initializer:
+            tensor.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(tensor), tensor.name))  # as raw bytes
+        onnx.save(converted.model, tmp_path / "beside.onnx", save_as_external_data=True, size_threshold=0)
+        model = onnx.load(tmp_path / "beside.onnx", load_external_data=False)
+        return replace(converted, model=model, weights=tmp_path)
+
+    inside = teach(dense(), lessons, "network")
+    monkeypatch.setattr(distill, "convert", beside)
+
+    student = teach(dense(), lessons, "network")
+
+    assert len(list(tmp_path.glob("*"))) > 2
+    np.testing.assert_array_equal(answers(student, ["y"], lessons)[0], answers(inside, ["y"], lessons)[0])
+
+
+def test_the_copies_of_wide_rows_are_fewer(
+    dense: Any, teach: Any, lessons: Lessons, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(distill, "MOST_BYTES", 2 * lessons.pool["x"].nbytes)
+
+    assert teach(dense(), lessons, "few")
+
+
+def test_a_label_beside_a_single_score_is_refused(
+    build: Callable[..., onnx.ModelProto], teach: Any, lessons: Lessons
+) -> None:
+    nodes = [
+        helper.make_node("MatMul", ["x", "A"], ["y"]),
+        helper.make_node("ArgMax", ["y"], ["label"], axis=1, keepdims=0),
+    ]
+    model = build(nodes, (16,), {"A": np.ones((16, 1), np.float32)})
+    model.graph.output.insert(0, helper.make_tensor_value_info("label", TensorProto.INT64, ["batch"]))
+
+    with pytest.raises(Failed, match="it has a label and one score only"):
+        teach(model, lessons)
+
+
+def test_a_column_has_the_label_that_it_mostly_wins_with(classifier: Any, teach: Any, lessons: Lessons) -> None:
+    names = np.array([30, 10, 20])
+    model = classifier(names.tolist())
+    weighted = helper.make_node("Mul", ["probabilities", "factors"], ["weighted"])
+    model.graph.node.insert(2, weighted)
+    model.graph.node[3].input[0] = "weighted"
+    model.graph.initializer.append(numpy_helper.from_array(np.array([1, 3, 1], np.float32), "factors"))
+    scores, labels = answers(model, ["probabilities", "label"], lessons)
+    turned = names[scores.argmax(axis=1)] != labels
+    rows = lessons.pool["x"][np.argsort(~turned, kind="stable")]
+    assert 0 < turned.sum() < 100
+
+    student = teach(model, Lessons({"x": rows}))
+
+    scores, labels = answers(student, ["probabilities", "label"], lessons)
+    assert (labels == names[scores.argmax(axis=1)]).all()
+
+
+def test_the_parents_names_may_be_any(dense: Any, teach: Any, lessons: Lessons) -> None:
+    model = dense()
+    names = {"x": "scale", "y": "scaled"}
+    for node in model.graph.node:
+        node.input[:] = [names.get(name, name) for name in node.input]
+        node.output[:] = [names.get(name, name) for name in node.output]
+    for value in (*model.graph.input, *model.graph.output):
+        value.name = names[value.name]
+
+    student = teach(model, Lessons({"scale": lessons.pool["x"]}))
+
+    assert interface_of(student) == interface_of(model)

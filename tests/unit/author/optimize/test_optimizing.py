@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
+from onnx import helper
 from sklearn.linear_model import LinearRegression
 
 import tidegate
@@ -106,6 +107,23 @@ def test_a_regressor_is_judged_by_the_variance_that_it_explains(ask: Any, tmp_pa
     assert comparison.variants[1].drop.low <= comparison.variants[1].drop.value <= comparison.variants[1].drop.high
 
 
+def test_a_student_of_a_single_probability_is_judged_by_its_classes(build: Any, ask: Any, tmp_path: Path) -> None:
+    random = np.random.default_rng(0)
+    weight = random.standard_normal((8, 1)).astype(np.float32)
+    nodes = [helper.make_node("MatMul", ["x", "A"], ["z"]), helper.make_node("Sigmoid", ["z"], ["y"])]
+    pack(build(nodes, (8,), {"A": weight}), PackRequest(tmp_path / "sigmoid", "sigmoid", "1"))
+    rows = random.standard_normal((300, 8)).astype(np.float32)
+    student = tmp_path / "student.py"
+    student.write_text(
+        "from sklearn.linear_model import LinearRegression\n"
+        "def contrary(rows, scores):\n    return LinearRegression().fit(rows, -scores)\n"
+    )
+    data = DataSet("rows", {"x": rows}, (rows @ weight > 0).astype(int)[:, 0])
+
+    with pytest.raises(AccuracyLost, match=r"accuracy fell from 1\.0000 to 0\.0"):
+        optimize(str(tmp_path / "sigmoid"), ask(data=data, calibration=None, student=f"{student}:contrary"))
+
+
 def test_a_notebook_shows_the_table_and_the_plot(bundle: Path, digits: tuple[DataSet, DataSet], tmp_path: Path) -> None:
     train, test = digits
 
@@ -123,6 +141,7 @@ def test_a_notebook_shows_the_table_and_the_plot(bundle: Path, digits: tuple[Dat
     [
         ({"data": None}, "there are no rows to judge it by"),
         ({"fp16": True, "int8": "static"}, "a model has 16 bits or 8"),
+        ({"int8": "statik"}, "int8: there is no 'statik': say one of dynamic, static, mixed"),
     ],
 )
 def test_a_notebook_is_told_the_same(
@@ -133,6 +152,18 @@ def test_a_notebook_is_told_the_same(
 
     with pytest.raises(TypeError, match="unexpected keyword argument 'int4'"):
         tidegate.optimize(bundle, out=tmp_path / "small", version="2", data=digits[1], int4=True)  # type: ignore[call-arg]
+
+
+def test_the_column_of_labels_is_not_learnt_from_in_a_notebook_either(
+    bundle: Path, digits: tuple[DataSet, DataSet], tmp_path: Path
+) -> None:
+    learnt, judges = ({"X": each.columns["X"], "y": each.labels} for each in digits)
+
+    made = tidegate.optimize(
+        bundle, out=tmp_path / "s", version="2", data=judges, labels="y", calibration=learnt, int8="static", seconds=0.0
+    )
+
+    assert made.comparison.variants[1].name == "int8 static"
 
 
 def test_nothing_to_be_done_is_wrong_usage(bundle: Path, ask: Any) -> None:

@@ -165,3 +165,10 @@ def test_the_fit_is_that_of_least_squares() -> None:
     assert np.abs(found - weight).max() < 1e-2
     assert moved is not None
     assert np.abs(moved - bias).max() < 1e-2
+
+
+def test_a_share_that_takes_nothing_out_is_refused(dense: Any, lessons: Lessons) -> None:
+    with pytest.raises(Failed, match="5% of the channels of each layer is too little to take any out") as refused:
+        pruned(dense(), lessons, 0.05, seed=0)
+
+    assert refused.value.reason == "NotOptimizable"

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
 import numpy as np
 import pytest
 
 from tidegate.author.optimize.quality import ACCURACY, R2, Fidelity, judge
-from tidegate.errors import Invalid
+from tidegate.errors import Failed, Invalid
 
 SCORES = {"scores": "FP32"}
 
@@ -78,3 +80,53 @@ def test_fidelity_of_numbers_is_the_share_of_their_variance_that_moved() -> None
     numbers = {"y": np.array([[0.0], [2.0]], np.float32)}
 
     assert Fidelity(R2, {"y": "FP32"}).changed(numbers, {"y": np.array([[1.0], [2.0]], np.float32)}) == 0.5
+
+
+COLUMN = {"y": "FP32"}
+ZEROS_AND_ONES = np.resize([0, 1], 100)
+
+
+def _column(values: np.ndarray) -> dict[str, np.ndarray]:
+    return {"y": values.astype(np.float32)[:, None]}
+
+
+@pytest.mark.parametrize("strange", [1.5, -0.1, np.nan])
+def test_one_answer_that_is_no_probability_makes_a_variant_of_probabilities_one_that_cannot_be_judged(
+    strange: float,
+) -> None:
+    parent = judge(_column(ZEROS_AND_ONES), ZEROS_AND_ONES, COLUMN)
+    answers = 1.0 - ZEROS_AND_ONES  # each of another class
+    answers[7] = strange
+
+    with pytest.raises(Failed, match="they name no class any more") as refused:
+        judge(_column(answers), ZEROS_AND_ONES, COLUMN, metric=parent.metric)
+
+    assert (parent.metric, refused.value.reason) == (ACCURACY, "AccuracyLost")
+
+
+def test_a_regressors_variant_is_judged_by_numbers_also_where_all_of_them_could_be_probabilities() -> None:
+    parent = judge(_column(1.1 * ZEROS_AND_ONES), ZEROS_AND_ONES, COLUMN)
+
+    variant = judge(_column(np.full(100, 0.5)), ZEROS_AND_ONES, COLUMN, metric=parent.metric)
+
+    assert parent.drop_to(variant).value == pytest.approx(0.98)
+
+
+def test_fidelity_takes_a_variant_that_names_no_class_for_another_in_every_row() -> None:
+    fidelity = Fidelity(ACCURACY, COLUMN)
+
+    assert fidelity.changed(_column(ZEROS_AND_ONES), _column(1.5 * ZEROS_AND_ONES)) == 1
+    with pytest.raises(Failed, match="the answers to these rows name no class"):
+        fidelity.changed(_column(1.5 * ZEROS_AND_ONES), _column(ZEROS_AND_ONES))
+
+
+def test_the_interval_of_many_rows_takes_little_memory() -> None:
+    labels = np.linspace(0, 1, 20_000)
+    judged = judge(_column(labels**2), labels, COLUMN)
+
+    tracemalloc.start()
+    judged.estimate()
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+
+    assert peak < 20 << 20

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -79,3 +80,10 @@ def test_data_that_do_not_fit_are_refused_in_a_sentence(data: DataSet, message: 
 def test_rows_to_learn_from_must_fit_too() -> None:
     with pytest.raises(Invalid, match=r"it takes rows of \[4\], the data have \[3\]"):
         divide(_data(), _data(columns=3), PLAIN, seed=1)
+
+
+def test_one_file_cannot_judge_and_be_learnt_from() -> None:
+    data = replace(_data(), digest="sha256:" + "0" * 64)
+
+    with pytest.raises(Invalid, match="the rows to learn from are those that judge"):
+        divide(data, data, PLAIN, seed=1)

@@ -1,4 +1,8 @@
-"""A program that torch.export saved (.pt2): its inputs, its open dimensions and an example are in it."""
+"""A program that torch.export saved (.pt2): its inputs, its open dimensions and an example are in it.
+
+torch reads one by unpickling its example and constants, loading libraries of machine code that lie in it, and handing
+its expressions to Python's eval(): reading it runs whatever its writer put into it, as with a pickle.
+"""
 
 from __future__ import annotations
 
@@ -16,14 +20,22 @@ from tidegate.author.frameworks.torch.original import Module, quiet
 from tidegate.author.frameworks.torch.plan import Plan
 from tidegate.author.frameworks.torch.sentences import first_line
 from tidegate.author.graph import real_inputs
+from tidegate.author.pickles import PickleRefused
 from tidegate.author.request import PackRequest
+from tidegate.author.zips import DAMAGED_ZIP
 from tidegate.errors import Invalid
 
 EXAMPLES = "save it with its example: torch.export.save(torch.export.export(model, args), FILE)"
 
 
 def convert(found: Found, request: PackRequest) -> Converted:
-    """The program in a file, or one that a factory gave."""
+    """The program in a file, if that is trusted, or one that a factory gave."""
+    if found.path and not request.trust_pickle:
+        raise PickleRefused(
+            "this is an exported program, with pickles in it: reading it runs whatever code its writer put into it",
+            where=str(found.path),
+            do="if you made it yourself, say --trust-pickle; better, name the function that builds it: model.py:build",
+        )
     onnx_export.require()
     program = read(found.path) if found.path else found.value
     where = str(found.path or "the program")
@@ -66,10 +78,11 @@ def saved_by(path: Path) -> str:
     """The version of torch that saved this program; "" when it does not say.  Needs no torch."""
     try:
         with zipfile.ZipFile(path) as archive:
-            name = next(name for name in archive.namelist() if name.endswith("models/model.json"))
-            return str(json.loads(archive.read(name)).get("torch_version", ""))
-    except (OSError, zipfile.BadZipFile, StopIteration, ValueError, AttributeError):
+            name = next((name for name in archive.namelist() if name.endswith("models/model.json")), "")
+            told = json.loads(archive.read(name))
+    except DAMAGED_ZIP:
         return ""
+    return str(told.get("torch_version", "")) if isinstance(told, dict) else ""
 
 
 def _callable(program: Any) -> Callable[..., Any]:

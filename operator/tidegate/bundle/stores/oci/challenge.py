@@ -76,7 +76,7 @@ class Authorization:
             connections.close()
 
     def _read_token(self, response: Response, where: str) -> str:
-        body = response.read(ERROR_BODY)
+        body = response.beginning(ERROR_BODY)
         if response.status in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN):
             raise self.refusal()
         if response.status >= HTTPStatus.INTERNAL_SERVER_ERROR or response.status == HTTPStatus.TOO_MANY_REQUESTS:

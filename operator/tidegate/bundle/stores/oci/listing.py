@@ -33,7 +33,7 @@ class OciShelf:
 
     def versions(self) -> Iterator[str]:
         for repository in self._repositories():
-            for tag in self._tags(repository):
+            for tag in self._readable_tags(repository):
                 if not OURS.fullmatch(tag):
                     yield f"oci://{self._place.place}/{repository}:{tag}"
 
@@ -57,6 +57,14 @@ class OciShelf:
                 raise
             return [path]
         return [name for name in found if not path or name == path or name.startswith(f"{path}/")]
+
+    def _readable_tags(self, repository: str) -> Iterator[str]:
+        """The tags; none where the registry lists a repository that is empty, or that we may not read."""
+        try:
+            yield from self._tags(repository)
+        except (Denied, NotFound):
+            if repository == self._place.path:  # asked for by its name
+                raise
 
     def _tags(self, repository: str) -> Iterator[str]:
         registry = Registry(self._place, self._access, [Names(repository, "").scope("pull")])

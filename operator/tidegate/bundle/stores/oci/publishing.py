@@ -41,7 +41,7 @@ class OciRepository:
 
     def seen(self) -> Seen | None:
         try:
-            raw = self._tagged()
+            raw = self._tagged(self._names.tag)
         except NotFound:
             return None
         try:
@@ -59,7 +59,7 @@ class OciRepository:
         return list(bundle.manifest.files)
 
     def send(self, entry: FileEntry, source: Path, sent: Callable[[int], None]) -> bool:
-        layer = layer_of(entry.path, source, entry.bytes)
+        layer = self._layers.get(entry.path) or layer_of(entry.path, source, entry.bytes)  # read once, asked for twice
         with self._lock:
             self._layers[entry.path] = layer
         return self._uploader.upload(
@@ -74,7 +74,7 @@ class OciRepository:
         config = config_of(layers)
         self._uploader.upload(digest_of(config), len(config), lambda: [config])
         image = self._sealed = image_of(bundle, layers)
-        self._uploader.put_manifest(bundle_tag(bundle.digest), image.raw, MANIFEST_TYPE)
+        self._tag(bundle_tag(bundle.digest), image)
         if signature is not None:
             write_signature(self._uploader, image, signature, limit=MAX_SIGNATURE_BYTES)
 
@@ -83,7 +83,7 @@ class OciRepository:
             raise _moved(self._uri)
         image = self._image()
         self._uploader.put_manifest(self._names.tag, image.raw, MANIFEST_TYPE)
-        if digest_of(self._tagged()) != image.digest:
+        if digest_of(self._tagged(self._names.tag)) != image.digest:
             raise _moved(self._uri)
 
     def pinned(self, bundle: BundleDir) -> str:  # noqa: ARG002
@@ -96,9 +96,18 @@ class OciRepository:
         assert self._sealed is not None  # push.py seals before it publishes
         return self._sealed
 
-    def _tagged(self) -> bytes:
-        """The manifest under the version's tag."""
-        path = self._names.manifest(self._names.tag)
+    def _tag(self, tag: str, image: Image) -> None:
+        """Put the image under a tag, unless it is there: where tags are immutable, not even the same is taken again."""
+        try:
+            if digest_of(self._tagged(tag)) == image.digest:
+                return
+        except NotFound:
+            pass
+        self._uploader.put_manifest(tag, image.raw, MANIFEST_TYPE)
+
+    def _tagged(self, tag: str) -> bytes:
+        """The manifest under a tag."""
+        path = self._names.manifest(tag)
         return self._registry.get(path, accept=ACCEPT, limit=MAX_DOCUMENT, where=str(self._uri))
 
 

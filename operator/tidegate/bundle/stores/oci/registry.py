@@ -6,6 +6,7 @@ them in object stores; the other host sees no credentials and is judged as every
 
 from __future__ import annotations
 
+import ssl
 import threading
 from collections.abc import Mapping
 from http import HTTPStatus
@@ -49,16 +50,19 @@ class Registry:
         finally:
             response.close()
 
-    def blob(self, path: str, headers: Mapping[str, str], where: str) -> Response:
-        """A blob or part of one, from wherever the registry says it is; also 416, which only the caller understands."""
-        response = self._exchange(Request("GET", path, headers))
+    def blob(self, path: str, headers: Mapping[str, str], where: str, *, method: str = "GET") -> Response:
+        """A blob or part of one, from wherever the registry says it is; also 416, which only the caller understands.
+
+        HEAD asks whether it is there.
+        """
+        response = self._exchange(Request(method, path, headers))
         url = f"{self._scheme}://{self._place}{path}"
         for _ in range(MOST_REDIRECTS):
             if response.status not in REDIRECTS:
                 break
             url = urljoin(url, response.headers.get("Location", ""))
             response.close()
-            response = self._follow(url, headers, where)
+            response = self._follow(method, url, headers, where)
         if response.status in (*GOOD, HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE):
             return response
         raise self._refused(response, where)
@@ -89,7 +93,7 @@ class Registry:
         if response.status != HTTPStatus.UNAUTHORIZED:
             return response
         challenges = response.headers.get_all("WWW-Authenticate") or []
-        response.read(ERROR_BODY)
+        response.beginning(ERROR_BODY)
         response.close()
         return self._send_as(request, self._authorization.renewed(sent, challenges))
 
@@ -99,7 +103,7 @@ class Registry:
             headers["Authorization"] = authorization
         return self._connections.send(Request(request.method, request.target, headers, request.body))
 
-    def _follow(self, url: str, headers: Mapping[str, str], where: str) -> Response:
+    def _follow(self, method: str, url: str, headers: Mapping[str, str], where: str) -> Response:
         parts = urlsplit(url)
         at = (parts.scheme, parts.netloc)
         with self._lock:
@@ -108,7 +112,7 @@ class Registry:
         if not parts.path:
             raise Unreachable("redirects to nowhere", where=where, do="the registry is in trouble: try again later")
         target = f"{parts.path}?{parts.query}" if parts.query else parts.path
-        return self._elsewhere[at].send(Request("GET", target, {**headers, "Accept-Encoding": "identity"}))
+        return self._elsewhere[at].send(Request(method, target, {**headers, "Accept-Encoding": "identity"}))
 
     def _connect(self, scheme: str, place: str) -> Connections:
         """Connections to a host: of the registry, its token server, or where it keeps its blobs."""
@@ -116,7 +120,12 @@ class Registry:
         if scheme != "https" and not (scheme == "http" and is_here(place)):
             raise Denied("is not served over TLS", where=f"{scheme}://{place}", do="only this machine may be asked so")
         origin = resolve_origin(scheme, host, port or PORTS[scheme], allow_loopback=self._access.allow_loopback)
-        return Connections(origin, tls=tls_context(self._access.ca) if scheme == "https" else None)
+        return Connections(origin, tls=self._tls(place) if scheme == "https" else None)
+
+    def _tls(self, place: str) -> ssl.SSLContext:
+        """The CA that was given is the registry's: its token server and its layers may be at hosts of another one."""
+        where = f"https://{place}"
+        return tls_context(self._access.ca, system_too=self._host(place, where) != self._host(self._place, where))
 
     def _host(self, place: str, where: str) -> tuple[str, int]:
         host, port = host_and_port(place, where)
@@ -124,7 +133,7 @@ class Registry:
 
     def _refused(self, response: Response, where: str) -> BundleError:
         try:
-            response.read(ERROR_BODY)
+            response.beginning(ERROR_BODY)
         finally:
             response.close()
         if response.status in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN):

@@ -43,7 +43,7 @@ class Uploader:
 
     def has(self, digest: str) -> bool:
         try:
-            _done(self.registry.send(Request("HEAD", self.names.blob(digest), {}), self._where))
+            _done(self.registry.blob(self.names.blob(digest), {}, self._where, method="HEAD"))
         except NotFound:
             return False
         return True
@@ -63,7 +63,7 @@ class Uploader:
 def _done(response: Response) -> Response:
     """Read an answer to its end, so that its connection can be used again."""
     try:
-        response.read(ERROR_BODY)
+        response.beginning(ERROR_BODY)
     finally:
         response.close()
     return response
