@@ -14,6 +14,7 @@ import numpy as np
 
 from tidegate.author.calibration import QUANTIZED
 from tidegate.author.damage import Damage, DamagedModels
+from tidegate.author.rowwise import compare_numbers
 from tidegate.author.session import Array, Runner, Tensors, batched, request_of, rows_of
 from tidegate.bundle.element_types import FLOATS
 from tidegate.bundle.errors import GoldenInvalid
@@ -121,14 +122,10 @@ class Chooser:
             if expected.shape != actual.shape:
                 return np.ones(rows, dtype=bool)
             if output.element_type in FLOATS:
-                a, b = as_float(actual, output), as_float(expected, output)
-                with np.errstate(invalid="ignore"):
-                    wrong = ~(np.abs(a - b) <= rule.atol + rule.rtol * np.abs(b))
-            elif rule.label_of:
-                continue  # follows the scores
-            else:
-                wrong = np.asarray(actual != expected)
-            differs |= wrong.reshape(rows, -1).any(axis=1)
+                a, b = (as_float(array, output).reshape(rows, -1) for array in (expected, actual))
+                differs |= compare_numbers(a, b, rule).wrong
+            elif not rule.label_of:  # a label follows the scores
+                differs |= np.asarray(actual != expected).reshape(rows, -1).any(axis=1)
         return differs
 
     def _scores(self) -> Array | None:

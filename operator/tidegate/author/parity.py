@@ -6,6 +6,7 @@ of an example baked into the graph.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -16,16 +17,19 @@ from tidegate.author import causes
 from tidegate.author.frameworks import Converted, Original
 from tidegate.author.pool import DYNAMIC_SIZE, PoolMaker
 from tidegate.author.rowwise import Rows, ShapesDiffer, compare_rows
-from tidegate.author.session import Array, Runner, Tensors, batched, request_of, rows_of
+from tidegate.author.session import Array, Runner, Tensors, batched, request_of, rows_of, take
+from tidegate.author.tipping import may_tip
 from tidegate.bundle.errors import GoldenInvalid, ModelInvalid
 from tidegate.bundle.manifest import Interface, TensorSpec, Tolerance
 from tidegate.errors import Failed
 
-REFUSED = 0.01  # share of rows that may tip over by rounding to 32 bits; more is a wrong conversion
+REFUSED = 0.01  # share of rows that may tip over a step by rounding to 32 bits; more is a wrong conversion
 SIZES = (1, 3)
+MOST = 256  # rows in one request
 ROWS = 64  # made up where there is no data
+FEWEST = 5  # rows to compare on: more than the larger of SIZES
 OTHER_ROWS = 4  # at each other size
-OTHER_SIZES = (5, 11, 3)  # of dynamic dimensions; never those that the data, or a made-up row, has
+OTHER_SIZES = (5, 11, 3, 7, 13)  # of dynamic dimensions; never those that the data, or a made-up row, has
 
 
 class ParityLost(Failed):
@@ -36,17 +40,25 @@ class ParityLost(Failed):
 
 @dataclass(frozen=True, slots=True)
 class OutputParity:
-    """One output: per row whether it differs, in a batch of any size, and by how much its worst number does."""
+    """One output: what `Rows` says of each row, in a batch of any size."""
 
     spec: TensorSpec
     wrong: Array
     distance: Array
+    telling: Array
+
+    @classmethod
+    def none_yet(cls, spec: TensorSpec, total: int) -> OutputParity:
+        """Before the first of `total` rows is noted."""
+        return cls(spec, np.zeros(total, dtype=bool), np.zeros(total), np.zeros(total, dtype=bool))
 
     def add(self, rows: Rows, place: slice) -> None:
         """Note the rows of one more request; an output that has no row per input row speaks for all of them."""
         whole = len(rows.wrong) != len(self.wrong[place])
+        distance = rows.distance.max(initial=0.0) if whole else rows.distance
         self.wrong[place] |= rows.wrong.any() if whole else rows.wrong
-        self.distance[place] = np.maximum(self.distance[place], rows.distance.max() if whole else rows.distance)
+        self.distance[place] = np.maximum(self.distance[place], distance)
+        self.telling[place] |= not rows.telling.size or rows.telling.any() if whole else rows.telling
 
     def document(self) -> dict[str, Any]:
         return {
@@ -110,21 +122,27 @@ class Comparison:
     def proved(self, rows: Tensors | None, maker: PoolMaker) -> Parity:
         """Compare on the data, else on made-up rows, then at other sizes; raises ParityLost for another model."""
         given = rows or maker.running(self.runner, ROWS)
-        parity = self.on(given)
-        sizes = tuple(size for size in self._other_sizes(given, maker) if self._holds_at(size, maker))
-        return replace(parity, sizes=sizes, cures=self.converted.cures)
+        parity = self.on(self._in_batches(given))
+        held = [self._held_at(sizes, maker) for sizes in self._other_sizes(given, maker)]
+        rows_given = rows_of(given)  # however often they were asked
+        return replace(parity, rows=rows_given, sizes=tuple(filter(None, held)), cures=self.converted.cures)
+
+    def _in_batches(self, rows: Tensors) -> Tensors:
+        """Few rows repeated, so that one row is not only asked alone."""
+        few = batched(self.runner.interface) and rows_of(rows) < FEWEST
+        return take(rows, np.arange(FEWEST) % rows_of(rows)) if few else rows
 
     def on(self, rows: Tensors) -> Parity:
-        """Compare on these rows, in batches of one, three and all."""
+        """Compare on these rows, in batches of one, of three, and of as many as a request holds."""
         total, places = rows_of(rows), list(_places(self.runner.interface, rows_of(rows)))
         outputs: dict[str, OutputParity] = {}
         for place in places:
             request = request_of(self.runner.interface, rows, range(place.start, place.stop))
             for spec, found in self._compared(request):
-                new = OutputParity(spec, np.zeros(total, dtype=bool), np.zeros(total))
-                outputs.setdefault(spec.name, new).add(found, place)
+                outputs.setdefault(spec.name, OutputParity.none_yet(spec, total)).add(found, place)
         for output in outputs.values():
             self._require_few(output, rows)
+            self._require_telling(output)
         sizes = {place.stop - place.start for place in places}
         return Parity(self.original.framework, total, tuple(outputs.values()), tuple(sorted(sizes)))
 
@@ -149,29 +167,51 @@ class Comparison:
 
     def _require_few(self, output: OutputParity, rows: Tensors) -> None:
         total, wrong = len(output.wrong), int(output.wrong.sum())
-        if wrong <= REFUSED * total:
+        if not wrong or (wrong <= REFUSED * total and output.spec.name in may_tip(self.converted.model)):
             return
         row, name = int(output.distance.argmax()), self.original.framework
         raise ParityLost(
             f"output '{output.spec.name}': {wrong} of {total} rows differ from what the {name} model itself answers, "
             f"row {row} by {output.distance[row]:.3g}",
             where="parity",
-            do=self._advice(output.spec, rows),
+            do=self._advice(output.spec, rows, row),
         )
 
-    def _advice(self, spec: TensorSpec, rows: Tensors) -> str:
-        request = request_of(
-            self.runner.interface, rows, range(1 if not batched(self.runner.interface) else rows_of(rows))
-        )
+    def _require_telling(self, output: OutputParity) -> None:
+        if not output.telling.any():
+            raise Failed(
+                f"the {self.original.framework} model itself gives no finite number in output '{output.spec.name}' "
+                f"for any of {len(output.telling)} rows: nothing is proved",
+                where="parity",
+                do="give rows it takes: --data FILE",
+            )
+
+    def _advice(self, spec: TensorSpec, rows: Tensors, worst: int) -> str:
+        """From the request that the worst row was in."""
+        places = _places(self.runner.interface, rows_of(rows))
+        *_, place = (place for place in places if place.start <= worst < place.stop)
+        request = request_of(self.runner.interface, rows, range(place.start, place.stop))
         expected, found = self._expected(request)[spec.name], self.runner.run(request)[spec.name]
         return causes.of_values(self.converted.model, np.asarray(expected), np.asarray(found))
 
-    def _other_sizes(self, rows: Tensors, maker: PoolMaker) -> Iterator[Mapping[str, int]]:
-        """Sizes of dynamic dimensions beside the batch, two sets of them; those that the user gave stay."""
-        names = dynamic_names(self.runner.interface) - set(maker.hints.dims)
+    def _other_sizes(self, rows: Tensors, maker: PoolMaker) -> Iterator[Sequence[Mapping[str, int]]]:
+        """Sizes of dynamic dimensions beside the batch, twice.
+
+        Each time first another one for every name, for a model that does not take that the same for all, and then
+        those that the user gave as they are.
+        """
+        names = sorted(dynamic_names(self.runner.interface))
         seen = {DYNAMIC_SIZE, *(size for array in rows.values() for size in array.shape)}
-        for size in [size for size in OTHER_SIZES if size not in seen][:2] if names else ():
-            yield dict.fromkeys(sorted(names), size)
+        sizes = [size for size in OTHER_SIZES if size not in seen]
+        for first in range(min(2, len(sizes))) if names else ():
+            apart = dict(zip(names, itertools.cycle(sizes[first:] + sizes[:first]), strict=False))
+            alike = dict.fromkeys(names, sizes[first])
+            free = {name: size for name, size in alike.items() if name not in maker.hints.dims}
+            yield [apart, *([alike] if alike != apart else []), *([free] if free and free != alike else [])]
+
+    def _held_at(self, tries: Sequence[Mapping[str, int]], maker: PoolMaker) -> Mapping[str, int]:
+        """The first sizes that the original takes; none where it takes none of them."""
+        return next((sizes for sizes in tries if self._holds_at(sizes, maker)), {})
 
     def _holds_at(self, sizes: Mapping[str, int], maker: PoolMaker) -> bool:
         """Whether they agree at these sizes; false where the original itself does not take them."""
@@ -209,8 +249,9 @@ def dynamic_names(interface: Interface) -> set[str]:
 
 
 def _places(interface: Interface, total: int) -> Iterator[slice]:
-    """The rows of each request: the first few and all; one after the other where the model takes no batches."""
+    """The rows of each request: the first few, then all; one after the other where the model takes no batches."""
     if batched(interface):
-        yield from (slice(0, size) for size in sorted({*(size for size in SIZES if size < total), total}))
+        yield from (slice(0, size) for size in SIZES if size < total)
+        yield from (slice(start, min(start + MOST, total)) for start in range(0, total, MOST))
     else:
         yield from (slice(row, row + 1) for row in range(total))

@@ -6,6 +6,7 @@ winner of are level: rounding alone decides there.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -19,10 +20,14 @@ from tidegate.bundle.manifest import TensorSpec, Tolerance
 
 @dataclass(frozen=True, slots=True)
 class Rows:
-    """Per row of one output: whether it differs, and by how much its worst number does."""
+    """Per row of one output: whether it differs, by how much its worst number does, and whether it can tell at all.
+
+    A row of infinities and of what is no number tells nothing.
+    """
 
     wrong: Array
     distance: Array
+    telling: Array
 
 
 class ShapesDiffer(Exception):
@@ -57,7 +62,7 @@ def compare_rows(
             raise ShapesDiffer(name, right, given)
         rule = by_output[name]
         if by_name[name].element_type in FLOATS:
-            compared[name] = _numbers(as_float(right, by_name[name]), as_float(given, by_name[name]), rule)
+            compared[name] = compare_numbers(as_float(right, by_name[name]), as_float(given, by_name[name]), rule)
         else:
             level = _level(expected, rule.label_of, by_output)
             compared[name] = _exact(right, given, level)
@@ -74,20 +79,28 @@ def _same_kind(expected: Array, found: Array, spec: TensorSpec) -> bool:
     return len(kinds) == 1 or (spec.element_type in FLOATS and "texts" not in kinds)
 
 
-def _numbers(expected: Array, found: Array, rule: Tolerance) -> Rows:
+def compare_numbers(expected: Array, found: Array, rule: Tolerance) -> Rows:
+    """Row by row; what is infinite or no number must be the same on both sides."""
     with np.errstate(invalid="ignore"):
         same = (expected == found) | (np.isnan(expected) & np.isnan(found))
         distance = np.where(same, 0.0, np.abs(found - expected))
         distance = np.where(np.isnan(distance), np.inf, distance)
-        wrong = ~same & ~(distance <= rule.atol + rule.rtol * np.abs(expected))
-    return Rows(np.asarray(_flat(wrong).any(axis=1)), np.asarray(_flat(distance).max(axis=1, initial=0.0)))
+        allowed = rule.atol + rule.rtol * np.abs(expected)
+        allowed = np.where(np.isfinite(allowed), allowed, 0.0)
+        wrong = ~same & ~(distance <= allowed)
+    telling = _flat(np.isfinite(expected))
+    return Rows(
+        np.asarray(_flat(wrong).any(axis=1)),
+        np.asarray(_flat(distance).max(axis=1, initial=0.0)),
+        np.asarray(telling.any(axis=1) | (telling.shape[1] == 0)),
+    )
 
 
 def _exact(expected: Array, found: Array, level: Array | None) -> Rows:
     wrong = np.asarray(_flat(np.asarray(expected.astype(str) != found.astype(str))).any(axis=1))
     if level is not None and level.shape == wrong.shape:
         wrong &= ~level
-    return Rows(wrong, wrong.astype(np.float64))
+    return Rows(wrong, wrong.astype(np.float64), np.ones_like(wrong))
 
 
 def _level(expected: Mapping[str, Array], scores: str, rules: Mapping[str, Tolerance]) -> Array | None:
@@ -102,4 +115,4 @@ def _level(expected: Mapping[str, Array], scores: str, rules: Mapping[str, Toler
 
 def _flat(array: Array) -> Array:
     """One row per first index; a single number is one row."""
-    return np.asarray(array.reshape(len(array), -1) if array.ndim else array.reshape(1, 1))
+    return np.asarray(array.reshape(len(array), math.prod(array.shape[1:])) if array.ndim else array.reshape(1, 1))

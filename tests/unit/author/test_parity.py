@@ -42,6 +42,22 @@ def doubling(tmp_path: Path) -> Runner:
 
 
 @pytest.fixture
+def rounding(tmp_path: Path) -> Runner:
+    """y = the whole number below 2x."""
+    nodes = [helper.make_node("Mul", ["x", "two"], ["twice"]), helper.make_node("Floor", ["twice"], ["y"])]
+    return _runner(tmp_path, nodes, {"y": TensorProto.FLOAT})
+
+
+@pytest.fixture
+def pictures(tmp_path: Path) -> Runner:
+    """y = the sum over the rows of pictures of any size."""
+    axis = numpy_helper.from_array(np.array([1]), "axis")
+    shapes: dict[str, list[Any]] = {"x": ["batch", "rows", "columns"], "y": ["batch", "columns"]}
+    nodes = [helper.make_node("ReduceSum", ["x", "axis"], ["y"], keepdims=0)]
+    return _runner(tmp_path, nodes, {"y": TensorProto.FLOAT}, shapes, [axis])
+
+
+@pytest.fixture
 def sequences(tmp_path: Path) -> Runner:
     """y = 2x over sequences of any length, of which the graph uses the first eight."""
     ends = [numpy_helper.from_array(np.array([value]), name) for name, value in (("a", 0), ("b", 8), ("axis", 1))]
@@ -100,15 +116,20 @@ def test_equal_answers_are_counted_row_by_row(doubling: Runner) -> None:
     assert report["outputs"][0]["shape"] == ["batch", 4]
 
 
-def test_a_row_beyond_tolerance_is_counted_and_kept_out_of_the_worst_difference(doubling: Runner) -> None:
-    def answer(x: Array) -> Mapping[str, Array]:
-        y = 2 * x
-        y[7:8] += 1
-        return {"y": y}
+def _one_more_in_row_seven(y: Array) -> Mapping[str, Array]:
+    y[7:8] += 1
+    return {"y": y}
 
-    report = _compare(doubling, answer).document()
+
+def test_a_row_that_tips_over_a_step_is_counted_and_kept_out_of_the_worst_difference(rounding: Runner) -> None:
+    report = _compare(rounding, lambda x: _one_more_in_row_seven(np.floor(2 * x))).document()
 
     assert (report["mismatchedRows"], report["worstDifference"]) == (1, "0")
+
+
+def test_a_single_wrong_row_is_refused_where_no_step_explains_it(doubling: Runner) -> None:
+    with pytest.raises(ParityLost, match=r"1 of 200 rows differ .* row 7 by 1"):
+        _compare(doubling, lambda x: _one_more_in_row_seven(2 * x))
 
 
 def test_too_many_rows_are_refused_naming_output_rows_and_worst_difference(doubling: Runner) -> None:
@@ -135,14 +156,53 @@ def test_what_is_right_only_in_one_batch_size_is_refused(doubling: Runner) -> No
 
 
 def test_a_number_that_is_none_on_both_sides_is_equal(doubling: Runner) -> None:
-    rows = {"x": np.full((5, 4), np.nan, np.float32)}
+    rows = {"x": np.array([[1, 2, 3, 4], *[[np.nan] * 4] * 4], np.float32)}
 
-    assert _compare(doubling, lambda x: {"y": x}, rows).mismatched == 0
+    assert _compare(doubling, lambda x: {"y": 2 * x}, rows).mismatched == 0
 
 
 def test_a_number_that_only_the_conversion_lost_is_a_difference(doubling: Runner) -> None:
     with pytest.raises(ParityLost, match="by inf"):
         _compare(doubling, lambda x: {"y": np.full_like(x, np.nan)})
+
+
+@pytest.mark.parametrize("told", [np.inf, -np.inf])
+def test_a_number_where_the_original_gives_an_infinite_one_is_a_difference(doubling: Runner, told: float) -> None:
+    with pytest.raises(ParityLost, match=r"200 of 200 rows differ .* by inf"):
+        _compare(doubling, lambda x: {"y": np.full_like(x, told)})
+
+
+def test_infinite_numbers_on_both_sides_are_equal(doubling: Runner) -> None:
+    rows = {"x": np.array([[1, 2, 3, 4], [np.inf, -np.inf, 0, np.inf]], np.float32)}
+
+    assert _compare(doubling, lambda x: {"y": 2 * x}, rows).mismatched == 0
+
+
+@pytest.mark.parametrize("told", [np.nan, np.inf])
+def test_rows_without_a_single_finite_answer_prove_nothing(doubling: Runner, told: float) -> None:
+    rows = {"x": np.full((5, 4), told, np.float32)}
+
+    with pytest.raises(Failed, match=r"no finite number in output 'y' for any of 5 rows.*give rows it takes: --data"):
+        _compare(doubling, lambda x: {"y": 2 * x}, rows)
+
+
+def test_no_request_holds_all_rows_of_much_data(doubling: Runner) -> None:
+    asked = []
+
+    def answer(x: Array) -> Mapping[str, Array]:
+        asked.append(len(x))
+        return {"y": 2 * x}
+
+    report = _compare(doubling, answer, {"x": np.ones((600, 4), np.float32)}).document()
+
+    assert (asked, report["rows"], report["batchSizes"]) == ([1, 3, 256, 256, 88], 600, [1, 3, 88, 256])
+
+
+def test_a_row_of_the_last_request_is_counted_in_its_place(doubling: Runner) -> None:
+    rows = {"x": np.arange(2400, dtype=np.float32).reshape(600, 4)}
+
+    with pytest.raises(ParityLost, match=r"100 of 600 rows differ .* row 500 by 6: .* turned round"):
+        _compare(doubling, lambda x: {"y": np.where(x < 2000, 2 * x, 2 * x[:, ::-1])}, rows)
 
 
 def test_another_class_is_a_difference(classifier: Runner) -> None:
@@ -174,6 +234,22 @@ def test_other_lengths_than_the_first_are_tried(sequences: Runner) -> None:
     assert _proved(sequences, total).document()["sizes"] == [{"seq": 5}, {"seq": 11}]
 
 
+def test_a_single_row_is_asked_in_batches_too(doubling: Runner) -> None:
+    comparison = _comparison(doubling, lambda x: {"y": 2 * x + (len(x) > 1)})
+
+    with pytest.raises(ParityLost, match="5 of 5 rows differ"):
+        comparison.proved({"x": np.ones((1, 4), np.float32)}, PoolMaker(doubling.interface, Hints(), seed=1))
+
+
+def test_a_row_that_was_repeated_counts_once(doubling: Runner) -> None:
+    comparison = _comparison(doubling, lambda x: {"y": 2 * x})
+
+    parity = comparison.proved({"x": np.ones((1, 4), np.float32)}, PoolMaker(doubling.interface, Hints(), seed=1))
+
+    report = parity.document()
+    assert (report["rows"], report["batchSizes"]) == (1, [1, 3, 5])
+
+
 def test_a_length_that_was_baked_in_is_refused_with_its_cause(sequences: Runner) -> None:
     with pytest.raises(
         ParityLost, match=r"at seq=11, output 'y': .* rows differ .*: the size of the example is baked into"
@@ -190,10 +266,40 @@ def test_a_length_that_the_original_does_not_take_is_left_out(sequences: Runner)
     assert _proved(sequences, at_most_eight).document()["sizes"] == [{"seq": 5}]
 
 
-def test_a_length_that_the_user_gave_stays(sequences: Runner) -> None:
+def test_a_length_that_the_user_gave_is_varied_too(sequences: Runner) -> None:
     report = _proved(sequences, lambda x: {"y": x[:, :8].sum(axis=1, keepdims=True)}, {"seq": 7}).document()
 
-    assert "sizes" not in report
+    assert report["sizes"] == [{"seq": 5}, {"seq": 11}]
+
+
+def test_every_dimension_gets_another_size(pictures: Runner) -> None:
+    report = _proved(pictures, lambda x: {"y": x.sum(axis=1)}).document()
+
+    assert report["sizes"] == [{"columns": 5, "rows": 11}, {"columns": 11, "rows": 3}]
+
+
+def test_what_is_right_for_square_pictures_only_is_refused(pictures: Runner) -> None:
+    with pytest.raises(ParityLost, match="at columns=5, rows=11, output 'y'"):
+        _proved(pictures, lambda x: {"y": x.sum(axis=1) + (x.shape[1] != x.shape[2])})
+
+
+@pytest.mark.parametrize(
+    ("refuses", "dims", "tried"),
+    [
+        (lambda x: x.shape[1] != x.shape[2], {}, [{"columns": 5, "rows": 5}, {"columns": 11, "rows": 11}]),
+        (lambda x: x.shape[2] != 7, {"columns": 7}, [{"rows": 5}, {"rows": 11}]),
+    ],
+    ids=["squares", "one width"],
+)
+def test_sizes_are_alike_or_as_given_where_the_original_takes_no_others(
+    pictures: Runner, refuses: Callable[[Array], bool], dims: dict[str, int], tried: list[dict[str, int]]
+) -> None:
+    def answer(x: Array) -> Mapping[str, Array]:
+        if refuses(x):
+            raise ValueError(f"no {x.shape}")
+        return {"y": x.sum(axis=1)}
+
+    assert _proved(pictures, answer, dims).document()["sizes"] == tried
 
 
 def test_an_original_that_does_not_answer_is_told(doubling: Runner) -> None:
