@@ -34,6 +34,29 @@ def test_names_in_the_example_win() -> None:
     assert (given.name, given.dtype) == ("image", np.uint8)
 
 
+def test_several_arrays_by_name_stand_in_the_order_of_the_parameters() -> None:
+    given = inputs_of(two, {"colour": np.zeros((1, 1), np.int32), "numbers": np.zeros((1, 3))}, {})
+
+    assert [(one.name, one.shape) for one in given] == [("numbers", ("batch", 3)), ("colour", ("batch", 1))]
+
+
+def skipping(numbers: Any, mask: Any = None, colour: Any = None) -> Any:
+    return numbers, mask, colour
+
+
+@pytest.mark.parametrize(
+    ("function", "names", "told"),
+    [
+        (two, ("numbers", "color"), "the function takes numbers, colour, and there is 'color', which is none of them"),
+        (skipping, ("numbers", "colour"), "takes numbers, mask, colour, and there is nothing for 'mask'"),
+        (lambda *arrays: arrays, ("numbers", "colour"), "takes no arguments by name.* or give a tuple of them"),
+    ],
+)
+def test_a_name_whose_place_nobody_knows_is_refused(function: Any, names: tuple[str, str], told: str) -> None:
+    with pytest.raises(Invalid, match=told):
+        inputs_of(function, {name: np.zeros((1, 3)) for name in names}, {})
+
+
 def test_the_user_says_which_other_sizes_may_be_any() -> None:
     (given,) = inputs_of(abs, {"tokens": np.zeros((2, 7, 8))}, {"tokens": ("batch", "length", 8)})
 

@@ -16,6 +16,7 @@ from tidegate.author.frameworks.torch.example import (
     for_tracing,
     parameters_of,
     readings,
+    require_no_gap,
 )
 from tidegate.errors import Invalid
 
@@ -69,6 +70,38 @@ def test_sizes_alone_make_an_example_up() -> None:
     found = example_of(None, ONE, request(interface={"x": ("batch", "time", 4)}))
 
     assert shapes(found) == {"x": (3, 8, 4)}
+
+
+def test_sizes_stand_in_the_order_of_the_arguments() -> None:
+    sizes = {"positions": ("batch", 2), "mask": ("batch", 4), "tokens": ("batch", 3)}
+
+    assert shapes(example_of(None, TWO, request(interface=sizes))) == {
+        "tokens": (3, 3),
+        "mask": (3, 4),
+        "positions": (3, 2),
+    }
+    assert list(example_of(None, TWO, request(interface=sizes))) == ["tokens", "mask", "positions"]
+
+
+@pytest.mark.parametrize(
+    ("names", "told"),
+    [
+        (("tokens", "masks"), "--interface: 'masks' is nothing that forward.. takes: tokens, mask, positions"),
+        (("tokens", "positions"), "--interface: there are no sizes for 'mask', which forward.. takes"),
+    ],
+)
+def test_sizes_of_what_is_no_argument_are_refused(names: tuple[str, str], told: str) -> None:
+    with pytest.raises(Invalid, match=told):
+        example_of(None, TWO, request(interface=dict.fromkeys(names, ("batch", 3))))
+
+
+def test_arguments_by_place_have_no_gap() -> None:
+    parameters = Parameters(("tokens",), ("mask", "positions"))
+
+    require_no_gap({"tokens": np.zeros(2), "mask": np.zeros(2)}, parameters, "model.pt")
+    require_no_gap({"any name": np.zeros(2)}, parameters, "model.pt")
+    with pytest.raises(Invalid, match=r"model\.pt: there is nothing for 'mask', which comes before 'positions'"):
+        require_no_gap({"tokens": np.zeros(2), "positions": np.zeros(2)}, parameters, "model.pt")
 
 
 @pytest.mark.parametrize(

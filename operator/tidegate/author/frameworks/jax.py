@@ -98,12 +98,27 @@ def inputs_of(value: Any, example: Any, interface: Mapping[str, Sequence[int | s
 def _by_name(value: Any, example: Any) -> dict[str, Array]:
     """Arrays in the order in which the function takes them."""
     if hasattr(example, "keys"):
-        return {str(name): np.asarray(example[name]) for name in example.keys()}  # noqa: SIM118 - a DataFrame too
+        named = {str(name): np.asarray(example[name]) for name in example.keys()}  # noqa: SIM118 - a DataFrame too
+        return named if len(named) == 1 else _in_order(named, _parameters(value))
     arrays = [np.asarray(array) for array in (example if isinstance(example, tuple) else (example,))]
     names = _parameters(value)
     if len(arrays) == 1 or len(names) < len(arrays):
         names = ["input"] if len(arrays) == 1 else [f"input_{index}" for index in range(len(arrays))]
     return dict(zip(names, arrays, strict=False))
+
+
+def _in_order(arrays: Mapping[str, Array], parameters: Sequence[str]) -> dict[str, Array]:
+    """Several arrays are handed over by place: raises Invalid for a name whose place nobody knows."""
+    taken = parameters[: len(arrays)]
+    unknown = [f"'{name}', which is none of them" for name in arrays if name not in parameters]
+    missing = [f"nothing for '{name}'" for name in taken if name not in arrays]
+    if wrong := unknown + missing:
+        raise Invalid(
+            f"the function takes {', '.join(parameters) or 'no arguments by name'}, and there is {wrong[0]}",
+            where="the example",
+            do="name the arrays like its parameters, from the first on, or give a tuple of them",
+        )
+    return {name: arrays[name] for name in taken}
 
 
 def _parameters(value: Any) -> list[str]:

@@ -58,7 +58,7 @@ def example_of(given: Any, parameters: Parameters, request: PackRequest) -> Arra
     if request.interface:
         return {
             name: np.random.default_rng(request.golden.seed).random(_sizes(sizes, request.golden.dims))
-            for name, sizes in request.interface.items()
+            for name, sizes in _in_order(request.interface, parameters).items()
         }
     raise Invalid("there is no example of what the model takes", where="the source", do=GIVE_ONE)
 
@@ -89,11 +89,33 @@ def _by_name(columns: Mapping[str, Any], parameters: Parameters, where: str) -> 
     return {name: np.asarray(columns[name]) for name in wanted if name in columns}
 
 
+def _in_order(
+    interface: Mapping[str, Sequence[int | str]], parameters: Parameters
+) -> Mapping[str, Sequence[int | str]]:
+    """As forward() takes them; a single argument may have any name, and so may those of *args."""
+    wanted = (*parameters.required, *parameters.optional)
+    if parameters.open_ended or not wanted or len(interface) == len(parameters.required) == 1:
+        return interface
+    if unknown := [name for name in interface if name not in wanted]:
+        raise Invalid(f"'{unknown[0]}' is nothing that forward() takes: {', '.join(wanted)}", where="--interface")
+    if missing := [name for name in parameters.required if name not in interface]:
+        raise Invalid(f"there are no sizes for '{missing[0]}', which forward() takes", where="--interface")
+    return {name: interface[name] for name in wanted if name in interface}
+
+
 def _sizes(sizes: Sequence[int | str], dims: Mapping[str, int]) -> tuple[int, ...]:
     return tuple(
         dims.get(size, OPEN_SIZE if axis else BATCH_SIZE) if isinstance(size, str) else size
         for axis, size in enumerate(sizes)
     )
+
+
+def require_no_gap(given: Arrays, parameters: Parameters, where: str) -> None:
+    """Raise Invalid where an argument is left out before another one: by place they would be mistaken."""
+    names = (*parameters.required, *parameters.optional)
+    gap = [name for name in names[: len(given)] if name not in given]
+    if gap and set(given) <= set(names):  # a single argument may have any name
+        raise Invalid(f"there is nothing for '{gap[0]}', which comes before '{list(given)[-1]}'", where=where)
 
 
 def as_array(value: Any) -> Array:

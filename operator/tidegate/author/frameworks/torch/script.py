@@ -28,8 +28,10 @@ def convert(found: Found, request: PackRequest) -> Converted:
             reason="TrainingMode",
         )
     module = Module(script, positional=True)
-    parameters = example.Parameters(_arguments(script))
-    arrays = read_as(module, example.example_of(found.example, parameters, request), "float32", where)
+    parameters = _parameters(script)
+    given = example.example_of(found.example, parameters, request)
+    example.require_no_gap(given, parameters, where)
+    arrays = read_as(module, given, "float32", where)
     plan, notes = planned(module, arrays, request, where)
     model = onnx_export.write_traced(plan)
     return plan.finished(model, example.as_data(arrays, request), onnx_export.PACKAGES, tuple(notes))
@@ -49,6 +51,10 @@ def read(path: Path) -> Any:
         ) from None
 
 
-def _arguments(script: Any) -> tuple[str, ...]:
-    """The tensors that forward() takes."""
-    return tuple(argument.name for argument in script.forward.schema.arguments[1:] if not argument.has_default_value())
+def _parameters(script: Any) -> example.Parameters:
+    """What forward() takes."""
+    arguments = script.forward.schema.arguments[1:]
+    return example.Parameters(
+        tuple(argument.name for argument in arguments if not argument.has_default_value()),
+        tuple(argument.name for argument in arguments if argument.has_default_value()),
+    )
