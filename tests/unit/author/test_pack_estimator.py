@@ -5,18 +5,20 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import onnx
 import onnxruntime
 import pytest
 from sklearn.cluster import KMeans
 from sklearn.compose import ColumnTransformer
 from sklearn.ensemble import IsolationForest, RandomForestClassifier, RandomForestRegressor, VotingClassifier
 from sklearn.feature_extraction.text import TfidfVectorizer
-from sklearn.linear_model import LinearRegression, LogisticRegression
+from sklearn.linear_model import LinearRegression, LogisticRegression, Perceptron, RidgeClassifier
+from sklearn.mixture import GaussianMixture
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.neural_network import MLPRegressor
 from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, StandardScaler
-from sklearn.svm import LinearSVC
+from sklearn.preprocessing import FunctionTransformer, MaxAbsScaler, OneHotEncoder, RobustScaler, StandardScaler
+from sklearn.svm import SVC, LinearSVC, OneClassSVM
 from sklearn.tree import DecisionTreeClassifier
 
 from tidegate.author import DataSet, GoldenRequest
@@ -110,6 +112,62 @@ def test_estimators_of_every_kind_answer_like_the_original(packed: Any, blobs: D
     result = packed(estimator.fit(blobs.columns["X"], blobs.labels), data=DataSet("x", dict(blobs.columns)))
 
     assert result.bundle.manifest.parity["original"]["mismatchedRows"] == 0
+
+
+@pytest.mark.parametrize(
+    "estimator",
+    [
+        LinearSVC(random_state=0),
+        SVC(),
+        SVC(decision_function_shape="ovo"),
+        RidgeClassifier(),
+        KMeans(3, random_state=0, n_init=1),
+        GaussianMixture(3, random_state=0),
+        IsolationForest(n_estimators=3, random_state=0),
+        OneClassSVM(),
+    ],
+    ids=lambda estimator: type(estimator).__name__,
+)
+def test_scores_of_what_has_no_probabilities_are_compared_too(packed: Any, blobs: DataSet, estimator: Any) -> None:
+    result = packed(estimator.fit(blobs.columns["X"], blobs.labels), data=DataSet("x", dict(blobs.columns)))
+
+    compared = [output["name"] for output in result.bundle.manifest.parity["original"]["outputs"]]
+    assert compared == list(_outputs(result))
+    assert len(compared) == 2
+
+
+def test_scores_of_two_classes_are_those_of_each(packed: Any, blobs: DataSet) -> None:
+    estimator = Perceptron().fit(blobs.columns["X"], blobs.labels > 0)
+
+    result = packed(estimator)
+
+    _, scores = _answers(result, {"input": blobs.columns["X"].astype(np.float32)})
+    right = estimator.decision_function(blobs.columns["X"])
+    assert scores == pytest.approx(np.stack([-right, right], axis=1), rel=1e-4, abs=1e-4)
+
+
+@pytest.mark.parametrize("estimator", [SVC(), RidgeClassifier()], ids=["turned round", "of another shape than told"])
+def test_an_output_that_nothing_of_the_estimator_agrees_with_is_left_out(
+    packed: Any, blobs: DataSet, estimator: Any
+) -> None:
+    estimator.fit(blobs.columns["X"], np.minimum(blobs.labels, 1))
+
+    result = packed(estimator)
+
+    name = type(estimator).__name__
+    assert list(_outputs(result)) == ["label"]
+    assert result.notes[0] == f"the output 'probabilities' was left out: nothing that {name} gives agrees with it"
+    (label,) = _answers(result, {"input": blobs.columns["X"].astype(np.float32)})
+    assert (label == estimator.predict(blobs.columns["X"])).all()
+
+
+@pytest.mark.parametrize("scaler", [RobustScaler(), MaxAbsScaler()], ids=lambda scaler: type(scaler).__name__)
+def test_scalers_before_trees_divide_as_the_original_does(packed: Any, blobs: DataSet, scaler: Any) -> None:
+    pipeline = make_pipeline(scaler, DecisionTreeClassifier(random_state=0)).fit(blobs.columns["X"], blobs.labels)
+
+    model = onnx.load(packed(pipeline).bundle.path / "model.onnx", load_external_data=False)
+
+    assert "Div" in {node.op_type for node in model.graph.node}
 
 
 def test_packing_an_estimator_twice_in_one_process_gives_the_same_digest(packed: Any, blobs: DataSet) -> None:

@@ -7,21 +7,18 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
-import numpy as np
 import onnx
 
 from tidegate.author.columns import example_rows
-from tidegate.author.describe import interface_of
 from tidegate.author.extras import need
 from tidegate.author.frameworks import NEWEST_OPSET, ConversionFailed, Converted, Found, trees
+from tidegate.author.frameworks.fitted import FittedEstimator, answering, has_classes
 from tidegate.author.frameworks.forms import NUMBERS, Form, form_of
 from tidegate.author.graph import BATCH, renumber, tidy
 from tidegate.author.request import PackRequest
-from tidegate.author.session import Array, Tensors
-from tidegate.bundle.manifest import TensorSpec
 from tidegate.errors import Invalid
 
 TARGET = {"": NEWEST_OPSET, "ai.onnx.ml": 3}
@@ -30,6 +27,8 @@ PACKAGES = ("scikit-learn", "skl2onnx", "joblib", "scipy")
 # Options by class name, wherever the class sits in the pipeline.
 CURES: Mapping[str, Mapping[str, Any]] = {
     "StandardScaler": {"div": "div"},  # multiplying by the inverse moved 11 of 5,000 rows across a tree's threshold
+    "RobustScaler": {"div": "div"},
+    "MaxAbsScaler": {"div": "div"},
     "TfidfVectorizer": {"locale": "C"},  # en_US.UTF-8 is missing on most servers, and the session then fails
     "CountVectorizer": {"locale": "C"},
 }
@@ -58,48 +57,10 @@ def convert_fitted(estimator: Any, example: Any, request: PackRequest) -> Conver
     _restore_outputs(model, estimator)
     framework = ", ".join([trees.NAMES[library] for library in boosted]) or "scikit-learn"
     form = replace(form, single=bool(boosted))  # in 64 bits a scaler would round otherwise just before the trees
-    original = FittedEstimator(estimator, form, interface_of(model).outputs, framework)
+    data = form.tensors(rows) if rows else None
+    original, cures = answering(FittedEstimator(estimator, form, framework), model, data, request.golden.seed)
     packages = (*PACKAGES, *boosted, *(("onnxmltools",) if boosted else ()))
-    return Converted(model, original, data=form.tensors(rows) if rows else None, packages=packages)
-
-
-@dataclass(frozen=True, slots=True)
-class FittedEstimator:
-    """The estimator itself, answering by the names of the model's outputs: first the prediction, then the scores."""
-
-    estimator: Any
-    form: Form
-    outputs: tuple[TensorSpec, ...]
-    framework: str
-
-    def answers(self, inputs: Tensors) -> dict[str, Array]:
-        """Its predictions, and its probabilities per class where it has them; classes as ONNX knows them."""
-        rows = self.form.rows_for(inputs)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # "X does not have valid feature names": the order is the same
-            answers = [self._predicted(rows)]
-            if has_classes(self.estimator) and hasattr(self.estimator, "predict_proba"):
-                answers.append(np.asarray(self.estimator.predict_proba(rows)))
-        return {
-            output.name: _in_rank(answer, len(output.shape))
-            for output, answer in zip(self.outputs, answers, strict=False)
-        }
-
-    def _predicted(self, rows: Any) -> Array:
-        """Classes as ONNX knows them: whole numbers or texts."""
-        predicted = np.asarray(self.estimator.predict(rows))
-        is_class = has_classes(self.estimator) or predicted.dtype.kind == "b"
-        return predicted.astype(np.int64) if is_class and predicted.dtype.kind in "bf" else predicted
-
-
-def _in_rank(answer: Array, rank: int) -> Array:
-    """One number per row, as a column or as a list: libraries and converters differ there."""
-    return answer.reshape((-1, 1)[:rank]) if answer.size == len(answer) and rank in (1, 2) else answer
-
-
-def has_classes(estimator: Any) -> bool:
-    """Whether it tells classes apart; CatBoost's regressors have an empty list of them."""
-    return len(getattr(estimator, "classes_", ())) > 0
+    return Converted(model, original, data=data, packages=packages, cures=cures)
 
 
 def is_estimator(found: object) -> bool:

@@ -15,7 +15,7 @@ from tests.unit.author.derive.conftest import answers, model_of, weight
 
 from tidegate.author import DataSet
 from tidegate.author.derive.processing import Process
-from tidegate.author.frameworks.sklearn import FittedEstimator
+from tidegate.author.frameworks.fitted import FittedEstimator
 from tidegate.author.packing import Packed
 from tidegate.author.parity import ParityLost
 from tidegate.author.pickles import PickleRefused
