@@ -26,6 +26,17 @@ def cases() -> list[Case]:
 def faults() -> list[Case]:
     made = {"XGBoost .ubj": _xgboost("classes", "model.ubj"), "CatBoost .cbm": _catboost("classes")}
     made["LightGBM .txt"] = _lightgbm("classes")
+    named = [
+        Case(
+            FRAMEWORK,
+            name,
+            "data of other columns",
+            _beside_other_columns(make),
+            data="rows.csv",
+            refused="trained on the columns one, two, three: 'four' is none of them",
+        )
+        for name, make in NAMED.items()
+    ]
     cut = [Case(FRAMEWORK, name, "cut off", _cut(make), refused="cut off or damaged") for name, make in made.items()]
     wrong = {
         "gblinear": ("return xgboost.XGBRegressor(booster='gblinear', n_estimators=3).fit(X, X[:, 0])", "gbtree"),
@@ -48,7 +59,7 @@ def faults() -> list[Case]:
     rest = [
         Case(FRAMEWORK, "module:factory", name, _script(body), refused=told) for name, (body, told) in wrong.items()
     ]
-    return cut + rest
+    return cut + named + rest
 
 
 HEAD = """
@@ -143,3 +154,43 @@ def _cut(make: Callable[[Path], str]) -> Callable[[Path], str]:
         return str(path)
 
     return cut
+
+
+def _frame() -> Any:
+    import pandas as pd  # type: ignore[import-untyped]
+
+    return pd.DataFrame(rows()[0][:, :3], columns=["one", "two", "three"])
+
+
+def _named_xgboost(folder: Path) -> str:
+    import xgboost
+
+    xgboost.XGBRegressor(n_estimators=3).fit(_frame(), _targets("numbers")).save_model(folder / "model.ubj")
+    return str(folder / "model.ubj")
+
+
+def _named_lightgbm(folder: Path) -> str:
+    import lightgbm
+
+    model = lightgbm.LGBMRegressor(n_estimators=3, verbose=-1).fit(_frame(), _targets("numbers"))
+    model.booster_.save_model(folder / "model.txt")
+    return str(folder / "model.txt")
+
+
+def _named_catboost(folder: Path) -> str:
+    import catboost
+
+    model = catboost.CatBoostRegressor(iterations=3, verbose=0, allow_writing_files=False)
+    model.fit(_frame(), _targets("numbers")).save_model(str(folder / "model.cbm"))
+    return str(folder / "model.cbm")
+
+
+NAMED = {"XGBoost .ubj": _named_xgboost, "LightGBM .txt": _named_lightgbm, "CatBoost .cbm": _named_catboost}
+
+
+def _beside_other_columns(make: Callable[[Path], str]) -> Callable[[Path], str]:
+    def write(folder: Path) -> str:
+        (folder / "rows.csv").write_text("three,two,four\n" + "0.5,1.5,2.5\n" * 8)
+        return make(folder)
+
+    return write

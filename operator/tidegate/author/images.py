@@ -32,7 +32,8 @@ TWO = 2  # height and width
 class ImageForm:
     """What an image is made into: float32 of `layout`, scaled into `range`, then (x - mean) / std per channel.
 
-    `size` is (height, width) in pixels, None: all images have one already.  Images are stretched to it, bilinearly.
+    `size` is (height, width) in pixels, None: all images have one already.  Images are turned as their EXIF data tell,
+    then stretched to it, bilinearly.
     """
 
     size: tuple[int, int] | None = None
@@ -143,13 +144,14 @@ def _size(pixels: Array) -> str:
 
 
 def _pixels(path: Path, form: ImageForm) -> Array:
-    from PIL import Image
+    from PIL import Image, ImageOps
 
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", Image.DecompressionBombWarning)  # a small file that unpacks to gigabytes
             with Image.open(path) as image:
-                shown = image.convert(MODES[form.color])
+                _require_bytes(image.mode, path)
+                shown = ImageOps.exif_transpose(image).convert(MODES[form.color])
                 if form.size:
                     height, width = form.size
                     shown = shown.resize((width, height), Image.Resampling.BILINEAR)
@@ -160,6 +162,16 @@ def _pixels(path: Path, form: ImageForm) -> Array:
             f"cannot be read as an image: {what}", where=str(path), do="mend it or take it out of the folder"
         ) from None
     return pixels.reshape(*pixels.shape[:2], -1)
+
+
+def _require_bytes(mode: str, path: Path) -> None:
+    """Pixels of 16 or 32 bits would all become white: nobody knows which of their values is meant by it."""
+    if mode.startswith(("I", "F")):
+        raise Invalid(
+            f"its pixels are no bytes (Pillow's mode {mode})",
+            where=str(path),
+            do="save it with 8 bits per channel, scaled as for the training",
+        )
 
 
 def _as_told(pixels: Array, form: ImageForm) -> Array:

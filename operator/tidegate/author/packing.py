@@ -17,7 +17,7 @@ from pathlib import Path
 
 from tidegate.author import pool, proof
 from tidegate.author.card import write_card
-from tidegate.author.columns import as_inputs
+from tidegate.author.columns import as_inputs, rounded
 from tidegate.author.describe import interface_of, model_facts
 from tidegate.author.dimensions import name_dimensions
 from tidegate.author.evaluation import evaluate
@@ -90,6 +90,7 @@ def _packed(source: object, request: PackRequest) -> Packed:
         interface = interface_of(converted.model)
         rows = as_pool(interface, converted.data) if converted.data else None
         draft = _Draft(folder, converted, interface, rows, notes=[*converted.cures, *renamed])
+        draft.warnings += rounded(request.data, interface) if request.data else ()
         manifest = _manifest(draft, request, found.folder)
         write_card(manifest, folder, request.card)
         if request.sbom:

@@ -252,6 +252,26 @@ def test_a_broken_image_is_named(pictures: Path, content: bytes) -> None:
         read_data(pictures)
 
 
+@pytest.mark.parametrize(("mode", "name"), [("I;16", "2.png"), ("I", "2.tiff"), ("F", "2.tiff")])
+def test_pixels_of_more_than_eight_bits_are_refused(pictures: Path, mode: str, name: str) -> None:
+    Image.new(mode, (6, 4), 900).save(pictures / "owl" / name)
+
+    with pytest.raises(Invalid, match=r"owl/2\.\w+: its pixels are no bytes .*mode [IF].*: save it with 8 bits"):
+        read_data(pictures, reading=Reading(images=ImageForm(color="gray")))
+
+
+def test_a_picture_is_turned_as_its_camera_was(pictures: Path) -> None:
+    lying = Image.new("RGB", (4, 6), (0, 0, 255))
+    lying.putpixel((0, 0), (255, 255, 255))
+    exif = Image.Exif()
+    exif[274] = 6  # to be turned clockwise by a quarter
+    lying.save(pictures / "owl" / "1.png", exif=exif)
+
+    data = read_data(pictures)
+
+    assert data.columns["X"][3, 0, 0, 5] == 1
+
+
 def test_an_image_that_was_cut_off_is_named(pictures: Path) -> None:
     path = pictures / "owl" / "1.png"
     Image.effect_noise((64, 64), 90).save(path)

@@ -8,9 +8,12 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from tidegate.author.columns import example_rows, in_order
 from tidegate.author.extras import need
 from tidegate.author.frameworks import ConversionFailed, Converted, Found, sklearn
 from tidegate.author.frameworks.lightgbm_file import estimator_of
@@ -21,14 +24,23 @@ from tidegate.errors import Invalid
 def convert(found: Found, request: PackRequest) -> Converted:
     """The trees in a file, or in a booster in memory, as ONNX."""
     need(found.kind, extra=found.kind)
-    estimator = _LOADERS[found.kind](found)
-    return sklearn.convert_fitted(estimator, found.example, request)
+    estimator, names = _LOADERS[found.kind](found)
+    rows = request.data or example_rows(found.example)
+    return sklearn.convert_fitted(estimator, None, replace(request, data=in_order(rows, names) if rows else None))
 
 
-def _lightgbm(found: Found) -> Any:
+def _told(names: Sequence[str] | None) -> Sequence[str]:
+    """The names that columns were given; what a library counts up for want of any is none."""
+    found = names or ()
+    counted = all(name.removeprefix("Column_") == str(number) for number, name in enumerate(found))
+    return () if counted else found
+
+
+def _lightgbm(found: Found) -> tuple[Any, Sequence[str]]:
     import lightgbm
 
-    return estimator_of(found.value or _read(found, lambda path: lightgbm.Booster(model_file=_survivable(path))))
+    booster = found.value or _read(found, lambda path: lightgbm.Booster(model_file=_survivable(path)))
+    return estimator_of(booster), _told(booster.feature_name())
 
 
 def _survivable(path: str) -> str:
@@ -41,7 +53,7 @@ def _survivable(path: str) -> str:
     return path
 
 
-def _xgboost(found: Found) -> Any:
+def _xgboost(found: Found) -> tuple[Any, Sequence[str]]:
     """The estimator that the objective asks for: files of plain boosters do not say what they were."""
     import xgboost
 
@@ -51,10 +63,10 @@ def _xgboost(found: Found) -> Any:
     estimator = xgboost.XGBClassifier() if is_classifier else xgboost.XGBRegressor()
     estimator.load_model(booster.save_raw())
     estimator.get_booster().feature_names = None  # ONNX has one matrix: columns are known by their number
-    return estimator
+    return estimator, _told(booster.feature_names)
 
 
-def _catboost(found: Found) -> Any:
+def _catboost(found: Found) -> tuple[Any, Sequence[str]]:
     import catboost
 
     model = found.value or _read(found, lambda path: catboost.CatBoost().load_model(path))
@@ -65,11 +77,10 @@ def _catboost(found: Found) -> Any:
             do="encode them before: a pipeline of OneHotEncoder or OrdinalEncoder and the model packs as a whole",
         )
     wanted = catboost.CatBoostClassifier if len(model.classes_) else catboost.CatBoostRegressor
-    if isinstance(model, wanted):
-        return model
-    estimator = wanted()
-    estimator.load_model(blob=model._serialize_model())
-    return estimator
+    estimator = model if isinstance(model, wanted) else wanted()
+    if estimator is not model:
+        estimator.load_model(blob=model._serialize_model())
+    return estimator, _told(model.feature_names_)
 
 
 def _read(found: Found, load: Any) -> Any:
