@@ -124,7 +124,8 @@ class Comparison:
         given = rows or maker.running(self.runner, ROWS)
         parity = self.on(self._in_batches(given))
         held = [self._held_at(sizes, maker) for sizes in self._other_sizes(given, maker)]
-        return replace(parity, sizes=tuple(filter(None, held)), cures=self.converted.cures)
+        rows_given = rows_of(given)  # however often they were asked
+        return replace(parity, rows=rows_given, sizes=tuple(filter(None, held)), cures=self.converted.cures)
 
     def _in_batches(self, rows: Tensors) -> Tensors:
         """Few rows repeated, so that one row is not only asked alone."""

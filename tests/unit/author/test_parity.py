@@ -241,6 +241,15 @@ def test_a_single_row_is_asked_in_batches_too(doubling: Runner) -> None:
         comparison.proved({"x": np.ones((1, 4), np.float32)}, PoolMaker(doubling.interface, Hints(), seed=1))
 
 
+def test_a_row_that_was_repeated_counts_once(doubling: Runner) -> None:
+    comparison = _comparison(doubling, lambda x: {"y": 2 * x})
+
+    parity = comparison.proved({"x": np.ones((1, 4), np.float32)}, PoolMaker(doubling.interface, Hints(), seed=1))
+
+    report = parity.document()
+    assert (report["rows"], report["batchSizes"]) == (1, [1, 3, 5])
+
+
 def test_a_length_that_was_baked_in_is_refused_with_its_cause(sequences: Runner) -> None:
     with pytest.raises(
         ParityLost, match=r"at seq=11, output 'y': .* rows differ .*: the size of the example is baked into"
