@@ -7,7 +7,6 @@ import contextlib
 import json
 import shutil
 import subprocess
-import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
@@ -17,6 +16,7 @@ from typing import Any
 
 from examples.demo.s3 import LIFELINE, LOOPBACK, free_ports
 from tests.control_plane import programs
+from tests.waiting import wait_until
 
 READY_WITHIN = 60.0
 USER, PASSWORD = "ada", "open-sesame"
@@ -94,20 +94,14 @@ def registry_server(folder: Path, auth: dict[str, Any] | None = None) -> Iterato
             stdin=subprocess.PIPE, stdout=log, stderr=subprocess.STDOUT, start_new_session=True,
         )  # fmt: skip
     try:
-        _wait_until_ready(f"http://{LOOPBACK}:{port}/v2/", process, folder / "server.log")
+        url, said = f"http://{LOOPBACK}:{port}/v2/", folder / "server.log"
+        wait_until(lambda: _answers(url) or process.poll() is not None, lambda: said.read_text()[-2000:], READY_WITHIN)
+        assert process.poll() is None, said.read_text()[-2000:]
         yield Registry(f"{LOOPBACK}:{port}", folder)
     finally:
         assert process.stdin is not None
         process.stdin.close()
         process.wait(timeout=30)
-
-
-def _wait_until_ready(url: str, process: subprocess.Popen[bytes], log: Path) -> None:
-    deadline = time.monotonic() + READY_WITHIN
-    while not _answers(url):
-        if time.monotonic() > deadline or process.poll() is not None:
-            raise RuntimeError(f"the registry did not answer within {READY_WITHIN:g} s:\n{log.read_text()[-2000:]}")
-        time.sleep(0.05)
 
 
 def _answers(url: str) -> bool:
