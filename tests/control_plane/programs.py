@@ -15,12 +15,13 @@ import json
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -28,6 +29,7 @@ MODULES = Path(__file__).parent / "modules"
 OLDEST_GO = (1, 26)
 LINKING = "-s -w"
 STAMP = "-X k8s.io/component-base/version.gitVersion="  # Kubernetes' programs do not start as version v0.0.0
+GO_ALONE = {"GOFLAGS": "-mod=readonly", "GOTOOLCHAIN": "local", "GOWORK": "off"}  # no other Go, no file of ours changed
 Tell = Callable[[str], None]
 
 
@@ -122,9 +124,28 @@ def build_missing(programs: Iterable[Program], tell: Tell | None = None) -> dict
     """Where each program is, after building those that are nowhere; one build at a time on a machine."""
     found = {program: ready_made(program) for program in programs}
     if None in found.values():
-        with locked(cache() / "build.lock"):
+        missing = [program for program, path in found.items() if path is None]
+        with locked(cache() / "build.lock"), fetching_ahead(missing):
             found = {program: ready_made(program) or build(program, tell or say) for program in found}
     return {program: path for program, path in found.items() if path is not None}
+
+
+@contextmanager
+def fetching_ahead(programs: Iterable[Program]) -> Iterator[None]:
+    """While a program is compiled, the modules of the next ones are fetched; what fails is left to its own build."""
+    folders = dict.fromkeys(str(program.module) for program in programs)
+    one_by_one = 'for folder; do (cd "$folder" && "$GO" mod download); done'
+    fetching = subprocess.Popen(
+        ["sh", "-c", one_by_one, "sh", *folders],
+        env={**os.environ, "GO": find_go(), **GO_ALONE},
+        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
+    )  # fmt: skip
+    try:
+        yield
+    finally:
+        with suppress(ProcessLookupError):
+            os.killpg(fetching.pid, signal.SIGTERM)
+        fetching.wait()
 
 
 def build(program: Program, tell: Tell) -> Path:
@@ -137,7 +158,6 @@ def build(program: Program, tell: Tell) -> Path:
         command = [
             go,
             "build",
-            "-mod=readonly",
             "-buildvcs=false",
             "-tags",
             ",".join(program.tags),
@@ -146,7 +166,7 @@ def build(program: Program, tell: Tell) -> Path:
             "-o",
             made,
         ]
-        environment = {**os.environ, "CGO_ENABLED": "0", "GOTOOLCHAIN": "local", "GOWORK": "off"}
+        environment = {**os.environ, "CGO_ENABLED": "0", **GO_ALONE}
         done = subprocess.run(
             ["nice", "-n", "10", *map(str, command), program.package], cwd=program.module, env=environment, check=False
         )
@@ -162,7 +182,7 @@ def module_folder(folder: str, module: str) -> Path:
     """Where Go keeps the files of a module that one under `modules/` requires; they are fetched if they have to be."""
     done = subprocess.run(
         [find_go(), "mod", "download", "-json", module],
-        cwd=MODULES / folder, env={**os.environ, "GOFLAGS": "-mod=readonly", "GOWORK": "off"},
+        cwd=MODULES / folder, env={**os.environ, **GO_ALONE},
         capture_output=True, text=True, check=False,
     )  # fmt: skip
     if done.returncode:

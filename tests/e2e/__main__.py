@@ -45,14 +45,14 @@ def main(arguments: Sequence[str]) -> int:
     if why := boundary.lacking():
         say(f"== make e2e SKIPPED, nothing was tested: {why}")
         return 0
-    with timed("programs"):
-        programs.build_missing((*programs.NODE, DISCOVERING))
-        gateway_definitions()
-        metrics_server.manifests()
-    with timed("packages"):
-        debian = packages.unpacked(say)
-    with timed("images"):
-        os.environ |= images.handed_on(*built_twice())
+    with ThreadPoolExecutor() as beside:  # what one of them fetches, the other compiles meanwhile
+        imaged = beside.submit(with_images)
+        with timed("programs"):
+            programs.build_missing((*programs.NODE, DISCOVERING))
+            gateway_definitions()
+            metrics_server.manifests()
+        debian, images_made = imaged.result()
+    os.environ |= images_made
     path = f"{os.environ['PATH']}:{debian / 'usr/bin'}"
     parts = {"images": [*PYTEST, str(HERE), "--ignore", str(ON_NODE), *arguments]} | {
         f"node {number}": on_a_node(debian, stories, arguments, f"e2e-{number}.json")
@@ -61,6 +61,14 @@ def main(arguments: Sequence[str]) -> int:
     with timed("tests"):
         statuses = set(together.run(parts, {**os.environ, "PATH": path}).values())
     return next(iter(statuses - {0, NOTHING_TO_DO}), min(statuses))
+
+
+def with_images() -> tuple[Path, dict[str, str]]:
+    """Debian's packages, unpacked, and what tells the tests where the images are."""
+    with timed("packages"):
+        debian = packages.unpacked(say)
+    with timed("images"):
+        return debian, images.handed_on(*built_twice())
 
 
 def built_twice() -> tuple[dict[str, Image], dict[str, str]]:
