@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-
 from tests.frameworks import cases_keras as keras_models
 from tests.frameworks.case import Case
 

@@ -52,5 +52,5 @@ def _drawn(encoder: onnx.NodeProto) -> list[int]:
     return [*keys, *others * max(1, len(keys) // OFTEN)]
 
 
-def _axis(def _axis(node: onnx.NodeProto) -> int:
+def _axis(node: onnx.NodeProto) -> int:
     return next((attribute.i for attribute in node.attribute if attribute.name == "axis"), 0)

@@ -204,7 +204,7 @@ def pull(
     public_key: str | Path | None = None,
     identity: str | Path | None = None,
 ) -> Bundle:
-    """Fetch and verify a bundle into a new folder, an encrypted one decrypted by the age keys in the file `identity`."""
+    """Fetch and verify a bundle into a new folder; `identity` is a file of age keys that decrypt it there."""
     from tidegate.bundle.fetch import fetch
     from tidegate.bundle.plain import fetch_plain
 

@@ -19,7 +19,9 @@ def looked_up(attributes: dict[str, Any], keys: Any) -> list[Any]:
     """By a session over the one operator."""
     kinds = {name.partition("_")[0]: TYPES[name.partition("_")[2].removesuffix("s")] for name in attributes}
     node = helper.make_node("LabelEncoder", ["x"], ["y"], domain="ai.onnx.ml", **attributes)
-    ends = [helper.make_tensor_value_info(name, kinds[kind], ["batch"]) for name, kind in (("x", "keys"), ("y", "values"))]
+    ends = [
+        helper.make_tensor_value_info(name, kinds[kind], ["batch"]) for name, kind in (("x", "keys"), ("y", "values"))
+    ]
     opsets = [helper.make_opsetid("", 18), helper.make_opsetid("ai.onnx.ml", 2)]
     model = helper.make_model(helper.make_graph([node], "g", ends[:1], ends[1:]), opset_imports=opsets, ir_version=9)
     session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])

@@ -58,13 +58,13 @@ def _called(step: Any) -> Any:
 
 
 def _is_product(step: Any) -> bool:
-    if step.primitive.name != "reduce_window" or len(step.invars) != 2 or step.params["consts"]:
+    if step.primitive.name != "reduce_window" or step.params["consts"]:
         return False
-    start = getattr(step.invars[1], "val", None)
+    start = getattr(step.invars[-1], "val", None)
     body = getattr(step.params["jaxpr"], "jaxpr", step.params["jaxpr"])
     return (
         start is not None
-        and np.all(np.asarray(start) == 1)
+        and bool(np.all(np.asarray(start) == 1))
         and [inner.primitive.name for inner in body.eqns] == ["mul"]
         and {id(atom) for atom in body.eqns[0].invars} == {id(atom) for atom in body.invars}
         and list(body.outvars) == list(body.eqns[0].outvars)
