@@ -178,7 +178,7 @@ def test_an_encrypted_bundle_is_checked_and_pulled_by_its_age_key(packed: Any, t
 
     assert checked.document["samples"] == 8
     assert (plain.digest, api.verify("plain").digest) == (packed.digest, packed.digest)
-    assert sealed.digest == api.verify("store/m/1", deep=True).digest == sent.digest
+    assert sealed.digest == api.verify(f"file://{tmp_path}/store/m/1", deep=True).digest == sent.digest
     with pytest.raises(api.TidegateError, match=r"is encrypted: name the age key"):
         api.check("sealed")
     with pytest.raises(api.TidegateError, match=r"absent\.key: no such file"):

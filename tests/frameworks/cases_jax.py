@@ -116,34 +116,6 @@ MODELS = {
             weights = jax.random.normal(jax.random.key(0), (4, 3))
             return jax.jit(lambda x: jnp.tanh(x @ weights)), np.zeros((2, 4), np.float32)
         """,
-    "product over windows": """
-        def model():
-            def products(x):
-                return jax.lax.reduce_window(x, 1.0, jax.lax.mul, (1, 2), (1, 2), "VALID")
-
-            return jax.jit(products), np.zeros((2, 4), np.float32)
-        """,
-    "product over windows, padded, strided, dilated": """
-        class Model(nnx.Module):
-            def __init__(self, rngs):
-                self.conv, self.last = nnx.Conv(1, 4, (3, 3), rngs=rngs), nnx.Linear(4, 2, rngs=rngs)
-
-            def __call__(self, x):
-                window, strides, dilation = (1, 3, 2, 1), (1, 2, 1, 1), (1, 2, 1, 1)
-                seen = nnx.sigmoid(self.conv(x)) + 0.5
-                joint = jax.lax.reduce_window(seen, 1.0, lambda a, b: a * b, window, strides, "SAME", None, dilation)
-                return self.last(joint.mean((1, 2)))
-
-        def model():
-            return Model(nnx.Rngs(0)), np.zeros((2, 9, 8, 1), np.float32)
-        """,
-    "product over windows, any length": """
-        def model():
-            def products(x):
-                return jax.lax.reduce_window(x + 1, 1.0, jax.lax.mul, (1, 3, 1), (1, 1, 1), "SAME")
-
-            return jax.jit(products), np.zeros((2, 7, 4), np.float32)
-        """,
     "Equinox: MLP": """
         def model():
             return jax.jit(jax.vmap(equinox.nn.MLP(8, 3, 16, 2, key=jax.random.key(0)))), np.zeros((2, 8), np.float32)
@@ -152,7 +124,6 @@ MODELS = {
 SIZES = {
     "nnx: attention, any length": {"tokens": ("batch", "length", 8)},
     "linen: GRU, any length": {"input": ("batch", "length", 4)},
-    "product over windows, any length": {"input": ("batch", "length", 4)},
 }
 
 
@@ -172,34 +143,14 @@ FAULTS = {
             return jax.export.export(jax.jit(jnp.tanh))(example), example
         """,
     ),
-    "reduce_window by a function of one's own": (
-        "jax2onnx cannot convert it: reduce_window",
-        """
-        def model():
-            def lengths(x):
-                return jax.lax.reduce_window(x, 0.0, lambda a, b: jnp.sqrt(a * a + b * b), (1, 2), (1, 2), "VALID")
-
-            return jax.jit(lengths), np.zeros((2, 4), np.float32)
-        """,
-    ),
-    "product over windows that begins with 2": (
+    "reduce_window by a product": (
         "jax2onnx cannot convert it: reduce_window",
         """
         def model():
             def products(x):
-                return jax.lax.reduce_window(x, 2.0, jax.lax.mul, (1, 2), (1, 2), "VALID")
+                return jax.lax.reduce_window(x, 1.0, jax.lax.mul, (1, 2), (1, 2), "VALID")
 
             return jax.jit(products), np.zeros((2, 4), np.float32)
-        """,
-    ),
-    "product over a window of 300": (
-        "jax2onnx cannot convert it: reduce_window",
-        """
-        def model():
-            def products(x):
-                return jax.lax.reduce_window(x, 1.0, jax.lax.mul, (1, 300), (1, 1), "VALID")
-
-            return jax.jit(products), np.zeros((2, 400), np.float32)
         """,
     ),
 }

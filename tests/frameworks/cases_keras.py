@@ -281,7 +281,7 @@ def _first(folder: Path) -> str:
     layers = keras.layers
     hidden = layers.Dense(16, "relu", bias_initializer="random_normal", name="features")
     last = layers.Dense(3, "softmax", bias_initializer="random_normal", name="classes")  # TensorFlow drops zeros
-    return _saved(folder, keras.Sequential([layers.Input((8,)), hidden, last], "digits"))
+    return _saved(folder, keras.Sequential([layers.Input((8,)), hidden, last], name="digits"))
 
 
 def _tuned(folder: Path) -> str:

@@ -38,15 +38,6 @@ def cases() -> list[Case]:
         *(Case(FRAMEWORK, ".pt2", kind, _exported(name), options=TRUSTED) for name, kind in KINDS.items()),
         *(Case(FRAMEWORK, "TorchScript .pt", KINDS[name], _scripted(name), data="data.npz") for name in SCRIPTED),
         *_with_weights(),
-        Case(
-            FRAMEWORK,
-            "module:factory, state_dict",
-            "MLP, then fine-tuned",
-            _state_dict("mlp"),
-            options={"weights": "weights"},
-            tuned=_tuned,
-            moved=("3.bias", "3.weight"),
-        ),
         *_refused(),
     ]
 
@@ -176,22 +167,6 @@ def _state_dict(name: str) -> Callable[[Path], str]:
         return f"{MODELS}:{name}"
 
     return make
-
-
-def _tuned(folder: Path) -> str:
-    """Its last layer trained on, the others frozen: other weights for the same function."""
-    import torch
-
-    model, example = _built("mlp")
-    last = model[-1]
-    rows = next(iter(example.values()))
-    steps = torch.optim.SGD(last.parameters(), lr=0.1)
-    for _ in range(5):
-        steps.zero_grad()
-        model(rows).square().mean().backward()
-        steps.step()
-    torch.save(model.state_dict(), folder / "weights")
-    return f"{MODELS}:mlp"
 
 
 def _safetensors(name: str) -> Callable[[Path], str]:

@@ -15,7 +15,7 @@ import numpy as np
 import onnx
 
 from tidegate.author.extras import need
-from tidegate.author.frameworks import ConversionFailed, Converted, Found, jax_windows
+from tidegate.author.frameworks import ConversionFailed, Converted, Found
 from tidegate.author.frameworks.given import given_rows
 from tidegate.author.graph import BATCH
 from tidegate.author.request import PackRequest
@@ -195,8 +195,7 @@ def _converted(
             return _to_onnx(named(function), specs, inputs, outputs), ()
     except Exception as first:  # noqa: BLE001 - jax2onnx, Flax and JAX raise whatever comes up
         try:
-            traced, cures = _traced(function, specs)
-            return _to_onnx(traced, specs, inputs, outputs), cures
+            return _to_onnx(_traced(function, specs), specs, inputs, outputs), (TRACED,)
         except Exception:  # noqa: BLE001 - the first error names the layer
             raise _failed(first) from None
 
@@ -212,21 +211,16 @@ def _to_onnx(
     return model
 
 
-def _traced(function: Function, specs: Sequence[Any]) -> tuple[Function, tuple[str, ...]]:
-    """What JAX makes of the function, and a sentence about it.
-
-    Without what its answer does not need (such as unused random numbers), and without what jax2onnx cannot express.
-    """
+def _traced(function: Function, specs: Sequence[Any]) -> Function:
+    """What JAX makes of the function, without what its answer does not need (such as unused random numbers)."""
     import jax
     from jax.extend import core
     from jax.interpreters import partial_eval
 
     closed = jax.make_jaxpr(function)(*specs)
     needed, _ = partial_eval.dce_jaxpr(closed.jaxpr, [True] * len(closed.jaxpr.outvars), instantiate=True)
-    trace = core.ClosedJaxpr(needed, closed.consts)
-    if jax_windows.has_products(needed):
-        return jax_windows.without_products(trace), (TRACED, jax_windows.TOLD)
-    return core.jaxpr_as_fun(trace), (TRACED,)
+    traced: Function = core.jaxpr_as_fun(core.ClosedJaxpr(needed, closed.consts))
+    return traced
 
 
 @contextlib.contextmanager
