@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from tidegate.author.derive.notebook import derive
     from tidegate.author.derive.processing import Process
     from tidegate.author.images import ImageForm
-    from tidegate.author.notebook import check, diff, inspect, pack, pull, push, verify
+    from tidegate.author.notebook import check, diff, inspect, matrix, pack, pull, push, verify
     from tidegate.author.optimize.notebook import optimize
     from tidegate.author.request import DataSet
     from tidegate.author.results import Bundle
@@ -25,7 +25,9 @@ __version__ = "0.1.0"  # as in pyproject.toml; the images hold the source, witho
 
 # Each is imported when it is asked for: the server's start and every command import this module.
 _PLACES = {
-    **dict.fromkeys(("check", "diff", "inspect", "pack", "pull", "push", "verify"), "tidegate.author.notebook"),
+    **dict.fromkeys(
+        ("check", "diff", "inspect", "matrix", "pack", "pull", "push", "verify"), "tidegate.author.notebook"
+    ),
     "Bundle": "tidegate.author.results",
     "Client": "tidegate.client",
     "Compose": "tidegate.author.derive.composing",
@@ -55,6 +57,7 @@ __all__ = [
     "derive",
     "diff",
     "inspect",
+    "matrix",
     "optimize",
     "pack",
     "pull",

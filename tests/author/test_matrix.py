@@ -1,38 +1,21 @@
-"""`tidegate matrix`: golden samples in environments of other versions, which are made by a pretended uv.
+"""`tidegate matrix`: golden samples in environments of other versions, which are made by the pretended uv of conftest.
 
-Its environments see the packages of the tests, so every cell really runs; `BROKEN` makes one version answer otherwise.
+`BROKEN` makes one version answer otherwise.
 """
 
 from __future__ import annotations
 
 import json
-import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import joblib
 import pytest
 from tests.waiting import wait_until
 
 NAMED = ("--name", "shapes", "--version", "1.0.0")
-
-UV = """#!{python}
-import pathlib, sys, time, venv
-words = sys.argv[1:]
-if words[0] == "venv":
-    venv.create(words[-1], with_pip=False, symlinks=True)
-    [packages] = pathlib.Path(words[-1]).glob("lib/python*/site-packages")
-    (packages / "ours.pth").write_text({packages!r})
-else:
-    with open("{folder}/asked", "a") as asked:
-        asked.write(" ".join(words[5:]) + chr(10))
-    [packages] = (pathlib.Path(words[4]).parents[1]).glob("lib/python*/site-packages")
-    {then}
-"""
 
 REFUSED = 'sys.exit("error: no solution" + chr(10) + "found") if "onnxruntime==9.9.*" in words else None'
 CHANGED = "(packages / 'sitecustomize.py').write_text({code!r}) if 'onnxruntime==1.7.*' in words else None"
@@ -46,26 +29,6 @@ onnxruntime.InferenceSession = Session
 """
 CRASHING = "import os, signal, onnxruntime; onnxruntime.InferenceSession = lambda *a, **k: os.kill(os.getpid(), signal.SIGSEGV)"
 SLOW = 'open("{folder}/slow", "w").close(); time.sleep(600)'
-
-
-@pytest.fixture
-def uv(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Path]:
-    """A uv on the path whose installing does `then`; gives the folder that temporary environments are made in."""
-    programs, temporary = tmp_path / "programs", tmp_path / "temporary"
-    programs.mkdir()
-    temporary.mkdir()
-    monkeypatch.setenv("PATH", f"{programs}:{os.environ['PATH']}")
-    monkeypatch.setenv("TMPDIR", str(temporary))
-    monkeypatch.setattr("tempfile.tempdir", None)
-
-    def make(then: str = "pass") -> Path:
-        packages = str(Path(joblib.__file__).parents[1])
-        text = UV.format(python=sys.executable, folder=tmp_path, packages=packages, then=then.format(folder=tmp_path))
-        (programs / "uv").write_text(text)
-        (programs / "uv").chmod(0o755)
-        return temporary
-
-    return make
 
 
 @pytest.fixture
@@ -232,3 +195,36 @@ def test_a_bundle_without_golden_samples_says_so(tidegate: Any) -> None:
 
 def test_a_bundle_that_is_not_there_says_so(tidegate: Any) -> None:
     assert tidegate("matrix", "absent").code == 1
+
+
+@pytest.mark.usefixtures("bundle")
+def test_from_python_it_is_what_the_command_prints(tidegate: Any, uv: Any) -> None:
+    import tidegate as library
+
+    uv(CHANGED.format(code=BROKEN))
+    asked = ("--onnxruntime", "1.7,latest", "--threads", "1")
+
+    found = library.matrix("bundle", onnxruntime=("1.7", "latest"), threads=1)
+
+    printed = json.loads(tidegate("matrix", "bundle", *asked, "-o", "json").out)
+    assert _without_time(found.document) == _without_time({name: printed[name] for name in found.document})
+    assert (found.ok, [cell.asked for cell in found.failed]) == (False, ["1.7"])
+    assert repr(found) == "<golden samples of bundle: 1 of 2 cells pass>"
+    assert "sample 0, output &#x27;label&#x27;" in found._repr_html_()
+
+
+def _without_time(document: dict[str, Any]) -> dict[str, Any]:
+    return {**document, "cells": [{**cell, "milliseconds": 0} for cell in document["cells"]]}
+
+
+@pytest.mark.usefixtures("bundle")
+def test_from_python_the_versions_are_those_of_the_command(uv: Any) -> None:
+    import tidegate as library
+
+    uv()
+    found = library.matrix(library.inspect("bundle"), threads=[1])
+
+    packed_with = library.inspect("bundle").manifest.model.minimum_runtime
+    assert [cell.asked for cell in found.cells] == [packed_with, "latest"]
+    with pytest.raises(library.TidegateError, match="--provider: there is no 'gpu'"):
+        library.matrix("bundle", provider="gpu")

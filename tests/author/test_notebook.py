@@ -13,6 +13,7 @@ import pytest
 from sklearn.linear_model import LogisticRegression
 
 import tidegate as api
+from tidegate.bundle.encryption import encrypt, generate_identity
 
 PAGE = (Path(__file__).resolve().parents[2] / "docs/python.md").read_text()
 CELLS = re.findall(r"```python\n(.*?)```\n```text\n(.*?)```", PAGE, re.DOTALL)
@@ -20,7 +21,8 @@ MARK = "\n---\n"
 
 
 @pytest.mark.timeout(400)
-def test_every_example_of_the_page_gives_its_answer(tmp_path: Path) -> None:
+def test_every_example_of_the_page_gives_its_answer(tmp_path: Path, uv: Any) -> None:
+    uv()
     program = f"print({MARK!r}, end='')\n".join(cell for cell, _ in CELLS)
 
     done = subprocess.run(
@@ -163,3 +165,27 @@ def test_an_option_that_there_is_not_is_a_type_error(model: Any) -> None:
 def test_a_bundle_by_another_key_is_refused(packed: Any, tmp_path: Path) -> None:
     with pytest.raises(api.TidegateError, match=r"absent\.pub: no such file"):
         api.verify(packed, public_key="absent.pub")
+
+
+def test_an_encrypted_bundle_is_checked_and_pulled_by_its_age_key(packed: Any, tmp_path: Path) -> None:
+    generate_identity(tmp_path / "age.key", tmp_path / "age.pub")
+    encrypt(packed.path, tmp_path / "sealed", [(tmp_path / "age.pub").read_text().strip()])
+    sent = api.push("sealed", "store/m/1")
+
+    checked = api.check("sealed", identity="age.key")
+    plain = api.pull("store/m/1", "plain", identity=tmp_path / "age.key")
+    sealed = api.pull("store/m/1", "again")
+
+    assert checked.document["samples"] == 8
+    assert (plain.digest, api.verify("plain").digest) == (packed.digest, packed.digest)
+    assert sealed.digest == api.verify(f"file://{tmp_path}/store/m/1", deep=True).digest == sent.digest
+    with pytest.raises(api.TidegateError, match=r"is encrypted: name the age key"):
+        api.check("sealed")
+    with pytest.raises(api.TidegateError, match=r"absent\.key: no such file"):
+        api.pull("store/m/1", "other", identity="absent.key")
+    assert not (tmp_path / "other").exists()
+
+
+def test_a_repository_to_mount_from_where_there_is_none_is_the_error_of_the_command(packed: Any) -> None:
+    with pytest.raises(api.TidegateError, match="nothing can be mounted"):
+        api.push(packed, "store/m/1", mount_from="models/digits")

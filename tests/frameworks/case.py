@@ -15,6 +15,9 @@ class Case:
     `data` is a file that it wrote beside it, `dims` are sizes of dynamic dimensions; `options` are further fields of
     PackRequest, where a text that names something in the folder becomes its path.  `refused` is a pattern of the
     sentence that it must end in; "": it must become a bundle that answers as the original does.
+
+    `tuned` gives the same model after more training: it is packed as well, with the first bundle as its parent, and
+    `tidegate diff` must then list the weights `moved` and no other.
     """
 
     framework: str
@@ -25,3 +28,5 @@ class Case:
     dims: Mapping[str, int] = field(default_factory=dict)
     options: Mapping[str, Any] = field(default_factory=dict)
     refused: str = ""
+    tuned: Callable[[Path], str] | None = None
+    moved: tuple[str, ...] = ()

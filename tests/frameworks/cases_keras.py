@@ -9,9 +9,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from tests.frameworks.case import Case
 
 FRAMEWORK = "keras"
+CLASSES = tuple(f"digits_1/classes_1/{what}/ReadVariableOp:0" for what in ("BiasAdd", "Cast"))
 
 
 def cases() -> list[Case]:
@@ -22,6 +24,12 @@ def cases() -> list[Case]:
         _case(".keras", "attention, GELU", lambda folder: _saved(folder, attention())),
         _case(".keras", "tabular: numbers, StringLookup", lambda folder: _saved(folder, tabular())),
         _case(".keras", "masked embedding, GRU", lambda folder: _saved(folder, text())),
+        _case(".keras", "IntegerLookup", _integers),
+        _case(".keras", "IntegerLookup, mask, embedding", _codes, data="data.npz"),
+        _case(".keras", "IntegerLookup, three buckets", _buckets, data="data.npz"),
+        *(_case(".keras", f"IntegerLookup, {mode}", _encoded(mode)) for mode in ("one_hot", "multi_hot")),
+        _case(".keras", "IntegerLookup, StringLookup, inverted", _inverted),
+        _case(".keras", "Dense, then fine-tuned", _first, tuned=_tuned, moved=CLASSES),
         _case(".h5", "MLP", lambda folder: _saved(folder, mlp(), "model.h5")),
         _case(".h5", "CNN", lambda folder: _saved(folder, cnn(), "model.h5")),
         _case(".h5", "bidirectional LSTM", lambda folder: _saved(folder, lstm(), "model.h5")),
@@ -39,12 +47,6 @@ def cases() -> list[Case]:
 def faults() -> list[Case]:
     return [
         _case(".keras", "Lambda", _lambda, refused="LambdaRefused.*the layers double are Lambdas"),
-        _case(
-            ".keras",
-            "IntegerLookup",
-            _integers,
-            refused="no operator for Keras's .*LookupTableFindV2.* in layer 'codes'",
-        ),
         _case(".keras", "TextVectorization", _texts, refused="no operator for Keras's .*Split.* in layer 'words'"),
         _case(".keras", "incomplete gamma", _gamma, refused="no operator for Keras's Igamma in layer 'odds'"),
         _case(".keras", "of a later Keras", _later, refused="VersionMismatch.*what Keras 99.0.0 wrote.*pip install"),
@@ -231,6 +233,66 @@ def _integers(folder: Path) -> str:
     keras = seeded_keras()
     codes = keras.layers.Input((1,), dtype="int64")
     return _saved(folder, keras.Model(codes, keras.layers.IntegerLookup(vocabulary=[3, 7], name="codes")(codes)))
+
+
+def _codes(folder: Path) -> str:
+    """As in a tabular model: 0 is the mask, and what is not known has a row of its own."""
+    keras = seeded_keras()
+    layers = keras.layers
+    codes, price = layers.Input((3,), dtype="int32", name="codes"), layers.Input((1,), name="price")
+    known = layers.IntegerLookup(vocabulary=[-5, 30, 7, 2**31 - 1], mask_token=0)(codes)
+    hidden = layers.Concatenate()([layers.Flatten()(layers.Embedding(6, 4)(known)), price])
+    rows = np.random.default_rng(0).choice([-5, 30, 7, 2**31 - 1, 0, 6, -7], (40, 3)).astype(np.int32)
+    np.savez(folder / "data.npz", codes=rows, price=np.linspace(0, 1, 40, dtype=np.float32)[:, None])
+    return _saved(folder, keras.Model([codes, price], layers.Dense(2, name="risk")(hidden)))
+
+
+def _buckets(folder: Path) -> str:
+    """What is not known is put into one of several buckets, by its remainder."""
+    keras = seeded_keras()
+    codes = keras.layers.Input((2,), dtype="int64", name="codes")
+    known = keras.layers.IntegerLookup(vocabulary=[30, 7], num_oov_indices=3)(codes)
+    np.savez(folder / "data.npz", codes=np.arange(-40, 40).reshape(-1, 2))
+    return _saved(folder, keras.Model(codes, keras.layers.Embedding(5, 4)(known)))
+
+
+def _encoded(mode: str) -> Callable[[Path], str]:
+    def written(folder: Path) -> str:
+        keras = seeded_keras()
+        codes = keras.layers.Input((3,), dtype="int64", name="codes")
+        known = keras.layers.IntegerLookup(vocabulary=[30, 7, 9], output_mode=mode)(codes)
+        return _saved(folder, keras.Model(codes, keras.layers.Dense(2)(known)))
+
+    return written
+
+
+def _inverted(folder: Path) -> str:
+    """From places in a vocabulary back to what stands there."""
+    keras = seeded_keras()
+    layers = keras.layers
+    places = layers.Input((2,), dtype="int64", name="places")
+    codes = layers.IntegerLookup(vocabulary=[30, 7], invert=True, name="codes")(places)
+    words = layers.StringLookup(vocabulary=["red", "gr\u00fcn"], invert=True, name="words")(places)
+    return _saved(folder, keras.Model(places, [codes, words]))
+
+
+def _first(folder: Path) -> str:
+    keras = seeded_keras()
+    layers = keras.layers
+    hidden = layers.Dense(16, "relu", bias_initializer="random_normal", name="features")
+    last = layers.Dense(3, "softmax", bias_initializer="random_normal", name="classes")  # TensorFlow drops zeros
+    return _saved(folder, keras.Sequential([layers.Input((8,)), hidden, last], name="digits"))
+
+
+def _tuned(folder: Path) -> str:
+    """Its last layer trained on, the first one frozen."""
+    keras = seeded_keras()
+    model = keras.saving.load_model(folder / "model.keras")
+    model.get_layer("features").trainable = False
+    model.compile("adam", "sparse_categorical_crossentropy")
+    random = np.random.default_rng(0)
+    model.fit(random.standard_normal((64, 8)), random.integers(0, 3, 64), epochs=3, verbose=0)
+    return _saved(folder, model, "tuned.keras")
 
 
 def _texts(folder: Path) -> str:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from tests.frameworks import cases_keras as keras_models
 from tests.frameworks.case import Case
 
@@ -21,6 +22,8 @@ def cases() -> list[Case]:
         _case("SavedModel", "attention, GELU", lambda folder: _exported(folder, keras_models.attention())),
         _case("SavedModel", "tabular: StringLookup", lambda folder: _exported(folder, keras_models.tabular())),
         _case("SavedModel", "tf.Module, while loop", _module),
+        _case("SavedModel", "tables with integer keys", _tables),
+        _case("SavedModel", "integers divided, some negative", _divided, data="data.npz"),
         _case("TensorFlow Hub folder", "text embedding", _hub),
         _case("TensorFlow Hub folder", "image features", _hub_images),
         _case("TensorFlow Hub folder", "CNN", lambda folder: _hub_keras(folder, keras_models.cnn())),
@@ -112,6 +115,49 @@ def _module(folder: Path) -> str:
 
     root = Root()
     tf.saved_model.save(root, str(folder / "saved"), signatures=root.__call__)
+    return str(folder / "saved")
+
+
+def _tables(folder: Path) -> str:
+    """From integers to integers, numbers and texts, and from texts to texts."""
+    import tensorflow as tf
+
+    def table(keys: Any, values: Any, default: Any) -> Any:
+        rows = tf.lookup.KeyValueTensorInitializer(tf.constant(keys), tf.constant(values))
+        return tf.lookup.StaticHashTable(rows, default)
+
+    class Catalog(tf.Module):
+        def __init__(self) -> None:
+            codes = np.array([30, -7, 2**40])
+            self.places = table(codes, np.array([1, 2, 3]), 0)
+            self.prices = table(codes, np.array([0.5, 1.5, 2.5], np.float32), 9.0)
+            self.names = table(codes, ["red", "green", "blue"], "?")
+            self.kinds = table(["red", "green"], ["warm", "cold"], "none")
+
+        @tf.function(input_signature=[tf.TensorSpec([None, 2], tf.int64, "codes")])
+        def __call__(self, codes: Any) -> Any:
+            names = self.names.lookup(codes)
+            found = {"place": self.places.lookup(codes), "price": self.prices.lookup(codes)}
+            return {**found, "name": names, "kind": self.kinds.lookup(names)}
+
+    catalog = Catalog()
+    tf.saved_model.save(catalog, str(folder / "saved"), signatures=catalog.__call__)
+    return str(folder / "saved")
+
+
+def _divided(folder: Path) -> str:
+    """What a quotient and a remainder are of negative integers: tf2onnx rounds the other way."""
+    import tensorflow as tf
+
+    class Parts(tf.Module):
+        @tf.function(input_signature=[tf.TensorSpec([None, 2], tf.int32, "number")])
+        def __call__(self, number: Any) -> Any:
+            by = tf.constant([3, -4])
+            return {"whole": number // by, "rest": number % by}
+
+    parts = Parts()
+    np.savez(folder / "data.npz", number=np.arange(-20, 20, dtype=np.int32).reshape(-1, 2))
+    tf.saved_model.save(parts, str(folder / "saved"), signatures=parts.__call__)
     return str(folder / "saved")
 
 

@@ -12,14 +12,18 @@ import re
 import sys
 import tempfile
 import time
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from tests.frameworks.case import Case
 
+import tidegate
 from tidegate.author import GoldenRequest, PackRequest, pack
 from tidegate.author.data import read_data
 from tidegate.author.frameworks import NEWEST_OPSET
+from tidegate.bundle.manifest import Lineage
 from tidegate.bundle.verify import verify_dir
 from tidegate.errors import TidegateError
 
@@ -43,6 +47,8 @@ def outcome(case: Case) -> dict[str, Any]:
         os.chdir(folder)
         try:
             packed = pack(source, request(case, folder))
+            if case.tuned and (wrong := wrong_about_tuned(case, case.tuned, folder)):
+                return {"failed": wrong}
         except TidegateError as error:
             return refusal(case, f"{error.reason}: {error}".replace(f"{folder}/", ""))
         except Exception as error:
@@ -55,6 +61,19 @@ def outcome(case: Case) -> dict[str, Any]:
         if manifest.model.opset.get("", 0) > NEWEST_OPSET:
             return {"failed": f"operator set {manifest.model.opset['']}: ONNX Runtime 1.20 cannot run it"}
         return {"parity": dict(manifest.parity.get("original", {})), "notes": packed.notes}
+
+
+def wrong_about_tuned(case: Case, tuned: Callable[[Path], str], folder: Path) -> str:
+    """Pack the model that was trained on; what is not as it should be about its lineage and its changes, or nothing."""
+    first = tidegate.inspect(folder / "bundle")
+    again = replace(request(case, folder), out=folder / "tuned", version="2", parent=first.ref)
+    lineage = pack(tuned(folder), again).bundle.manifest.lineage
+    if lineage != Lineage((first.digest,), "fine-tuned"):
+        return f"its lineage is {lineage}"
+    found = tidegate.diff(first, folder / "tuned")
+    moved = {layer.name: layer.relative for layer in found.layers}
+    as_meant = set(moved) == set(case.moved) and all(moved.values()) and found.accepted
+    return "" if as_meant else f"diff lists {moved}, and breaks {found.broken}"
 
 
 def request(case: Case, folder: Path) -> PackRequest:

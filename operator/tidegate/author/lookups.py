@@ -1,4 +1,4 @@
-"""Tables that a graph looks integers up in: how many rows each has says which integers an input may hold."""
+"""Tables that a graph looks integers up in: their rows, or their keys, say which integers an input may hold."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import onnx
 
 from tidegate.author.graph import real_inputs
 
+LARGEST = 1 << 63
+OFTEN = 32  # so many keys for every time that each of four other integers is drawn
 SAME_VALUES = ("Cast", "Identity", "Reshape", "Squeeze", "Transpose", "Unsqueeze")
 
 
@@ -21,6 +23,33 @@ def table_sizes(graph: onnx.GraphProto) -> dict[str, int]:
             name = origin[node.input[1]]
             found[name] = min(rows[node.input[0]], found.get(name, rows[node.input[0]]))
     return found
+
+
+def table_keys(graph: onnx.GraphProto) -> dict[str, list[int]]:
+    """Per input whose integers are looked up by value: what to draw from, the keys and integers that are none of them.
+
+    Those are left out where the table has -1 for them, which is how it says that they must not come.
+    """
+    origin = {value.name: value.name for value in real_inputs(graph)}
+    found: dict[str, list[int]] = {}
+    for node in graph.node:
+        if node.op_type in SAME_VALUES and node.input[0] in origin:
+            origin[node.output[0]] = origin[node.input[0]]
+        if node.op_type == "LabelEncoder" and node.input[0] in origin and (drawn := _drawn(node)):
+            found.setdefault(origin[node.input[0]], []).extend(drawn)
+    return found
+
+
+def _drawn(encoder: onnx.NodeProto) -> list[int]:
+    attributes = {attribute.name: attribute for attribute in encoder.attribute}
+    if "keys_int64s" not in attributes:
+        return []
+    keys = list(attributes["keys_int64s"].ints)
+    if "values_int64s" in attributes and ("default_int64" not in attributes or attributes["default_int64"].i == -1):
+        return keys
+    beside = (0, -1, min(keys, default=0) - 1, max(keys, default=0) + 1)  # 0 and -1 often mean something of their own
+    others = [number for number in beside if number not in keys and abs(number) < LARGEST]
+    return [*keys, *others * max(1, len(keys) // OFTEN)]
 
 
 def _axis(node: onnx.NodeProto) -> int:

@@ -26,6 +26,7 @@ from tidegate.errors import Failed, UsageError
 
 CELL = Path(__file__).with_name("matrix_cell.py")
 LATEST = "latest"
+COLUMNS = ("onnxruntime", "provider", "threads", "result", "worst error", "of allowed", "ms")
 VERSION = re.compile(r"\d+\.\d+(\.\d+)?")
 MOST_THREADS = 1024
 SECONDS = 600  # of one cell
@@ -110,6 +111,28 @@ class Cell:
             "milliseconds": self.milliseconds,
             "reason": self.reason,
         }
+
+    def row(self) -> tuple[object, ...]:
+        """Under `COLUMNS`."""
+        ran = bool(self.milliseconds)
+        return (
+            self.version or self.asked,
+            self.provider,
+            self.threads,
+            "ok" if self.ok else "failed",
+            f"{self.worst:.3g}" if ran else "-",
+            f"{self.used:.1%}" if ran else "-",
+            f"{self.milliseconds:.1f}" if ran else "-",
+        )
+
+    def why(self, threads: str = "") -> str:
+        """A sentence about its failure."""
+        return f"onnxruntime {self.version or self.asked}, {self.provider}{threads}: {self.reason}"
+
+
+def usual_versions(bundle: BundleDir) -> tuple[str, ...]:
+    """What is tried where nobody says: the version that it was packed with, and the newest."""
+    return tuple(filter(None, (bundle.manifest.model.minimum_runtime, LATEST)))
 
 
 Told = Callable[[int, int, str], None]  # cells done, cells in all, what is done now

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, TypedDict, Unpack
 from tidegate.author import pack as make
 from tidegate.author.extras import need
 from tidegate.author.request import GENERATED, GoldenRequest, PackRequest
-from tidegate.author.results import Bundle, Checked, Published
+from tidegate.author.results import Bundle, Checked, Matrix, Published
 from tidegate.bundle.source import Access, Source
 
 if TYPE_CHECKING:
@@ -130,39 +130,91 @@ def diff(before: Ref, after: Ref) -> Difference:
 
 
 def verify(ref: Ref, *, digest: str | None = None, public_key: str | Path | None = None, deep: bool = False) -> Bundle:
-    """Check every digest, the signature (by this key, PEM) and the model, without running it."""
+    """Check every digest, the signature (by this key, PEM) and the model, without running it.
+
+    The model of an encrypted bundle is not looked at.
+    """
     from tidegate.bundle.preflight import check_deep, preflight_model
 
     with _here(Source(address(ref), digest, _key(public_key), PERSONAL)) as bundle:
-        preflight_model(bundle)
-        if deep:
-            check_deep(bundle)
+        if bundle.manifest.encryption is None:
+            preflight_model(bundle)
+            if deep:
+                check_deep(bundle)
         return Bundle(address(ref), bundle.digest, bundle.manifest, signed=public_key is not None)
 
 
-def check(ref: Ref, *, device: str = "cpu") -> Checked:
-    """Run the golden samples as a pod would, in the server itself; raises GoldenMismatch when one differs."""
+def check(ref: Ref, *, device: str = "cpu", identity: str | Path | None = None) -> Checked:
+    """Run the golden samples as a pod would, in the server itself; raises GoldenMismatch when one differs.
+
+    An encrypted bundle is decrypted into memory with the age keys in the file `identity`, for as long as this takes.
+    """
     from tidegate.author.checking import here, run_check
 
-    with here(address(ref)) as folder:
+    with here(address(ref), _file(identity)) as folder:
         document = run_check(folder, device)
     return Checked(address(ref), document)
 
 
-def push(bundle: Ref, uri: str, *, replace: bool = False) -> Published:
-    """Publish a bundle's folder to a store; what the store has is not sent again."""
+def matrix(
+    ref: Ref,
+    *,
+    onnxruntime: str | Sequence[str] = (),
+    provider: str | Sequence[str] = "cpu",
+    threads: int | Sequence[int] = (1, 2),
+) -> Matrix:
+    """Run the golden samples under other versions of ONNX Runtime, providers and numbers of threads.
+
+    Versions are `1.23`, `1.23.2` or `latest`; without any, the one that it was packed with and the newest.  Each is
+    installed by uv into a temporary environment.  A cell that fails is told by `ok` and `failed`, and is no error.
+    """
+    need("numpy", extra="runtime")
+    from tidegate.author.checking import here
+    from tidegate.author.matrix import Axes, run_matrix, usual_versions
+    from tidegate.bundle.manifest import read_bundle_dir
+
+    with here(address(ref)) as folder:
+        bundle = read_bundle_dir(folder)
+        versions = _several(onnxruntime) or usual_versions(bundle)
+        cells = run_matrix(bundle, Axes(versions, _several(provider), _several(threads)))
+    return Matrix(address(ref), bundle.digest, tuple(cells))
+
+
+def _several(given: Any) -> tuple[Any, ...]:
+    """One value stands for a list of it; a text is one value."""
+    return (given,) if isinstance(given, int | str) else tuple(given)
+
+
+def push(bundle: Ref, uri: str, *, replace: bool = False, mount_from: str = "") -> Published:
+    """Publish a bundle's folder to a store; what the store has is not sent again.
+
+    Nor is, in a registry, what its repository `mount_from` has.
+    """
     from tidegate.bundle.push import push as publish
 
-    done = publish(Path(address(bundle)), uri, access=PERSONAL, replace=replace)
+    done = publish(Path(address(bundle)), uri, access=PERSONAL, replace=replace, mount_from=mount_from)
     return Published(done.uri, done.digest, done.files_sent, done.bytes_sent, done.already)
 
 
-def pull(uri: str, out: str | Path, *, digest: str | None = None, public_key: str | Path | None = None) -> Bundle:
-    """Fetch and verify a bundle into a new folder."""
+def pull(
+    uri: str,
+    out: str | Path,
+    *,
+    digest: str | None = None,
+    public_key: str | Path | None = None,
+    identity: str | Path | None = None,
+) -> Bundle:
+    """Fetch and verify a bundle into a new folder; `identity` is a file of age keys that decrypt it there."""
     from tidegate.bundle.fetch import fetch
+    from tidegate.bundle.plain import fetch_plain
 
-    fetched = fetch(Source(uri, digest, _key(public_key), PERSONAL), Path(out))
+    source, keys = Source(uri, digest, _key(public_key), PERSONAL), _file(identity)
+    fetched = fetch(source, Path(out)) if keys is None else fetch_plain(source, Path(out), keys)
     return Bundle(str(fetched.path), fetched.digest, fetched.manifest, signed=public_key is not None)
+
+
+def _file(path: str | Path | None) -> Path | None:
+    return None if path is None else Path(path)
 
 
 def address(ref: Ref) -> str:

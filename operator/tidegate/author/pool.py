@@ -14,7 +14,7 @@ import onnx
 from onnx import numpy_helper
 
 from tidegate.author.graph import nodes
-from tidegate.author.lookups import table_sizes
+from tidegate.author.lookups import table_keys, table_sizes
 from tidegate.author.session import Array, Runner, as_type, batched
 from tidegate.bundle.errors import GoldenInvalid, ModelInvalid
 from tidegate.bundle.manifest import Interface, TensorSpec
@@ -37,6 +37,7 @@ class Hints:
     words: Sequence[str] = ()
     dims: Mapping[str, int] = field(default_factory=dict)
     tops: Mapping[str, int] = field(default_factory=dict)  # per input of integers: they are below this
+    keys: Mapping[str, Sequence[int]] = field(default_factory=dict)  # per input of integers: they are some of these
 
 
 def hints_from_graph(model: onnx.ModelProto) -> Hints:
@@ -52,7 +53,8 @@ def hints_from_graph(model: onnx.ModelProto) -> Hints:
     for tensor in model.graph.initializer:
         if tensor.data_type == onnx.TensorProto.STRING:
             words.update(dict.fromkeys(text.decode("utf-8", "replace") for text in tensor.string_data[:TEXTS]))
-    return Hints(ranges, _categories(model.graph), tuple(list(words)[: 4 * TEXTS]), tops=table_sizes(model.graph))
+    known, keys = tuple(list(words)[: 4 * TEXTS]), table_keys(model.graph)
+    return Hints(ranges, _categories(model.graph), known, tops=table_sizes(model.graph), keys=keys)
 
 
 def _categories(graph: onnx.GraphProto) -> dict[str, list[list[str]]]:
@@ -169,8 +171,13 @@ class PoolMaker:
         if kind == "BOOL":
             return as_type(random.integers(0, 2, shape), kind)
         if kind.startswith(("INT", "UINT")):
-            return as_type(random.integers(0, self.hints.tops.get(tensor.name, integer_top), shape), kind)
+            return as_type(self._integers(tensor.name, random, shape, integer_top), kind)
         return as_type(self._numbers(tensor.name, random, shape, tempers), kind)
+
+    def _integers(self, name: str, random: np.random.Generator, shape: tuple[int, ...], top: int) -> Array:
+        if (keys := self.hints.keys.get(name)) and name not in self.hints.tops:
+            return random.choice(np.array(keys, np.int64), shape)
+        return random.integers(0, self.hints.tops.get(name, top), shape)
 
     def _texts(self, name: str, random: np.random.Generator, shape: tuple[int, ...]) -> Array:
         if (columns := self.hints.categories.get(name)) and len(columns) in (1, shape[-1]):

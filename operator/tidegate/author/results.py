@@ -11,6 +11,7 @@ from tidegate.author.pages import page, table
 from tidegate.bundle.manifest import Interface, Manifest, TensorSpec
 
 if TYPE_CHECKING:
+    from tidegate.author.matrix import Cell
     from tidegate.author.packing import Packed
 
 
@@ -121,6 +122,39 @@ class Checked:
             for row in self.document["outputs"]
         ]
         return table(repr(self)[1:-1], ["output", "worst error", "of allowed", "elements"], rows)
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Matrix:
+    """How the golden samples of a bundle did under each version, provider and number of threads."""
+
+    ref: str
+    digest: str
+    cells: tuple[Cell, ...]
+
+    @property
+    def failed(self) -> tuple[Cell, ...]:
+        return tuple(cell for cell in self.cells if not cell.ok)
+
+    @property
+    def ok(self) -> bool:
+        return not self.failed
+
+    @property
+    def document(self) -> dict[str, Any]:
+        """What `tidegate matrix -o json` prints."""
+        cells = [cell.document() for cell in self.cells]
+        return {"ref": self.ref, "digest": self.digest, "ok": self.ok, "cells": cells}
+
+    def __repr__(self) -> str:
+        passed = len(self.cells) - len(self.failed)
+        return f"<golden samples of {self.ref}: {passed} of {len(self.cells)} cells pass>"
+
+    def _repr_html_(self) -> str:
+        from tidegate.author.matrix import COLUMNS
+
+        rows = [(*cell.row(), cell.reason) for cell in self.cells]
+        return table(repr(self)[1:-1], [*COLUMNS, "reason"], rows)
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import tempfile
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,9 +16,7 @@ from tidegate.cli.output import emit, folder_output_option, output_option, quiet
 from tidegate.cli.progress import progress_line
 
 if TYPE_CHECKING:
-    from tidegate.bundle.fetch import Fetched
     from tidegate.bundle.manifest import BundleDir
-    from tidegate.bundle.source import Progress
 
 HELP = {"help_option_names": ["-h", "--help"]}
 # A person's own command line: their environment's credentials and their own machine are meant.
@@ -184,11 +182,14 @@ def pull(  # noqa: PLR0913  (one parameter per option)
     Example: tidegate pull s3://models/digits/1.0.0 bundle --public-key release.pub
     """
     from tidegate.bundle.fetch import fetch
+    from tidegate.bundle.plain import fetch_plain
 
     source = Source(uri, digest, _key(public_key), PERSONAL)
     with progress_line("pull") as progress:
         fetched = (
-            _pull_plain(source, folder, identity, progress) if identity else fetch(source, folder, progress=progress)
+            fetch_plain(source, folder, identity, progress=progress)
+            if identity
+            else fetch(source, folder, progress=progress)
         )
     if quiet:
         click.echo(fetched.digest)
@@ -205,18 +206,6 @@ def pull(  # noqa: PLR0913  (one parameter per option)
     what += ", decrypted" if identity else ""
     what += f" of the image {fetched.image}" if fetched.image else ""
     emit(document, output=output, table=lambda: click.echo(f"{fetched.digest}  in {fetched.path}  ({what})"))
-
-
-def _pull_plain(source: Source, folder: Path, identity: Path, progress: Progress | None) -> Fetched:
-    """The bundle that an encrypted one was made from; only ciphertext is kept anywhere but in `folder`."""
-    from tidegate.bundle.encryption import decrypt, read_identities
-    from tidegate.bundle.fetch import fetch
-
-    keys = read_identities(identity)  # before anything is fetched
-    with tempfile.TemporaryDirectory(prefix="tidegate-") as temporary:
-        fetched = fetch(source, Path(temporary) / "encrypted", progress=progress)
-        plain = decrypt(fetched.path, folder, keys, str(identity))
-    return replace(fetched, path=plain.path, digest=plain.digest, manifest=plain.manifest)
 
 
 @click.command(context_settings=HELP)

@@ -11,7 +11,7 @@ from tidegate.cli.progress import counted_steps_line
 from tidegate.errors import UsageError
 
 if TYPE_CHECKING:
-    from tidegate.author.matrix import Cell
+    from tidegate.author.results import Matrix
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
@@ -46,23 +46,22 @@ def matrix(ref: str, *, versions: str | None, providers: str, threads: str, outp
     from tidegate.author.extras import need
 
     need("numpy", extra="runtime")
-    from tidegate.author.matrix import Axes, run_matrix
+    from tidegate.author.matrix import Axes, run_matrix, usual_versions
+    from tidegate.author.results import Matrix
     from tidegate.bundle.manifest import read_bundle_dir
 
     with here(ref) as folder:
         bundle = read_bundle_dir(folder)
-        asked = versions or ",".join(filter(None, (bundle.manifest.model.minimum_runtime, "latest")))
-        axes = Axes(_listed(asked), _listed(providers), _threads(threads))
+        asked = usual_versions(bundle) if versions is None else _listed(versions)
+        axes = Axes(asked, _listed(providers), _threads(threads))
         with counted_steps_line() as told:
-            cells = run_matrix(bundle, axes, told)
-    failed = [cell for cell in cells if not cell.ok]
+            found = Matrix(ref, bundle.digest, tuple(run_matrix(bundle, axes, told)))
     if quiet:
-        for cell in failed:
-            click.echo(_line(cell, f", threads {cell.threads}"))
+        for cell in found.failed:
+            click.echo(cell.why(f", threads {cell.threads}"))
     else:
-        document = {"ref": ref, "digest": bundle.digest, "ok": not failed, "cells": [cell.document() for cell in cells]}
-        emit(document, output=output, table=lambda: _print(cells))
-    return 1 if failed else 0
+        emit(found.document, output=output, table=lambda: _print(found))
+    return 1 if found.failed else 0
 
 
 def _listed(text: str) -> tuple[str, ...]:
@@ -76,25 +75,10 @@ def _threads(text: str) -> tuple[int, ...]:
     return tuple(int(part) for part in parts)
 
 
-def _line(cell: Cell, threads: str = "") -> str:
-    return f"onnxruntime {cell.version or cell.asked}, {cell.provider}{threads}: {cell.reason}"
+def _print(found: Matrix) -> None:
+    from tidegate.author.matrix import COLUMNS
 
-
-def _print(cells: list[Cell]) -> None:
-    rows = [
-        (
-            cell.version or cell.asked,
-            cell.provider,
-            cell.threads,
-            "ok" if cell.ok else "failed",
-            f"{cell.worst:.3g}" if cell.milliseconds else "-",
-            f"{cell.used:.1%}" if cell.milliseconds else "-",
-            f"{cell.milliseconds:.1f}" if cell.milliseconds else "-",
-        )
-        for cell in cells
-    ]
-    print_table(["onnxruntime", "provider", "threads", "result", "worst error", "of allowed", "ms"], rows)
-    failed = [cell for cell in cells if not cell.ok]
-    for line in dict.fromkeys(map(_line, failed)):  # what cannot be installed fails with any number of threads
+    print_table(COLUMNS, [cell.row() for cell in found.cells])
+    for line in dict.fromkeys(cell.why() for cell in found.failed):  # what cannot be installed fails on any threads
         click.echo(line)
-    click.echo(f"{len(cells) - len(failed)} of {len(cells)} pass")
+    click.echo(f"{len(found.cells) - len(found.failed)} of {len(found.cells)} pass")

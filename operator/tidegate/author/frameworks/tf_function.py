@@ -19,7 +19,9 @@ import onnx
 
 from tidegate.author.extras import need
 from tidegate.author.frameworks import ConversionFailed
+from tidegate.author.frameworks.tf_integers import one_hot, rounded_down
 from tidegate.author.frameworks.tf_names import mend
+from tidegate.author.frameworks.tf_tables import other_tables
 from tidegate.author.graph import tidy
 from tidegate.author.session import Array, Tensors
 from tidegate.errors import Invalid
@@ -144,6 +146,7 @@ def _converted(served: Served) -> onnx.ModelProto:
                 output_names=outputs,
                 tensors_to_rename=dict(zip((*inputs, *outputs), (*served.inputs, *served.outputs), strict=True)),
                 initialized_tables=tables,
+                custom_rewriter=[other_tables(tables), rounded_down, one_hot],
                 continue_on_error=True,  # what it does not know stays in the graph: `mend` says where it came from
             )
             model = optimizer.optimize_graph(converted, optimizers=steps).make_model("tensorflow")
