@@ -1,7 +1,8 @@
-"""The `tidegate` command in this process, and a script that trains a small model."""
+"""The `tidegate` command in this process, a script that trains a small model, and a pretended uv."""
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -26,6 +27,22 @@ def broken():
     raise RuntimeError("no data today")
 
 number = 7
+"""
+
+UV = """#!{python}
+import pathlib, sys, time, venv
+words = [word for word in sys.argv[1:] if word != "--quiet"]
+if words[0] == "venv":
+    [_, _, _, folder] = words
+    venv.create(folder, with_pip=False, symlinks=True)
+    [packages] = pathlib.Path(folder).glob("lib/python*/site-packages")
+    (packages / "ours.pth").write_text({packages!r})
+else:
+    [_, _, _, program, *wanted] = words
+    with open({asked!r}, "a") as asked:
+        asked.write(" ".join(wanted) + chr(10))
+    [packages] = pathlib.Path(program).parents[1].glob("lib/python*/site-packages")
+    {then}
 """
 
 
@@ -68,3 +85,38 @@ def pickled(tmp_path: Path) -> Path:
     path = tmp_path / "model.joblib"
     joblib.dump(LogisticRegression().fit(np.eye(4), [0, 1, 0, 1]), path)
     return path
+
+
+@dataclass(frozen=True, slots=True)
+class PretendedUv:
+    """A uv on the path, whose environments see the packages of the tests; they are made in `temporary`."""
+
+    folder: Path
+
+    @property
+    def temporary(self) -> Path:
+        return self.folder / "temporary"
+
+    @property
+    def asked(self) -> list[str]:
+        """What it was asked to install, call by call."""
+        return (self.folder / "asked").read_text().splitlines()
+
+    def does(self, then: str = "pass") -> None:
+        """Installing is this: a statement that may use `wanted` and the folder `packages` of the environment."""
+        packages, asked = str(Path(joblib.__file__).parents[1]), str(self.folder / "asked")
+        program = self.folder / "bin" / "uv"
+        program.write_text(UV.format(python=sys.executable, packages=packages, asked=asked, then=then))
+        program.chmod(0o755)
+
+
+@pytest.fixture
+def uv(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> PretendedUv:
+    pretended = PretendedUv(tmp_path_factory.mktemp("uv"))
+    (pretended.folder / "bin").mkdir()
+    pretended.temporary.mkdir()
+    pretended.does()
+    monkeypatch.setenv("PATH", f"{pretended.folder / 'bin'}:{os.environ['PATH']}")
+    monkeypatch.setenv("TMPDIR", str(pretended.temporary))
+    monkeypatch.setattr("tempfile.tempdir", None)
+    return pretended
