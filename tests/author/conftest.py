@@ -29,18 +29,19 @@ def broken():
 number = 7
 """
 
-# Its environments see the packages of the tests, so that whatever is run in one really runs.
 UV = """#!{python}
 import pathlib, sys, time, venv
-words = sys.argv[1:]
+words = [word for word in sys.argv[1:] if word != "--quiet"]
 if words[0] == "venv":
-    venv.create(words[-1], with_pip=False, symlinks=True)
-    [packages] = pathlib.Path(words[-1]).glob("lib/python*/site-packages")
+    [_, _, _, folder] = words
+    venv.create(folder, with_pip=False, symlinks=True)
+    [packages] = pathlib.Path(folder).glob("lib/python*/site-packages")
     (packages / "ours.pth").write_text({packages!r})
 else:
-    with open("{folder}/asked", "a") as asked:
-        asked.write(" ".join(words[5:]) + chr(10))
-    [packages] = (pathlib.Path(words[4]).parents[1]).glob("lib/python*/site-packages")
+    [_, _, _, program, *wanted] = words
+    with open({asked!r}, "a") as asked:
+        asked.write(" ".join(wanted) + chr(10))
+    [packages] = pathlib.Path(program).parents[1].glob("lib/python*/site-packages")
     {then}
 """
 
@@ -86,21 +87,36 @@ def pickled(tmp_path: Path) -> Path:
     return path
 
 
+@dataclass(frozen=True, slots=True)
+class PretendedUv:
+    """A uv on the path, whose environments see the packages of the tests; they are made in `temporary`."""
+
+    folder: Path
+
+    @property
+    def temporary(self) -> Path:
+        return self.folder / "temporary"
+
+    @property
+    def asked(self) -> list[str]:
+        """What it was asked to install, call by call."""
+        return (self.folder / "asked").read_text().splitlines()
+
+    def does(self, then: str = "pass") -> None:
+        """Installing is this: a statement that may use `wanted` and the folder `packages` of the environment."""
+        packages, asked = str(Path(joblib.__file__).parents[1]), str(self.folder / "asked")
+        program = self.folder / "bin" / "uv"
+        program.write_text(UV.format(python=sys.executable, packages=packages, asked=asked, then=then))
+        program.chmod(0o755)
+
+
 @pytest.fixture
-def uv(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Path]:
-    """A uv on the path whose installing does `then`; gives the folder that temporary environments are made in."""
-    programs, temporary = tmp_path / "programs", tmp_path / "temporary"
-    programs.mkdir()
-    temporary.mkdir()
-    monkeypatch.setenv("PATH", f"{programs}:{os.environ['PATH']}")
-    monkeypatch.setenv("TMPDIR", str(temporary))
+def uv(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> PretendedUv:
+    pretended = PretendedUv(tmp_path_factory.mktemp("uv"))
+    (pretended.folder / "bin").mkdir()
+    pretended.temporary.mkdir()
+    pretended.does()
+    monkeypatch.setenv("PATH", f"{pretended.folder / 'bin'}:{os.environ['PATH']}")
+    monkeypatch.setenv("TMPDIR", str(pretended.temporary))
     monkeypatch.setattr("tempfile.tempdir", None)
-
-    def make(then: str = "pass") -> Path:
-        packages = str(Path(joblib.__file__).parents[1])
-        text = UV.format(python=sys.executable, folder=tmp_path, packages=packages, then=then.format(folder=tmp_path))
-        (programs / "uv").write_text(text)
-        (programs / "uv").chmod(0o755)
-        return temporary
-
-    return make
+    return pretended

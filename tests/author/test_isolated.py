@@ -13,9 +13,9 @@ import zlib
 from pathlib import Path
 from typing import Any
 
-import joblib
 import pytest
 from sklearn.linear_model import LinearRegression
+from tests.author.conftest import PretendedUv
 from tests.waiting import wait_until
 
 from tidegate.author.needs import extra_of
@@ -24,61 +24,23 @@ from tidegate.errors import Invalid, UsageError
 
 NAMED = ("--name", "shapes", "--version", "1.0.0")
 
-# Makes environments that see the packages of this one, and writes down what it is asked to install.
-UV = """#!{python}
-import pathlib, sys, time, venv
-words = sys.argv[1:]
-with open("{folder}/asked", "a") as asked:
-    asked.write(" ".join(words) + "\\n")
-if words[0] == "venv":
-    target = pathlib.Path(words[3])
-    venv.create(target, with_pip=False, symlinks=True)
-    (packages,) = target.glob("lib/python*/site-packages")
-    (packages / "ours.pth").write_text({packages!r})
-{then}
-"""
-
-
-@pytest.fixture
-def uv(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
-    """A uv on the path that then does `then`; gives the lines it was called with."""
-    bin_, temporary = tmp_path / "bin", tmp_path / "temporary"
-    bin_.mkdir()
-    temporary.mkdir()
-    monkeypatch.setenv("PATH", f"{bin_}:{os.environ['PATH']}")
-    monkeypatch.setenv("TMPDIR", str(temporary))
-    monkeypatch.setattr("tempfile.tempdir", None)
-
-    def make(then: str = "") -> Path:
-        packages = str(Path(joblib.__file__).parents[1])
-        (bin_ / "uv").write_text(UV.format(python=sys.executable, folder=tmp_path, packages=packages, then=then))
-        (bin_ / "uv").chmod(0o755)
-        return tmp_path / "asked"
-
-    return make
-
 
 def test_the_model_is_packed_where_its_framework_is_and_nothing_stays(
-    tidegate: Any, script: Path, uv: Any, tmp_path: Path
+    tidegate: Any, script: Path, uv: PretendedUv
 ) -> None:
-    asked = uv()
-
     ended = tidegate("pack", "train.py:model", "-o", "bundle", *NAMED, "--isolated", "--with", "polars", "-q")
 
     assert (ended.code, ended.out.strip()) == (0, verify_dir(Path("bundle")).digest)
-    made, framework, further = asked.read_text().splitlines()
-    assert made.startswith("venv --python ")
-    assert "--require-hashes" in framework
-    assert framework.split()[-2].endswith("/sklearn.txt")
-    assert further.split()[-3:] == [framework.split()[-2], "polars", "--quiet"]
-    assert list((tmp_path / "temporary").iterdir()) == []
+    framework, further = (line.split() for line in uv.asked)
+    assert framework[:2] == ["--require-hashes", "--requirements"]
+    assert framework[2].endswith("/sklearn.txt")
+    assert further == ["--constraints", framework[2], "polars"]
+    assert list(uv.temporary.iterdir()) == []
 
 
+@pytest.mark.usefixtures("script", "uv")
 @pytest.mark.parametrize("source", ["train.py:model", "train:model"])
-def test_modules_in_the_current_folder_take_no_part(
-    tidegate: Any, script: Path, uv: Any, tmp_path: Path, source: str
-) -> None:
-    uv()
+def test_modules_in_the_current_folder_take_no_part(tidegate: Any, tmp_path: Path, source: str) -> None:
     for name in ("numpy", "onnx"):
         (tmp_path / f"{name}.py").write_text(f"open({str(tmp_path / 'mark')!r}, 'w')")
 
@@ -88,9 +50,8 @@ def test_modules_in_the_current_folder_take_no_part(
     assert not (tmp_path / "mark").exists()
 
 
-def test_how_the_command_ended_there_is_how_it_ends_here(tidegate: Any, script: Path, uv: Any) -> None:
-    uv()
-
+@pytest.mark.usefixtures("script", "uv")
+def test_how_the_command_ended_there_is_how_it_ends_here(tidegate: Any) -> None:
     ended = tidegate("pack", "train.py:broken", "-o", "bundle", *NAMED, "--isolated")
 
     assert ended.code == 1
@@ -98,15 +59,15 @@ def test_how_the_command_ended_there_is_how_it_ends_here(tidegate: Any, script: 
 
 
 def test_an_installation_that_fails_is_one_sentence_and_leaves_nothing(
-    tidegate: Any, script: Path, uv: Any, tmp_path: Path
+    tidegate: Any, script: Path, uv: PretendedUv
 ) -> None:
-    uv("if words[0] == 'pip': sys.exit('no such host')")
+    uv.does("sys.exit('no such host')")
 
     ended = tidegate("pack", "train.py:model", "-o", "bundle", *NAMED, "--isolated")
 
     assert ended.code == 1
     assert "--isolated: uv could not install sklearn: no such host: look at the network" in ended.err
-    assert list((tmp_path / "temporary").iterdir()) == []
+    assert list(uv.temporary.iterdir()) == []
 
 
 def test_without_uv_the_extra_is_named(tidegate: Any, script: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -126,11 +87,11 @@ def test_a_further_package_needs_an_environment(tidegate: Any, script: Path) -> 
 
 @pytest.mark.parametrize("when", ["installing", "packing"])
 def test_ctrl_c_leaves_neither_an_environment_nor_half_a_bundle(
-    script: Path, uv: Any, tmp_path: Path, when: str
+    script: Path, uv: PretendedUv, tmp_path: Path, when: str
 ) -> None:
     signs = tmp_path / "signs"
     wait = f"open({str(signs)!r}, 'w'); time.sleep(60)"
-    uv(f"if words[0] == 'pip': {wait}" if when == "installing" else "")
+    uv.does(wait if when == "installing" else "pass")
     script.write_text(script.read_text() + f"\nimport time\ndef slow():\n    {wait}\n")
     command = [sys.executable, "-m", "tidegate", "pack", "train.py:slow", "-o", "bundle", *NAMED, "--isolated"]
 
@@ -140,7 +101,7 @@ def test_ctrl_c_leaves_neither_an_environment_nor_half_a_bundle(
         _, told = process.communicate(timeout=60)
 
     assert (process.returncode, told.strip()) == (130, b"")
-    assert list((tmp_path / "temporary").iterdir()) == []
+    assert list(uv.temporary.iterdir()) == []
     assert not [path for path in tmp_path.iterdir() if "bundle" in path.name]
 
 

@@ -1,6 +1,6 @@
-"""`tidegate matrix`: golden samples in environments of other versions, which are made by the pretended uv of conftest.
+"""`tidegate matrix`: golden samples in environments of other versions, which are made by a pretended uv.
 
-`BROKEN` makes one version answer otherwise.
+Every cell really runs; `BROKEN` makes one version answer otherwise.
 """
 
 from __future__ import annotations
@@ -13,12 +13,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.author.conftest import PretendedUv
 from tests.waiting import wait_until
 
 NAMED = ("--name", "shapes", "--version", "1.0.0")
 
-REFUSED = 'sys.exit("error: no solution" + chr(10) + "found") if "onnxruntime==9.9.*" in words else None'
-CHANGED = "(packages / 'sitecustomize.py').write_text({code!r}) if 'onnxruntime==1.7.*' in words else None"
+REFUSED = 'sys.exit("error: no solution" + chr(10) + "found") if "onnxruntime==9.9.*" in wanted else None'
+CHANGED = "(packages / 'sitecustomize.py').write_text({code!r}) if 'onnxruntime==1.7.*' in wanted else None"
 BROKEN = """
 import onnxruntime
 onnxruntime.__version__ = "1.7.2"
@@ -28,7 +29,7 @@ class Session(onnxruntime.InferenceSession):
 onnxruntime.InferenceSession = Session
 """
 CRASHING = "import os, signal, onnxruntime; onnxruntime.InferenceSession = lambda *a, **k: os.kill(os.getpid(), signal.SIGSEGV)"
-SLOW = 'open("{folder}/slow", "w").close(); time.sleep(600)'
+SLOW = "(packages / 'slow').touch(); time.sleep(600)"
 
 
 @pytest.fixture
@@ -38,9 +39,9 @@ def bundle(tidegate: Any, script: Path) -> None:
 
 
 @pytest.mark.usefixtures("bundle")
-def test_every_version_with_every_number_of_threads_runs_in_an_environment_of_its_own(tidegate: Any, uv: Any) -> None:
-    left = uv()
-
+def test_every_version_with_every_number_of_threads_runs_in_an_environment_of_its_own(
+    tidegate: Any, uv: PretendedUv
+) -> None:
     ended = tidegate("matrix", "bundle", "--onnxruntime", "1.18,1.31.1,latest", "--threads", "1,2", "-o", "json")
 
     document = json.loads(ended.out)
@@ -49,17 +50,17 @@ def test_every_version_with_every_number_of_threads_runs_in_an_environment_of_it
         (version, threads) for version in ("1.18", "1.31.1", "latest") for threads in (1, 2)
     ]
     assert all(cell["ok"] and cell["worst"] < 1e-4 and cell["milliseconds"] > 0 for cell in document["cells"])
-    assert Path("asked").read_text().splitlines() == [
+    assert uv.asked == [
         "onnxruntime==1.18.* numpy<2",
         "onnxruntime==1.31.1 numpy",
         "onnxruntime numpy",
     ]
-    assert list(left.iterdir()) == []
+    assert list(uv.temporary.iterdir()) == []
 
 
 @pytest.mark.usefixtures("bundle")
-def test_a_version_that_answers_otherwise_fails_and_says_where(tidegate: Any, uv: Any) -> None:
-    uv(CHANGED.format(code=BROKEN))
+def test_a_version_that_answers_otherwise_fails_and_says_where(tidegate: Any, uv: PretendedUv) -> None:
+    uv.does(CHANGED.format(code=BROKEN))
 
     ended = tidegate("matrix", "bundle", "--onnxruntime", "1.7,latest", "--threads", "1")
 
@@ -70,8 +71,8 @@ def test_a_version_that_answers_otherwise_fails_and_says_where(tidegate: Any, uv
 
 
 @pytest.mark.usefixtures("bundle")
-def test_quietly_only_what_fails_is_printed(tidegate: Any, uv: Any) -> None:
-    uv(REFUSED)
+def test_quietly_only_what_fails_is_printed(tidegate: Any, uv: PretendedUv) -> None:
+    uv.does(REFUSED)
 
     good = tidegate("matrix", "bundle", "--onnxruntime", "latest", "--threads", "1", "-q")
     bad = tidegate("matrix", "bundle", "--onnxruntime", "latest,9.9", "--threads", "1", "-q")
@@ -81,8 +82,8 @@ def test_quietly_only_what_fails_is_printed(tidegate: Any, uv: Any) -> None:
 
 
 @pytest.mark.usefixtures("bundle")
-def test_a_version_that_crashes_costs_its_cell_only(tidegate: Any, uv: Any) -> None:
-    uv(CHANGED.format(code=CRASHING))
+def test_a_version_that_crashes_costs_its_cell_only(tidegate: Any, uv: PretendedUv) -> None:
+    uv.does(CHANGED.format(code=CRASHING))
 
     ended = tidegate("matrix", "bundle", "--onnxruntime", "1.7,latest", "--threads", "1", "-q")
 
@@ -90,18 +91,16 @@ def test_a_version_that_crashes_costs_its_cell_only(tidegate: Any, uv: Any) -> N
 
 
 @pytest.mark.usefixtures("bundle")
-def test_a_provider_that_is_not_there_fails(tidegate: Any, uv: Any) -> None:
-    uv()
-
+def test_a_provider_that_is_not_there_fails(tidegate: Any, uv: PretendedUv) -> None:
     ended = tidegate("matrix", "bundle", "--onnxruntime", "latest", "--provider", "cpu,cuda", "--threads", "1")
 
     assert ended.code == 1
     assert "cuda: this ONNX Runtime has no CUDAExecutionProvider" in ended.out
-    assert Path("asked").read_text().splitlines() == ["onnxruntime numpy", "onnxruntime-gpu numpy"]
+    assert uv.asked == ["onnxruntime numpy", "onnxruntime-gpu numpy"]
 
 
-@pytest.mark.usefixtures("script")
-def test_texts_go_in_and_come_out(tidegate: Any, uv: Any) -> None:
+@pytest.mark.usefixtures("script", "uv")
+def test_texts_go_in_and_come_out(tidegate: Any) -> None:
     Path("texts.py").write_text(
         "from sklearn.feature_extraction.text import TfidfVectorizer\n"
         "from sklearn.linear_model import LogisticRegression\n"
@@ -110,28 +109,28 @@ def test_texts_go_in_and_come_out(tidegate: Any, uv: Any) -> None:
         "    return make_pipeline(TfidfVectorizer(), LogisticRegression()).fit(['low tide', 'high gate'], ['a', 'b'])\n"
     )
     tidegate("pack", "texts.py:model", "-o", "texts", *NAMED, "--golden-count", "2")
-    uv()
 
     assert tidegate("matrix", "texts", "--onnxruntime", "latest", "--threads", "1", "-q").code == 0
 
 
 @pytest.mark.usefixtures("bundle")
-def test_without_saying_versions_it_is_the_one_it_was_packed_with_and_the_latest(tidegate: Any, uv: Any) -> None:
+def test_without_saying_versions_it_is_the_one_it_was_packed_with_and_the_latest(
+    tidegate: Any, uv: PretendedUv
+) -> None:
     from tidegate.bundle.manifest import read_bundle_dir
 
-    uv()
     tidegate("matrix", "bundle", "--threads", "1")
 
     packed_with = read_bundle_dir(Path("bundle")).manifest.model.minimum_runtime
-    assert Path("asked").read_text().splitlines() == [f"onnxruntime=={packed_with}.* numpy", "onnxruntime numpy"]
+    assert uv.asked == [f"onnxruntime=={packed_with}.* numpy", "onnxruntime numpy"]
 
 
 @pytest.mark.usefixtures("bundle")
-def test_it_tells_how_far_it_is_and_what_it_does(uv: Any) -> None:
+def test_it_tells_how_far_it_is_and_what_it_does(uv: PretendedUv) -> None:
     from tidegate.author.matrix import Axes, run_matrix
     from tidegate.bundle.manifest import read_bundle_dir
 
-    uv(REFUSED)
+    uv.does(REFUSED)
     told: list[tuple[int, int, str]] = []
     run_matrix(read_bundle_dir(Path("bundle")), Axes(("9.9", "latest")), lambda *step: told.append(step))
 
@@ -144,25 +143,24 @@ def test_it_tells_how_far_it_is_and_what_it_does(uv: Any) -> None:
 
 
 @pytest.mark.usefixtures("bundle")
-def test_ctrl_c_removes_the_environment(uv: Any, tmp_path: Path) -> None:
-    left = uv(SLOW)
+def test_ctrl_c_removes_the_environment(uv: PretendedUv) -> None:
+    uv.does(SLOW)
     command = [sys.executable, "-c", "from tidegate.cli.main import main; main()", "matrix", "bundle"]
 
     running = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     try:
-        wait_until(
-            lambda: (tmp_path / "slow").exists() and any(left.glob("tidegate-isolated-*/env")), "no environment", 60
-        )
+        slow = "tidegate-isolated-*/env/lib/python*/site-packages/slow"
+        wait_until(lambda: any(uv.temporary.glob(slow)), "no environment", 60)
         running.send_signal(signal.SIGINT)
         _, told = running.communicate(timeout=60)
     finally:
         running.kill()
 
     assert running.returncode == 130, told
-    assert list(left.iterdir()) == []
+    assert list(uv.temporary.iterdir()) == []
 
 
-@pytest.mark.usefixtures("bundle")
+@pytest.mark.usefixtures("bundle", "uv")
 @pytest.mark.parametrize(
     ("options", "code", "message"),
     [
@@ -174,10 +172,8 @@ def test_ctrl_c_removes_the_environment(uv: Any, tmp_path: Path) -> None:
     ],
 )
 def test_axes_that_make_no_sense_are_wrong_usage(
-    tidegate: Any, uv: Any, options: tuple[str, ...], code: int, message: str
+    tidegate: Any, options: tuple[str, ...], code: int, message: str
 ) -> None:
-    uv()
-
     ended = tidegate("matrix", "bundle", *options)
 
     assert (ended.code, message in ended.err) == (code, True), ended.err
@@ -198,10 +194,10 @@ def test_a_bundle_that_is_not_there_says_so(tidegate: Any) -> None:
 
 
 @pytest.mark.usefixtures("bundle")
-def test_from_python_it_is_what_the_command_prints(tidegate: Any, uv: Any) -> None:
+def test_from_python_it_is_what_the_command_prints(tidegate: Any, uv: PretendedUv) -> None:
     import tidegate as library
 
-    uv(CHANGED.format(code=BROKEN))
+    uv.does(CHANGED.format(code=BROKEN))
     asked = ("--onnxruntime", "1.7,latest", "--threads", "1")
 
     found = library.matrix("bundle", onnxruntime=("1.7", "latest"), threads=1)
@@ -218,10 +214,9 @@ def _without_time(document: dict[str, Any]) -> dict[str, Any]:
 
 
 @pytest.mark.usefixtures("bundle")
-def test_from_python_the_versions_are_those_of_the_command(uv: Any) -> None:
+def test_from_python_the_versions_are_those_of_the_command(uv: PretendedUv) -> None:
     import tidegate as library
 
-    uv()
     found = library.matrix(library.inspect("bundle"), threads=[1])
 
     packed_with = library.inspect("bundle").manifest.model.minimum_runtime

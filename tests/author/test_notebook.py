@@ -21,8 +21,8 @@ MARK = "\n---\n"
 
 
 @pytest.mark.timeout(400)
-def test_every_example_of_the_page_gives_its_answer(tmp_path: Path, uv: Any) -> None:
-    uv()
+@pytest.mark.usefixtures("uv")
+def test_every_example_of_the_page_gives_its_answer(tmp_path: Path) -> None:
     program = f"print({MARK!r}, end='')\n".join(cell for cell, _ in CELLS)
 
     done = subprocess.run(

@@ -43,7 +43,7 @@ def rounded(data: DataSet, interface: Interface) -> Iterator[str]:
         if found := first_rounded(np.asarray(data.columns[name]), tensor.element_type):
             yield (
                 f"column '{name}' holds whole numbers that {tensor.element_type} does not: "
-                f"{found[0]} becomes {found[1]}; leave it out if it only names rows (--drop-columns)"
+                f"{found.value} becomes {found.becomes}; leave it out if it only names rows (--drop-columns)"
             )
 
 

@@ -18,12 +18,11 @@ from tidegate.author.frameworks import Converted, Original
 from tidegate.author.pool import DYNAMIC_SIZE, PoolMaker
 from tidegate.author.rowwise import Rows, ShapesDiffer, compare_rows
 from tidegate.author.session import Array, Runner, Tensors, batched, request_of, rows_of, take
-from tidegate.author.tipping import may_tip
+from tidegate.author.tipping import explains
 from tidegate.bundle.errors import GoldenInvalid, ModelInvalid
 from tidegate.bundle.manifest import Interface, TensorSpec, Tolerance
 from tidegate.errors import Failed
 
-REFUSED = 0.01  # share of rows that may tip over a step by rounding to 32 bits; more is a wrong conversion
 SIZES = (1, 3)
 MOST = 256  # rows in one request
 ROWS = 64  # made up where there is no data
@@ -167,7 +166,7 @@ class Comparison:
 
     def _require_few(self, output: OutputParity, rows: Tensors) -> None:
         total, wrong = len(output.wrong), int(output.wrong.sum())
-        if not wrong or (wrong <= REFUSED * total and output.spec.name in may_tip(self.converted.model)):
+        if explains(self.converted.model, output.spec.name, wrong, total):
             return
         row, name = int(output.distance.argmax()), self.original.framework
         raise ParityLost(

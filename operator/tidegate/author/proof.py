@@ -11,13 +11,14 @@ import numpy as np
 import onnx
 
 from tidegate.author.calibration import Calibrated, calibrate
+from tidegate.author.casts import as_sample
 from tidegate.author.damage import DamagedModels, weights_of
 from tidegate.author.golden import ENOUGH, Chooser, Proof, given_samples, prove, tolerances
 from tidegate.author.graph import is_quantized
 from tidegate.author.numpy_files import read_arrays
 from tidegate.author.pool import Hints, PoolMaker, pool_rows
 from tidegate.author.request import GENERATED, HELDOUT, NONE, GoldenRequest
-from tidegate.author.session import Runner, Tensors, as_type, rows_of, take
+from tidegate.author.session import Runner, Tensors, rows_of, take
 from tidegate.bundle.errors import GoldenInvalid, ModelInvalid
 from tidegate.bundle.golden import MAX_GOLDEN_BYTES, GoldenSample, read_sample_files, write_sample
 from tidegate.bundle.manifest import MAX_GOLDEN, Golden, Tolerance
@@ -140,7 +141,7 @@ def _given(path: Path, runner: Runner, rules: tuple[Tolerance, ...]) -> list[Gol
     for tensor in interface.inputs:
         if tensor.name not in arrays:
             raise GoldenInvalid(f"there is nothing for the input '{tensor.name}'", where=str(path))
-    typed = {name: as_type(array, known[name].element_type) for name, array in arrays.items()}
+    typed = {name: as_sample(array, known[name].element_type, f"{path}: '{name}'") for name, array in arrays.items()}
     inputs = {tensor.name: typed.pop(tensor.name) for tensor in interface.inputs}
     return given_samples(inputs, typed, runner, rules)
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import ml_dtypes
 import numpy as np
 import numpy.typing as npt
 import onnxruntime
@@ -163,9 +164,14 @@ def take(tensors: Tensors, rows: Any) -> dict[str, Array]:
 
 
 def as_type(array: Any, element_type: str) -> Array:
-    """As the dtype that this element type has in a sample; texts become `str` objects."""
-    row = ELEMENT_TYPES[element_type]
+    """As the dtype that this element type has in a sample; texts become `str` objects, BF16 its bits."""
+    given = np.asarray(array)
     if element_type == "BYTES":
-        texts = np.asarray(array)
-        return np.array([str(item) for item in texts.reshape(-1).tolist()], dtype=object).reshape(texts.shape)
-    return np.ascontiguousarray(np.asarray(array).astype(row.numpy))
+        return np.array([_text(item) for item in given.reshape(-1).tolist()], dtype=object).reshape(given.shape)
+    if element_type == "BF16" and given.dtype != np.uint16:
+        return given.astype(ml_dtypes.bfloat16, order="C").view(np.uint16)
+    return given.astype(ELEMENT_TYPES[element_type].numpy, order="C")
+
+
+def _text(item: object) -> str:
+    return item.decode("utf-8", "replace") if isinstance(item, bytes) else str(item)

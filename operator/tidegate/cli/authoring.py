@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from tidegate.cli.bundle_options import bundle_options, request_of
 from tidegate.cli.bundles import identity_option
-from tidegate.cli.data_options import data_of, data_options
 from tidegate.cli.output import emit, folder_output_option, output_option, quiet_option
 from tidegate.cli.progress import step_line
 from tidegate.errors import UsageError
@@ -25,13 +25,9 @@ OUTPUT = folder_output_option
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
 @click.argument("source")
-@click.option("-o", "--out", type=click.Path(path_type=Path), required=True, help="The new bundle directory.")
 @click.option("--name", required=True, help="What the model is called.")
 @click.option("--version", required=True, help="This version of it; never ordered, identity is the digest.")
-@data_options
-@click.option("--golden", default="generated", help="generated, heldout (rows of --data), none, or a .npz of inputs.")
-@click.option("--golden-count", default=8, show_default=True, help="How many golden samples (1 to 64).")
-@click.option("--seed", default=20_240_229, show_default=True, help="Of everything that is drawn.")
+@bundle_options(samples="8", license_="none")
 @click.option("--dim", "dims", multiple=True, metavar="NAME=SIZE", help="Size of a dynamic dimension while proving.")
 @click.option(
     "--interface",
@@ -46,14 +42,8 @@ OUTPUT = folder_output_option
 )
 @click.option("--metrics", type=click.Path(path_type=Path), help="Metrics computed elsewhere: JSON of numbers.")
 @click.option("--metric", "metric", multiple=True, metavar="NAME=VALUE", help="One metric computed elsewhere.")
-@click.option(
-    "--file", "files", multiple=True, type=click.Path(path_type=Path), help="A further file, such as labels.txt."
-)
 @click.option("--card", type=click.Path(path_type=Path), help="README.md by you; else it is made of the facts.")
 @click.option("--sbom", is_flag=True, help="Add sbom.cdx.json: the packages that made it, as CycloneDX.")
-@click.option("--description", default="", help="One sentence about the model.")
-@click.option("--license", "license_", default="", help="Its license.")
-@click.option("--created-at", default="", help="RFC 3339 time to record; default: of SOURCE_DATE_EPOCH, or none.")
 @click.option(
     "--parent", default="", metavar="REF", help="The bundle that SOURCE was fine-tuned from: kept as lineage."
 )
@@ -120,29 +110,15 @@ def _without_isolation(words: list[str]) -> Iterator[str]:
 
 
 def _request(options: dict[str, Any]) -> PackRequest:
-    from tidegate.author import GoldenRequest, PackRequest
-
-    golden = GoldenRequest(
-        options["golden"], options["golden_count"], options["seed"], dict(map(_dim, options["dims"]))
-    )
-    return PackRequest(
-        out=options["out"],
-        name=options["name"],
-        version=options["version"],
-        description=options["description"],
-        license=options["license_"],
-        created_at=options["created_at"],
-        data=data_of(options),
+    dims, interface = dict(map(_dim, options["dims"])), dict(map(_dimensions, options["interface"]))
+    asked = request_of(options)
+    plain = {name: options[name] for name in ("card", "sbom", "weights", "parent", "trust_pickle", "trust_lambda")}
+    return replace(
+        asked,
+        golden=replace(asked.golden, dims=dims),
+        interface=interface,
         metrics=_metrics(options["metrics"], options["metric"]),
-        files=options["files"],
-        golden=golden,
-        card=options["card"],
-        sbom=options["sbom"],
-        trust_pickle=options["trust_pickle"],
-        weights=options["weights"],
-        trust_lambda=options["trust_lambda"],
-        interface=dict(map(_dimensions, options["interface"])),
-        parent=options["parent"],
+        **plain,
     )
 
 

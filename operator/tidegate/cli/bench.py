@@ -212,6 +212,7 @@ def show(measured: Measured, output: str, drawn: Path | None, *, quiet: bool) ->
     """Print it, and draw it where that was asked for."""
     from tidegate.bench.plot import plot
     from tidegate.cli.bench_view import conclusions, document, page, print_measured
+    from tidegate.page import write_page
 
     if not quiet:
         emit(document(measured), output=output, table=lambda: print_measured(measured))
@@ -220,7 +221,6 @@ def show(measured: Measured, output: str, drawn: Path | None, *, quiet: bool) ->
     else:
         click.echo("\n".join(conclusions(measured)), err=True)
     if drawn is not None and measured.found.steps:
-        text = page(measured) if drawn.suffix == ".html" else plot(measured.found, measured.title)
-        drawn.write_text(text, encoding="utf-8")
+        write_page(page(measured) if drawn.suffix == ".html" else plot(measured.found, measured.title), drawn)
     elif drawn is not None:
         click.echo(f"note    nothing is drawn in {drawn}: no level was measured", err=True)

@@ -5,16 +5,16 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from html import escape
-from importlib.resources import files
 from typing import Any
 
 import click
 
-from tidegate.bench.plot import plot
+from tidegate.bench.plot import STYLE, plot
 from tidegate.bench.run import Step
 from tidegate.bench.scaling import HEADROOM, ScalingTarget, rounded, scaling_target
 from tidegate.bench.sweep import Findings, full
 from tidegate.cli.output import print_table
+from tidegate.page import footer, framed, row, table
 from tidegate.plan.wording import figures
 
 COLUMNS = ["load", "answered/s", "p50 ms", "p90 ms", "p99 ms", "p99 between", "failed", "in flight", "limit"]
@@ -173,32 +173,14 @@ def _in_work(step: Step) -> str:
 
 def page(measured: Measured) -> str:
     """One HTML file with the plot and the figures; it fetches nothing."""
-    style = files("tidegate.report").joinpath("page.css").read_text(encoding="utf-8")
-    heads = "".join(f"<th>{name}</th>" for name in COLUMNS)
-    rows = "".join(
-        "<tr>" + "".join(f"<td>{escape(str(cell))}</td>" for cell in _row(measured.found, step)) + "</tr>"
-        for step in _in_order(measured.found)
-    )
+    rows = (row(_row(measured.found, step)) for step in _in_order(measured.found))
     said = "".join(f"<li>{escape(line)}</li>" for line in conclusions(measured))
     snippet = f"<pre>{escape(measured.target.snippet())}</pre>" if measured.target else ""
-    return f"""<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'unsafe-inline'">
-<title>{escape(measured.model)} · Tidegate bench</title>
-<style>{style}</style>
-</head>
-<body>
-<main>
-<h1>{escape(measured.model)}</h1>
-<p class="under">{escape(measured.where)}, {measured.protocol}, {escape(measured.asked)}</p>
+    body = f"""<h1>{escape(measured.model)}</h1>
+<p class="under">{escape(measured.where)}, {escape(measured.protocol)}, {escape(measured.asked)}</p>
 <figure>{plot(measured.found, measured.title)}</figure>
-<ul>{said}</ul>
+<ul class="facts">{said}</ul>
 {snippet}
-<div class="scroll"><table><thead><tr>{heads}</tr></thead><tbody>{rows}</tbody></table></div>
-</main>
-</body>
-</html>
-"""
+{table(COLUMNS, rows)}
+{footer("tidegate bench")}"""
+    return framed(measured.model, "bench", body, drawn=STYLE)

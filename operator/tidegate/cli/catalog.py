@@ -47,9 +47,10 @@ def catalog(uri: str, *, page: Path | None, output: str, quiet: bool) -> None:
     found = look(uri, PERSONAL)
     tree = list(lineage(found))
     if page is not None:
-        from tidegate.cli.catalog_page import write_catalog
+        from tidegate.cli.catalog_page import render
+        from tidegate.page import write_page
 
-        write_catalog(uri, tree, page)
+        write_page(render(uri, tree), page)
     if quiet:
         for held in found:
             click.echo(held.uri)

@@ -10,14 +10,15 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from tidegate.cli.authoring import OUTPUT, announce
-from tidegate.cli.data_options import data_of, data_options
+from tidegate.cli.bundle_options import bundle_options, request_of
+from tidegate.cli.data_options import data_of
 from tidegate.cli.output import quiet_option
 from tidegate.cli.progress import step_line
 from tidegate.errors import UsageError
 
 if TYPE_CHECKING:
     from tidegate.author.derive.acts import Act
-    from tidegate.author.request import DataSet, PackRequest
+    from tidegate.author.request import DataSet
 
 # What is done, by the options that say it: those of one line belong together, two lines at once make no sense.
 WAYS = (("outputs", "inputs"), ("weights",), ("compose",), ("join",), ("head",), ("before", "after"))
@@ -25,7 +26,6 @@ WAYS = (("outputs", "inputs"), ("weights",), ("compose",), ("join",), ("head",),
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
 @click.argument("ref")
-@click.option("-o", "--out", type=click.Path(path_type=Path), required=True, help="The new bundle directory.")
 @click.option("--version", required=True, help="This version of it.")
 @click.option("--name", default="", help="What the model is called; default: as its parent.")
 @click.option("--outputs", multiple=True, metavar="TENSOR", help="Extract what computes this; several times for more.")
@@ -37,15 +37,8 @@ WAYS = (("outputs", "inputs"), ("weights",), ("compose",), ("join",), ("head",),
 @click.option("--features", default="", metavar="TENSOR", help="What a head is fed with; default: the only output.")
 @click.option("--before", default="", metavar="SOURCE", help="Pre-processing into the graph: anything pack takes.")
 @click.option("--after", default="", metavar="SOURCE", help="Post-processing into the graph: anything pack takes.")
-@data_options
+@bundle_options(samples="8; fewer where they weigh much", license_="its parent's")
 @click.option("--test", type=click.Path(path_type=Path), help="Rows to measure a head on; default: a fifth of --data.")
-@click.option("--golden", default="generated", help="generated, heldout (rows of --data), none, or a .npz of inputs.")
-@click.option("--golden-count", type=int, help="How many golden samples.  [default: 8; fewer where they weigh much]")
-@click.option("--seed", default=20_240_229, show_default=True, help="Of everything that is drawn.")
-@click.option("--file", "files", multiple=True, type=click.Path(path_type=Path), help="A further file of the bundle.")
-@click.option("--description", default="", help="One sentence about the model.")
-@click.option("--license", "license_", default="", help="Its license; default: its parent's.")
-@click.option("--created-at", default="", help="RFC 3339 time to record; default: of SOURCE_DATE_EPOCH, or none.")
 @click.option("--trust-pickle", is_flag=True, help="Read a pickled --before or --after, which may run any code.")
 @OUTPUT
 @quiet_option
@@ -69,7 +62,7 @@ def derive(output: str, quiet: bool, ref: str, **options: Any) -> None:
     if options["trust_pickle"]:
         click.echo("warning: reading a pickle runs whatever code its writer put into it", err=True)
     with step_line() as told:
-        request = replace(_request(options), told=told)
+        request = replace(request_of(options), told=told)
         made = make(ref, _act(way, ref, options), request, light=options["golden_count"] is None)
     announce(made, output=output, quiet=quiet)
 
@@ -122,21 +115,3 @@ def _test(options: dict[str, Any]) -> DataSet | None:
                 do="have a column of one name in both files, and name it",
             )
     return data_of(given)
-
-
-def _request(options: dict[str, Any]) -> PackRequest:
-    from tidegate.author.request import GoldenRequest, PackRequest
-
-    count = options["golden_count"]
-    given = {} if count is None else {"count": count}
-    return PackRequest(
-        out=options["out"],
-        name=options["name"],
-        version=options["version"],
-        description=options["description"],
-        license=options["license_"],
-        created_at=options["created_at"],
-        data=data_of(options),
-        files=options["files"],
-        golden=GoldenRequest(options["golden"], seed=options["seed"], **given),
-    )

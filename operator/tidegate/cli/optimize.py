@@ -136,7 +136,7 @@ def _draw(found: Comparison, ref: str, plot: Path | None) -> None:
         return
     from tidegate.author.optimize.plot import plot as drawn
     from tidegate.cli.optimize_view import page
+    from tidegate.page import write_page
 
     title = f"{ref} and what was made of it"
-    plot.parent.mkdir(parents=True, exist_ok=True)
-    plot.write_text(page(found, title) if plot.suffix == ".html" else drawn(found, title), encoding="utf-8")
+    write_page(page(found, title) if plot.suffix == ".html" else drawn(found, title), plot)

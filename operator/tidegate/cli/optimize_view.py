@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from html import escape
-from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from tidegate.author.optimize.comparison import Comparison
-from tidegate.author.optimize.plot import plot
+from tidegate.author.optimize.plot import STYLE, plot
 from tidegate.cli.output import print_table
+from tidegate.page import footer, framed, row, table
 
 if TYPE_CHECKING:
     from tidegate.author.packing import Packed
@@ -46,27 +46,11 @@ def conclusions(found: Comparison) -> list[str]:
 
 def page(found: Comparison, title: str) -> str:
     """One HTML file with the plot and the figures; it fetches nothing."""
-    style = files("tidegate.report").joinpath("page.css").read_text(encoding="utf-8")
-    columns, cells = found.table()
-    heads = "".join(f"<th>{escape(name)}</th>" for name in columns)
-    rows = "".join("<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>" for row in cells)
+    columns, rows = found.table()
     said = "".join(f"<li>{escape(line)}</li>" for line in conclusions(found))
-    return f"""<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'unsafe-inline'">
-<title>{escape(title)} · Tidegate optimize</title>
-<style>{style}</style>
-</head>
-<body>
-<main>
-<h1>{escape(title)}</h1>
+    body = f"""<h1>{escape(title)}</h1>
 <figure>{plot(found, title)}</figure>
-<ul>{said}</ul>
-<div class="scroll"><table><thead><tr>{heads}</tr></thead><tbody>{rows}</tbody></table></div>
-</main>
-</body>
-</html>
-"""
+<ul class="facts">{said}</ul>
+{table(columns, map(row, rows))}
+{footer("tidegate optimize")}"""
+    return framed(title, "optimize", body, drawn=STYLE)

@@ -1,22 +1,15 @@
-"""The page: one HTML file with everything inside it.
-
-A policy in its head forbids it to fetch or run anything but its own style sheet and script, so not even text that came
-from outside could reach the network; and all such text is escaped.
-"""
+"""The page of rollouts: what a frame holds, with all text that came from outside escaped."""
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import json
-import os
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from html import escape
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
+from tidegate.page import cell, footer, framed, own, table, write_page
 from tidegate.plan.wording import figures
 from tidegate.report.course import Check, Course, Source, read_courses
 from tidegate.report.plots import BAD, GOOD, NOTE, colour, draw, draw_weights, kind_of, plots_of, times_of
@@ -30,45 +23,15 @@ SHORT_DIGEST = 19
 
 def write_report(sources: Sequence[Source], target: Path) -> None:
     """Write the page of these deployments; a reader never sees half of it."""
-    page = render(read_courses(sources))
-    target.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = target.with_name(f".{target.name}.{os.getpid()}")
-    unfinished.write_text(page, encoding="utf-8")
-    unfinished.replace(target)
+    write_page(render(read_courses(sources)), target)
 
 
 def render(courses: Sequence[Course]) -> str:
     """The whole page."""
-    style, script = _own("page.css"), _own("page.js")
-    policy = f"default-src 'none'; style-src '{_hash(style)}'; script-src '{_hash(script)}'; base-uri 'none'"
-    title = escape(", ".join(course.name for course in courses))
-    body = "\n".join(_section(course, f"course-{place}") for place, course in enumerate(courses))
-    return f"""<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<meta http-equiv="Content-Security-Policy" content="{policy}">
-<title>{title} · Tidegate report</title>
-<style>{style}</style>
-</head>
-<body>
-<main>
-{body}
-<footer>Made by tidegate report. Times are UTC. This page holds all it shows and fetches nothing.</footer>
-</main>
-<script>{script}</script>
-</body>
-</html>
-"""
-
-
-def _own(name: str) -> str:
-    return files("tidegate.report").joinpath(name).read_text(encoding="utf-8")
-
-
-def _hash(text: str) -> str:
-    return "sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
+    style, script = (own("tidegate.report", name) for name in ("page.css", "page.js"))
+    sections = (_section(course, f"course-{place}") for place, course in enumerate(courses))
+    body = "\n".join([*sections, footer("tidegate report", "Times are UTC.")])
+    return framed(", ".join(course.name for course in courses), "report", body, style=style, script=script)
 
 
 def _section(course: Course, key: str) -> str:
@@ -126,7 +89,7 @@ def _card(course: Course, found: Summary) -> str:
         full = escape(found.message, quote=True)  # the card shows three lines of it, the table below all
         why = f'<p class="why" title="{full}">{_bold(found.reason)}{full}</p>'
     return f"""<li class="card {colour(course, found.revision)}">
-<header><span class="name">{escape(found.name)}</span><span class="badge {tone}">{escape(found.outcome)}</span></header>
+<header><span class="name">{escape(found.name)}</span>{_badge(found.outcome, tone)}</header>
 <div class="id">{escape(identity)}</div>
 {why}
 <dl>{"".join(f"<div><dt>{name}</dt><dd>{value}</dd></div>" for name, value in _facts(found))}</dl>
@@ -162,15 +125,14 @@ def _legend(course: Course) -> str:
 
 
 def _happenings(course: Course) -> str:
-    rows = "".join(
-        f'<tr id="happening-{place}"><td class="time">{clock(event.at)}</td>'
-        f"<td>{escape(course.names.get(event.revision, event.revision))}</td>"
-        f'<td><span class="badge {kind_of(event)}">{escape(event.reason)}</span></td>'
-        f"<td>{escape(event.by)}</td>"
-        f'<td class="text">{escape(event.message)}{_stood_on(event.checks)}</td></tr>'
+    rows = (
+        f'<tr id="happening-{place}">{cell(clock(event.at), "time")}'
+        f"{cell(course.names.get(event.revision, event.revision))}"
+        f"<td>{_badge(event.reason, kind_of(event))}</td>{cell(event.by)}"
+        f'<td class="text">{escape(event.message)}{_stood_on(event.checks)}</td></tr>\n'
         for place, event in enumerate(course.happenings)
     )
-    return _table(("time", "version", "what", "who", "why"), rows)
+    return table(("time", "version", "what", "who", "why"), rows)
 
 
 def _stood_on(checks: Sequence[Check]) -> str:
@@ -187,36 +149,34 @@ def _checks(course: Course) -> str:
 
 def _check_table(checks: Sequence[Check]) -> str:
     tones = {"pass": GOOD, "fail": BAD}
-    rows = "".join(
-        f'<tr><td>{escape(check.name)}</td><td><span class="badge {tones.get(check.verdict, NOTE)}">'
-        f'{escape(check.verdict)}</span></td><td class="text">{escape(check.message)}</td></tr>'
+    rows = (
+        f"<tr>{cell(check.name)}<td>{_badge(check.verdict, tones.get(check.verdict, NOTE))}</td>"
+        f"{cell(check.message, 'text')}</tr>\n"
         for check in checks
     )
-    return _table(("check", "verdict", "numbers"), rows)
+    return table(("check", "verdict", "numbers"), rows)
 
 
-def _table(heads: Sequence[str], rows: str) -> str:
-    head = "".join(f"<th>{name}</th>" for name in heads)
-    return f'<div class="scroll"><table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table></div>'
+def _badge(text: str, tone: str) -> str:
+    return f'<span class="badge {tone}">{escape(text)}</span>'
 
 
 def _numbers(course: Course) -> str:
     """The plots as a table, for those who cannot see them."""
     every = -(-len(course.points) // TABLE_ROWS)
-    rows = "".join(
-        f'<tr><td class="time">{clock(point.at)}</td><td>{escape(course.names[revision])}</td>'
-        + "".join(f'<td class="number">{cell}</td>' for cell in cells)
-        + "</tr>"
+    rows = (
+        f"<tr>{cell(clock(point.at), 'time')}{cell(course.names[revision])}"
+        f"{''.join(cell(number, 'number') for number in numbers)}</tr>\n"
         for point in course.points[::every]
         for revision, seen in point.versions.items()
         if revision in course.names and (seen.weight or seen.requests)
-        for cells in [(_cell(seen.weight), _cell(seen.rps), str(seen.errors), _cell(seen.p50), _cell(seen.p99))]
+        for numbers in [(_shown(seen.weight), _shown(seen.rps), seen.errors, _shown(seen.p50), _shown(seen.p99))]
     )
     heads = ("time", "version", "weight %", "requests/s", "errors", "p50 ms", "p99 ms")
-    return f"<details><summary>The plots as numbers</summary>{_table(heads, rows)}</details>"
+    return f"<details><summary>The plots as numbers</summary>{table(heads, rows)}</details>"
 
 
-def _cell(value: float | None) -> str:
+def _shown(value: float | None) -> str:
     return "" if value is None else figures(value)
 
 

@@ -94,9 +94,9 @@ def colour(course: Course, revision: str) -> str:
 # Frames.
 
 
-def _svg(height: float, label: str, inside: Iterable[str]) -> str:
+def _svg(height: float, label: str, inside: Iterable[str], role: str = "img") -> str:
     body = "\n".join(inside)
-    return f'<svg viewBox="0 0 {WIDTH:g} {height:g}" role="img" aria-label="{escape(label)}">\n{body}\n</svg>'
+    return f'<svg viewBox="0 0 {WIDTH:g} {height:g}" role="{role}" aria-label="{escape(label)}">\n{body}\n</svg>'
 
 
 def _grid(times: Times, values: Values, unit: str, top: float) -> Iterable[str]:
@@ -202,7 +202,8 @@ def draw_weights(course: Course) -> str:
     inside += _rules(course, times, top, top + HEIGHT)
     inside += [_mark(place, happening, times, lane) for place, happening, lane in marks]
     inside.append(_cursor(top, top + HEIGHT))
-    return _svg(top + HEIGHT + FOOT, "Share of the requests by version over time", inside)
+    # A group: inside an image nobody looks for links.
+    return _svg(top + HEIGHT + FOOT, "Share of the requests by version over time", inside, role="group")
 
 
 def _lanes(course: Course, times: Times) -> list[tuple[int, Happening, int]]:

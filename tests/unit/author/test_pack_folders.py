@@ -60,6 +60,22 @@ def test_answers_of_another_model_are_refused(packed: Any, zoo: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("side", "array", "message"),
+    [
+        ("input", np.full((1, 4), 1e39), r"input_0\.pb: 'x': 1e\+39 \(row 1\) is no FP32"),
+        ("output", np.array([[0, 0, -(2**24) - 1]]), r"output_0\.pb: 'y': -16777217 \(row 1\) is no FP32"),
+    ],
+)
+def test_test_data_that_a_cast_would_change_are_refused(
+    packed: Any, zoo: Path, side: str, array: Any, message: str
+) -> None:
+    write(zoo / "test_data_set_0" / f"{side}_0.pb", array)
+
+    with pytest.raises(GoldenInvalid, match=message):
+        packed(zoo)
+
+
+@pytest.mark.parametrize(
     ("damage", "message"),
     [
         (lambda folder: (folder / "input_0.pb").unlink(), r"test_data_set_0: 0 files input_\*.pb, the model has 1"),

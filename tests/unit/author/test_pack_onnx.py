@@ -261,6 +261,34 @@ def test_expected_outputs_of_the_user_must_be_what_the_model_answers(packed: Any
 
 
 @pytest.mark.parametrize(
+    ("array", "message"),
+    [
+        ([[0, 0, 0, 0], [0, 1e39, 0, 0]], r"real\.npz: 'x': 1e\+39 \(row 2\) is no FP32: .* numbers up to 3\.4e\+38"),
+        ([[0, 0, 2**24 + 1, 0]], r"16777217 \(row 1\) is no FP32, 16777216 is"),
+        ([["0", "1", "2", "3"]], "it holds texts, and the model has FP32 there"),
+        ([[1j, 0, 0, 0]], "it holds complex128, and the model has FP32 there"),
+    ],
+)
+def test_golden_samples_that_a_cast_would_change_are_refused(
+    packed: Any, linear: Any, tmp_path: Path, array: Any, message: str
+) -> None:
+    np.savez(tmp_path / "real.npz", x=np.array(array))
+
+    with pytest.raises(GoldenInvalid, match=message):
+        packed(linear(), golden=GoldenRequest(str(tmp_path / "real.npz")))
+
+
+@pytest.mark.parametrize("array", [np.full((2, 4), 0.1), np.full((2, 4), 2**24, np.int64), np.eye(4, dtype=bool)])
+def test_golden_samples_that_a_cast_only_rounds_are_taken(packed: Any, linear: Any, tmp_path: Path, array: Any) -> None:
+    np.savez(tmp_path / "real.npz", x=array)
+
+    bundle = packed(linear(), golden=GoldenRequest(str(tmp_path / "real.npz"))).bundle
+
+    with np.load(bundle.path / bundle.manifest.golden.files[0]) as arrays:
+        assert arrays["input:x"].tolist() == array.astype(np.float32).tolist()
+
+
+@pytest.mark.parametrize(
     ("arrays", "message"),
     [({"z": np.eye(4)}, "'z' is no input or output"), ({"y": np.eye(3)}, "nothing for the input 'x'")],
 )

@@ -76,7 +76,7 @@ def test_the_head_says_how_it_stands_and_how_much_was_served(page: str) -> None:
 
 
 def test_each_plot_has_a_name_that_can_be_read_aloud_and_lines_of_both_versions(page: str) -> None:
-    plots = [a["aria-label"] for a in outline(page).all("svg") if a.get("role") == "img"]
+    plots = [a["aria-label"] for a in outline(page).all("svg") if a.get("role") in ("group", "img")]
     assert plots == [
         "Share of the requests by version over time",
         "Requests per second by version over time",

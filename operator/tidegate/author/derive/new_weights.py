@@ -5,13 +5,12 @@ Each tensor is checked by name, shape and type before anything is written; what 
 
 from __future__ import annotations
 
-import zipfile
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
 
-import numpy as np
 import onnx
 from onnx import numpy_helper
 
@@ -19,12 +18,15 @@ from tidegate.author.derive.acts import LABELS, Derived, Given
 from tidegate.author.derive.base import Base
 from tidegate.author.extras import need
 from tidegate.author.graph import WEIGHT_TYPES, initializers
+from tidegate.author.numpy_files import read_arrays
 from tidegate.author.session import Array
 from tidegate.author.weights import write_split
 from tidegate.errors import Invalid
 
 NAMED = 8  # keys in one message
 ZIP = b"PK\x03\x04"
+WIDEST = 8  # bytes of a number: one of another type is named with its key
+SPARE = 1 << 20  # bytes: keys that the graph does not have are named too
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,8 +37,9 @@ class NewWeights:
 
     def apply(self, given: Given) -> Derived:
         """The same graph with other numbers; raises Invalid listing every key that does not fit."""
-        base, new = given.base, read_weights(self.path)
+        base = given.base
         tensors = {tensor.name: tensor for tensor in initializers(base.model)}
+        new = read_weights(self.path, SPARE + WIDEST * sum(math.prod(tensor.dims) for tensor in tensors.values()))
         if misfits := list(_misfits(new, tensors)):
             more = f" and {len(misfits) - NAMED} more" if len(misfits) > NAMED else ""
             raise Invalid(
@@ -57,29 +60,36 @@ class NewWeights:
         )
 
 
-def read_weights(path: Path) -> dict[str, Array]:
-    """Arrays by name; the format is told by content."""
+def read_weights(path: Path, most: int) -> dict[str, Array]:
+    """Arrays by name, of at most so many bytes; the format is told by content."""
     if not path.is_file():
         raise Invalid("no such file", where=str(path), do="give the weights as .npz or .safetensors")
     with path.open("rb") as file:
         start = file.read(len(ZIP))
-    found = _npz(path) if start == ZIP else _safetensors(path)
+    found = _npz(path, most) if start == ZIP else _safetensors(path, most)
     if not found:
         raise Invalid("there are no tensors in it", where=str(path))
     return found
 
 
-def _npz(path: Path) -> dict[str, Array]:
+def _npz(path: Path, most: int) -> dict[str, Array]:
     try:
-        with path.open("rb") as file:
-            return dict(np.load(file, allow_pickle=False))
-    except (ValueError, OSError, KeyError, EOFError, TypeError, zipfile.BadZipFile) as error:
+        return read_arrays(path, most)
+    except ValueError as error:
         raise Invalid(
-            f"cannot be read as npz: {str(error)[:120]}", where=str(path), do="save plain numbers, no Python objects"
+            f"cannot be read as npz: {error}",
+            where=str(path),
+            do="save plain numbers, no Python objects, and only tensors of this graph",
         ) from None
 
 
-def _safetensors(path: Path) -> dict[str, Array]:
+def _safetensors(path: Path, most: int) -> dict[str, Array]:
+    if (size := path.stat().st_size) > most:  # nothing in it is packed
+        raise Invalid(
+            f"it has {size:,} bytes, allowed for this graph are {most:,}",
+            where=str(path),
+            do="save only tensors of this graph",
+        )
     safetensors = need("safetensors.numpy", extra="safetensors")
     need("ml_dtypes", extra="runtime")  # it gives numpy the types that only neural networks have
     try:

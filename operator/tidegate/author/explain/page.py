@@ -1,17 +1,14 @@
-"""The explanation as one HTML page with everything inside it: what counts in general, then each row.
+"""The explanation as one HTML page: what counts in general, then each row.
 
 Green adds to the answer that was given and red takes away from it; bars also point to different sides and every mark
-has a title, so nothing depends on colour.  A policy forbids the page to fetch or run anything.
+has a title, so nothing depends on colour.
 """
 
 from __future__ import annotations
 
-import base64
-import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from html import escape
-from importlib.resources import files
 
 import numpy as np
 
@@ -20,6 +17,7 @@ from tidegate.author.explain.marks import Bar, bars, patches
 from tidegate.author.explain.players import Players
 from tidegate.author.session import Array
 from tidegate.bundle.manifest import TensorSpec
+from tidegate.page import footer, framed, own
 
 SHOWN_ROWS = 24
 GENERAL, OF_ROW = 20, 10  # bars
@@ -44,34 +42,17 @@ class Answered:
 
 def render(found: Explanation) -> str:
     """The whole page."""
-    style = files("tidegate.author.explain").joinpath("page.css").read_text(encoding="utf-8")
-    digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
-    policy = f"default-src 'none'; style-src 'sha256-{digest}'; img-src data:; base-uri 'none'"
     manifest = found.bundle.manifest
-    title = escape(f"{manifest.name} {manifest.version}")
-    return f"""<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<meta http-equiv="Content-Security-Policy" content="{policy}">
-<title>{title} · Tidegate explanation</title>
-<style>{style}</style>
-</head>
-<body>
-<main>
-<h1>{title}</h1>
+    title = f"{manifest.name} {manifest.version}"
+    body = f"""<h1>{escape(title)}</h1>
 <p class="under">{escape(found.bundle.digest[:SHORT_DIGEST])}… · {escape(_how(found))}</p>
 <p class="under">{escape(_sum(found))}</p>
 <h2>What counts</h2>
 {_general(found)}
 <h2>Row by row</h2>
 {"".join(_row(found, row) for row in range(min(len(found.each), SHOWN_ROWS)))}
-<footer>Made by tidegate explain. All rows and outputs are in attributions.npz. This page fetches nothing.</footer>
-</main>
-</body>
-</html>
-"""
+{footer("tidegate explain", "All rows and outputs are in attributions.npz.")}"""
+    return framed(title, "explanation", body, style=own("tidegate.author.explain", "page.css"))
 
 
 def _how(found: Explanation) -> str:

@@ -14,11 +14,12 @@ import onnx
 from google.protobuf.message import DecodeError
 from onnx import numpy_helper
 
+from tidegate.author.casts import as_sample
 from tidegate.author.columns import as_inputs
 from tidegate.author.describe import interface_of
 from tidegate.author.frameworks import Converted, Found
 from tidegate.author.request import PackRequest
-from tidegate.author.session import Array, Tensors, as_type
+from tidegate.author.session import Array, Tensors
 from tidegate.author.weights import load_graph
 from tidegate.bundle.errors import GoldenInvalid
 from tidegate.bundle.manifest import MAX_GOLDEN, Interface, TensorSpec
@@ -52,20 +53,19 @@ def _tensors(folder: Path, side: str, specs: Sequence[TensorSpec]) -> dict[str, 
     files = _in_order(folder.glob(f"{side}_*.pb"))
     if len(files) != len(specs):
         raise GoldenInvalid(f"{len(files)} files {side}_*.pb, the model has {len(specs)} {side}s", where=str(folder))
-    return {spec.name: as_type(_tensor(file), spec.element_type) for file, spec in zip(files, specs, strict=True)}
+    return {
+        spec.name: as_sample(_tensor(file), spec.element_type, f"{file}: '{spec.name}'")
+        for file, spec in zip(files, specs, strict=True)
+    }
 
 
 def _tensor(file: Path) -> Array:
     tensor = onnx.TensorProto()
     try:
         tensor.ParseFromString(file.read_bytes())
-        found = np.asarray(numpy_helper.to_array(tensor))
+        return np.asarray(numpy_helper.to_array(tensor))
     except (DecodeError, ValueError, TypeError, KeyError) as error:
         raise GoldenInvalid(f"it holds no tensor: {str(error)[:120]}", where=str(file)) from None
-    if found.dtype.kind == "O":
-        texts = [item.decode("utf-8", "replace") for item in found.reshape(-1).tolist()]
-        return np.array(texts, dtype=object).reshape(found.shape)
-    return found
 
 
 def _in_order(paths: Iterator[Path]) -> list[Path]:

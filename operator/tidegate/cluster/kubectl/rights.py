@@ -76,7 +76,7 @@ class Rights:
         command += ["--", name]
         async with self._acting:
             child = await asyncio.create_subprocess_exec(
-                sys.executable, "-m", "tidegate", *command,
+                sys.executable, "-P", "-m", "tidegate", *command,  # -P: imports nothing of the current folder
                 stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
             )  # fmt: skip
             try:

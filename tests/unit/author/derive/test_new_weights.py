@@ -17,6 +17,7 @@ from tidegate.errors import Invalid
 
 NEW = {"first": weight(4, 6, seed=8), "second": weight(6, 3, seed=9)}
 ROWS = weight(5, 4, seed=7)
+MOST = 1 << 20
 
 
 @pytest.fixture(params=["npz", "safetensors"])
@@ -80,7 +81,7 @@ def test_new_weights_are_measured_on_data(derived: Any, saved: Any, blobs: DataS
 def test_types_of_neural_networks_are_read(tmp_path: Path) -> None:
     save_file({"w": np.ones((2, 2), ml_dtypes.bfloat16)}, tmp_path / "w")
 
-    assert read_weights(tmp_path / "w")["w"].dtype == ml_dtypes.bfloat16
+    assert read_weights(tmp_path / "w", MOST)["w"].dtype == ml_dtypes.bfloat16
 
 
 @pytest.mark.parametrize(
@@ -97,11 +98,33 @@ def test_a_file_that_holds_no_weights_is_refused(tmp_path: Path, content: bytes,
     (tmp_path / "w").write_bytes(content)
 
     with pytest.raises(Invalid, match=message):
-        read_weights(tmp_path / "w")
+        read_weights(tmp_path / "w", MOST)
 
 
 def test_python_objects_are_never_read(tmp_path: Path) -> None:
     np.savez(tmp_path / "w.npz", first=np.array([{"a": 1}], dtype=object))
 
+    with pytest.raises(Invalid, match="cannot be read as npz: Object arrays cannot be loaded"):
+        read_weights(tmp_path / "w.npz", MOST)
+
+
+@pytest.mark.parametrize("kept", [0.5, 0.9, 0.99])
+def test_weights_that_were_cut_off_are_refused(tmp_path: Path, kept: float) -> None:
+    np.savez(tmp_path / "whole.npz", **NEW)
+    whole = (tmp_path / "whole.npz").read_bytes()
+    (tmp_path / "w").write_bytes(whole[: int(len(whole) * kept)])
+
     with pytest.raises(Invalid, match="cannot be read as npz"):
-        read_weights(tmp_path / "w.npz")
+        read_weights(tmp_path / "w", MOST)
+
+
+def test_weights_that_unpack_to_more_than_the_graph_can_take_are_not_unpacked(derived: Any, tmp_path: Path) -> None:
+    many = np.zeros(8 << 20)
+    np.savez_compressed(tmp_path / "bomb", first=many)
+    save_file({"first": many}, tmp_path / "large")
+    assert (tmp_path / "bomb.npz").stat().st_size < 100_000
+
+    with pytest.raises(Invalid, match=r"it unpacks to 67,108,\d+ bytes, allowed are 1,048,912"):
+        derived(NewWeights(tmp_path / "bomb.npz"))
+    with pytest.raises(Invalid, match=r"it has 67,108,\d+ bytes, allowed for this graph are 1,048,912"):
+        derived(NewWeights(tmp_path / "large"))

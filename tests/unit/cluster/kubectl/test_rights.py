@@ -56,9 +56,9 @@ def act(verb: str = "promote", step: int | None = None) -> str:
 @pytest.mark.parametrize(
     ("verb", "step", "asked"),
     [
-        ("promote", 2, "-m tidegate promote --step=2 --namespace=shop --context=prod --output=json -- fraud"),
-        ("promote-full", None, "-m tidegate promote --full --namespace=shop --context=prod --output=json -- fraud"),
-        ("abort", None, "-m tidegate abort --namespace=shop --context=prod --output=json -- fraud"),
+        ("promote", 2, "-P -m tidegate promote --step=2 --namespace=shop --context=prod --output=json -- fraud"),
+        ("promote-full", None, "-P -m tidegate promote --full --namespace=shop --context=prod --output=json -- fraud"),
+        ("abort", None, "-P -m tidegate abort --namespace=shop --context=prod --output=json -- fraud"),
     ],
 )
 def test_an_act_is_the_command_in_the_same_cluster(command: Path, verb: str, step: int | None, asked: str) -> None:
@@ -66,6 +66,17 @@ def test_an_act_is_the_command_in_the_same_cluster(command: Path, verb: str, ste
 
     assert act(verb, step) == "it was taken up"
     assert (command.parent / "asked").read_text().strip() == asked
+
+
+def test_modules_in_the_current_folder_take_no_part(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("tidegate", "click"):
+        (tmp_path / f"{name}.py").write_text(f"open({str(tmp_path / 'mark')!r}, 'w')")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("KUBECONFIG", str(tmp_path / "absent"))
+
+    with pytest.raises(Failed, match="there is no kubeconfig"):
+        act()
+    assert not (tmp_path / "mark").exists()
 
 
 def test_what_a_command_complains_of_is_told(command: Path) -> None:
