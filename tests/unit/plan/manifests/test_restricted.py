@@ -12,6 +12,7 @@ from pydantic import ValidationError
 
 from tidegate.api.runtime import ENV_NAMES, Runtime
 from tidegate.plan.manifests.jobs import resolve_job
+from tidegate.plan.manifests.origins import Credentials
 from tidegate.plan.manifests.pods import pod_template
 
 from .parts import OWNER, PLATFORM, asked, record, spec_of
@@ -84,7 +85,7 @@ def runtimes(draw: st.DrawFn) -> Runtime:
 @settings(max_examples=150, deadline=None)
 @given(runtime=runtimes(), uri=URIS, secret=st.sampled_from(["", "store"]))
 def test_servers_are_restricted_whatever_the_spec_says(runtime: Runtime, uri: str, secret: str) -> None:
-    made = pod_template(OWNER, record(uri=uri, runtime=runtime), "Require", secret, PLATFORM)
+    made = pod_template(OWNER, record(uri=uri, runtime=runtime), "Require", Credentials(secret), PLATFORM)
 
     assert objections(made) == []
 
@@ -115,7 +116,7 @@ def test_labels_and_variables_of_ours_cannot_be_asked_for() -> None:
 
 
 def allowed() -> dict[str, Any]:
-    return copy.deepcopy(pod_template(OWNER, record(), "Require", "", PLATFORM))
+    return copy.deepcopy(pod_template(OWNER, record(), "Require", Credentials(), PLATFORM))
 
 
 @pytest.mark.parametrize(
