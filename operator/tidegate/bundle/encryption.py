@@ -120,6 +120,7 @@ def decrypt_once(folder: Path, out: Path, keys: Sequence[Any], where: str) -> Bu
     shutil.rmtree(unfinished, ignore_errors=True)
     if is_taken(out):
         return _proved(out, bundle, keys, where)
+    out.parent.mkdir(parents=True, exist_ok=True)
     require_memory(bundle, out.parent)
     try:
         decrypt(folder, unfinished / out.name, keys, where)
