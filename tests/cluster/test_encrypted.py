@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -51,7 +52,7 @@ def of(version: str) -> Object:
 
 
 def again(site: Site, refused: Object) -> None:
-    site.command("retry", f"{refused['status']['resolution']['key']}@2026-01-01T00:00:00Z")
+    site.command("retry", f"{refused['status']['resolution']['key']}@{datetime.now(UTC).isoformat()}")
 
 
 def test_an_encrypted_bundle_serves_when_the_right_key_is_there_and_says_until_then_what_is_missing(
