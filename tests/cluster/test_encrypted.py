@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tests.cluster.faults import answer_jobs
@@ -127,7 +128,7 @@ def test_before_a_server_stops_for_it_an_encrypted_bundle_is_proved_in_memory(
 ) -> None:
     (keys / "both.key").write_text((keys / "age.key").read_text() + (keys / "other.key").read_text())
     keep(site, keys / "both.key")
-    replace = {"rollout": {"surge": "Replace", "allowDowntime": True, "steps": []}}
+    replace: dict[str, Any] = {"rollout": {"surge": "Replace", "allowDowntime": True, "steps": []}}
     site.apply(bundle=of("v1"), **replace)
     site.until_serving("v1", 60)
 

@@ -92,7 +92,7 @@ def test_fetch_keeps_ciphertext_and_decrypts_into_memory(
 def test_a_second_init_step_finds_both_and_one_on_another_node_decrypts_what_the_cache_has(
     sealed: BundleDir, tmp_path: Path, memory: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    words = ["fetch", sealed.path.as_uri(), tmp_path / "cache", "--digest", sealed.digest]
+    words: list[str | Path] = ["fetch", sealed.path.as_uri(), tmp_path / "cache", "--digest", sealed.digest]
     words += ["--plain", memory / "model", "--identity", tmp_path / "age.key"]
     outcome(capsys, *words)
     shutil.rmtree(sealed.path)  # from here on nobody asks the store
@@ -110,16 +110,16 @@ def test_a_second_init_step_finds_both_and_one_on_another_node_decrypts_what_the
 def test_a_key_that_does_not_open_the_bundle_is_told_and_leaves_no_plain_text(
     sealed: BundleDir, tmp_path: Path, memory: Path, capsys: pytest.CaptureFixture[str], command: str, key: str
 ) -> None:
-    more = {
+    given: dict[str, list[str | Path]] = {
         "fetch": [tmp_path / "cache", "--plain", memory / "model"], "prove": ["--memory", memory], "resolve": [],
-    }[command]  # fmt: skip
+    }  # fmt: skip
     code, reason, says = {
         "other.key": (1, "DecryptionKeyWrong", "none of these age keys"),
         "age.pub": (1, "DecryptionKeyWrong", "holds no age key"),
         "nowhere.key": (5, "SecretMissing", "add it to the Secret that is named"),
     }[key]
 
-    ended, found = outcome(capsys, command, sealed.path.as_uri(), *more, "--identity", tmp_path / key)
+    ended, found = outcome(capsys, command, sealed.path.as_uri(), *given[command], "--identity", tmp_path / key)
 
     assert (ended, found["reason"]) == (code, reason)
     assert says in found["message"]
@@ -132,7 +132,9 @@ def test_a_key_that_does_not_open_the_bundle_is_told_and_leaves_no_plain_text(
 def test_without_a_key_an_encrypted_bundle_is_not_run(
     sealed: BundleDir, tmp_path: Path, memory: Path, capsys: pytest.CaptureFixture[str], command: str
 ) -> None:
-    more = [tmp_path / "cache", "--plain", memory / "model"] if command == "fetch" else ["--memory", memory]
+    more: list[str | Path] = ["--memory", memory]
+    if command == "fetch":
+        more = [tmp_path / "cache", "--plain", memory / "model"]
 
     code, found = outcome(capsys, command, sealed.path.as_uri(), *more)
 

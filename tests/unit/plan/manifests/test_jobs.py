@@ -131,7 +131,7 @@ def test_a_bundle_is_proved_whole_with_the_room_and_the_memory_that_a_server_has
     assert made["spec"]["activeDeadlineSeconds"] == 3600
 
 
-KEY = {"decryption": {"keySecretRef": {"name": "model-key", "key": "age.key"}}}
+KEY: dict[str, Any] = {"decryption": {"keySecretRef": {"name": "model-key", "key": "age.key"}}}
 
 
 def proving(plain_bytes: int = 0, **bundle: Any) -> dict[str, Any]:
