@@ -1,4 +1,4 @@
-"""The bundle that a short-lived command is about: its address, the proofs it must have, and the pod's credentials.
+"""The bundle that a short-lived command is about: its address, the proofs it must have, and what opens it.
 
 The keys of a Secret come as environment variables, or as files of a directory where it is mounted (`--store-secret`):
 only as files do `ca.crt` and `.dockerconfigjson` arrive in every cluster, as not all allow variables of such names.
@@ -9,10 +9,12 @@ from __future__ import annotations
 import argparse
 import os
 from pathlib import Path
+from typing import Any
 
 from tidegate.bundle.errors import Denied
+from tidegate.bundle.manifest import Manifest
 from tidegate.bundle.source import Access, Source
-from tidegate.errors import Temporary
+from tidegate.errors import Invalid, Temporary
 
 MAX_KEY_BYTES = 64 * 2**10
 NOT_AMBIENT = ("AWS_CA_BUNDLE", "ca.crt", ".dockerconfigjson")  # what ambient access does not look for by itself
@@ -23,7 +25,7 @@ MOUNTED = (
 
 
 def add_source_arguments(parser: argparse.ArgumentParser) -> None:
-    """URI, --digest, --public-key, --store-secret."""
+    """URI, --digest, --public-key, --store-secret, --identity."""
     parser.add_argument("uri", metavar="URI", help="address of the bundle, such as s3://models/fraud/v1")
     parser.add_argument("--digest", metavar="sha256:…", help="the only bundle that is accepted")
     parser.add_argument("--public-key", metavar="FILE", type=Path, help="PEM key that must have signed it")
@@ -33,6 +35,13 @@ def add_source_arguments(parser: argparse.ArgumentParser) -> None:
         type=Path,
         default=os.environ.get("TIDEGATE_STORE_SECRET"),
         help="mounted Secret, a file per key (AWS_…, ca.crt, .dockerconfigjson), for what the environment lacks",
+    )
+    parser.add_argument(
+        "--identity",
+        metavar="FILE",
+        type=Path,
+        default=os.environ.get("TIDEGATE_IDENTITY"),
+        help="age keys, one of which decrypts the bundle; of no use for one that is not encrypted",
     )
 
 
@@ -56,6 +65,28 @@ def credentials_of(folder: Path | str | None) -> dict[str, str]:
 
 def read_public_key(file: Path) -> bytes:
     """The key that must have signed; without it nothing can be said about the bundle."""
+    return _required(file)
+
+
+def keys_for(manifest: Manifest, arguments: argparse.Namespace) -> list[Any]:
+    """The age keys that open an encrypted bundle, tried on its manifest alone; none for one that is not encrypted.
+
+    Messages name the file, never what stands in it.
+    """
+    if manifest.encryption is None:
+        return []
+    from tidegate.bundle.encryption import open_key, parse_identities
+
+    file = arguments.identity
+    if file is None:
+        do = "name its age key: --identity FILE, or bundle.decryption of a manifest"
+        raise Invalid("the bundle is encrypted", where=arguments.uri, do=do, reason="BundleEncrypted")
+    keys = parse_identities(_required(file), str(file))
+    open_key(manifest.encryption, keys, str(file))
+    return keys
+
+
+def _required(file: Path) -> bytes:
     content = read_key(file)
     if content is None:
         raise Temporary("no such key", where=str(file), do="add it to the Secret that is named", reason="SecretMissing")

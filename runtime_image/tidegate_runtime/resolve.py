@@ -1,7 +1,8 @@
 """`tidegate-runtime resolve URI`: what a rollout must know of a bundle before any of its files is fetched.
 
-Only the manifest, its signature and labels.txt are read.  The answer fits a termination message; of a very large
-interface only the digest does.
+Only the manifest, its signature and labels.txt are read; of an encrypted bundle they are readable, and a key that is
+given has to be one that opens it.  The answer fits a termination message; of a very large interface only the digest
+does.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from tidegate.bundle.fetch import DEFAULT_LIMITS
 from tidegate.bundle.manifest import FileEntry, Interface, Manifest, TensorSpec
 from tidegate.bundle.preflight import preflight_manifest
 from tidegate.bundle.reader import BundleReader, Resolved
-from tidegate_runtime.bundle_source import add_source_arguments, source_of
+from tidegate_runtime.bundle_source import add_source_arguments, keys_for, source_of
 from tidegate_runtime.outcome import add_log_argument, answer, fitting
 
 RESOLUTION_VERSION = "tidegate.io/resolution/v1"
@@ -39,6 +40,8 @@ def _resolve(arguments: argparse.Namespace) -> dict[str, Any]:
     try:
         resolved = reader.resolve()
         preflight_manifest(resolved.manifest)
+        if arguments.identity is not None:  # told before any pod waits for what only the right key opens
+            keys_for(resolved.manifest, arguments)
         return resolution(resolved, read_labels(reader, resolved.manifest))
     finally:
         reader.close()
@@ -60,6 +63,7 @@ def resolution(resolved: Resolved, labels: list[str]) -> dict[str, Any]:
         "golden": len(manifest.golden.files) if manifest.golden else 0,
         "files": len(manifest.files),
         "bytes": manifest.total_bytes,
+        **({"plainBytes": manifest.plain_room} if manifest.encryption else {}),
         "interfaceDigest": hashlib.sha256(json.dumps(shown, sort_keys=True).encode()).hexdigest(),
         "labelsDigest": hashlib.sha256(json.dumps(labels).encode()).hexdigest(),
         "metrics": manifest.metric_values(),

@@ -16,8 +16,15 @@ import pyrage
 import pytest
 
 from tidegate.bundle import encryption
-from tidegate.bundle.encryption import decrypt, decrypted_in_memory, encrypt, generate_identity, read_identities
-from tidegate.bundle.errors import Denied, DigestMismatch, DiskFull, ManifestInvalid
+from tidegate.bundle.encryption import (
+    decrypt,
+    decrypt_once,
+    decrypted_in_memory,
+    encrypt,
+    generate_identity,
+    read_identities,
+)
+from tidegate.bundle.errors import Conflict, Denied, DigestMismatch, DiskFull, ManifestInvalid
 from tidegate.bundle.fetch import resolve
 from tidegate.bundle.manifest import BundleDir, read_bundle_dir
 from tidegate.bundle.push import push
@@ -172,7 +179,7 @@ def test_plaintext_for_a_while_lies_in_memory_and_is_gone_afterwards(
 ) -> None:
     sealed = encrypt(bundle(files=FILES), tmp_path / "sealed", [keys[1]])
 
-    with decrypted_in_memory(sealed.path, keys[0]) as plain:
+    with decrypted_in_memory(sealed.path, read_identities(keys[0]), str(keys[0])) as plain:
         kind = subprocess.run(["stat", "-f", "-c", "%T", plain], capture_output=True, text=True, check=True).stdout
         mode = plain.parent.stat().st_mode & 0o777
 
@@ -185,7 +192,8 @@ def test_without_room_in_memory_nothing_is_decrypted(
     sealed = encrypt(bundle(), tmp_path / "sealed", [keys[1]])
     monkeypatch.setattr(encryption, "MEMORY", tmp_path / "absent")
 
-    with pytest.raises(DiskFull, match="memory-backed"), decrypted_in_memory(sealed.path, keys[0]):
+    identities = read_identities(keys[0])
+    with pytest.raises(DiskFull, match="memory-backed"), decrypted_in_memory(sealed.path, identities, "age.key"):
         pass
 
 
@@ -197,10 +205,10 @@ def test_room_in_memory_is_needed_for_every_file_also_for_those_that_stay_readab
     free = [written]
     monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=free[0]))
 
-    encryption.require_memory(sealed)
+    encryption.require_memory(sealed, tmp_path)
     free[0] -= 1
     with pytest.raises(DiskFull, match=f"{written} bytes"):
-        encryption.require_memory(sealed)
+        encryption.require_memory(sealed, tmp_path)
 
 
 def test_a_key_that_is_given_as_a_recipient_is_never_repeated(
@@ -299,3 +307,76 @@ def test_an_encryption_of_another_kind_is_refused(bundle: BundleMaker, keys: tup
 
     with pytest.raises(ManifestInvalid, match="this tidegate reads age"):
         read_bundle_dir(sealed.path)
+
+
+def once(sealed: BundleDir, out: Path, key: Path) -> BundleDir:
+    return decrypt_once(sealed.path, out, read_identities(key), str(key))
+
+
+def test_what_is_decrypted_already_is_proved_and_stays(
+    bundle: BundleMaker, keys: tuple[Path, str], tmp_path: Path
+) -> None:
+    folder = bundle(files=FILES)
+    sealed, out = encrypt(folder, tmp_path / "sealed", [keys[1]]), tmp_path / "memory/model"
+    first = once(sealed, out, keys[0])
+    before = (out / "weights/a.bin").stat().st_ino
+
+    again = once(sealed, out, keys[0])
+
+    assert again.digest == first.digest == read_bundle_dir(folder).digest
+    assert (out / "weights/a.bin").stat().st_ino == before
+    assert [path.name for path in out.parent.iterdir()] == ["model"]
+
+
+def test_what_a_killed_run_left_is_removed_before_its_room_is_needed(
+    bundle: BundleMaker, keys: tuple[Path, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sealed, out = encrypt(bundle(files=FILES), tmp_path / "sealed", [keys[1]]), tmp_path / "memory/model"
+    with monkeypatch.context() as killed:
+        killed.setattr(shutil, "rmtree", lambda *_, **__: None)  # as nobody could
+        killed.setattr(encryption, "verify_dir", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            once(sealed, out, keys[0])
+    assert [path.stat().st_size for path in out.parent.rglob("a.bin")] == [len(SECRET)]
+
+    once(sealed, out, keys[0])
+
+    assert [path.name for path in out.parent.iterdir()] == ["model"]
+
+
+def interrupted(*_: object, **__: object) -> None:
+    raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("kind", ["another bundle", "a changed file", "no bundle"])
+def test_something_else_is_never_taken_for_what_a_bundle_decrypts_to(
+    bundle: BundleMaker, keys: tuple[Path, str], tmp_path: Path, kind: str
+) -> None:
+    folder, out = bundle(files=FILES), tmp_path / "memory/model"
+    sealed = encrypt(folder, tmp_path / "sealed", [keys[1]])
+    if kind == "another bundle":
+        other = bundle("other", {**FILES, "labels.txt": b"yes\nno\n"})
+        once(encrypt(other, tmp_path / "sealed too", [keys[1]]), out, keys[0])
+    elif kind == "a changed file":
+        once(sealed, out, keys[0])
+        (out / "weights/a.bin").write_bytes(SECRET[:-1] + b"!")
+    else:
+        out.mkdir(parents=True)
+        (out / "notes.txt").write_text("mine")
+
+    with pytest.raises(Conflict, match="is not what the bundle decrypts to"):
+        once(sealed, out, keys[0])
+    assert any(out.iterdir())
+
+
+def test_the_room_that_a_manifest_tells_holds_the_plain_files_on_every_kernel(
+    bundle: BundleMaker, keys: tuple[Path, str], tmp_path: Path
+) -> None:
+    """Memory is given by pages, of 64 KiB at most."""
+    folder = bundle(files=FILES)
+    sealed = encrypt(folder, tmp_path / "sealed", [keys[1]])
+    out = decrypted(sealed.path, tmp_path / "back", keys[0])
+    sizes = [path.stat().st_size for path in out.path.rglob("*") if path.is_file()]
+
+    assert sealed.manifest.plain_room == sum(-(-size // 65_536) * 65_536 for size in sizes)
+    assert read_bundle_dir(folder).manifest.plain_room == 0

@@ -63,10 +63,8 @@ CASES: dict[str, Case] = {
     "a metric under the bar": Case("MetricBelowBound", "at least 0.9", True, BAR, {"metrics": {"accuracy": 0.5}}),
     "a metric that is not there": Case("MetricMissing", "accuracy", True, BAR),
     "no golden samples": Case("GoldenMissing", "Require", True, {"acceptance": {"golden": "Require"}}, {"golden": 0}),
-    "a bundle that nobody can decrypt": Case(
-        "SpecUnsupported", "leave bundle.decryption out",
-        spec={"bundle": {"decryption": {"keySecretRef": {"name": "model-key", "key": "age.key"}}}},
-    ),
+    "another age key": told("DecryptionKeyWrong", "name the key of a recipient", lasting=False),
+    "an encrypted bundle without a key": Case("BundleEncrypted", "name its age key", True, bundle={"plainBytes": 2**20}),
     "no quota for Jobs": Case("QuotaExceeded", "raise the quota", prepare=partial(no_more, plural="jobs", group="batch")),
     "Jobs are not admitted": Case("AdmissionDenied", "correct what the rule names", prepare=partial(faults.deny, kind="jobs")),
     "no image": Case("ImagePull", "correct runtime.image", spec=servers_are("image-pull-error")),

@@ -33,7 +33,7 @@ PYTEST = (sys.executable, "-m", "pytest", "-v", "--durations", "5")
 FURTHER_NODES = (
     ("test_gpus.py", "test_scaling.py"),
     ("test_killed_operator.py", "test_traffic.py"),
-    ("test_chart_upgrade.py", "test_prometheus.py", "test_stores.py"),
+    ("test_chart_upgrade.py", "test_encrypted.py", "test_prometheus.py", "test_stores.py"),
 )
 NOTHING_TO_DO = 5  # of pytest, where its arguments leave no test of a part
 # Of one test, without the start of the node, whose waits have deadlines of their own.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from tests.unit.plan.world import bundle
@@ -13,6 +14,7 @@ from tidegate.plan.manifests.front import front_service, revision_service
 from tidegate.plan.manifests.identity import Owner
 from tidegate.plan.manifests.jobs import resolve_job
 from tidegate.plan.manifests.network import network_policy
+from tidegate.plan.manifests.origins import credentials_of
 from tidegate.plan.manifests.platform import Network, Platform
 from tidegate.plan.manifests.pods import pod_template
 from tidegate.plan.manifests.stored import Stored, controller_revision
@@ -40,6 +42,7 @@ FULL: dict[str, Any] = {
         "uri": "pvc://models/fraud/1",
         "secretRef": {"name": "s3-credentials"},
         "signature": {"publicKeySecretRef": {"name": "release-key", "key": "key.pub"}},
+        "decryption": {"keySecretRef": {"name": "model-key", "key": "age.key"}},
     },
     "runtime": {
         "device": "cuda",
@@ -103,17 +106,18 @@ SPECS = {"plain": PLAIN, "full": FULL}
 def rendered(owner: Owner, written: dict[str, Any]) -> dict[str, Object]:
     """One child of each kind, by a word for it."""
     spec = ModelDeploymentSpec.model_validate(written)
-    secret = spec.bundle.secret_ref.name if spec.bundle.secret_ref else ""
-    record = RevisionRecord(REVISION, 1, bundle("v1", uri=spec.bundle.uri), spec.runtime, REVISION)
+    opens = credentials_of(spec.bundle)
+    found = replace(bundle("v1", uri=spec.bundle.uri), plain_bytes=3 * 2**30 if opens.decryption else 0)
+    record = RevisionRecord(REVISION, 1, found, spec.runtime, REVISION)
     wanted = RevisionWanted(record, spec.scaling.min_replicas, spec.scaling.most_replicas, "Require")
-    template = pod_template(owner, record, "Require", secret, PLATFORM)
+    template = pod_template(owner, record, "Require", opens, PLATFORM)
     pods = deployment(owner, REVISION, template)
     access = access_map(owner, PLATFORM, [spec.runtime])
     policy = network_policy(owner, spec, [record], PLATFORM.network)
     assert access is not None
     assert policy is not None
     return {
-        "record": controller_revision(owner, Stored(record, template, secret)),
+        "record": controller_revision(owner, Stored(record, template, opens)),
         "access": access,
         "policy": policy,
         "deployment": {**pods, "spec": {**pods["spec"], "replicas": 2}},

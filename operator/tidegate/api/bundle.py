@@ -77,7 +77,7 @@ class Signature(ApiModel):
 class Decryption(ApiModel):
     """How an encrypted bundle is read."""
 
-    key_secret_ref: SecretKeyRef = Field(description="The age key that decrypts the bundle in the pod.")
+    key_secret_ref: SecretKeyRef = Field(description="The age key that decrypts the bundle, into the pod's memory.")
 
 
 class BundleSource(ApiModel):
@@ -101,4 +101,8 @@ class BundleSource(ApiModel):
     signature: Signature | None = Field(
         None, description="When given, an unsigned or wrongly signed bundle is refused."
     )
-    decryption: Decryption | None = Field(None, description="Needed for encrypted bundles only.")
+    decryption: Decryption | None = Field(
+        None,
+        description="Needed for encrypted bundles only. Their plain size comes on top of the pod's memory, request and "
+        "limit.",
+    )

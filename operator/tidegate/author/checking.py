@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from tidegate.author.extras import need
-from tidegate.bundle.encryption import decrypted_in_memory
+from tidegate.bundle.encryption import decrypted_in_memory, read_identities
 from tidegate.bundle.errors import GoldenMismatch
 from tidegate.bundle.fetch import fetch
 from tidegate.bundle.manifest import read_bundle_dir
@@ -31,7 +31,7 @@ def here(ref: str, identity: Path | None = None) -> Iterator[Path]:
             _require_plain(folder)
             yield folder
             return
-        with decrypted_in_memory(folder, identity) as plain:
+        with decrypted_in_memory(folder, read_identities(identity), str(identity)) as plain:
             yield plain
 
 

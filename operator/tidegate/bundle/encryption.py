@@ -21,7 +21,9 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from tidegate.bundle.assemble import disk_errors
-from tidegate.bundle.errors import Denied, DigestMismatch, DiskFull
+from tidegate.bundle.digest import hex_of
+from tidegate.bundle.errors import Conflict, Denied, DigestMismatch, DiskFull, NotFound, Refused
+from tidegate.bundle.fetch import is_taken
 from tidegate.bundle.manifest import BundleDir, FileEntry, Lineage, read_bundle_dir
 from tidegate.bundle.new_folder import new_folder
 from tidegate.bundle.paths import MANIFEST_NAME, SIGNATURE_NAME, read_plain_file
@@ -78,15 +80,7 @@ def decrypt(folder: Path, out: Path, keys: Sequence[Any], where: str) -> BundleD
     sealed = bundle.manifest.encryption
     if sealed is None:
         raise Invalid("is not encrypted", where=str(folder), do="leave the age key away")
-    try:
-        key = age.decrypt(base64.b64decode(sealed.key), list(keys))
-    except (age.DecryptError, ValueError):
-        raise Denied(
-            "none of these age keys is one that the bundle was encrypted for",
-            where=where,
-            do="name the key of a recipient",
-            reason="DecryptionKeyWrong",
-        ) from None
+    key = open_key(sealed, keys, where)
     with new_folder(out) as unfinished, disk_errors(out):
         for entry in bundle.manifest.files:
             target = unfinished / entry.path.removeprefix(ORIGINAL)
@@ -100,20 +94,70 @@ def decrypt(folder: Path, out: Path, keys: Sequence[Any], where: str) -> BundleD
     return read_bundle_dir(out)
 
 
+def open_key(sealed: Encryption, keys: Sequence[Any], where: str) -> bytes:
+    """The bundle's own key, which only recipients get; Denied: none of `keys`, given at `where`, is one of theirs."""
+    age = _age()
+    try:
+        key: bytes = age.decrypt(base64.b64decode(sealed.key), list(keys))
+    except (age.DecryptError, ValueError):
+        raise Denied(
+            "none of these age keys is one that the bundle was encrypted for",
+            where=where,
+            do="name the key of a recipient",
+            reason="DecryptionKeyWrong",
+        ) from None
+    return key
+
+
+def decrypt_once(folder: Path, out: Path, keys: Sequence[Any], where: str) -> BundleDir:
+    """As `decrypt`, unless an earlier run has done it: then what it left is proved, and stays.
+
+    For one run at a time: what a killed one left unfinished is removed first, as there may be no room beside it.
+    Conflict: `out` is something else.
+    """
+    bundle = read_bundle_dir(folder)
+    unfinished = out.parent / f".{out.name}.{hex_of(bundle.digest)[:16]}.partial"
+    shutil.rmtree(unfinished, ignore_errors=True)
+    if is_taken(out):
+        return _proved(out, bundle, keys, where)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    require_memory(bundle, out.parent)
+    try:
+        decrypt(folder, unfinished / out.name, keys, where)
+        (unfinished / out.name).rename(out)
+    finally:
+        shutil.rmtree(unfinished, ignore_errors=True)
+    return read_bundle_dir(out)
+
+
+def _proved(out: Path, bundle: BundleDir, keys: Sequence[Any], where: str) -> BundleDir:
+    """The bundle in `out`, which is the one that was encrypted into `bundle`: by its manifest's HMAC, and so by all."""
+    sealed, manifest = bundle.manifest.encryption, bundle.manifest.entry(f"{ORIGINAL}{MANIFEST_NAME}")
+    with contextlib.suppress(Refused, NotFound):
+        found = verify_dir(out)
+        if sealed and manifest and manifest.plain == _plain(found.raw, open_key(sealed, keys, where)):
+            return found
+    raise Conflict(
+        "is there already and is not what the bundle decrypts to",
+        where=str(out),
+        do="name another directory, or remove that one",
+    )
+
+
 @contextlib.contextmanager
-def decrypted_in_memory(folder: Path, identities: Path) -> Iterator[Path]:
+def decrypted_in_memory(folder: Path, keys: Sequence[Any], where: str, memory: Path | None = None) -> Iterator[Path]:
     """The bundle that was encrypted into `folder`, on a file system that no disk backs, for as long as this lasts."""
-    keys = read_identities(identities)
-    require_memory(read_bundle_dir(folder))
-    with tempfile.TemporaryDirectory(dir=MEMORY, prefix="tidegate-") as scratch:
-        yield decrypt(folder, Path(scratch) / "bundle", keys, str(identities)).path
+    memory = memory or MEMORY
+    require_memory(read_bundle_dir(folder), memory)
+    with tempfile.TemporaryDirectory(dir=memory, prefix="tidegate-") as scratch:
+        yield decrypt(folder, Path(scratch) / "bundle", keys, where).path
 
 
-def require_memory(bundle: BundleDir) -> None:
-    """DiskFull unless there is a memory-backed place for what this bundle decrypts to."""
+def require_memory(bundle: BundleDir, memory: Path) -> None:
+    """DiskFull unless there is room in `memory` for what this bundle decrypts to."""
     need = sum(entry.plain.bytes if entry.plain else entry.bytes for entry in bundle.manifest.files)
-    if not MEMORY.is_dir() or shutil.disk_usage(MEMORY).free < need:
-        raise DiskFull(f"{need} bytes of memory-backed space are needed", where=str(MEMORY), do="mount a tmpfs there")
+    if not memory.is_dir() or shutil.disk_usage(memory).free < need:
+        raise DiskFull(f"{need} bytes of memory-backed space are needed", where=str(memory), do="mount a tmpfs there")
 
 
 def generate_identity(private: Path, public: Path) -> None:
@@ -141,7 +185,8 @@ def parse_identities(content: bytes, where: str) -> list[Any]:
     except (age.IdentityError, ValueError):
         found = []
     if not found:
-        raise Invalid("holds no age key (AGE-SECRET-KEY-1…)", where=where, do="make one: tidegate keygen --age")
+        what, do = "holds no age key (AGE-SECRET-KEY-1…)", "make one: tidegate keygen --age"
+        raise Denied(what, where=where, do=do, reason="DecryptionKeyWrong")
     return found
 
 
@@ -191,6 +236,10 @@ class _Expected:
     def _other(self) -> DigestMismatch:
         what = "decrypts to another file than was encrypted"
         return DigestMismatch(what, where=self.entry.path, do="encrypt again")
+
+
+def _plain(content: bytes, key: bytes) -> Plain:
+    return Plain(len(content), hmac.new(key, content, hashlib.sha256).hexdigest())
 
 
 def _encrypt_file(age: Any, source: Path, target: Path, for_whom: Sequence[Any], key: bytes) -> Plain:

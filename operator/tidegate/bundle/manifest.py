@@ -28,6 +28,7 @@ DEVICES = 4  # that an output may have a tolerance for each, with the one for al
 MAX_RANK = 16
 MAX_GOLDEN = 64
 MAX_OPSET = 10_000
+MEMORY_PAGE = 64 * 2**10  # the largest that kernels have: memory is given to files by whole pages
 
 VERSION = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 NAME = VERSION
@@ -165,6 +166,14 @@ class Manifest:
     @property
     def total_bytes(self) -> int:
         return sum(entry.bytes for entry in self.files)
+
+    @property
+    def plain_room(self) -> int:
+        """Memory that the files take when they are decrypted, in bytes; 0 of a bundle that is not encrypted."""
+        if self.encryption is None:
+            return 0
+        sizes = (entry.plain.bytes if entry.plain else entry.bytes for entry in self.files)
+        return sum(-(-size // MEMORY_PAGE) * MEMORY_PAGE for size in sizes)
 
     def entry(self, path: str) -> FileEntry | None:
         """The listed file of that path."""

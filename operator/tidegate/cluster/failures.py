@@ -25,8 +25,8 @@ CONFIG = frozenset({"CreateContainerConfigError", "CreateContainerError"})
 GONE_FROM_NODE = frozenset({"Evicted", "NodeLost", "NodeShutdown", "Preempting", "Terminated"})
 # Said with exit code 1, and yet able to pass without a new spec: a secret, a disk or a store may change.
 PASSING = frozenset({
-    "AddressRefused", "CertificateInvalid", "ClockSkewed", "Denied", "DeviceUnavailable", "DiskFull", "NotFound",
-    "OutOfMemory", "PortTaken",
+    "AddressRefused", "CertificateInvalid", "ClockSkewed", "DecryptionKeyWrong", "Denied", "DeviceUnavailable",
+    "DiskFull", "NotFound", "OutOfMemory", "PortTaken",
 })  # fmt: skip
 ADMISSION = ("violates PodSecurity", "admission webhook", "denied the request", "denied request")
 FORBIDDEN = re.compile(r'^(\S+) "[^"]*" is forbidden: ')

@@ -86,19 +86,11 @@ class Look:
         return asked == Surge.REPLACE or chosen == Surge.PROVE
 
 
-@dataclass(frozen=True, slots=True)
-class Means:
-    """What there is to serve a spec with: the image of a bundle that is resolved now; why it cannot be served so."""
-
-    image: str
-    unsupported: str = ""
-
-
-def observed(look: Look, samples: Sequence[PodSample], asked: ResolutionStatus | None, means: Means) -> Observed:
-    """The look in a plan's terms."""
+def observed(look: Look, samples: Sequence[PodSample], asked: ResolutionStatus | None, image: str) -> Observed:
+    """The look in a plan's terms; `image` is that of a bundle that is resolved now."""
     return Observed(
         generation=int(look.deployment["metadata"].get("generation") or 1),
-        resolved=_resolved(look, asked, means.image) if asked else None,
+        resolved=_resolved(look, asked, image) if asked else None,
         records={name: stored.record for name, stored in look.seen.stored.items()},
         revisions={name: _revision(look, name) for name in _revisions(look)},
         route=route(look),
@@ -107,19 +99,18 @@ def observed(look: Look, samples: Sequence[PodSample], asked: ResolutionStatus |
         commands=asked_by(_annotations(look.deployment)),
         asked_by=_annotations(look.deployment).get(ANNOTATION_ASKED_BY, ""),
         samples=tuple(samples),
-        environment=environment_of(look, means),
-        unsupported=means.unsupported,
+        environment=environment_of(look, image),
         exact_weights=bool(look.routes),
         scheduled=True,
     )
 
 
-def environment_of(look: Look, means: Means) -> str:
+def environment_of(look: Look, image: str) -> str:
     """A text that changes when what was missing may be there: with an edit of `spec.runtime`, or another operator.
 
     Obstacles are not in it: one of an object that is not wanted any more goes by itself, and that mends nothing.
     """
-    runtime = json.dumps([look.deployment["spec"].get("runtime"), means.image, means.unsupported], sort_keys=True)
+    runtime = json.dumps([look.deployment["spec"].get("runtime"), image], sort_keys=True)
     return hashlib.sha256(runtime.encode()).hexdigest()[:16]
 
 

@@ -39,7 +39,7 @@ from tidegate.cluster.failures import refusal
 from tidegate.cluster.gateways import GatewayReader
 from tidegate.cluster.memory import Memory, Place, Unsure, read_status
 from tidegate.cluster.nodes import NO_SIGHT, Sight, in_question
-from tidegate.cluster.observe import Look, Means, Object, led_to, observed, scaler, taken
+from tidegate.cluster.observe import Look, Object, led_to, observed, scaler, taken
 from tidegate.cluster.seen import Cache
 from tidegate.plan.manifests.children import Apply, Create, Delete, Effect, Effects, Scale, effects, seen_of
 from tidegate.plan.manifests.effects import Edit
@@ -60,7 +60,7 @@ from tidegate.plan.manifests.identity import (
 )
 from tidegate.plan.manifests.platform import Platform
 from tidegate.plan.manifests.routes import Gateways, by_gateway
-from tidegate.plan.manifests.unheeded import unheeded, unsupported
+from tidegate.plan.manifests.unheeded import unheeded
 from tidegate.plan.observed import Failure
 from tidegate.plan.phases import Phase
 from tidegate.plan.plan import plan as decide
@@ -198,9 +198,9 @@ class Reconciler:
         heard = await self._around.hear(key, spec, memory.status, now)
         direct = spec.rollout.analysis.source == "Direct"
         samples = await self._samples(look, memory.status) if direct else heard.samples
-        means = Means(spec.runtime.image or platform.runtime_image, unsupported(spec))
+        image = spec.runtime.image or platform.runtime_image
         seen = replace(
-            observed(look, samples, memory.status.resolution, means),
+            observed(look, samples, memory.status.resolution, image),
             unread=heard.unread, queries=heard.queries, unanswered=heard.unanswered,
         )  # fmt: skip
         plan = decide(spec, memory.status, seen, now)

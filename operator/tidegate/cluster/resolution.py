@@ -105,6 +105,7 @@ def read(message: object, uri: str, image: str) -> Resolution | Failure:
             # Too many to be told: their digest stands for them, which sees every change of theirs.
             labels=tuple(map(str, said["labels"] if "labels" in said else [said["labelsDigest"]])),
             image=image,
+            plain_bytes=int(said.get("plainBytes", 0)),
         )
     except (ValueError, KeyError, TypeError, AttributeError):
         what = "the resolve Job's answer is not one that this operator understands"

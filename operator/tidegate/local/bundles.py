@@ -128,7 +128,8 @@ class Bundles:
         if bundle.manifest.encryption is None:
             return path
         if spec.decryption is None:
-            raise Invalid("the bundle is encrypted", where=spec.uri, do="name its age key in bundle.decryption")
+            what, do = "the bundle is encrypted", "name its age key in bundle.decryption"
+            raise Invalid(what, where=spec.uri, do=do, reason="BundleEncrypted")
         ref = spec.decryption.key_secret_ref
         key = secret_key(self._given(ref.name), ref.name, ref.key)
         return self._decrypted.path(bundle, key, f"secret {ref.name}, key {ref.key}")
@@ -190,6 +191,7 @@ def resolution(uri: str, fetched: Fetched) -> Resolution:
         has_golden=bool(manifest.golden and manifest.golden.files),
         metrics={metric.name: metric.value for metric in manifest.metrics},
         labels=labels(fetched.path / LABELS),
+        plain_bytes=manifest.plain_room,
     )
 
 

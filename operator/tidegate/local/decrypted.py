@@ -33,7 +33,7 @@ class DecryptedBundles:
         """Where the bundle lies that was encrypted into this one; `where` is the place of the age `key`."""
         with self._lock:
             if bundle.digest not in self._plain:
-                require_memory(bundle)
+                require_memory(bundle, MEMORY)
                 target = self._folder() / bundle.digest.removeprefix("sha256:")
                 self._plain[bundle.digest] = decrypt(bundle.path, target, parse_identities(key, where), where).path
             return self._plain[bundle.digest]

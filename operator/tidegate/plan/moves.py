@@ -11,7 +11,7 @@ from tidegate.plan.acceptance import Applicant, refusal
 from tidegate.plan.evidence import watch
 from tidegate.plan.history import PROMOTED, REFUSED, ROLLED_BACK, noted
 from tidegate.plan.memory import LONGEST_LOOK, described
-from tidegate.plan.observed import Failure, FailureClass
+from tidegate.plan.observed import Failure
 from tidegate.plan.phases import Phase, Surge
 from tidegate.plan.rejected import forgive, reject
 from tidegate.plan.replicas import FULL, MOST_SHARED
@@ -55,8 +55,6 @@ def refused(s: Situation, wish: Wish) -> Failure | None:
     """What the spec's acceptance rules say; a version that has served already is not asked again."""
     if wish.cause != "Spec":
         return None
-    if s.observed.unsupported:
-        return Failure(FailureClass.ENVIRONMENT, "SpecUnsupported", s.observed.unsupported)
     stable = s.record_of(s.status.stable).resolution if s.status.stable else None
     return refusal(Applicant(s.spec, wish.record.resolution, stable))
 

@@ -51,6 +51,7 @@ class Resolution:
     metrics: Mapping[str, float] = field(default_factory=dict)
     labels: tuple[str, ...] = ()  # lines of labels.txt
     image: str = ""  # the runtime image by digest; locally the installed distribution's version
+    plain_bytes: int = 0  # memory that an encrypted bundle takes decrypted; 0: it is not encrypted
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,6 +135,5 @@ class Observed:
     environment: str = (
         ""  # any text that changes when what was missing changed: rejected Environment is retried at once
     )
-    unsupported: str = ""  # what this spec asks for and the runner cannot give, and must not be left out silently
     exact_weights: bool = True  # False: the split is the number of ready servers (provider Service)
     scheduled: bool = False  # True: servers wait for a scheduler, which knows whether there is room for them

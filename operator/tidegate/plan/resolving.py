@@ -33,9 +33,9 @@ def resolve(s: Situation) -> Situation:
     answer = s.observed.resolved
     if answer is None or (answer.key, answer.attempt) != (known.key, known.attempt):
         return s
-    if answer.resolution is not None:
-        return _named(s, known, answer.resolution)
-    return _refused(s, known, answer)
+    if answer.resolution is None or _unreadable(s, answer.resolution):
+        return _refused(s, known, answer)
+    return _named(s, known, answer.resolution)
 
 
 def resolve_wanted(s: Situation) -> ResolveWanted | None:
@@ -45,12 +45,21 @@ def resolve_wanted(s: Situation) -> ResolveWanted | None:
         return None
     pinned = s.spec.bundle.digest or known.digest or None
     source = s.spec.bundle.model_copy(update={"digest": pinned})
-    return ResolveWanted(known.key, known.attempt, source, prove=proves or _proves_at_once(s))
+    plain_bytes = s.target.resolution.plain_bytes if s.target else 0
+    return ResolveWanted(known.key, known.attempt, source, proves or _proves_at_once(s), plain_bytes)
 
 
 def _proves_at_once(s: Situation) -> bool:
-    """Whether the first reading is a proof already; one that was not does not count when the spec asks for it later."""
-    return s.spec.rollout.surge == "Replace"
+    """Whether the first reading is a proof already; one that was not does not count when the spec asks for it later.
+
+    What may be encrypted is read first: only then it is known how much memory the proof takes.
+    """
+    return s.spec.rollout.surge == "Replace" and s.spec.bundle.decryption is None
+
+
+def _unreadable(s: Situation, found: Resolution) -> bool:
+    """Whether the bundle is encrypted, and the spec does not say what opens it."""
+    return found.plain_bytes > 0 and s.spec.bundle.decryption is None
 
 
 def asks_for_proof(s: Situation) -> bool:
@@ -134,11 +143,18 @@ def whole(record: RevisionRecord) -> bool:
 
 
 def _refused(s: Situation, known: ResolutionStatus, answer: Resolved) -> Situation:
-    failure = answer.failure or Failure(FailureClass.ENVIRONMENT, "NoAnswer", "the bundle could not be read")
+    failure = answer.failure or _closed(answer)
     if failure.reason == "DigestMismatch" and known.digest and s.spec.bundle.digest is None:
         failure = replace(failure, class_=FailureClass.CONTENT, reason="SourceChanged")
     s = s.remember(resolution=known.model_copy(update={"attempt": known.attempt + 1}))
     return reject(s, known.key, failure).tell(failure.reason, failure.message, warning=True)
+
+
+def _closed(answer: Resolved) -> Failure:
+    if answer.resolution is None:
+        return Failure(FailureClass.ENVIRONMENT, "NoAnswer", "the bundle could not be read")
+    what = f"{answer.resolution.uri}: the bundle is encrypted: name its age key in bundle.decryption"
+    return Failure(FailureClass.CONTENT, "BundleEncrypted", what)
 
 
 def number_of(s: Situation, revision: str) -> int:

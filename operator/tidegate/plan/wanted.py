@@ -26,13 +26,14 @@ class ResolveWanted:
 
     Wanted in every plan until that answer is observed: start one resolution per (key, attempt), in the
     background, and drop the answer of any other.  `prove`: bring the whole bundle and run its golden samples too,
-    because no server of it can run before one that serves has to go.
+    because no server of it can run before one that serves has to go.  `plain_bytes`: as the resolution says, if known.
     """
 
     key: str
     attempt: int
     source: BundleSource
     prove: bool = False
+    plain_bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True)

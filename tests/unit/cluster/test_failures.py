@@ -29,6 +29,7 @@ UNSCHEDULABLE = {
 NO_CLAIM = {**UNSCHEDULABLE, "message": '0/3 nodes are available: persistentvolumeclaim "models" not found. not found'}
 MISMATCH = {"reason": "GoldenMismatch", "message": "golden/0.npz: output scores differs"}
 DENIED = {"reason": "Denied", "message": "s3://models: these keys may not do this"}
+WRONG_KEY = {"reason": "DecryptionKeyWrong", "message": "age.key: none of these age keys: name the key of a recipient"}
 SILENT = {"reason": "Unreachable", "message": "s3://models: no answer in time"}
 
 
@@ -44,6 +45,7 @@ SILENT = {"reason": "Unreachable", "message": "s3://models: no answer in time"}
         (pod(containers=[waiting("CreateContainerError", "no such device")]), ENVIRONMENT, "PodConfigInvalid", "device"),
         (pod(containers=[ended(1, words=MISMATCH)]), CONTENT, "GoldenMismatch", "output scores differs"),
         (pod(init=[ended(1, words=DENIED)]), ENVIRONMENT, "Denied", "may not do this"),
+        (pod(init=[ended(1, words=WRONG_KEY)]), ENVIRONMENT, "DecryptionKeyWrong", "none of these age keys"),
         (pod(init=[ended(5, words=SILENT)]), ENVIRONMENT, "Unreachable", "no answer"),
         (pod(containers=[ended(137, reason="OOMKilled")]), ENVIRONMENT, "OutOfMemory", "limits.memory"),
         (pod(containers=[ended(139)]), ENVIRONMENT, "ServerDied", "exit code 139"),

@@ -12,7 +12,7 @@ from tidegate.api.runtime import Accelerator, Runtime
 from tidegate.api.status import ResolutionStatus
 from tidegate.bundle.manifest import Interface
 from tidegate.cluster.nodes import Sight
-from tidegate.cluster.observe import Look, Means, observed, route, taken
+from tidegate.cluster.observe import Look, observed, route, taken
 from tidegate.plan.accelerators import Node
 from tidegate.plan.manifests.children import Seen
 from tidegate.plan.manifests.front import front_service
@@ -24,7 +24,7 @@ from .pods import FOUND, Object, ended, finished, pod, ready_pod
 
 OWNER = Owner("payments", "fraud", "uid-1")
 NOW = datetime(2026, 1, 1, 1, tzinfo=UTC)
-MEANS = Means("r:1")
+IMAGE = "r:1"
 OLD, NEW = "aaaaaaaaaa", "bbbbbbbbbb"
 BLOCKED = Failure(FailureClass.ENVIRONMENT, "NameTaken", "it is somebody else's")
 
@@ -56,7 +56,7 @@ def of(pod: Object, revision: str, name: str, **meta: Any) -> Object:
 def test_servers_are_counted_by_their_own_readiness() -> None:
     pods = [of(ready_pod(), OLD, "a"), of(pod(), OLD, "b"), of(ready_pod(), NEW, "c")]
 
-    found = observed(look(pods=pods, seen=MADE), (), None, MEANS).revisions
+    found = observed(look(pods=pods, seen=MADE), (), None, IMAGE).revisions
 
     assert (found[OLD].replicas, found[OLD].ready) == (2, 1)
     assert (found[NEW].replicas, found[NEW].ready) == (1, 1)
@@ -65,13 +65,13 @@ def test_servers_are_counted_by_their_own_readiness() -> None:
 def test_a_pod_that_is_being_removed_serves_nobody_any_more() -> None:
     pods = [of(ready_pod(), OLD, "a", deletionTimestamp="2026-01-01T00:59:00Z"), of(ready_pod(), OLD, "b")]
 
-    assert observed(look(pods=pods, seen=MADE), (), None, MEANS).revisions[OLD].ready == 1
+    assert observed(look(pods=pods, seen=MADE), (), None, IMAGE).revisions[OLD].ready == 1
 
 
 def test_servers_without_a_deployment_of_ours_are_a_predecessors_and_not_counted() -> None:
     left = look(pods=[of(ready_pod(), OLD, "a")], obstacles={(DEPLOYMENT, f"fraud-{OLD}"): BLOCKED})
 
-    found = observed(left, (), None, MEANS).revisions[OLD]
+    found = observed(left, (), None, IMAGE).revisions[OLD]
 
     assert (found.replicas, found.ready, found.failure) == (0, 0, BLOCKED)
 
@@ -79,7 +79,7 @@ def test_servers_without_a_deployment_of_ours_are_a_predecessors_and_not_counted
 def test_why_servers_are_missing_is_told_by_those_that_are_not_ready() -> None:
     crash = of(pod(containers=[ended(137, reason="OOMKilled")]), OLD, "a")
 
-    found = observed(look(pods=[crash, of(ready_pod(), OLD, "b")], seen=MADE), (), None, MEANS).revisions[OLD]
+    found = observed(look(pods=[crash, of(ready_pod(), OLD, "b")], seen=MADE), (), None, IMAGE).revisions[OLD]
 
     assert found.failure is not None
     assert found.failure.reason == "OutOfMemory"
@@ -88,14 +88,14 @@ def test_why_servers_are_missing_is_told_by_those_that_are_not_ready() -> None:
 def test_an_object_that_the_api_server_does_not_take_is_why_there_are_no_servers() -> None:
     blocked = look(pods=[of(pod(), OLD, "a")], obstacles={(DEPLOYMENT, f"fraud-{OLD}"): BLOCKED})
 
-    assert observed(blocked, (), None, MEANS).revisions[OLD].failure == BLOCKED
+    assert observed(blocked, (), None, IMAGE).revisions[OLD].failure == BLOCKED
 
 
 def test_pods_that_cannot_be_made_are_told_by_their_deployment() -> None:
     condition = {"type": "ReplicaFailure", "status": "True", "message": "exceeded quota: small"}
     controller = {"metadata": {"name": f"fraud-{OLD}"}, "status": {"conditions": [condition]}}
 
-    found = observed(look(seen=Seen(deployments={OLD: controller})), (), None, MEANS).revisions[OLD]
+    found = observed(look(seen=Seen(deployments={OLD: controller})), (), None, IMAGE).revisions[OLD]
 
     assert found.failure is not None
     assert (found.replicas, found.failure.reason) == (0, "QuotaExceeded")
@@ -134,9 +134,9 @@ def test_a_taken_name_is_a_route_that_is_not_accepted() -> None:
 
 def test_what_is_refused_beside_servers_and_route_is_told_by_its_name() -> None:
     told_elsewhere = {(DEPLOYMENT, f"fraud-{OLD}"): BLOCKED, (SERVICE, "fraud"): BLOCKED, (JOB, "fraud-1"): BLOCKED}
-    assert observed(look(obstacles=told_elsewhere), (), None, MEANS).obstacle is None
+    assert observed(look(obstacles=told_elsewhere), (), None, IMAGE).obstacle is None
 
-    found = observed(look(obstacles={**told_elsewhere, (BUDGET, f"fraud-{OLD}"): BLOCKED}), (), None, MEANS).obstacle
+    found = observed(look(obstacles={**told_elsewhere, (BUDGET, f"fraud-{OLD}"): BLOCKED}), (), None, IMAGE).obstacle
 
     assert found is not None
     assert (found.reason, found.message) == (
@@ -149,7 +149,7 @@ def test_a_job_that_is_not_taken_answers_with_the_reason() -> None:
     asked = ResolutionStatus(key="0123456789", attempt=1)
     refused = look(obstacles={(JOB, "fraud-0123456789-1"): BLOCKED})
 
-    found = observed(refused, (), asked, MEANS).resolved
+    found = observed(refused, (), asked, IMAGE).resolved
 
     assert found is not None
     assert (found.key, found.attempt, found.failure) == ("0123456789", 1, BLOCKED)
@@ -183,7 +183,7 @@ def answered(attempt: int, code: int = 0) -> Object:
 def test_an_attempt_that_was_given_up_and_succeeds_after_all_is_the_answer() -> None:
     seen = Seen(jobs={"fraud-0123456789-1": job(1)})
 
-    found = observed(look(seen=seen, pods=[answered(1)]), (), ASKED, MEANS).resolved
+    found = observed(look(seen=seen, pods=[answered(1)]), (), ASKED, IMAGE).resolved
 
     assert found is not None
     assert (found.attempt, found.failure) == (2, None)
@@ -202,7 +202,7 @@ def test_an_attempt_that_was_given_up_and_succeeds_after_all_is_the_answer() -> 
 def test_what_else_an_earlier_attempt_says_does_not_count(before: Object, pods: list[Object]) -> None:
     seen = Seen(jobs={before["metadata"]["name"]: before})
 
-    assert observed(look(seen=seen, pods=pods), (), ASKED, MEANS).resolved is None
+    assert observed(look(seen=seen, pods=pods), (), ASKED, IMAGE).resolved is None
 
 
 def test_reading_is_no_answer_where_a_proof_is_asked_for() -> None:
@@ -211,7 +211,7 @@ def test_reading_is_no_answer_where_a_proof_is_asked_for() -> None:
     def found(act: str) -> bool:
         seen = look(seen=Seen(jobs={"fraud-0123456789-1": job(1, act=act)}), pods=[answered(1)])
         seen = replace(seen, deployment={**seen.deployment, **proof})
-        return observed(seen, (), ASKED, MEANS).resolved is not None
+        return observed(seen, (), ASKED, IMAGE).resolved is not None
 
     assert (found("resolve"), found("prove")) == (False, True)
 
@@ -220,8 +220,8 @@ def test_a_proof_that_a_rollout_waits_for_is_no_reading_either() -> None:
     read = look(seen=Seen(jobs={"fraud-0123456789-1": job(1)}), pods=[answered(1)])
     waits = {**read.deployment, "status": {"rollout": {"surge": "Prove"}}}
 
-    assert observed(read, (), ASKED, MEANS).resolved is not None
-    assert observed(replace(read, deployment=waits), (), ASKED, MEANS).resolved is None
+    assert observed(read, (), ASKED, IMAGE).resolved is not None
+    assert observed(replace(read, deployment=waits), (), ASKED, IMAGE).resolved is None
 
 
 # -- accelerators
@@ -234,9 +234,9 @@ def on_gpus(*pods: Object, **parts: Any) -> RevisionObserved:
     """What is seen of a revision whose servers want a GPU each."""
     found = Resolution("s3://models/fraud/1", "sha256:1", "1", Interface((), ()), has_golden=True)
     runtime = Runtime(device="cuda", accelerator=Accelerator())
-    stored = Stored(RevisionRecord(OLD, 1, found, runtime, base=OLD), {}, "")
+    stored = Stored(RevisionRecord(OLD, 1, found, runtime, base=OLD), {})
     seen = Seen(deployments=parts.pop("deployments", MADE.deployments), stored={OLD: stored})
-    return observed(look(pods=pods, seen=seen, **parts), (), None, MEANS).revisions[OLD]
+    return observed(look(pods=pods, seen=seen, **parts), (), None, IMAGE).revisions[OLD]
 
 
 def placed(name: str, node: str, **meta: Any) -> Object:
@@ -293,7 +293,7 @@ def test_while_nodes_cannot_be_read_no_server_is_stopped() -> None:
 def test_a_server_that_goes_on_with_an_unhealthy_gpu_is_told_until_its_pod_is_removed() -> None:
     held = [{"name": "nvidia.com/gpu", "resources": [{"resourceID": "gpu-0", "health": "Unhealthy"}]}]
     bad = pod(containers=[{"name": "serve", "allocatedResourcesStatus": held}], phase="Running")
-    parts: dict[str, Any] = {"asked": None, "samples": (), "means": MEANS}
+    parts: dict[str, Any] = {"asked": None, "samples": (), "image": IMAGE}
 
     stays = observed(look(pods=[of(bad, OLD, "a")]), **parts).obstacle
     leaves = observed(look(pods=[of(bad, OLD, "a", deletionTimestamp="2026-01-01T00:00:00Z")]), **parts).obstacle
@@ -309,21 +309,14 @@ def test_an_edit_of_the_runtime_or_another_image_may_be_what_was_missing() -> No
         before, deployment={**before.deployment, "spec": {**before.deployment["spec"], "runtime": {"a": 1}}}
     )
 
-    assert len({observed(seen, (), None, MEANS).environment for seen in (before, after)}) == 2
-    assert observed(before, (), None, MEANS).environment != observed(before, (), None, Means("r:2")).environment
+    assert len({observed(seen, (), None, IMAGE).environment for seen in (before, after)}) == 2
+    assert observed(before, (), None, IMAGE).environment != observed(before, (), None, "r:2").environment
 
 
 def test_obstacles_come_and_go_with_what_is_wanted_and_are_no_environment() -> None:
     blocked = look(obstacles={(JOB, "fraud-0123456789-1"): BLOCKED})
 
-    assert observed(blocked, (), None, MEANS).environment == observed(look(), (), None, MEANS).environment
-
-
-def test_what_the_spec_must_not_ask_for_is_told_and_changes_the_environment() -> None:
-    open_door = Means("r:1", "runtime.auth is not enforced")
-
-    assert observed(look(), (), None, open_door).unsupported == "runtime.auth is not enforced"
-    assert observed(look(), (), None, open_door).environment != observed(look(), (), None, MEANS).environment
+    assert observed(blocked, (), None, IMAGE).environment == observed(look(), (), None, IMAGE).environment
 
 
 def condition(kind: str, status: str, **about: str) -> Object:
@@ -340,7 +333,7 @@ BLIND = condition(
     [Seen(autoscalers={OLD: BLIND}), Seen(scaled_objects={OLD: condition("Ready", "False", message="no Prometheus")})],
 )
 def test_an_autoscaler_that_does_not_know_the_load_is_told(seen: Seen) -> None:
-    obstacle = observed(look(seen=seen), (), None, MEANS).obstacle
+    obstacle = observed(look(seen=seen), (), None, IMAGE).obstacle
 
     assert obstacle is not None
     assert obstacle.reason == "LoadUnknown"
@@ -350,4 +343,4 @@ def test_an_autoscaler_that_knows_the_load_is_no_obstacle() -> None:
     active = condition("ScalingActive", "True", reason="ValidMetricFound", lastTransitionTime="2026-01-01T00:00:00Z")
     seen = Seen(autoscalers={OLD: active}, scaled_objects={OLD: condition("Ready", "True")})
 
-    assert observed(look(seen=seen), (), None, MEANS).obstacle is None
+    assert observed(look(seen=seen), (), None, IMAGE).obstacle is None

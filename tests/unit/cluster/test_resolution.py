@@ -47,6 +47,12 @@ def test_a_finished_job_answers_with_all_that_a_rollout_must_know() -> None:
     assert found.resolution.image == "tidegate/runtime:1"
 
 
+def test_the_memory_that_an_encrypted_bundle_takes_is_known_and_none_of_one_that_is_not() -> None:
+    found = [answer(pod(containers=[finished(0, said)])) for said in (FOUND, {**FOUND, "plainBytes": 1_048_576})]
+
+    assert [one and one.resolution and one.resolution.plain_bytes for one in found] == [0, 1_048_576]
+
+
 def test_the_image_is_pinned_to_what_the_node_pulled() -> None:
     digest = "sha256:" + "2" * 64
     found = answer(pod(containers=[finished(0, FOUND, f"docker-pullable://r.example.com/runtime@{digest}")]))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
@@ -250,17 +251,40 @@ def test_a_resolution_without_an_answer_is_a_matter_of_the_environment(scenario:
     assert story.rejected == [("Environment", "NoAnswer")]
 
 
-def test_a_spec_that_asks_for_what_cannot_be_given_is_refused_and_told_so(scenario: Scenario) -> None:
-    story = scenario(steps=[10]).serving("v1")
-    story.world.unsupported, story.world.environment = "runtime.auth is not enforced here", "unsupported"
+OPENS: dict[str, Any] = {"decryption": {"keySecretRef": {"name": "model-key", "key": "age.key"}}}
+
+
+def of_version(version: str, **more: Any) -> dict[str, Any]:
+    return {"uri": f"file:///bundles/{version}", **more}
+
+
+def test_an_encrypted_bundle_without_a_key_is_refused_and_served_when_the_spec_names_one(scenario: Scenario) -> None:
+    story = scenario(steps=[10]).serving("v1").knows("v2", plain_bytes=2**20)
     story.apply("v2").settle()
 
-    assert story.stable == "v1"
-    assert story.candidate == ""
-    assert story.truth("Stalled") == ("True", "SpecUnsupported")
+    assert story.rejected == [("Content", "BundleEncrypted")]
+    assert story.truth("Stalled") == ("True", "BundleEncrypted")
+    assert "name its age key in bundle.decryption" in story.rejection().message
+    assert (story.stable, story.candidate) == ("v1", "")
 
-    story.world.unsupported, story.world.environment = "", ""
-    story.until(lambda story: story.stable == "v2")
+    story.edit(bundle=of_version("v2", **OPENS)).until(lambda story: story.stable == "v2")
+
+
+def test_a_key_that_is_taken_out_of_the_spec_stops_nothing_that_serves(scenario: Scenario) -> None:
+    story = scenario(steps=[10], bundle=of_version("v1", **OPENS)).knows("v1", plain_bytes=2**20).serving("v1")
+
+    story.edit(bundle=of_version("v1")).settle()
+
+    assert story.truth("Stalled") == ("True", "BundleEncrypted")
+    assert (story.stable, story.weights) == ("v1", {"v1": 100})
+
+
+def test_a_key_for_a_bundle_that_is_not_encrypted_changes_nothing(scenario: Scenario) -> None:
+    story = scenario(steps=[10]).serving("v1")
+
+    story.apply("v2", bundle=of_version("v2", **OPENS)).until(lambda story: story.stable == "v2")
+
+    assert story.rejected == []
 
 
 def test_another_image_is_resolved_anew_and_the_digest_stays_the_only_one(scenario: Scenario) -> None:

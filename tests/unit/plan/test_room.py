@@ -330,6 +330,18 @@ def test_a_candidate_that_needs_less_may_start_while_the_stable_version_waits(cr
     assert story.until(lambda story: story.stable == "v2").truth("Ready")[0] == "True"
 
 
+def test_what_may_be_encrypted_is_read_before_it_is_proved_so_that_its_size_is_known(crowded: Crowded) -> None:
+    decryption = {"keySecretRef": {"name": "model-key", "key": "age.key"}}
+    story = crowded(gpus=2, surge="Replace").knows("v2", plain_bytes=3 * 2**30)
+
+    story.apply("v2", bundle={"uri": "file:///bundles/v2", "decryption": decryption})
+    story.until(lambda story: story.stable == "v2")
+
+    asked = [plan.resolve for plan in story.world.plans if plan.resolve]
+    of_v2 = [(one.prove, one.plain_bytes) for one in asked if one.source.uri.endswith("v2")]
+    assert list(dict.fromkeys(of_v2)) == [(False, 0), (True, 3 * 2**30)]
+
+
 @pytest.fixture
 def waited(crowded: Crowded) -> Story:
     """v2 waited in vain for room beside v1, with nothing of it proved; then the spec asks for replacement."""

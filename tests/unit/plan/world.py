@@ -120,7 +120,6 @@ class World:
     gpus: int | None = None  # of what servers with an accelerator hold; None: there is no scheduler, as locally
     held: dict[str, int] = field(default_factory=dict)  # by revision
     stranded: str = ""  # why the stable version's would be lost with its servers
-    unsupported: str = ""
     obstacle: Failure | None = None  # something beside servers and route is refused
     records_refused: bool = False  # nobody may keep a new one
     extra_servers: int = 0  # of the stable version, as if an autoscaler had asked
@@ -164,7 +163,6 @@ class World:
             environment=self.environment,
             exact_weights=self.exact_weights,
             scheduled=self.gpus is not None,
-            unsupported=self.unsupported,
         )
 
     def _samples(self, until: float) -> tuple[PodSample, ...]:

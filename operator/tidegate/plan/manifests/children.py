@@ -27,6 +27,7 @@ from tidegate.plan.manifests.identity import DEPLOYMENT, ROUTE_KINDS, Kind, Obje
 from tidegate.plan.manifests.jobs import resolve_job
 from tidegate.plan.manifests.keda import scaled_object
 from tidegate.plan.manifests.network import network_policy
+from tidegate.plan.manifests.origins import Credentials, credentials_of
 from tidegate.plan.manifests.parents import objection
 from tidegate.plan.manifests.platform import Platform
 from tidegate.plan.manifests.pods import pod_template
@@ -36,6 +37,7 @@ from tidegate.plan.manifests.shared import candidate_service, edit, front_revisi
 from tidegate.plan.manifests.stored import Stored, controller_revision, marked_again
 from tidegate.plan.manifests.unheeded import not_scaled
 from tidegate.plan.manifests.workload import autoscaler, budget, deployment, pods_wanted
+from tidegate.plan.observed import RevisionRecord
 from tidegate.plan.replicas import FULL
 from tidegate.plan.wanted import Plan, RevisionWanted
 
@@ -81,7 +83,7 @@ class _Turn:
             elif live is not None:
                 yield from _kept(marked_again(self.owner, live, revision), live)
             elif _whole(wanted):
-                stored = Stored(wanted.record, dict(self.template(wanted)), self.secret(wanted))
+                stored = Stored(wanted.record, dict(self.template(wanted)), self.credentials(wanted))
                 yield Create(controller_revision(self.owner, stored))
 
     def unreadable(self, revision: str) -> bool:
@@ -99,16 +101,21 @@ class _Turn:
         if live := self.seen.deployments.get(revision):
             running: Object = live["spec"]["template"]
             return running
-        return pod_template(self.owner, wanted.record, wanted.golden, self.secret(wanted), self.platform)
+        return pod_template(self.owner, wanted.record, wanted.golden, self.credentials(wanted), self.platform)
 
-    def secret(self, wanted: RevisionWanted) -> str:
-        """The credentials of a new revision: the spec's, or those of what it restarts, which the spec may not name."""
-        if wanted.record.restart:
+    def credentials(self, wanted: RevisionWanted) -> Credentials:
+        """What opens a new revision's bundle: as the spec says; of one that the spec does not name as it was opened."""
+        if wanted.record.restart and not self.names(wanted.record):
             same = [one for one in self.seen.stored.values() if one.record.base == wanted.record.base]
             if same:
-                return max(same, key=lambda one: (one.record.revision == one.record.base, one.record.number)).secret
-        reference = self.spec.bundle.secret_ref
-        return reference.name if reference else ""
+                latest = max(same, key=lambda one: (one.record.revision == one.record.base, one.record.number))
+                return latest.credentials
+        return credentials_of(self.spec.bundle)
+
+    def names(self, record: RevisionRecord) -> bool:
+        """Whether the spec's own bundle is what is restarted, at the same address."""
+        found = self.plan.status.resolution
+        return found is not None and found.revision == record.base and self.spec.bundle.uri == record.resolution.uri
 
     # -- changes -----------------------------------------------------------------------------------
 

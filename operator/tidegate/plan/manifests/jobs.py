@@ -13,7 +13,8 @@ from typing import Any
 
 from tidegate.api.runtime import Runtime
 from tidegate.plan.manifests.identity import JOB, LABEL_COMPONENT, RESOLVER, Owner, head, job_name, labels, metadata
-from tidegate.plan.manifests.origins import Origin
+from tidegate.plan.manifests.origins import Origin, credentials_of
+from tidegate.plan.manifests.plaintext import PLAIN, SCRATCH, age_key, identity, plain, with_room
 from tidegate.plan.manifests.platform import Platform
 from tidegate.plan.manifests.pods import (
     TERMINATION_LOG,
@@ -25,8 +26,9 @@ from tidegate.plan.manifests.pods import (
     said,
     written,
 )
+from tidegate.plan.manifests.quantities import mebibytes
 from tidegate.plan.manifests.restricted import no_privileges, pod_security
-from tidegate.plan.manifests.volumes import TMP, Volume
+from tidegate.plan.manifests.volumes import TMP, Volume, secret_key
 from tidegate.plan.wanted import ResolveWanted
 
 KEYS, KEY_FILE = "/etc/tidegate/key", "public.pem"
@@ -54,13 +56,13 @@ def resolve_job(owner: Owner, wanted: ResolveWanted, platform: Platform, runtime
 
 def _pod(wanted: ResolveWanted, image: str, runtime: Runtime) -> dict[str, Any]:
     source = wanted.source
-    origin = Origin(source.uri, source.secret_ref.name if source.secret_ref else "")
-    proofs = [*origin.volumes, *_public_key(wanted)]
-    room = [TMP, *([_work(runtime)] if wanted.prove else [])]
+    origin = Origin(source.uri, credentials_of(source).store)
+    proofs = [*origin.volumes, *_public_key(wanted), *age_key(credentials_of(source).decryption)]
+    room = _room(wanted, runtime) if wanted.prove else [TMP]
     resolve = {
         **container(RESOLVE_CONTAINER, image, _arguments(wanted, origin)),
         **origin.environment(runtime.env),
-        "resources": resources(runtime, accelerator=False) if wanted.prove else RESOURCES,
+        "resources": _resources(wanted, runtime) if wanted.prove else RESOURCES,
         "volumeMounts": [*(volume.writable for volume in room), *(volume.read_only for volume in proofs)],
     }
     # Not the servers' nodes: a manifest is not worth waiting for a GPU's. But where all are tainted, the same taints.
@@ -76,22 +78,30 @@ def _pod(wanted: ResolveWanted, image: str, runtime: Runtime) -> dict[str, Any]:
     }
 
 
-def _work(runtime: Runtime) -> Volume:
-    return Volume("work", {"emptyDir": {"sizeLimit": bundle_size(runtime)}}, WORK)
+def _room(wanted: ResolveWanted, runtime: Runtime) -> list[Volume]:
+    """For the whole bundle; in memory for the plain text of what may be encrypted, whose size may not be known yet."""
+    work = Volume("work", {"emptyDir": {"sizeLimit": bundle_size(runtime)}}, WORK)
+    if wanted.source.decryption is None:
+        return [TMP, work]
+    most = mebibytes(wanted.plain_bytes) if wanted.plain_bytes else str(runtime.resources.limits.memory)
+    return [SCRATCH, work, plain(most)]
+
+
+def _resources(wanted: ResolveWanted, runtime: Runtime) -> dict[str, Any]:
+    return with_room(resources(runtime, accelerator=False), wanted.plain_bytes)
 
 
 def _arguments(wanted: ResolveWanted, origin: Origin) -> list[str]:
     source = wanted.source
     digest = ["--digest", source.digest] if source.digest else []
     key = ["--public-key", f"{KEYS}/{KEY_FILE}"] if source.signature else []
-    act = ["prove", "--work", WORK] if wanted.prove else ["resolve"]
-    return [*act, origin.address, *digest, *key, "--termination-log", TERMINATION_LOG]
+    memory = ["--memory", PLAIN] if source.decryption else []
+    act = ["prove", "--work", WORK, *memory] if wanted.prove else ["resolve"]
+    opens = identity(credentials_of(source).decryption)
+    return [*act, origin.address, *digest, *key, *opens, "--termination-log", TERMINATION_LOG]
 
 
 def _public_key(wanted: ResolveWanted) -> list[Volume]:
-    """One key of the Secret. Optional for the same reason as any: without the file the program says what is missing."""
     if wanted.source.signature is None:
         return []
-    given = wanted.source.signature.public_key_secret_ref
-    item = {"key": given.key, "path": KEY_FILE}
-    return [Volume("key", {"secret": {"secretName": given.name, "optional": True, "items": [item]}}, KEYS)]
+    return [secret_key("key", wanted.source.signature.public_key_secret_ref, KEYS, KEY_FILE)]

@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
+from tidegate.api.bundle import BundleSource, SecretKeyRef
 from tidegate.api.runtime import EnvVar
 from tidegate.plan.manifests.volumes import Volume, claim, secret
 
@@ -19,6 +20,20 @@ CLAIMS = "/mnt/bundles"
 MOUNTED = f"file://{CLAIMS}/"
 STORE = "/etc/tidegate/store"
 STORE_VARIABLE = "TIDEGATE_STORE_SECRET"  # the folder with the Secret's keys as files
+
+
+@dataclass(frozen=True, slots=True)
+class Credentials:
+    """What opens a bundle, by names: the Secret of its store ("": none), and the key that decrypts it."""
+
+    store: str = ""
+    decryption: SecretKeyRef | None = None
+
+
+def credentials_of(source: BundleSource) -> Credentials:
+    """Those that a spec names."""
+    key = source.decryption.key_secret_ref if source.decryption else None
+    return Credentials(source.secret_ref.name if source.secret_ref else "", key)
 
 
 @dataclass(frozen=True, slots=True)

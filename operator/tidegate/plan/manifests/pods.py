@@ -8,6 +8,8 @@ and `grace` are the server's image and flags; `accelerator` and `resources` the 
 containers' variables; `pod` the fields of the pod that carry the same names (a spread counts the revision's own pods);
 `cache` the volume that bundles lie in, by digest: nothing removes them from there yet; `auth` and `tls` the Secrets
 that the server reads its clients and its certificate from, again whenever they change: their rotation restarts nothing.
+Of an encrypted bundle the server sees the plain text only, in memory (plaintext.py), and TensorRT's engines, which hold
+the weights, are not kept.
 """
 
 from __future__ import annotations
@@ -23,8 +25,10 @@ from tidegate.api.pod import Pod
 from tidegate.api.runtime import Runtime, provider_options
 from tidegate.plan.manifests import quantities
 from tidegate.plan.manifests.identity import LABEL_COMPONENT, SERVER, Owner, access_name, labels, pods_of
-from tidegate.plan.manifests.origins import Origin, environment
+from tidegate.plan.manifests.origins import Credentials, Origin, environment
+from tidegate.plan.manifests.plaintext import PLAIN, SCRATCH, age_key, identity, plain, with_room
 from tidegate.plan.manifests.platform import Platform
+from tidegate.plan.manifests.quantities import mebibytes
 from tidegate.plan.manifests.restricted import CACHE_GROUP, container_security, no_privileges, pod_security
 from tidegate.plan.manifests.volumes import TMP, Volume, claim, secret
 from tidegate.plan.observed import RevisionRecord
@@ -48,18 +52,24 @@ START_SECONDS = 15 * 60  # loading, warming up and proving a model
 
 
 def pod_template(
-    owner: Owner, record: RevisionRecord, golden: GoldenMode, credentials: str, platform: Platform
+    owner: Owner, record: RevisionRecord, golden: GoldenMode, credentials: Credentials, platform: Platform
 ) -> dict[str, Any]:
-    """The pods of a revision; `credentials` names the Secret of its bundle's store, if there is one."""
-    runtime, origin = record.runtime, Origin(record.resolution.uri, credentials)
+    """The pods of a revision; `credentials` are those of its bundle."""
+    runtime, origin = record.runtime, Origin(record.resolution.uri, credentials.store)
+    key = credentials.decryption if _sealed(record) else None
     image = record.resolution.image or runtime.image or platform.runtime_image
-    bundles, access, identity = _bundles(runtime), _access(owner), _identity()
-    guarding, engines = _guarding(runtime), _engines(runtime)
+    bundles, access, token = _bundles(runtime), _access(owner), _token()
+    guarding, engines = _guarding(runtime), _engines(record)
+    opened, tmp = _plain(record), SCRATCH if _sealed(record) else TMP
+    given = (*origin.volumes, *age_key(key))
     fetch = {
-        **container(FETCH_CONTAINER, image, _fetch_arguments(record, origin)),
+        **container(FETCH_CONTAINER, image, [*_fetch_arguments(record, origin), *identity(key)]),
         **origin.environment(runtime.env),
-        "resources": resources(runtime, accelerator=False),
-        "volumeMounts": [bundles.writable, TMP.writable, *(volume.read_only for volume in origin.volumes)],
+        "resources": with_room(resources(runtime, accelerator=False), record.resolution.plain_bytes),
+        "volumeMounts": [
+            *(volume.writable for volume in (bundles, *opened, tmp)),
+            *(volume.read_only for volume in given),
+        ],
     }
     server = {
         **container(SERVER_CONTAINER, image, _serve_arguments(owner, record, golden)),
@@ -72,13 +82,13 @@ def pod_template(
         ],
         "resources": resources(runtime, accelerator=True),
         "volumeMounts": [
-            bundles.read_only,
-            TMP.writable,
-            *(volume.read_only for volume in (access, identity, *guarding)),
+            *(volume.read_only for volume in opened or (bundles,)),
+            tmp.writable,
+            *(volume.read_only for volume in (access, token, *guarding)),
             *(volume.writable for volume in engines),
         ],
     }
-    volumes = (bundles, TMP, access, identity, *guarding, *engines, *origin.volumes)
+    volumes = (bundles, *opened, tmp, access, token, *guarding, *engines, *given)
     return {
         "metadata": pod_metadata(runtime.pod, {**labels(owner, record.revision), LABEL_COMPONENT: SERVER}),
         "spec": {
@@ -137,11 +147,24 @@ def _bundles(runtime: Runtime) -> Volume:
     return Volume("bundles", {"emptyDir": {"sizeLimit": bundle_size(runtime)}}, BUNDLES)
 
 
-def _engines(runtime: Runtime) -> tuple[Volume, ...]:
+def _sealed(record: RevisionRecord) -> bool:
+    """Whether the bundle is encrypted."""
+    return record.resolution.plain_bytes > 0
+
+
+def _plain(record: RevisionRecord) -> tuple[Volume, ...]:
+    return (plain(mebibytes(record.resolution.plain_bytes)),) if _sealed(record) else ()
+
+
+def _engines(record: RevisionRecord) -> tuple[Volume, ...]:
     """TensorRT's engines, for as long as the pod: a container that starts again does not build them again."""
-    if runtime.device != "tensorrt":
+    if not _keeps_engines(record):
         return ()
-    return (Volume("engines", {"emptyDir": {"sizeLimit": bundle_size(runtime)}}, ENGINES),)
+    return (Volume("engines", {"emptyDir": {"sizeLimit": bundle_size(record.runtime)}}, ENGINES),)
+
+
+def _keeps_engines(record: RevisionRecord) -> bool:
+    return record.runtime.device == "tensorrt" and not _sealed(record)
 
 
 def bundle_size(runtime: Runtime) -> str:
@@ -149,8 +172,13 @@ def bundle_size(runtime: Runtime) -> str:
     return runtime.resources.limits.ephemeral_storage or BUNDLES_SIZE
 
 
+def _served(record: RevisionRecord) -> str:
+    """The folder that the server reads."""
+    return f"{PLAIN}/model" if _sealed(record) else _bundle(record)
+
+
 def _bundle(record: RevisionRecord) -> str:
-    """The bundle's folder; on a shared volume one for each digest, where a second pod finds it."""
+    """The fetched bundle's folder; on a shared volume one for each digest, where a second pod finds it."""
     name = record.resolution.digest.removeprefix("sha256:") if record.runtime.cache else "model"
     return f"{BUNDLES}/{name}"
 
@@ -166,7 +194,7 @@ def _guarding(runtime: Runtime) -> tuple[Volume, ...]:
     return (*clients, *([secret("tls", runtime.tls.secret_ref.name, TLS)] if runtime.tls else []))
 
 
-def _identity() -> Volume:
+def _token() -> Volume:
     token = {"audience": AUDIENCE, "expirationSeconds": TOKEN_SECONDS, "path": IDENTITY_KEY}
     return Volume("identity", {"projected": {"sources": [{"serviceAccountToken": token}]}}, IDENTITY)
 
@@ -176,14 +204,14 @@ def _identity() -> Volume:
 
 def _fetch_arguments(record: RevisionRecord, origin: Origin) -> list[str]:
     """No public key: the digest pins exactly what was proved when it was resolved."""
-    place = [origin.address, _bundle(record)]
+    place = [origin.address, _bundle(record), *(["--plain", _served(record)] if _sealed(record) else [])]
     return ["fetch", *place, "--digest", record.resolution.digest, "--termination-log", TERMINATION_LOG]
 
 
 def _serve_arguments(owner: Owner, record: RevisionRecord, golden: GoldenMode) -> list[str]:
     runtime = record.runtime
     flags = {
-        "bundle": _bundle(record),
+        "bundle": _served(record),
         "name": owner.name,
         "revision": record.revision,
         "revision-number": record.number,
@@ -205,7 +233,7 @@ def _serve_arguments(owner: Owner, record: RevisionRecord, golden: GoldenMode) -
         "drain-delay": _milliseconds(DRAIN_DELAY),
         "drain": _milliseconds(DRAIN_DELAY + runtime.grace),  # counts from SIGTERM, the delay included
         **_guarding_flags(runtime),
-        **_gpu_flags(runtime),
+        **_gpu_flags(record),
     }
     return ["serve", *(text for name, value in flags.items() for text in (f"--{name}", str(value)))]
 
@@ -220,10 +248,10 @@ def _guarding_flags(runtime: Runtime) -> dict[str, str]:
     return flags
 
 
-def _gpu_flags(runtime: Runtime) -> dict[str, str]:
-    options = provider_options(runtime, runtime.device)
-    engines = ENGINES if runtime.device == "tensorrt" else ""
-    return said({"provider-options": options or None, "engine-cache": engines or None})
+def _gpu_flags(record: RevisionRecord) -> dict[str, str]:
+    options = provider_options(record.runtime, record.runtime.device)
+    engines = ENGINES if _keeps_engines(record) else None
+    return said({"provider-options": options or None, "engine-cache": engines})
 
 
 def _milliseconds(duration: timedelta) -> str:

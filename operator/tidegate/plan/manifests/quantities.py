@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from fractions import Fraction
 from functools import lru_cache
+from math import ceil
 
 _FORM = re.compile(r"([+-]?[0-9]+(?:\.[0-9]*)?|[+-]?\.[0-9]+)([eE][+-]?[0-9]{1,2}|[numkMGTPE]|[KMGTPE]i)?")
 _UNITS = {
@@ -34,6 +35,13 @@ def same(one: object, other: object) -> bool:
     """Whether two quantities are the same amount, however they are written."""
     value = amount(one)
     return one == other if value is None else value == amount(other)
+
+
+def mebibytes(size: int, beside: str = "0") -> str:
+    """So many bytes, beside a quantity of them, in whole MiB."""
+    value = amount(beside)
+    assert value is not None  # the API's types let no other through
+    return f"{ceil((value + size) / 2**20)}Mi"
 
 
 def lesser(one: str, other: str) -> str:

@@ -1,4 +1,4 @@
-"""What is kept of a revision for as long as it may be needed: its record, its pod template and its bundle's Secret.
+"""What is kept of a revision for as long as it may be needed: its record, its pod template and its bundle's Secrets.
 
 It is the data of a ControllerRevision, which the API server lets nobody change.  Pods are always made from the text in
 here: a newer operator, with another image or other words for the same thing, restarts nothing.
@@ -12,16 +12,19 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from pydantic import TypeAdapter
 
+from tidegate.api.bundle import SecretKeyRef
 from tidegate.plan.manifests.identity import CONTROLLER_REVISION, Object, Owner, child_name, head, metadata
+from tidegate.plan.manifests.origins import Credentials
 from tidegate.plan.observed import RevisionRecord
 
 RECORD: TypeAdapter[RevisionRecord] = TypeAdapter(RevisionRecord)
 KEPT = ("record", "secret", "template")
+KEY: TypeAdapter[SecretKeyRef | None] = TypeAdapter(SecretKeyRef | None)
 HASH_LENGTH = 16
 
 
@@ -31,13 +34,15 @@ class Stored:
 
     record: RevisionRecord
     template: dict[str, Any]
-    secret: str = ""  # name of `bundle.secretRef`
+    credentials: Credentials = field(default_factory=Credentials)
 
 
 def controller_revision(owner: Owner, stored: Stored) -> dict[str, Any]:
     """The object that keeps it."""
     record = RECORD.dump_python(stored.record, mode="json", by_alias=True)
-    data = {"record": _text(record), "secret": stored.secret, "template": _text(stored.template)}
+    data = {"record": _text(record), "secret": stored.credentials.store, "template": _text(stored.template)}
+    if (key := stored.credentials.decryption) is not None:
+        data["decryption"] = _text(key.model_dump(mode="json", by_alias=True))
     return _object(owner, stored.record.revision, stored.record.number, data)
 
 
@@ -66,10 +71,11 @@ def read_stored(obj: Object) -> Stored | None:
         return None
     try:
         record, template = RECORD.validate_json(data["record"]), json.loads(data["template"])
+        key = KEY.validate_json(data.get("decryption", "null"))
     except ValueError:  # pydantic's ValidationError is one
         return None
     ours = isinstance(template, dict) and obj["metadata"]["name"].endswith(f"-{record.revision}")
-    return Stored(record, template, data["secret"]) if ours else None
+    return Stored(record, template, Credentials(data["secret"], key)) if ours else None
 
 
 def template_hash(template: Object) -> str:

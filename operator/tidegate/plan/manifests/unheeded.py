@@ -1,30 +1,17 @@
-"""Fields of a spec that a cluster does not act on yet, so that nobody who sets them believes that it does.
-
-What only costs speed is told in an event.  What somebody relies on (what can be read at all) refuses the version: an
-open door is worse than a shut one.
-"""
+"""Fields of a spec that a cluster does not act on: told in an event, so that nobody who sets them believes it does."""
 
 from __future__ import annotations
-
-from collections.abc import Callable
 
 from tidegate.api.runtime import Runtime
 from tidegate.api.scaling import Keda, Scaling
 from tidegate.api.spec import ModelDeploymentSpec
 from tidegate.plan.manifests.platform import Platform
 
-Look = Callable[[ModelDeploymentSpec], str]
-
 
 def unheeded(spec: ModelDeploymentSpec, platform: Platform) -> tuple[str, ...]:
     """A sentence for each field that is set and has no effect."""
     found = (_routing(spec), not_scaled(spec.scaling, spec.runtime, platform), _keda(spec.scaling))
     return tuple(sentence for sentence in found if sentence)
-
-
-def unsupported(spec: ModelDeploymentSpec) -> str:
-    """Why a version must not serve as this spec asks; empty when nothing forbids it."""
-    return next((sentence for look in _REFUSED if (sentence := look(spec))), "")
 
 
 def not_scaled(scaling: Scaling, runtime: Runtime, platform: Platform) -> str:
@@ -67,10 +54,3 @@ def _routing(spec: ModelDeploymentSpec) -> str:
     if routing.parent_refs or not (routing.hostnames or routing.grpc_hostnames or routing.headers):
         return ""
     return "hostnames, grpcHostnames and headers of spec.routing need a gateway: name one in routing.parentRefs"
-
-
-def _decryption(spec: ModelDeploymentSpec) -> str:
-    return "encrypted bundles are not read yet: leave bundle.decryption out" if spec.bundle.decryption else ""
-
-
-_REFUSED: tuple[Look, ...] = (_decryption,)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from tidegate.api.bundle import SecretKeyRef
+
 TMP_SIZE = "2Gi"  # onnxruntime's, TensorRT's and botocore's scratch; the root file system is read-only
 
 
@@ -29,6 +31,11 @@ class Volume:
         return {"name": self.name, "mountPath": self.path}
 
 
+def in_memory(name: str, size: str, path: str) -> Volume:
+    """A folder that no disk backs; what is in it counts against the memory limit of whoever writes it."""
+    return Volume(name, {"emptyDir": {"medium": "Memory", "sizeLimit": size}}, path)
+
+
 TMP = Volume("tmp", {"emptyDir": {"sizeLimit": TMP_SIZE}}, "/tmp")  # noqa: S108  (the pod's own)
 
 
@@ -45,3 +52,9 @@ def secret(name: str, secret_name: str, path: str) -> Volume:
     a container that misses its environment, says it in the pod's status.
     """
     return Volume(name, {"secret": {"secretName": secret_name, "optional": True}}, path)
+
+
+def secret_key(name: str, reference: SecretKeyRef, path: str, file: str) -> Volume:
+    """One key of a Secret as a file; optional for the same reason, whether the Secret lacks or the key."""
+    item = {"key": reference.key, "path": file}
+    return Volume(name, {"secret": {"secretName": reference.name, "optional": True, "items": [item]}}, path)

@@ -33,8 +33,10 @@ def runtime_of(**parts: Any) -> Runtime:
 
 def record(revision: str = OLD, *, uri: str = "s3://models/fraud/1", image: str = "", **changes: Any) -> RevisionRecord:
     """A record whose interface is known, unless the test says otherwise."""
-    interface = changes.pop("interface", PLAIN)
-    bundle = Resolution(uri, "sha256:" + revision[:2] * 32, "1.4.0", interface, has_golden=True, image=image)
+    interface, plain_bytes = changes.pop("interface", PLAIN), changes.pop("plain_bytes", 0)
+    bundle = Resolution(
+        uri, "sha256:" + revision[:2] * 32, "1.4.0", interface, has_golden=True, image=image, plain_bytes=plain_bytes
+    )
     given = {"number": 1, "runtime": Runtime(), "base": revision, **changes}
     return RevisionRecord(revision, resolution=bundle, **given)
 

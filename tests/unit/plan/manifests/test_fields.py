@@ -12,7 +12,7 @@ from tidegate.api.rules import ApiModel
 from tidegate.api.runtime import Runtime
 from tidegate.api.scaling import Scaling
 from tidegate.plan.manifests.identity import AUTOSCALER, DEPLOYMENT
-from tidegate.plan.manifests.unheeded import unheeded, unsupported
+from tidegate.plan.manifests.unheeded import unheeded
 
 from .cluster import Cluster
 from .parts import PLATFORM, record, serving, spec_of
@@ -112,4 +112,4 @@ def test_a_field_has_an_effect_or_is_said_to_have_none(path: str) -> None:
     has_effect = children(part, around) != children(part, {**around, **changed})
 
     spec = spec_of(**{part: {**around, **changed}})
-    assert has_effect or unheeded(spec, PLATFORM) or unsupported(spec)
+    assert has_effect or unheeded(spec, PLATFORM)

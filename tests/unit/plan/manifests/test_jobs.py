@@ -9,7 +9,7 @@ from typing import Any
 
 from tidegate.api.runtime import Runtime
 from tidegate.plan.manifests.jobs import resolve_job
-from tidegate_runtime import resolve
+from tidegate_runtime import prove, resolve
 
 from .parts import OWNER, PLATFORM, asked, container, runtime_of, spec_of
 
@@ -129,3 +129,48 @@ def test_a_bundle_is_proved_whole_with_the_room_and_the_memory_that_a_server_has
     assert job["resources"]["limits"]["memory"] == "6Gi"
     assert {"name": "work", "emptyDir": {"sizeLimit": "20Gi"}} in template(made)["spec"]["volumes"]
     assert made["spec"]["activeDeadlineSeconds"] == 3600
+
+
+KEY: dict[str, Any] = {"decryption": {"keySecretRef": {"name": "model-key", "key": "age.key"}}}
+
+
+def proving(plain_bytes: int = 0, **bundle: Any) -> dict[str, Any]:
+    wanted = asked(spec_of(bundle={"uri": "s3://models/fraud/1", **bundle}))
+    runtime = runtime_of(resources={"limits": {"memory": "6Gi"}})
+    return resolve_job(OWNER, replace(wanted, prove=True, plain_bytes=plain_bytes), PLATFORM, runtime)
+
+
+def test_the_key_of_an_encrypted_bundle_is_tried_when_its_manifest_is_read() -> None:
+    made = job(**KEY)
+    volume = next(one for one in template(made)["spec"]["volumes"] if one["name"] == "decryption")
+    mount = next(one for one in container(template(made), "resolve")["volumeMounts"] if one["name"] == "decryption")
+
+    assert volume["secret"] == {
+        "secretName": "model-key", "optional": True, "items": [{"key": "age.key", "path": "age.key"}],
+    }  # fmt: skip
+    assert mount["readOnly"] is True
+    assert str(understood(made).identity) == mount["mountPath"] + "/age.key"
+    assert "Memory" not in json.dumps(made)
+
+
+def test_an_encrypted_bundle_is_proved_in_memory_that_is_counted() -> None:
+    made = proving(3 * 2**30, **KEY)
+    one = container(template(made), "resolve")
+    volumes = {volume["name"]: volume.get("emptyDir") for volume in template(made)["spec"]["volumes"]}
+    parser = argparse.ArgumentParser()
+    prove.add_arguments(parser)
+    given = parser.parse_args(one["args"][1:])
+
+    assert {name for name, volume in volumes.items() if volume and "medium" not in volume} == {"work"}
+    assert volumes["plain"] == {"medium": "Memory", "sizeLimit": "3072Mi"}
+    assert one["resources"]["limits"]["memory"] == "9216Mi"
+    mounted = {mount["mountPath"]: mount.get("readOnly", False) for mount in one["volumeMounts"]}
+    assert (mounted[str(given.memory)], mounted[str(given.work)]) == (False, False)
+    assert str(given.identity).startswith("/etc/tidegate/decryption/")
+
+
+def test_what_may_be_encrypted_and_nobody_knows_is_proved_within_the_limit() -> None:
+    made = proving(**KEY)
+
+    assert {"name": "plain", "emptyDir": {"medium": "Memory", "sizeLimit": "6Gi"}} in template(made)["spec"]["volumes"]
+    assert container(template(made), "resolve")["resources"]["limits"]["memory"] == "6Gi"

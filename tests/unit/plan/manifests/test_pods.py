@@ -8,6 +8,8 @@ from typing import Any, cast
 
 import pytest
 
+from tidegate.api.bundle import SecretKeyRef
+from tidegate.plan.manifests.origins import Credentials
 from tidegate.plan.manifests.pods import pod_template
 from tidegate.plan.observed import RevisionRecord
 from tidegate_runtime import fetch
@@ -18,8 +20,11 @@ from .parts import NEW, OLD, OWNER, PLATFORM, container, flags, record, runtime_
 GPU: dict[str, Any] = {"device": "cuda", "accelerator": {"resource": "nvidia.com/gpu", "count": 2}}
 
 
-def template(of: RevisionRecord | None = None, secret: str = "", **runtime: Any) -> dict[str, Any]:
-    return pod_template(OWNER, of or record(runtime=runtime_of(**runtime)), "Require", secret, PLATFORM)
+def template(
+    of: RevisionRecord | None = None, secret: str = "", key: SecretKeyRef | None = None, **runtime: Any
+) -> dict[str, Any]:
+    found = of or record(runtime=runtime_of(**runtime))
+    return pod_template(OWNER, found, "Require", Credentials(secret, key), PLATFORM)
 
 
 def pod(**runtime: Any) -> dict[str, Any]:
@@ -81,7 +86,7 @@ def test_the_server_is_told_the_number_that_is_its_version_for_clients_of_tensor
 
 
 def test_the_golden_mode_of_the_plan_is_the_servers() -> None:
-    made = pod_template(OWNER, record(), "Report", "", PLATFORM)
+    made = pod_template(OWNER, record(), "Report", Credentials(), PLATFORM)
 
     assert flags(container(made, "server")["args"])["golden"] == "Report"
 
@@ -354,3 +359,78 @@ def test_certificates_of_clients_are_asked_for_where_the_spec_says_so() -> None:
     settings = parse(server(tls={**GUARDED["tls"], "clientCertificates": "Require"})["args"][1:], {})
 
     assert str(settings.tls_client_ca) == "/etc/tidegate/tls/ca.crt"
+
+
+# -- an encrypted bundle
+
+AGE = SecretKeyRef(name="model-key", key="age.key")
+SIZE = 700 * 2**20
+
+
+def sealed(**runtime: Any) -> dict[str, Any]:
+    return template(record(plain_bytes=SIZE, runtime=runtime_of(**runtime)), key=AGE)
+
+
+def test_an_encrypted_bundle_is_decrypted_by_the_init_step_and_served_from_memory() -> None:
+    made = sealed()
+    parser = argparse.ArgumentParser()
+    fetch.add_arguments(parser)
+    given = parser.parse_args(container(made, "fetch")["args"][1:])
+
+    assert str(given.directory) == "/bundles/model"
+    assert str(given.plain) == flags(container(made, "server")["args"])["bundle"] == "/plain/model"
+    assert volumes(made)["plain"]["emptyDir"] == {"medium": "Memory", "sizeLimit": "700Mi"}
+    assert mounts(made, "fetch")["plain"] == {"name": "plain", "mountPath": "/plain"}
+    assert mounts(made, "server")["plain"] == {"name": "plain", "mountPath": "/plain", "readOnly": True}
+
+
+def test_only_the_init_step_gets_the_one_key_of_the_secret_and_the_server_not_even_the_ciphertext() -> None:
+    made = sealed()
+    arguments = flags(container(made, "fetch")["args"])
+
+    assert volumes(made)["decryption"]["secret"] == {
+        "secretName": "model-key", "optional": True, "items": [{"key": "age.key", "path": "age.key"}],
+    }  # fmt: skip
+    mount = mounts(made, "fetch")["decryption"]
+    assert mount["readOnly"] is True
+    assert arguments["identity"] == mount["mountPath"] + "/age.key"
+    assert "identity" not in flags(container(made, "server")["args"])
+    assert mounts(made, "server").keys() & {"decryption", "bundles"} == set()
+
+
+def test_no_volume_that_a_server_of_an_encrypted_bundle_writes_to_is_on_a_disk() -> None:
+    made = sealed(**GPU | {"device": "tensorrt"})
+    writable = {name for name, mount in mounts(made, "server").items() if not mount.get("readOnly")}
+
+    assert {name: volumes(made)[name]["emptyDir"].get("medium") for name in writable} == {"tmp": "Memory"}
+    assert "engine-cache" not in flags(container(made, "server")["args"])
+    assert "engines" not in volumes(made)
+
+
+def test_memory_counts_the_plain_text_besides_what_the_spec_gives() -> None:
+    made = sealed(resources={"requests": {"cpu": "1", "memory": "1Gi"}, "limits": {"memory": "1.5Gi"}})
+
+    # A pod has as much as the largest of its init steps; what that wrote stays the pod's, and is not the server's.
+    assert container(made, "fetch")["resources"] == {
+        "requests": {"cpu": "1", "memory": "1724Mi"}, "limits": {"memory": "2236Mi"},
+    }  # fmt: skip
+    assert container(made, "server")["resources"]["limits"] == {"memory": "1.5Gi"}
+
+
+def test_without_a_request_of_memory_none_is_made_for_the_plain_text() -> None:
+    made = sealed(resources={"requests": {"cpu": "1"}, "limits": {"memory": "1Gi"}})
+
+    assert container(made, "fetch")["resources"] == {"requests": {"cpu": "1"}, "limits": {"memory": "1724Mi"}}
+
+
+def test_the_ciphertext_lies_on_a_shared_volume_as_any_bundle_does() -> None:
+    cache = {"persistentVolumeClaim": {"claimName": "models"}}
+    made = template(record(plain_bytes=SIZE, runtime=runtime_of(cache=cache)), key=AGE)
+
+    place = "/bundles/" + record().resolution.digest.removeprefix("sha256:")
+    assert container(made, "fetch")["args"][2] == place
+    assert flags(container(made, "fetch")["args"])["plain"] == "/plain/model"
+
+
+def test_a_key_for_a_bundle_that_is_not_encrypted_changes_nothing() -> None:
+    assert template(key=AGE) == template()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -10,8 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from tidegate.api.bundle import SecretKeyRef
 from tidegate.api.runtime import ENV_NAMES, Runtime
 from tidegate.plan.manifests.jobs import resolve_job
+from tidegate.plan.manifests.origins import Credentials
 from tidegate.plan.manifests.pods import pod_template
 
 from .parts import OWNER, PLATFORM, asked, record, spec_of
@@ -82,25 +85,35 @@ def runtimes(draw: st.DrawFn) -> Runtime:
 
 
 @settings(max_examples=150, deadline=None)
-@given(runtime=runtimes(), uri=URIS, secret=st.sampled_from(["", "store"]))
-def test_servers_are_restricted_whatever_the_spec_says(runtime: Runtime, uri: str, secret: str) -> None:
-    made = pod_template(OWNER, record(uri=uri, runtime=runtime), "Require", secret, PLATFORM)
+@given(runtime=runtimes(), uri=URIS, secret=st.sampled_from(["", "store"]), plain_bytes=st.sampled_from([0, 3 * 2**30]))
+def test_servers_are_restricted_whatever_the_spec_says(
+    runtime: Runtime, uri: str, secret: str, plain_bytes: int
+) -> None:
+    opens = Credentials(secret, SecretKeyRef(name="model-key", key="age.key"))
+    of = record(uri=uri, runtime=runtime, plain_bytes=plain_bytes)
+    made = pod_template(OWNER, of, "Require", opens, PLATFORM)
 
     assert objections(made) == []
 
 
 @settings(max_examples=100, deadline=None)
-@given(runtime=runtimes(), uri=URIS, signed=st.booleans(), secret=st.booleans())
-def test_jobs_are_restricted_whatever_the_spec_says(runtime: Runtime, uri: str, signed: bool, secret: bool) -> None:
+@given(runtime=runtimes(), uri=URIS, signed=st.booleans(), secret=st.booleans(), sealed=st.booleans())
+def test_jobs_are_restricted_whatever_the_spec_says(
+    runtime: Runtime, uri: str, signed: bool, secret: bool, sealed: bool
+) -> None:
     bundle: dict[str, Any] = {"uri": uri}
     if signed:
         bundle["signature"] = {"publicKeySecretRef": {"name": "release", "key": "key.pub"}}
     if secret:
         bundle["secretRef"] = {"name": "store"}
 
-    job = resolve_job(OWNER, asked(spec_of(bundle=bundle)), PLATFORM, runtime)
+    if sealed:
+        bundle["decryption"] = {"keySecretRef": {"name": "model-key", "key": "age.key"}}
 
-    assert objections(job["spec"]["template"]) == []
+    for prove in (False, True):
+        job = resolve_job(OWNER, replace(asked(spec_of(bundle=bundle)), prove=prove), PLATFORM, runtime)
+
+        assert objections(job["spec"]["template"]) == []
 
 
 def test_labels_and_variables_of_ours_cannot_be_asked_for() -> None:
@@ -115,7 +128,7 @@ def test_labels_and_variables_of_ours_cannot_be_asked_for() -> None:
 
 
 def allowed() -> dict[str, Any]:
-    return copy.deepcopy(pod_template(OWNER, record(), "Require", "", PLATFORM))
+    return copy.deepcopy(pod_template(OWNER, record(), "Require", Credentials(), PLATFORM))
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,9 @@ from typing import Any
 
 import pytest
 
+from tidegate.api.bundle import SecretKeyRef
 from tidegate.bundle.manifest import Interface, TensorSpec
+from tidegate.plan.manifests.origins import Credentials
 from tidegate.plan.manifests.pods import pod_template
 from tidegate.plan.manifests.stored import Stored, controller_revision, marked_again, read_stored, template_hash
 from tidegate.plan.observed import Resolution, RevisionRecord
@@ -25,7 +27,8 @@ def kept() -> Stored:
     )  # fmt: skip
     runtime = runtime_of(grace="1m30s", resources={"limits": {"memory": "1Gi", "ephemeral-storage": "5Gi"}})
     of = RevisionRecord(OLD, 7, bundle, runtime, base=OLD, restart="2026-01-01T00:00:00+00:00")
-    return Stored(of, pod_template(OWNER, of, "Require", "s3", PLATFORM), "s3")
+    opens = Credentials("s3", SecretKeyRef(name="model-key", key="age.key"))
+    return Stored(of, pod_template(OWNER, of, "Require", opens, PLATFORM), opens)
 
 
 def through_the_api(obj: dict[str, Any]) -> dict[str, Any]:
@@ -41,6 +44,16 @@ def test_what_is_kept_is_read_again_as_it_was() -> None:
     assert read.record.runtime.grace == timedelta(seconds=90)
 
 
+def test_what_an_operator_kept_that_knew_of_no_encryption_is_read() -> None:
+    made = controller_revision(OWNER, kept())
+    del made["data"]["decryption"]
+
+    read = read_stored(made)
+
+    assert read is not None
+    assert read.credentials == Credentials("s3")
+
+
 def test_the_object_is_named_and_numbered_by_its_revision() -> None:
     made = controller_revision(OWNER, kept())
 
@@ -53,7 +66,7 @@ def test_the_object_is_named_and_numbered_by_its_revision() -> None:
 def test_its_data_is_text_that_a_server_never_writes_otherwise() -> None:
     data = controller_revision(OWNER, kept())["data"]
 
-    assert list(data) == ["record", "secret", "template"]
+    assert list(data) == ["record", "secret", "template", "decryption"]
     assert all(isinstance(text, str) and text.isascii() and not set("<>&") & set(text) for text in data.values())
 
 
@@ -66,6 +79,8 @@ def test_its_data_is_text_that_a_server_never_writes_otherwise() -> None:
         {"record": "{}", "secret": "", "template": "{}"},
         {"record": {"revision": OLD}, "secret": "", "template": "{}"},
         {"record": "no json", "secret": "", "template": "{}"},
+        controller_revision(OWNER, kept())["data"] | {"decryption": "no json"},
+        controller_revision(OWNER, kept())["data"] | {"decryption": {"name": "model-key", "key": "age.key"}},
     ],
 )
 def test_odd_content_is_not_read(data: object) -> None:
@@ -103,4 +118,4 @@ def test_a_hash_stands_for_the_text_and_not_for_who_parsed_it() -> None:
     template = kept().template
 
     assert template_hash(template) == template_hash(dict(reversed(through_the_api(template).items())))
-    assert template_hash(template) != template_hash(pod_template(OWNER, record(), "Skip", "", PLATFORM))
+    assert template_hash(template) != template_hash(pod_template(OWNER, record(), "Skip", Credentials(), PLATFORM))

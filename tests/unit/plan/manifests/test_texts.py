@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 
+from tidegate.api.bundle import SecretKeyRef
+from tidegate.api.status import ModelDeploymentStatus, ResolutionStatus
 from tidegate.plan.manifests.identity import (
     CONTROLLER_REVISION,
     DEPLOYMENT,
 )
+from tidegate.plan.manifests.origins import Credentials
 from tidegate.plan.observed import RevisionRecord
 
 from .cluster import OF_NEW, OF_OLD, Cluster, cluster_of
@@ -32,7 +35,7 @@ def restarted(base: RevisionRecord, revision: str = NEW, number: int = 2) -> Rev
 def test_a_new_revision_gets_the_credentials_of_the_spec() -> None:
     cluster = cluster_of(serving(OLD), bundle={"uri": "s3://models/fraud/1", "secretRef": {"name": "s3"}})
 
-    assert cluster.seen.stored[OLD].secret == "s3"
+    assert cluster.seen.stored[OLD].credentials.store == "s3"
     pods = cluster.live(DEPLOYMENT, OF_OLD)["spec"]["template"]["spec"]
     assert pods["initContainers"][0]["envFrom"] == [{"secretRef": {"name": "s3"}}]
 
@@ -46,9 +49,23 @@ def test_a_restart_has_its_own_template_and_the_credentials_of_what_it_restarts(
     cluster.settle(plan_of(wanted(first), again, weights={OLD: 100}, stable=OLD))
 
     stored = cluster.seen.stored
-    assert stored[NEW].secret == "first"
+    assert stored[NEW].credentials.store == "first"
     assert stored[NEW].template != stored[OLD].template
     assert stored[NEW].record.restart
+
+
+def test_a_restart_of_what_the_spec_names_gets_the_credentials_that_the_spec_names_now() -> None:
+    first = record()
+    cluster = cluster_of(serving(first), bundle={"uri": "s3://models/fraud/1", "secretRef": {"name": "first"}})
+    key = {"decryption": {"keySecretRef": {"name": "new-key", "key": "age.key"}}}
+    cluster.spec = spec_of(bundle={"uri": "s3://models/fraud/1", "secretRef": {"name": "second"}, **key})
+    plan = plan_of(wanted(first), wanted(restarted(first)), weights={OLD: 100}, stable=OLD)
+    read = ModelDeploymentStatus(resolution=ResolutionStatus(revision=OLD))
+
+    cluster.settle(dataclasses.replace(plan, status=read))
+
+    assert cluster.seen.stored[OLD].credentials == Credentials("first")
+    assert cluster.seen.stored[NEW].credentials == Credentials("second", SecretKeyRef(name="new-key", key="age.key"))
 
 
 def test_the_restart_of_a_restart_still_finds_its_credentials() -> None:
@@ -62,7 +79,7 @@ def test_the_restart_of_a_restart_still_finds_its_credentials() -> None:
     third = restarted(first, "eeeeeeeeee", 3)
     cluster.settle(plan_of(wanted(second), wanted(third), weights={NEW: 100}, stable=NEW))
 
-    assert cluster.seen.stored["eeeeeeeeee"].secret == "first"
+    assert cluster.seen.stored["eeeeeeeeee"].credentials.store == "first"
 
 
 def test_a_restart_of_what_nobody_remembers_uses_the_credentials_of_the_spec() -> None:
@@ -70,7 +87,7 @@ def test_a_restart_of_what_nobody_remembers_uses_the_credentials_of_the_spec() -
 
     cluster.settle(serving(restarted(record())))
 
-    assert cluster.seen.stored[NEW].secret == "s3"
+    assert cluster.seen.stored[NEW].credentials.store == "s3"
 
 
 def test_a_record_that_somebody_deleted_is_kept_again_with_what_runs_and_restarts_nothing() -> None:

@@ -10,9 +10,10 @@ import pytest
 from tidegate.api.scaling import Scaling
 from tidegate.plan.load import MEASURES
 from tidegate.plan.manifests.drift import differs
+from tidegate.plan.manifests.origins import Credentials
 from tidegate.plan.manifests.pods import pod_template
 from tidegate.plan.manifests.stored import template_hash
-from tidegate.plan.manifests.unheeded import not_scaled, unheeded, unsupported
+from tidegate.plan.manifests.unheeded import not_scaled, unheeded
 from tidegate.plan.manifests.workload import autoscaler, budget, deployment
 
 from .parts import OLD, OWNER, PLATFORM, record, runtime_of, spec_of, wanted
@@ -20,7 +21,7 @@ from .parts import OLD, OWNER, PLATFORM, record, runtime_of, spec_of, wanted
 SELECTOR = {"serving.tidegate.io/deployment": "fraud", "serving.tidegate.io/revision": OLD}
 ALL = {"model": "fraud"}
 ITS_OWN = {"model": "fraud", "revision": OLD}
-TEMPLATE = pod_template(OWNER, record(), "Require", "", PLATFORM)
+TEMPLATE = pod_template(OWNER, record(), "Require", Credentials(), PLATFORM)
 
 
 def scaling(**parts: Any) -> Scaling:
@@ -144,22 +145,7 @@ def test_what_has_no_effect_yet_is_said_to_whoever_sets_it(spec: dict[str, Any],
     assert said in sentences[0]
 
 
-@pytest.mark.parametrize(
-    ("spec", "said"),
-    [
-        (
-            {"bundle": {"uri": "s3://models/fraud/1", "decryption": {"keySecretRef": {"name": "k", "key": "age"}}}},
-            "bundle.decryption",
-        ),
-    ],
-)
-def test_what_somebody_would_rely_on_refuses_the_version(spec: dict[str, Any], said: str) -> None:
-    assert said in unsupported(spec_of(**spec))
-    assert unheeded(spec_of(**spec), PLATFORM) == ()
-
-
 def test_nothing_is_said_of_what_is_heeded() -> None:
-    assert unsupported(spec_of()) == ""
     assert unheeded(spec_of(), PLATFORM) == ()
     assert unheeded(spec_of(scaling={"minReplicas": 2, "maxReplicas": 8}), PLATFORM) == ()
     assert unheeded(spec_of(routing={"existingRouteRef": {"name": "shop"}}), PLATFORM) == ()
