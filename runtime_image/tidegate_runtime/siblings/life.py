@@ -37,13 +37,13 @@ class Life:
         """Start it, and wait for its end: the exit code, negative for a signal."""
         with ExitStack() as until_its_end:
             try:
-                line = await self._start(until_its_end)
+                line = await self._start(until_its_end, hello.slots)
             except OSError as error:
                 self.failed = wire.Failed("SiblingDied", f"a process cannot be started: {error.strerror}")
                 return NOT_STARTED
             return await self._until_its_end(line, hello)
 
-    async def _start(self, until_its_end: ExitStack) -> socket.socket:
+    async def _start(self, until_its_end: ExitStack, slots: int | None) -> socket.socket:
         """This side of its line; raises OSError when there is no room for a process or what it is given."""
         until_its_end.callback(self.shut_door)
         with ExitStack() as theirs:
@@ -57,8 +57,9 @@ class Life:
             theirs.callback(os.close, their_lifeline)
             until_its_end.callback(os.close, lifeline)
             inherited = (their_door.fileno(), their_line.fileno(), their_lifeline)
+            more = () if slots is None else (slots,)
             self._process = await asyncio.create_subprocess_exec(
-                sys.executable, *PROGRAM, *map(str, inherited), pass_fds=inherited, start_new_session=True,
+                sys.executable, *PROGRAM, *map(str, inherited), pass_fds=(*inherited, *more), start_new_session=True,
                 stdin=asyncio.subprocess.DEVNULL,
             )  # fmt: skip
         return line

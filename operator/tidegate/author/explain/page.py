@@ -15,9 +15,9 @@ from importlib.resources import files
 
 import numpy as np
 
+from tidegate.attribution.players import Players
 from tidegate.author.explain.explaining import Explanation
 from tidegate.author.explain.marks import Bar, bars, patches
-from tidegate.author.explain.players import Players
 from tidegate.author.session import Array
 from tidegate.bundle.manifest import TensorSpec
 
