@@ -26,6 +26,11 @@ class Slots:
         return self._shared
 
     @property
+    def inherited(self) -> tuple[int, ...]:
+        """What another process must be given; nothing where they are not shared."""
+        return () if self._shared is None else (self._shared,)
+
+    @property
     def free(self) -> bool:
         """Whether `take` would give one now."""
         found = self.take()

@@ -149,7 +149,7 @@ class EnvVar(ApiModel):
             lambda variable: variable.name in ENV_NAMES,
         ),
     )
-    name: Annotated[str, Field(min_length=1, max_length=40)] = Field(description="Name, from a fixed list.")
+    name: Annotated[str, Field(min_length=1, max_length=36)] = Field(description="Name, from a fixed list.")
     value: Annotated[str, Field(max_length=128, pattern=r"^[ -~]*$")] = Field(description="Value, printable ASCII.")
 
 

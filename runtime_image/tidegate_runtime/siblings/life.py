@@ -19,10 +19,15 @@ NOT_STARTED: Final = 1
 
 
 class Life:
-    """A process. `told(life, report)` is called for each of its reports, `ready(life)` once."""
+    """A process. `told(life, report)` is called for each of its reports, `ready(life)` once.
 
-    def __init__(self, told: Callable[[Life, wire.Report], None], ready: Callable[[Life], None]) -> None:
-        self._told, self._when_ready = told, ready
+    `shared` are descriptors that it is given under the numbers that they have here.
+    """
+
+    def __init__(
+        self, told: Callable[[Life, wire.Report], None], ready: Callable[[Life], None], shared: tuple[int, ...] = ()
+    ) -> None:
+        self._told, self._when_ready, self._shared = told, ready, shared
         self._process: asyncio.subprocess.Process | None = None
         self._door: socket.socket | None = None
         self._line: wire.Line | None = None
@@ -37,13 +42,13 @@ class Life:
         """Start it, and wait for its end: the exit code, negative for a signal."""
         with ExitStack() as until_its_end:
             try:
-                line = await self._start(until_its_end, hello.slots)
+                line = await self._start(until_its_end)
             except OSError as error:
                 self.failed = wire.Failed("SiblingDied", f"a process cannot be started: {error.strerror}")
                 return NOT_STARTED
             return await self._until_its_end(line, hello)
 
-    async def _start(self, until_its_end: ExitStack, slots: int | None) -> socket.socket:
+    async def _start(self, until_its_end: ExitStack) -> socket.socket:
         """This side of its line; raises OSError when there is no room for a process or what it is given."""
         until_its_end.callback(self.shut_door)
         with ExitStack() as theirs:
@@ -57,10 +62,9 @@ class Life:
             theirs.callback(os.close, their_lifeline)
             until_its_end.callback(os.close, lifeline)
             inherited = (their_door.fileno(), their_line.fileno(), their_lifeline)
-            more = () if slots is None else (slots,)
             self._process = await asyncio.create_subprocess_exec(
-                sys.executable, *PROGRAM, *map(str, inherited), pass_fds=(*inherited, *more), start_new_session=True,
-                stdin=asyncio.subprocess.DEVNULL,
+                sys.executable, *PROGRAM, *map(str, inherited), pass_fds=(*inherited, *self._shared),
+                start_new_session=True, stdin=asyncio.subprocess.DEVNULL,
             )  # fmt: skip
         return line
 
