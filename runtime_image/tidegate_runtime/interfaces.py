@@ -37,6 +37,7 @@ from tidegate_runtime.errors import RequestError
 if TYPE_CHECKING:
     from tidegate_runtime.batching import Batching
     from tidegate_runtime.counters import Counters
+    from tidegate_runtime.explain_counts import ExplainCounts
     from tidegate_runtime.health import Health
     from tidegate_runtime.protection import Protection
     from tidegate_runtime.settings import Settings
@@ -223,4 +224,5 @@ class Parts:
     batching: Batching | None = None
     protection: Protection | None = None
     tracer: Tracer | None = None
+    explained: ExplainCounts | None = None  # None: nothing is explained
     processes: Processes | None = None  # None: this one is alone

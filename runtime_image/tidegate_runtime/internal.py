@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from tidegate_runtime import metrics, trace_context
+from tidegate_runtime import explain_counts, metrics, trace_context
 from tidegate_runtime.access import Guard
 from tidegate_runtime.compare import Comparer
 from tidegate_runtime.counters import Counters
@@ -152,6 +152,8 @@ class InternalServer:
             restarts=processes.restarts if processes is not None else 0,
             further=protection.families(self._further) if (protection := self._parts.protection) else (),
             traces=traces(self._further),
+            explained=explain_counts.codes(self._further),
+            explain_seconds=explain_counts.durations(self._further),
             gpu=loaded.gpu if loaded else None,
             work=loaded.work if loaded else {},
         )
@@ -175,7 +177,7 @@ class InternalServer:
     def _further(self) -> Mapping[str, int]:
         if self._parts.processes is not None:
             return self._parts.processes.further
-        return further(self._parts.protection, self._parts.tracer)
+        return further(self._parts.protection, self._parts.tracer, self._parts.explained)
 
     def _names(self) -> dict[str, str]:
         model, settings = self._parts.model, self._parts.settings

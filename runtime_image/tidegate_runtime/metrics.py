@@ -40,6 +40,8 @@ class Now:
     batching: Batching | None  # None: not decided yet
     further: Iterable[Family] = ()  # of parts that are not always there
     traces: tuple[int, int] | None = None  # sent and dropped; None: nobody traces
+    explained: Mapping[str, int] = field(default_factory=dict)  # by status
+    explain_seconds: Spread | None = None  # None: nothing is explained
     gpu: Gpu | None = None  # None: no GPU, or its driver does not tell
     work: Mapping[str, int] = field(default_factory=dict)  # on a GPU: operators by execution provider
     processes: int = 1
@@ -78,6 +80,7 @@ def _lines(counters: Counters, now: Now) -> Iterator[str]:
     for name, kind, help_text, samples in now.further:
         yield from _family(name, kind, help_text, [({**now.labels, **own}, value) for own, value in samples])
     yield from _traces(now)
+    yield from _explained(now)
     yield from _gpu(now)
     yield from _divergence(counters, now)
     yield from _evidence(counters, now)
@@ -96,6 +99,15 @@ def _traces(now: Now) -> Iterator[str]:
     yield from _family("traces_sent_total", "counter", "Traced requests whose spans were sent.", [(now.labels, sent)])
     lost = "Traced requests whose spans were lost: too many, or the collector did not take them."
     yield from _family("traces_dropped_total", "counter", lost, [(now.labels, dropped)])
+
+
+def _explained(now: Now) -> Iterator[str]:
+    if now.explain_seconds is None:
+        return
+    samples: Values = [({**now.labels, "code": code}, count) for code, count in now.explained.items()]
+    yield from _family("explain_requests_total", "counter", "Explanations asked for, by status code.", samples)
+    took = "From the request for an explanation to its answer, of those that were made."
+    yield from _spread("explain_duration_seconds", took, now.explain_seconds, now.labels)
 
 
 def _gpu(now: Now) -> Iterator[str]:

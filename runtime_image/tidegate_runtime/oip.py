@@ -11,6 +11,8 @@ from tidegate_runtime.answers import JSON
 from tidegate_runtime.batcher import Call
 from tidegate_runtime.clients import OPEN
 from tidegate_runtime.errors import BadRequest, RequestError, Unavailable
+from tidegate_runtime.explain_routes import ReadOpenInference, explain_route
+from tidegate_runtime.explaining import Explaining
 from tidegate_runtime.health import Health
 from tidegate_runtime.http import Connection
 from tidegate_runtime.inference import Inferring
@@ -30,10 +32,11 @@ TYPES: Final = {"BYTES": "TYPE_STRING"}  # the others are called TYPE_ and their
 class OpenInference:
     """Handlers of the protocol's paths for one model."""
 
-    def __init__(self, inferring: Inferring, health: Health, settings: Settings) -> None:
+    def __init__(self, inferring: Inferring, health: Health, settings: Settings, explaining: Explaining | None) -> None:
         model = inferring.model
         self._inferring = inferring
         self._health = health
+        self._explaining = explaining
         self._max_body = settings.max_body
         self._codec = InferCodec(model, inferring.signature, settings.max_json_numbers)
         self._metadata = orjson.dumps(metadata(model))
@@ -43,6 +46,8 @@ class OpenInference:
         """Every path of the model: without a version, with the bundle's version, with the revision."""
         model = self._inferring.model
         base = f"/v2/models/{model.name}"
+        read = partial(ReadOpenInference(model, self._codec, _json_length).read, _send)
+        explain = explain_route(self._explaining, read, self._max_body)
         routes = {b"/v2/models/stats": Route.get(self._stats)}
         for prefix in (base, f"{base}/versions/{model.version}", f"{base}/versions/{model.revision}"):
             routes |= {
@@ -51,6 +56,7 @@ class OpenInference:
                 f"{prefix}/ready".encode(): Route.get(self._ready, OPEN),
                 f"{prefix}/stats".encode(): Route.get(self._stats),
                 f"{prefix}/infer".encode(): inference_route(self._inferring, self._read, self._max_body),
+                f"{prefix}/explain".encode(): explain,
             }
         return routes
 
@@ -80,11 +86,7 @@ class _Reply:
     def answer(self, call: Call) -> None:
         self._request.started, self._request.ended = call.started, call.ended
         body, json_length = self._codec.encode(self._inference, call.outputs)
-        if json_length is None:
-            self._connection.answer(200, body)
-        else:
-            more = b"inference-header-content-length: %d\r\n" % json_length
-            self._connection.answer(200, body, kind=BINARY, more=more)
+        _send(self._connection, body, json_length)
 
     def refuse(self, error: RequestError) -> None:
         self._connection.refuse(error)
@@ -93,9 +95,18 @@ class _Reply:
         return self._request.body, _json_length(self._request)
 
 
-def server_routes(health: Health, version: str) -> Routes:
+def _send(connection: Connection, body: bytes, json_length: int | None) -> None:
+    if json_length is None:
+        connection.answer(200, body)
+    else:
+        more = b"inference-header-content-length: %d\r\n" % json_length
+        connection.answer(200, body, kind=BINARY, more=more)
+
+
+def server_routes(health: Health, version: str, *, explains: bool) -> Routes:
     """The paths that are there before any model is."""
-    about = orjson.dumps({"name": SERVER, "version": version, "extensions": EXTENSIONS})
+    extensions = (*EXTENSIONS, "explain") if explains else EXTENSIONS
+    about = orjson.dumps({"name": SERVER, "version": version, "extensions": extensions})
     live = Route.get(lambda connection, _: _live(health, connection), OPEN)
     ready = Route.get(lambda connection, _: _ready(health, connection), OPEN)
     return {b"/v2": Route.get(partial(_answer, about)), b"/v2/health/live": live, b"/v2/health/ready": ready}

@@ -6,12 +6,13 @@ JSON part, each as long as its `binary_data_size` says.
 
 from __future__ import annotations
 
-from collections.abc import Container, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
 import orjson
 
+from tidegate.bundle.manifest import TensorSpec
 from tidegate_runtime import classification, parameters
 from tidegate_runtime.errors import BadRequest, RunFailed
 from tidegate_runtime.interfaces import Array, Body, LoadedModel
@@ -30,6 +31,7 @@ from tidegate_runtime.wanted import Wanted
 REMEMBERED: Final = 64  # JSON parts without their numbers: reading one again costs 3 µs
 SMALL: Final = 2048  # bytes of one that is remembered
 NOTHING: Final = memoryview(b"")
+ELEMENT_OF: Final = {"f": "FP32", "d": "FP64", "U": "BYTES"}  # by numpy's letters
 
 
 @dataclass(slots=True)
@@ -103,13 +105,26 @@ class InferCodec:
         """The request in `body`; raises a RequestError that names what is wrong."""
         if header_length is None:
             return self._lifted(body, NOTHING)
-        if header_length > len(body):
-            raise BadRequest("inference-header-content-length is larger than the body")
-        whole = memoryview(body)
-        text, raw = whole[:header_length], whole[header_length:]
+        text, raw = _parted(body, header_length)
         if header_length <= SMALL and (layout := self._layouts.get(bytes(text))) is not None:
             return layout.inference([], raw)
         return self._lifted(text, raw)
+
+    def tensors(self, body: Body, header_length: int | None) -> tuple[dict[str, Any], dict[str, Array]]:
+        """A request's JSON part and its checked tensors, for who makes something else of them than an inference."""
+        text, raw = (body, NOTHING) if header_length is None else _parted(body, header_length)
+        rest, arrays = self._reader.lift(text)
+        asked = document(rest, arrays)
+        feeds = self._feeds(asked, arrays, raw)
+        self._signature.check_together(feeds)
+        return asked, feeds
+
+    def named(self, outputs: Any, *, binary: bool) -> tuple[tuple[str, ...], bool]:
+        """The names of the outputs in such a request, none: all; and whether all of them are wanted as binary data."""
+        wanted = self._wanted(outputs, binary)
+        if any(want.classes for want in wanted):
+            raise BadRequest("outputs: classification is of inference only")
+        return (tuple(want.port.name for want in wanted) if outputs else ()), all(want.binary for want in wanted)
 
     def _lifted(self, text: Body, raw: memoryview) -> Inference:
         rest, arrays = self._reader.lift(text)
@@ -145,7 +160,7 @@ class InferCodec:
         name, given = parameters.request_id(asked.get("id", "")), asked.get("parameters")
         if self._all_over_json and not given and "outputs" not in asked:
             return Inference(name, feeds, self._all_json, False, 0.0)
-        wanted, given = asked.get("outputs"), _parameters(given, "parameters")
+        wanted, given = asked.get("outputs"), parameters.plain_values(given, "parameters")
         return self._with_parameters(name, feeds, wanted, given)
 
     def _with_parameters(self, name: str, feeds: dict[str, Array], outputs: Any, given: dict[str, Any]) -> Inference:
@@ -167,7 +182,7 @@ class InferCodec:
     def _wanted_one(self, output: Any, binary: bool) -> WantedOverHttp:
         name = _text(output, "name") if type(output) is dict else ""
         port = self._signature.output(name)
-        given = _parameters(output.get("parameters"), f"output {name!r}: parameters")
+        given = parameters.plain_values(output.get("parameters"), f"output {name!r}: parameters")
         parameters.refuse_shared_memory(f"output {name!r}", given)
         index = self._by_name[name]
         as_bytes = given.get("binary_data", binary) is True
@@ -230,6 +245,14 @@ class InferCodec:
         text = b"".join(parts)
         return (b"".join([text, *binaries]), len(text)) if binaries else (text, None)
 
+    def encode_arrays(
+        self, own: str, arrays: Mapping[str, Array], *, binary: bool, null_for_nonfinite: bool
+    ) -> tuple[bytes, int | None]:
+        """The same of tensors that are no outputs of the model; `own` is the request's id."""
+        ports = [Port(TensorSpec(name, ELEMENT_OF[array.dtype.char], ()), 0) for name, array in arrays.items()]
+        wanted = [WantedOverHttp(index, port, binary=binary) for index, port in enumerate(ports)]
+        return self.encode(Inference(own, {}, wanted, null_for_nonfinite, 0.0), list(arrays.values()))
+
     def _before_the_only_one(self, shape: Shape) -> bytes:
         found = self._beginnings.get(shape)
         if found is None:
@@ -250,6 +273,14 @@ class InferCodec:
 def decode(body: Body, header_length: int | None, model: LoadedModel) -> Inference:
     """A request read without the server's limits on rows: the stable version has accepted it already."""
     return InferCodec(model, Signature(model, most_rows=1 << 30), most_numbers=1 << 30).decode(body, header_length)
+
+
+def _parted(body: Body, header_length: int) -> tuple[memoryview, memoryview]:
+    """The JSON part and the tensors behind it; raises BadRequest."""
+    if header_length > len(body):
+        raise BadRequest("inference-header-content-length is larger than the body")
+    whole = memoryview(body)
+    return whole[:header_length], whole[header_length:]
 
 
 def _json_data(want: WantedOverHttp, array: Array, null_for_nonfinite: bool) -> bytes:
@@ -282,7 +313,7 @@ def _from_bytes(port: Port, raw: memoryview, size: int, count: int) -> Array:
 
 
 def _binary_size(name: Any, given: Any, entry: dict[str, Any]) -> int | None:
-    known = _parameters(given, f"input {name!r}: parameters")
+    known = parameters.plain_values(given, f"input {name!r}: parameters")
     parameters.refuse_shared_memory(f"input {name!r}", known)
     size = known.get("binary_data_size")
     if size is None:
@@ -292,14 +323,6 @@ def _binary_size(name: Any, given: Any, entry: dict[str, Any]) -> int | None:
     if "data" in entry:
         raise BadRequest(f"input {name!r}: has both data and binary_data_size")
     return size
-
-
-def _parameters(given: Any, where: str) -> dict[str, Any]:
-    if given is None:
-        return {}
-    if type(given) is not dict or any(isinstance(value, dict | list) for value in given.values()):
-        raise BadRequest(f"{where} must be an object of plain values")
-    return given
 
 
 def _text(document: dict[str, Any], key: str) -> str:

@@ -26,6 +26,15 @@ def request_id(given: Any) -> str:
     return given
 
 
+def plain_values(given: Any, where: str) -> dict[str, Any]:
+    """The parameters of a request or a tensor; raises BadRequest where they are no plain values."""
+    if given is None:
+        return {}
+    if type(given) is not dict or any(isinstance(value, dict | list) for value in given.values()):
+        raise BadRequest(f"{where} must be an object of plain values")
+    return given
+
+
 def timeout(given: Any) -> float:
     """Seconds that the client will wait, from its microseconds; 0.0 sets no limit. Raises BadRequest."""
     if type(given) is not int or given < 0:

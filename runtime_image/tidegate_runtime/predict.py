@@ -15,8 +15,10 @@ import orjson
 
 from tidegate.bundle.manifest import TensorSpec
 from tidegate_runtime.batcher import Call
-from tidegate_runtime.clients import EXPLAIN, INFER, OPEN
+from tidegate_runtime.clients import OPEN
 from tidegate_runtime.errors import RequestError
+from tidegate_runtime.explain_routes import ReadPredict, explain_route
+from tidegate_runtime.explaining import Explaining
 from tidegate_runtime.health import Health
 from tidegate_runtime.http import Connection
 from tidegate_runtime.inference import Inferring
@@ -27,7 +29,7 @@ from tidegate_runtime.request import Request
 from tidegate_runtime.routes import Route, Routes
 from tidegate_runtime.settings import Settings
 
-NOT_OFFERED: Final = ("classify", "regress", "explain")
+NOT_OFFERED: Final = ("classify", "regress")
 TYPES: Final = {"FP16": "DT_HALF", "BF16": "DT_BFLOAT16", "FP32": "DT_FLOAT", "FP64": "DT_DOUBLE",
                 "BYTES": "DT_STRING"}  # fmt: skip  # the others are called DT_ and their own name
 
@@ -35,9 +37,10 @@ TYPES: Final = {"FP16": "DT_HALF", "BF16": "DT_BFLOAT16", "FP32": "DT_FLOAT", "F
 class Predicting:
     """Handlers of the API's paths for one model."""
 
-    def __init__(self, inferring: Inferring, health: Health, settings: Settings) -> None:
+    def __init__(self, inferring: Inferring, health: Health, settings: Settings, explaining: Explaining | None) -> None:
         self._inferring = inferring
         self._health = health
+        self._explaining = explaining
         self._max_body = settings.max_body
         self._version = str(settings.revision_number)
         self._codec = PredictCodec(inferring.signature, settings.max_json_numbers)
@@ -48,20 +51,19 @@ class Predicting:
         base = f"/v1/models/{model.name}"
         about = orjson.dumps(metadata(model, self._version))
         predict = inference_route(self._inferring, self._read, self._max_body)
+        explain = explain_route(self._explaining, ReadPredict(model, self._codec).read, self._max_body)
         routes = {b"/v1/models": _always(orjson.dumps({"models": [model.name]}))}
         for prefix in (base, f"{base}/versions/{self._version}"):
             routes |= {
                 prefix.encode(): Route.get(self._status, OPEN),  # KServe's clients ask it whether the model is ready
                 f"{prefix}/metadata".encode(): _always(about),
                 f"{prefix}:predict".encode(): predict,
+                f"{prefix}:explain".encode(): explain,
             }
             for verb in NOT_OFFERED:
                 # Before the body is read, and counted by nobody: it is no evidence against the model.
                 sentence = f":{verb} is not offered: send tensors to {base}:predict"
-                scope = EXPLAIN if verb == "explain" else INFER
-                routes[f"{prefix}:{verb}".encode()] = replace(
-                    predict, refusal=partial(_not_offered, sentence), scope=scope
-                )
+                routes[f"{prefix}:{verb}".encode()] = replace(predict, refusal=partial(_not_offered, sentence))
         return routes
 
     def _status(self, connection: Connection, request: Request) -> None:  # noqa: ARG002 - a handler

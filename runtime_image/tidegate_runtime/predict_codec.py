@@ -7,7 +7,7 @@ A text may come as `{"b64": …}`; an output whose name ends in `_bytes` goes ou
 from __future__ import annotations
 
 from base64 import b64decode, b64encode
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
@@ -42,6 +42,7 @@ class Prediction:
     feeds: dict[str, Array]
     by_row: bool  # it is answered in the form it came in
     null_for_nonfinite: bool
+    parameters: Any = None  # as they came
 
 
 class PredictCodec:
@@ -71,7 +72,7 @@ class PredictCodec:
         self._signature.check_together(feeds)
         others = asked.get("parameters")  # what others put there is none of our business, as in TensorFlow Serving
         nulls = type(others) is dict and parameters.null_for_nonfinite(others)
-        return Prediction(feeds, by_row, nulls)
+        return Prediction(feeds, by_row, nulls, others)
 
     def encode(self, prediction: Prediction, outputs: Sequence[Array]) -> bytes:
         """The answer's body; raises a RequestError when JSON, or the row form, cannot carry what the model gave."""
@@ -82,6 +83,11 @@ class PredictCodec:
         if prediction.by_row:
             return b'{"predictions":%b}' % _json(_by_row(columns))
         return b'{"outputs":%b}' % _json(columns if len(columns) > 1 else next(iter(columns.values())))
+
+    def encode_arrays(self, arrays: Mapping[str, Array], *, null_for_nonfinite: bool) -> bytes:
+        """An explanation's body: tensors by name, nested as their shapes say."""
+        columns = {name: _array(name, array, null_for_nonfinite) for name, array in arrays.items()}
+        return b'{"explanations":%b}' % _json(columns)
 
     def _check_outputs(self, by_row: bool) -> None:
         if (port := self._not_json) is not None:
@@ -203,9 +209,16 @@ def _column(port: Port, array: Array, null_for_nonfinite: bool) -> Any:
     if array.dtype.kind != "f":
         # ONNX Runtime's INT64 is numpy's longlong, which orjson knows as an array but not as a single number.
         return array.tolist() if array.ndim <= 1 else np.ascontiguousarray(array)
+    return _array(port.name, array, null_for_nonfinite)
+
+
+def _array(name: str, array: Array, null_for_nonfinite: bool) -> Any:
+    """Texts, or numbers with a fraction."""
+    if array.dtype.kind != "f":
+        return array.tolist()
     if not null_for_nonfinite and not np.isfinite(array).all():
         raise RunFailed(
-            f"NonFiniteOutput: output {port.name!r} holds NaN or infinity, which JSON cannot carry: "
+            f"NonFiniteOutput: output {name!r} holds NaN or infinity, which JSON cannot carry: "
             'set parameters.nonfinite to "null", or ask over /v2 for binary data'
         )
     return np.ascontiguousarray(array) if array.ndim else array[()]

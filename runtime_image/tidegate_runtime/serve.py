@@ -26,6 +26,7 @@ from tidegate_runtime.admission import Admission
 from tidegate_runtime.cores import usable_cores
 from tidegate_runtime.counters import Counters
 from tidegate_runtime.drain import Door, Drain
+from tidegate_runtime.explain_counts import ExplainCounts
 from tidegate_runtime.further import further
 from tidegate_runtime.health import Health, Phase
 from tidegate_runtime.interfaces import Parts
@@ -41,6 +42,7 @@ from tidegate_runtime.session import OrtModel
 from tidegate_runtime.settings import FLAGS, Settings, add_flags, read_settings
 from tidegate_runtime.shadow import ShadowSender
 from tidegate_runtime.siblings.choose import how_many
+from tidegate_runtime.slots import Slots
 from tidegate_runtime.tracing import Tracer
 from tidegate_runtime.watchdog import Watchdog
 
@@ -92,13 +94,22 @@ class _Process:
         self._tracer: Tracer | None = None
         watchdog = Watchdog()
         shadow = ShadowSender(settings.identity_token_file)
-        self._parts = Observed(watchdog, Counters(), shadow, Admission(settings.queue), Health(watchdog))
+        explained = ExplainCounts() if settings.explain else None
+        self._parts = Observed(
+            watchdog,
+            Counters(),
+            shadow,
+            Admission(settings.queue),
+            Health(watchdog),
+            explained,
+            Slots(settings.explain),
+        )
         self._seen = Parts(
             settings=settings, health=self._parts.health, recorder=self._parts.recorder, shadow=self._parts.shadow,
-            gauges=self._parts.admission, watchdog=watchdog,
+            gauges=self._parts.admission, watchdog=watchdog, explained=explained,
         )  # fmt: skip
         health = self._parts.health
-        base = server_routes(health, __version__) | alive_routes(health)
+        base = server_routes(health, __version__, explains=settings.explain > 0) | alive_routes(health)
         self._server = Server(settings, self._parts.admission, base)
         self._grpc: NativeServer | GrpcioServer | None = None
         self._protection: Protection | None = None
@@ -200,13 +211,14 @@ class _Process:
         from tidegate_runtime.siblings.wire import Hello
 
         queue, recorder = self._settings.queue // count, self._parts.recorder
-        hello = Hello(self._given, model.digest, model.measured, recorder.clock, recorder.instance, count, queue)
+        slots = self._parts.slots.share() if self._settings.explain else None
+        hello = Hello(self._given, model.digest, model.measured, recorder.clock, recorder.instance, count, queue, slots)
 
         def lost(error: TidegateError) -> None:
             self._lost = error
             drain.begin()
 
-        counts = partial(further, self._protection, self._tracer)
+        counts = partial(further, self._protection, self._tracer, self._parts.explained)
         self._family = Family(self._parts, self._server, counts, self._settings.max_connections)
         self._parts.admission.limit_to(self._settings.queue - (count - 1) * queue)
         await self._family.start(count - 1, hello, lost)

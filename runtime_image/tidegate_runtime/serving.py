@@ -6,13 +6,15 @@ import asyncio
 import gc
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 from tidegate.errors import Failed, TidegateError
 from tidegate_runtime.admission import Admission
 from tidegate_runtime.counters import Counters
 from tidegate_runtime.engine import Engine, Surroundings
+from tidegate_runtime.explain_counts import ExplainCounts
+from tidegate_runtime.explaining import Explaining
 from tidegate_runtime.health import Health
 from tidegate_runtime.inference import Inferring
 from tidegate_runtime.interfaces import LoadedModel
@@ -23,6 +25,7 @@ from tidegate_runtime.server import Server
 from tidegate_runtime.session import OrtModel
 from tidegate_runtime.settings import Settings
 from tidegate_runtime.shadow import ShadowSender
+from tidegate_runtime.slots import Slots
 from tidegate_runtime.tracing import Tracer
 from tidegate_runtime.watchdog import Watchdog
 
@@ -31,13 +34,15 @@ GC_THRESHOLD: Final = 50_000  # a pass over the heap costs as much as a hundred 
 
 @dataclass(frozen=True, slots=True)
 class Observed:
-    """The parts that count and watch; there before any model is."""
+    """The parts that count, watch and limit; there before any model is."""
 
     watchdog: Watchdog
     recorder: Counters
     shadow: ShadowSender
     admission: Admission
     health: Health
+    explained: ExplainCounts | None = None  # None: nothing is explained
+    slots: Slots = field(default_factory=lambda: Slots(0))  # of explanations
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,11 +62,12 @@ def serve_model(
     engine = Engine(model, None, around)
     inferring = Inferring(model, engine, settings, parts.recorder, parts.shadow)
     inferring.tracer = tracer
+    explaining = None if parts.explained is None else Explaining(model, around, parts.explained, parts.slots)
     server.front.head = b"server: tidegate\r\nx-tidegate-revision: %b\r\n" % model.revision.encode()
     versions = tuple(dict.fromkeys((model.version, model.revision)))
     identity = Identity(model.name, versions, str(settings.revision_number))
-    routes = OpenInference(inferring, parts.health, settings).routes()
-    routes |= Predicting(inferring, parts.health, settings).routes()
+    routes = OpenInference(inferring, parts.health, settings, explaining).routes()
+    routes |= Predicting(inferring, parts.health, settings, explaining).routes()
     server.serve(routes, identity, engine)
     if server.front.log is not None:
         server.front.log.names(model.name, model.revision)

@@ -75,6 +75,8 @@ class Settings:
     access_log_sample: float  # a share of 1
     otlp_endpoint: str | None
     trace_sample: float
+    explain: int  # at a time; 0: nothing is explained
+    explain_rows: int  # that the model is asked about for one explanation
 
     @property
     def threads(self) -> int:
@@ -222,6 +224,8 @@ FLAGS: tuple[Flag, ...] = (
         "otlp-endpoint", str, None, "collector that takes spans as OTLP over HTTP, such as http://HOST:4318; none: off"
     ),
     Flag("trace-sample", share, "1", "share of the requests traced, of those whose client has not decided (0 to 1)"),
+    Flag("explain", whole(0, 64), "0", "explanations made at a time, beside inference; beyond it 429; 0: off"),
+    Flag("explain-rows", whole(1, 1 << 30), "100000", "rows that one explanation may ask the model about"),
 )
 
 

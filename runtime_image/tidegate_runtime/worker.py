@@ -56,10 +56,10 @@ def _run(model: LoadedModel, lane: Lane, batch: Batch) -> Run:
     for call in batch.calls:
         call.started, call.ended = started, ended
         call.rows_together, call.requests_together = batch.rows, len(batch.calls)
-    return Run(batch, ended - started, _sentence(failure, terminated) if failure is not None else None)
+    return Run(batch, ended - started, failed_run(failure, terminated) if failure is not None else None)
 
 
-def _sentence(failure: Exception, terminated: bool) -> RequestError:
+def failed_run(failure: Exception, terminated: bool) -> RequestError:
     """What the clients of a failed run are told."""
     if terminated:
         return TooSlow("the run was ended at its deadline")

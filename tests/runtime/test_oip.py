@@ -54,7 +54,8 @@ def test_the_model_answers_under_its_version_and_its_revision(fraud: Running, ve
         ("/v2/logging", 400, "log settings cannot be changed over the network: flags of the server set them"),
         ("/v2/systemsharedmemory/region/r/register", 400, "shared memory is not offered: send tensors in the body"),
         ("/v2/cudasharedmemory/status", 400, "shared memory is not offered: send tensors in the body"),
-        ("/v2/models/fraud/explain", 404, "no such path"),
+        ("/v2/models/fraud/explain", 404, "nothing is explained here: start the server with --explain 1"),
+        ("/v2/models/fraud/train", 404, "no such path"),
     ],
 )
 def test_a_path_that_is_not_served_says_what_is(fraud: Running, path: str, status: int, sentence: str) -> None:

@@ -198,7 +198,7 @@ def test_a_version_is_the_number_of_the_revision(bundles: Callable[..., Path], s
             ":classify is not offered: send tensors to /v1/models/fraud:predict",
         ),
         ("POST", "/v1/models/fraud/versions/1:regress", 501, ":regress is not offered"),
-        ("POST", "/v1/models/fraud:explain", 501, ":explain is not offered"),
+        ("POST", "/v1/models/fraud:explain", 404, "nothing is explained here: start the server with --explain 1"),
         ("GET", "/v1/models/fraud:predict", 405, "method GET is not offered here: use POST"),
         ("POST", "/v1/models/fraud", 405, "method POST is not offered here: use GET, HEAD"),
         ("POST", "/v1/models/fraud:train", 404, "no such path"),

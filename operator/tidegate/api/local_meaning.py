@@ -31,6 +31,8 @@ LOCAL_MEANING: dict[str, str] = {
     "runtime.threads.*": "The same; 0 follows the number of processors.",
     "runtime.batching.*": SAME,
     "runtime.queue.*": SAME,
+    "runtime.explain": SAME,
+    "runtime.explain.*": SAME,
     "runtime.grace": SAME,
     "runtime.providerOptions": "The same, as far as the device that `--device` names has them.",
     "runtime.env": SAME,

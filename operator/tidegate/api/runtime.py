@@ -35,6 +35,10 @@ ENV_NAMES = (
 )  # fmt: skip
 
 
+def _is_none(value: object) -> bool:
+    return value is None
+
+
 def listed(names: tuple[str, ...]) -> str:
     return "[" + ", ".join(f"'{name}'" for name in names) + "]"
 
@@ -124,6 +128,17 @@ class Queue(ApiModel):
     )
 
 
+class Explain(ApiModel):
+    """Explanations of answers, made by the servers beside inference."""
+
+    concurrency: Annotated[int, Field(ge=1, le=64), NUMBER] = Field(
+        1, description="Explanations that a server makes at a time; more are answered 429 with Retry-After."
+    )
+    max_rows: Annotated[int, Field(ge=1, le=1_000_000_000), NUMBER] = Field(
+        100_000, description="Rows that one explanation may ask the model about; more are refused."
+    )
+
+
 class EnvVar(ApiModel):
     """A variable of the server's environment."""
 
@@ -134,7 +149,7 @@ class EnvVar(ApiModel):
             lambda variable: variable.name in ENV_NAMES,
         ),
     )
-    name: Annotated[str, Field(min_length=1, max_length=40)] = Field(description="Name, from a fixed list.")
+    name: Annotated[str, Field(min_length=1, max_length=36)] = Field(description="Name, from a fixed list.")
     value: Annotated[str, Field(max_length=128, pattern=r"^[ -~]*$")] = Field(description="Value, printable ASCII.")
 
 
@@ -215,6 +230,11 @@ class Runtime(ApiModel):
     threads: Threads = Field(default_factory=Threads, description="Threads of ONNX Runtime.")
     batching: Batching = Field(default_factory=Batching, description="How requests are run together.")
     queue: Queue = Field(default_factory=Queue, description="What may wait, and how long.")
+    explain: Explain | None = Field(
+        None,
+        description="Explanations of answers (POST …/explain); without it nothing is explained.",
+        exclude_if=_is_none,  # the names of revisions are hashes of this: those from before it was there stay
+    )
     grace: Annotated[timedelta, Between("1s", "1h")] = Field(
         timedelta(seconds=30), description="Time to finish requests in work when a server stops."
     )
@@ -237,3 +257,10 @@ def provider_options(runtime: Runtime, device: str) -> str:
     return " ".join(
         f"{name}={value}" for name, value in given.items() if device == "tensorrt" or not name.startswith(OF_TENSORRT)
     )
+
+
+def explain_flags(runtime: Runtime) -> dict[str, int]:
+    """What the server is told of `explain`; nothing where it is not there, which older servers understand, too."""
+    if runtime.explain is None:
+        return {}
+    return {"explain": runtime.explain.concurrency, "explain-rows": runtime.explain.max_rows}

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from tidegate.author.session import Settings, Tensors, batched, has_cuda, open_runner, rows_of, take
+from tidegate.author.session import Settings, Tensors, has_cuda, open_runner, rows_of, take
 from tidegate.bundle.golden import Difference, GoldenSample, compare_outputs, tolerance_for
 from tidegate.bundle.manifest import Interface, Tolerance
 from tidegate.errors import Failed
@@ -118,7 +118,7 @@ class _Model:
         worst = dict.fromkeys((rule.output for rule in rules), 0.0)
         used = dict(worst)
         runs = [(settings, str(settings), self.samples) for settings in variants]
-        if alone and batched(self.interface):
+        if alone and self.interface.batched:
             runs.append((Settings(), "one row at a time", list(_rows(self.samples))))
         for settings, how, samples in runs:
             for found in self._compared(settings, samples, rules):

@@ -15,7 +15,7 @@ import numpy as np
 from tidegate.author.calibration import QUANTIZED
 from tidegate.author.damage import Damage, DamagedModels
 from tidegate.author.rowwise import compare_numbers
-from tidegate.author.session import Array, Runner, Tensors, batched, request_of, rows_of
+from tidegate.author.session import Array, Runner, Tensors, request_of, rows_of
 from tidegate.bundle.element_types import FLOATS
 from tidegate.bundle.errors import GoldenInvalid
 from tidegate.bundle.golden import MAX_GOLDEN_BYTES, GoldenSample, as_float, compare_outputs, tolerance_for
@@ -105,7 +105,7 @@ class Chooser:
     def _sizes(self, count: int) -> list[int]:
         """Rows per sample, within the bytes that all samples together may have."""
         row_bytes = sum(array.nbytes for array in (*self.pool.values(), *self.answers.values())) // rows_of(self.pool)
-        most = ROWS_PER_SAMPLE if batched(self.interface) else (1,)
+        most = ROWS_PER_SAMPLE if self.interface.batched else (1,)
         sizes, room = [], MAX_GOLDEN_BYTES // 2 // max(row_bytes, 1)
         for number in range(count):
             size = min(most[number % len(most)], room)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from tidegate.author.scores import TWO, Confusion, classification, confusion, ranking, regression
-from tidegate.author.session import Array, Runner, Tensors, batched, rows_of, take
+from tidegate.author.session import Array, Runner, Tensors, rows_of, take
 from tidegate.bundle.element_types import FLOATS
 from tidegate.errors import Invalid
 
@@ -24,7 +24,7 @@ ONE_EACH = 3  # dimensions of scores: rows, the batch of one that each was, clas
 
 def predictions(runner: Runner, rows: Tensors) -> dict[str, Array]:
     """Answers to all rows, a few hundred at a time."""
-    if not batched(runner.interface):
+    if not runner.interface.batched:
         return runner.run_pool(rows)
     starts = range(0, rows_of(rows), BATCH)
     parts = [runner.run(take(rows, slice(start, start + BATCH))) for start in starts]

@@ -17,7 +17,7 @@ from tidegate.author import causes
 from tidegate.author.frameworks import Converted, Original
 from tidegate.author.pool import DYNAMIC_SIZE, PoolMaker
 from tidegate.author.rowwise import Rows, ShapesDiffer, compare_rows
-from tidegate.author.session import Array, Runner, Tensors, batched, request_of, rows_of, take
+from tidegate.author.session import Array, Runner, Tensors, request_of, rows_of, take
 from tidegate.author.tipping import explains
 from tidegate.bundle.errors import GoldenInvalid, ModelInvalid
 from tidegate.bundle.manifest import Interface, TensorSpec, Tolerance
@@ -128,7 +128,7 @@ class Comparison:
 
     def _in_batches(self, rows: Tensors) -> Tensors:
         """Few rows repeated, so that one row is not only asked alone."""
-        few = batched(self.runner.interface) and rows_of(rows) < FEWEST
+        few = self.runner.interface.batched and rows_of(rows) < FEWEST
         return take(rows, np.arange(FEWEST) % rows_of(rows)) if few else rows
 
     def on(self, rows: Tensors) -> Parity:
@@ -244,12 +244,12 @@ class Comparison:
 def dynamic_names(interface: Interface) -> set[str]:
     """The dynamic dimensions of the inputs, without the one that holds the batch."""
     names = {size for tensor in interface.inputs for size in tensor.shape if isinstance(size, str)}
-    return names - {tensor.shape[0] for tensor in interface.inputs if tensor.shape and batched(interface)}
+    return names - {tensor.shape[0] for tensor in interface.inputs if tensor.shape and interface.batched}
 
 
 def _places(interface: Interface, total: int) -> Iterator[slice]:
     """The rows of each request: the first few, then all; one after the other where the model takes no batches."""
-    if batched(interface):
+    if interface.batched:
         yield from (slice(0, size) for size in SIZES if size < total)
         yield from (slice(start, min(start + MOST, total)) for start in range(0, total, MOST))
     else:

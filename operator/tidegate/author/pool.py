@@ -15,7 +15,7 @@ from onnx import numpy_helper
 
 from tidegate.author.graph import nodes
 from tidegate.author.lookups import table_keys, table_sizes
-from tidegate.author.session import Array, Runner, as_type, batched
+from tidegate.author.session import Array, Runner, as_type
 from tidegate.bundle.errors import GoldenInvalid, ModelInvalid
 from tidegate.bundle.manifest import Interface, TensorSpec
 
@@ -164,7 +164,7 @@ class PoolMaker:
     ) -> Array:
         random, tempers = chance
         shape = _shape(tensor, self.hints.dims)
-        shape = (rows, *shape[1:]) if batched(self.interface) else (rows, *shape)
+        shape = (rows, *shape[1:]) if self.interface.batched else (rows, *shape)
         kind = tensor.element_type
         if kind == "BYTES":
             return self._texts(tensor.name, random, shape)

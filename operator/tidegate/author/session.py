@@ -103,7 +103,7 @@ class Runner:
 
     def run_pool(self, pool: Tensors, replaced: Mapping[str, Any] | None = None) -> dict[str, Array]:
         """Answers to a pool: rows of one batch where the model takes batches, else one request after the other."""
-        if batched(self.interface):
+        if self.interface.batched:
             return self.run(pool, replaced)
         answers = [self.run(request_of(self.interface, pool, [row]), replaced) for row in range(rows_of(pool))]
         try:
@@ -134,13 +134,6 @@ def reason_of(error: Exception) -> str:
     return text[:300]
 
 
-def batched(interface: Interface) -> bool:
-    """Whether every tensor has a first dimension that may be any size, the inputs the same: rows are then requests."""
-    tensors = (*interface.inputs, *interface.outputs)
-    dynamic = all(tensor.shape and isinstance(tensor.shape[0], str) for tensor in tensors)
-    return dynamic and len({tensor.shape[0] for tensor in interface.inputs if tensor.shape}) == 1
-
-
 def rows_of(tensors: Tensors) -> int:
     """How many rows a batch holds."""
     return int(next(iter(tensors.values())).shape[0])
@@ -148,13 +141,13 @@ def rows_of(tensors: Tensors) -> int:
 
 def request_of(interface: Interface, pool: Tensors, rows: Sequence[int]) -> dict[str, Array]:
     """What is sent for these rows of a pool; where the model takes no batches, for the only one."""
-    return take(pool, list(rows)) if batched(interface) else take(pool, rows[0])
+    return take(pool, list(rows)) if interface.batched else take(pool, rows[0])
 
 
 def as_pool(interface: Interface, rows: Tensors) -> dict[str, Array]:
     """Rows of data as a pool: a model that takes one row at a time gets each as a batch of one."""
     ranks = {tensor.name: len(tensor.shape) for tensor in interface.inputs}
-    alone = not batched(interface)
+    alone = not interface.batched
     return {name: array[:, None] if alone and array.ndim == ranks[name] else array for name, array in rows.items()}
 
 

@@ -66,6 +66,13 @@ class Interface:
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
 
+    @property
+    def batched(self) -> bool:
+        """Whether every tensor has a first dimension of any size, the inputs the same: rows are then requests."""
+        tensors = (*self.inputs, *self.outputs)
+        dynamic = all(tensor.shape and isinstance(tensor.shape[0], str) for tensor in tensors)
+        return dynamic and len({tensor.shape[0] for tensor in self.inputs if tensor.shape}) == 1
+
 
 @dataclass(frozen=True, slots=True)
 class Model:

@@ -14,8 +14,8 @@ from tidegate.cli.progress import progress_line
 from tidegate.errors import UsageError
 
 if TYPE_CHECKING:
+    from tidegate.attribution.players import PictureForm
     from tidegate.author.explain.explaining import Explanation
-    from tidegate.author.explain.players import PictureForm
 
 SHOWN = 10
 
@@ -43,7 +43,9 @@ SHOWN = 10
 )
 @click.option("--picture", default="", metavar="HxW", help="Flat rows are pictures of this height and width.")
 @click.option("--patch", type=click.IntRange(0), default=0, help="Pixels per side of a part of a picture; 0: chosen.")
-@click.option("--seed", default=20_240_229, show_default=True, help="Of the orders that are drawn.")
+@click.option(
+    "--seed", type=click.IntRange(0), default=20_240_229, show_default=True, help="Of the orders that are drawn."
+)
 @OUTPUT
 @quiet_option
 def explain(output: str, quiet: bool, ref: str, **options: Any) -> None:
@@ -76,14 +78,12 @@ def explain(output: str, quiet: bool, ref: str, **options: Any) -> None:
 
 
 def _picture(size: str, patch: int) -> PictureForm:
-    from tidegate.author.explain.players import PictureForm
+    from tidegate.attribution.players import PictureForm
 
-    if not size:
-        return PictureForm(patch=patch)
-    height, _, width = size.lower().partition("x")
-    if not (height.isdigit() and width.isdigit() and int(height) and int(width)):
-        raise UsageError(f"'{size[:40]}' is not HEIGHTxWIDTH", where="--picture", do="write, for example, 28x28")
-    return PictureForm(int(height), int(width), patch)
+    try:
+        return PictureForm.read(size, patch)
+    except ValueError as error:
+        raise UsageError(str(error), where="--picture", do="write, for example, 28x28") from None
 
 
 def _page(found: Explanation) -> Path:

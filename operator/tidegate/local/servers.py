@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
 
-from tidegate.api.runtime import provider_options
+from tidegate.api.runtime import explain_flags, provider_options
 from tidegate.errors import TidegateError
 from tidegate.internal.calls import Address, Answer, NoAnswer, call
 from tidegate.local.children import Lifeline, Start, child_environment, last_lines, start_child, stop_child
@@ -91,6 +91,7 @@ def serve_command(place: Workplace, wanted: RevisionWanted, bundle: Path, last_w
         "queue-timeout": milliseconds(runtime.queue.timeout),
         "drain-delay": "0ms",
         "drain": milliseconds(runtime.grace),
+        **explain_flags(runtime),
         **guarding_flags(runtime, place.secrets),
     }
     if device == "tensorrt":

@@ -149,7 +149,7 @@ class Family:
         """One place: a process, and after its death another. Whether the last one had answered everything."""
         deaths = 0
         while True:
-            life = Life(self._heard, self._is_ready)
+            life = Life(self._heard, self._is_ready, self._parts.slots.inherited)
             self._lives.append(life)
             code = await life.live(hello)
             self._bury(life)

@@ -19,10 +19,15 @@ NOT_STARTED: Final = 1
 
 
 class Life:
-    """A process. `told(life, report)` is called for each of its reports, `ready(life)` once."""
+    """A process. `told(life, report)` is called for each of its reports, `ready(life)` once.
 
-    def __init__(self, told: Callable[[Life, wire.Report], None], ready: Callable[[Life], None]) -> None:
-        self._told, self._when_ready = told, ready
+    `shared` are descriptors that it is given under the numbers that they have here.
+    """
+
+    def __init__(
+        self, told: Callable[[Life, wire.Report], None], ready: Callable[[Life], None], shared: tuple[int, ...] = ()
+    ) -> None:
+        self._told, self._when_ready, self._shared = told, ready, shared
         self._process: asyncio.subprocess.Process | None = None
         self._door: socket.socket | None = None
         self._line: wire.Line | None = None
@@ -58,8 +63,8 @@ class Life:
             until_its_end.callback(os.close, lifeline)
             inherited = (their_door.fileno(), their_line.fileno(), their_lifeline)
             self._process = await asyncio.create_subprocess_exec(
-                sys.executable, *PROGRAM, *map(str, inherited), pass_fds=inherited, start_new_session=True,
-                stdin=asyncio.subprocess.DEVNULL,
+                sys.executable, *PROGRAM, *map(str, inherited), pass_fds=(*inherited, *self._shared),
+                start_new_session=True, stdin=asyncio.subprocess.DEVNULL,
             )  # fmt: skip
         return line
 

@@ -19,6 +19,7 @@ from tidegate.errors import Temporary, TidegateError
 from tidegate_runtime import __version__, golden, lifeline, memory, session, tracing
 from tidegate_runtime.admission import Admission
 from tidegate_runtime.counters import Counters
+from tidegate_runtime.explain_counts import ExplainCounts
 from tidegate_runtime.further import further
 from tidegate_runtime.health import Health, Phase
 from tidegate_runtime.logs import keep_to_lines
@@ -33,6 +34,7 @@ from tidegate_runtime.settings import Settings, read_settings
 from tidegate_runtime.shadow import ShadowSender
 from tidegate_runtime.siblings import wire
 from tidegate_runtime.siblings.counts import Plain, Seconds
+from tidegate_runtime.slots import Slots
 from tidegate_runtime.statistics import Statistics, Sums
 from tidegate_runtime.tracing import Tracer
 from tidegate_runtime.watchdog import Watchdog
@@ -182,10 +184,11 @@ class _Process:
     def _report(self) -> None:
         parts, observed = self._parts, self._parts.observed
         until = observed.recorder.until()
+        more = further(parts.protection, parts.tracer, observed.explained)
         self.line.send(
             wire.Report(
                 until=until,
-                plain=Plain.of(observed.recorder, observed.shadow.dropped, further(parts.protection, parts.tracer)),
+                plain=Plain.of(observed.recorder, observed.shadow.dropped, more),
                 seconds=parts.seconds.before(until),
                 sums=parts.statistics.sums() if parts.statistics is not None else Sums(),
                 queued=observed.admission.queued,
@@ -202,8 +205,11 @@ def _parts(hello: wire.Hello) -> _Parts:
     watchdog = Watchdog()
     health = Health(watchdog)
     counters, shadow = Counters(clock=hello.clock), ShadowSender(settings.identity_token_file)
-    observed = Observed(watchdog, counters, shadow, Admission(hello.queue), health)
-    server = Server(settings, observed.admission, server_routes(health, __version__) | alive_routes(health))
+    explained = ExplainCounts() if settings.explain else None
+    slots = Slots(settings.explain, hello.slots)
+    observed = Observed(watchdog, counters, shadow, Admission(hello.queue), health, explained, slots)
+    base = server_routes(health, __version__, explains=settings.explain > 0) | alive_routes(health)
+    server = Server(settings, observed.admission, base)
     return _Parts(settings, hello, observed, server, Seconds(counters))
 
 

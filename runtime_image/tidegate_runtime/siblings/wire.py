@@ -39,6 +39,7 @@ class Hello:
     instance: str
     processes: int  # in all, which share the cores
     queue: int  # its share of the requests that may wait
+    slots: int | None  # the descriptor by which processes agree on explanations; None: there are none
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,13 +15,12 @@ import pytest
 from onnx import TensorProto, helper
 from tests.unit.author.derive.conftest import bundle_of, model_of, weight
 
+from tidegate.attribution.methods import OCCLUSION, SHAPLEY
+from tidegate.attribution.players import PictureForm
 from tidegate.author import DataSet, GoldenRequest
 from tidegate.author.explain.explaining import ExplainRequest, Explanation, explain
-from tidegate.author.explain.game import usual_row
-from tidegate.author.explain.methods import OCCLUSION, SHAP, SHAPLEY, share_out
-from tidegate.author.explain.players import PictureForm, players_of
+from tidegate.author.explain.kernel import SHAP, way_of
 from tidegate.author.extras import MissingExtra
-from tidegate.bundle.manifest import TensorSpec
 from tidegate.errors import Invalid
 
 WEIGHTS = weight(4, 3)
@@ -40,7 +39,7 @@ def explained(tmp_path: Path) -> Callable[..., Explanation]:
 
     def run(model: onnx.ModelProto, data: DataSet, **fields: Any) -> Explanation:
         bundle = bundle_of(model, tmp_path / "bundle", golden=GoldenRequest("none")).bundle.path
-        return explain(str(bundle), ExplainRequest(tmp_path / "explained", data, **fields))
+        return explain(str(bundle), ExplainRequest(out=tmp_path / "explained", data=data, **fields))
 
     return run
 
@@ -62,40 +61,6 @@ def test_of_a_linear_model_each_column_adds_its_weight_times_its_distance_from_t
     assert found["answer:y"] == pytest.approx(ROWS[:5] @ WEIGHTS, abs=1e-4)
     assert found["usual:y"] == pytest.approx(ROWS.mean(axis=0) @ WEIGHTS, abs=1e-4)
     assert found["players:x"].tolist() == ["x[0]", "x[1]", "x[2]", "x[3]"]
-
-
-def test_shapley_shares_add_up_to_the_answer_of_any_model() -> None:
-    def value(takes_part: Any) -> Any:
-        a, b, c = takes_part.T.astype(float)
-        return np.stack([a * b + np.sin(3 * c * a), np.exp(b - c)], axis=1)
-
-    found = share_out(SHAPLEY, value, 3, rounds=3, seed=1)
-
-    assert found.shares.sum(axis=0) == pytest.approx(found.answer - found.usual)
-    assert found.unexplained < 1e-12
-
-
-def test_parts_that_stand_in_for_each_other_share_alike() -> None:
-    """Either is enough: occlusion sees nothing lost without one of them."""
-
-    def either(takes_part: Any) -> Any:
-        return takes_part.any(axis=1, keepdims=True).astype(float)
-
-    assert share_out(OCCLUSION, either, 2, rounds=1, seed=0).shares.ravel().tolist() == [0, 0]
-    assert share_out(SHAPLEY, either, 2, rounds=1, seed=0).shares.ravel().tolist() == [0.5, 0.5]
-
-
-def test_more_rounds_come_nearer_to_the_exact_shares() -> None:
-    order = np.random.default_rng(3).standard_normal(256)
-
-    def value(takes_part: Any) -> Any:
-        return order[(takes_part * 2 ** np.arange(8)).sum(axis=1)][:, None]
-
-    exact = share_out(SHAPLEY, value, 8, rounds=4000, seed=9).shares
-    few, many = (share_out(SHAPLEY, value, 8, rounds=rounds, seed=2) for rounds in (5, 500))
-
-    assert np.abs(many.shares - exact).max() < np.abs(few.shares - exact).max() / 3
-    assert (np.abs(many.shares - exact) < 5 * many.error + 1e-3).all()
 
 
 def test_whole_numbers_and_texts_are_taken_away_by_what_is_most_frequent(explained: Any, tmp_path: Path) -> None:
@@ -141,31 +106,6 @@ def test_of_a_picture_only_the_patch_that_is_looked_at_adds(explained: Any, tmp_
     assert found[:, 2:].any() == found[:, :, 2:].any() == False  # noqa: E712 - all of the rest is zero
     page = (tmp_path / "explained" / "explanation.html").read_text()
     assert page.count("data:image/png;base64,") == 8  # the mean and three rows, each alone and with its patches
-
-
-@pytest.mark.parametrize(
-    ("shape", "form", "players"),
-    [
-        ((4,), PictureForm(), (4,)),
-        ((10, 3), PictureForm(), (10,)),
-        ((28, 28, 1), PictureForm(), (14, 14)),
-        ((3, 224, 224), PictureForm(), (14, 14)),
-        ((3, 224, 224), PictureForm(patch=56), (4, 4)),
-        ((64,), PictureForm(8, 8), (8, 8)),
-        ((9, 9), PictureForm(9, 9, 4), (3, 3)),
-        ((5, 6, 7), PictureForm(), (5,)),
-        ((), PictureForm(), (1,)),
-    ],
-)
-def test_columns_steps_and_patches_are_the_parts(
-    shape: tuple[int, ...], form: PictureForm, players: tuple[int, ...]
-) -> None:
-    found = players_of(TensorSpec("x", "FP32", ("batch", *shape)), shape, (), form)
-
-    assert found.shape == players
-    assert found.groups.shape == shape
-    assert set(np.unique(found.groups)) == set(range(found.count))
-    assert len(found.names) == found.count
 
 
 def test_a_model_without_batches_is_explained_row_by_row(explained: Any, tmp_path: Path) -> None:
@@ -217,14 +157,6 @@ def test_a_missing_value_hides_nothing_of_the_other_rows(explained: Any, tmp_pat
     usual = np.nanmean(rows, axis=0)
     expected = (rows[:3] - usual)[:, None, :] * WEIGHTS.T[None]
     assert stored(tmp_path)["attribution:y:x"] == pytest.approx(expected, abs=1e-4)
-
-
-def test_a_column_that_is_missing_everywhere_stays_so() -> None:
-    rows = {"x": np.array([[np.nan, 1], [np.nan, 3]], np.float32)}
-
-    usual = usual_row(rows, {"x": TensorSpec("x", "FP32", ("batch", 2))}, "mean")
-
-    np.testing.assert_array_equal(usual["x"], np.array([np.nan, 2], np.float32))
 
 
 def test_more_parts_than_can_be_held_against_each_other_are_refused(explained: Any) -> None:
@@ -328,7 +260,7 @@ def test_every_part_gets_its_share_from_shap(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setitem(sys.modules, "shap", SimpleNamespace(KernelExplainer=Kernel))
     worth = np.arange(1.0, 1301.0)
 
-    found = share_out(SHAP, lambda takes_part: takes_part @ worth[:, None], 1300, rounds=1, seed=0)
+    found = way_of(SHAP)(lambda takes_part: takes_part @ worth[:, None], 1300, 1, 0)
 
     assert found.shares[:, 0] == pytest.approx(worth)
 

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
+from tidegate.api.runtime import Explain, Runtime
 from tidegate.plan.observed import Failure, FailureClass
 
 from .conftest import Story
@@ -172,3 +173,9 @@ def test_the_time_of_a_condition_moves_only_when_it_changes(scenario: Scenario) 
     assert after is not None
     assert story.condition("Ready").last_transition_time == ready.last_transition_time  # type: ignore[union-attr]
     assert after.last_transition_time > promoted.last_transition_time
+
+
+def test_a_runtime_that_says_nothing_of_explanations_is_the_revision_that_it_was_before_there_were_any() -> None:
+    """Names of revisions are hashes of what is written: an upgrade must not make a new one of each."""
+    assert "explain" not in Runtime().model_dump(mode="json")
+    assert "explain" in Runtime(explain=Explain()).model_dump(mode="json")

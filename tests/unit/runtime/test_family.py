@@ -33,7 +33,9 @@ class PlayedLife:
     born: list[PlayedLife]
     starts = True  # else no process comes of it
 
-    def __init__(self, told: Callable[[Any, wire.Report], None], ready: Callable[[Any], None]) -> None:
+    def __init__(
+        self, told: Callable[[Any, wire.Report], None], ready: Callable[[Any], None], shared: tuple[int, ...] = ()
+    ) -> None:
         self._told, self._when_ready = told, ready
         self.began = self.heard = time.monotonic()
         self.ready, self.until, self.connections = False, 0, 0

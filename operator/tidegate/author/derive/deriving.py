@@ -16,7 +16,6 @@ from tidegate.author.golden import ROWS_PER_SAMPLE
 from tidegate.author.packing import Packed, check_request, pack
 from tidegate.author.pool import Hints, PoolMaker
 from tidegate.author.request import GoldenRequest, PackRequest
-from tidegate.author.session import batched
 from tidegate.bundle.manifest import Interface, Lineage
 
 GOLDEN_SHARE, GOLDEN_LEAST = 0.005, 256 << 10  # of the parent's bytes; bytes
@@ -48,7 +47,7 @@ def affordable(golden: GoldenRequest, interface: Interface, base: Base) -> Golde
     row = PoolMaker(interface, Hints(dims=golden.dims), golden.seed).inputs(1, 1)
     room = max(GOLDEN_SHARE * base.manifest.total_bytes, GOLDEN_LEAST)
     rows = room // max(sum(array.nbytes for array in row.values()), 1)
-    sizes = itertools.cycle(ROWS_PER_SAMPLE if batched(interface) else (1,))
+    sizes = itertools.cycle(ROWS_PER_SAMPLE if interface.batched else (1,))
     fit = sum(total <= rows for total in itertools.accumulate(itertools.islice(sizes, golden.count)))
     return replace(golden, count=max(fit, 1))
 

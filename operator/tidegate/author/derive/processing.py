@@ -20,7 +20,7 @@ from tidegate.author.derive.tensors import requests_of
 from tidegate.author.describe import interface_of
 from tidegate.author.frameworks import convert
 from tidegate.author.request import PackRequest
-from tidegate.author.session import Array, Tensors, batched, open_runner
+from tidegate.author.session import Array, Tensors, open_runner
 from tidegate.author.source import load
 from tidegate.author.weights import write_split
 
@@ -61,7 +61,7 @@ class Process:
             model, parts = join(model, last, wires, prefix=AFTER), [*parts, Part(last, wires)]
         interface = interface_of(model)
         pool = pool_for(model, base.scratch, given.data, given.seed)
-        asked = _in_turn(parts, list(requests_of(pool, rows_together=batched(interface))), base)
+        asked = _in_turn(parts, list(requests_of(pool, rows_together=interface.batched)), base)
         report = require_agreement(model, base.scratch, asked, "the parts run one after the other")
         rows = as_rows(given.data, interface) if given.data else None
         data = replace(given.data, columns=rows) if given.data and rows else None
@@ -82,7 +82,7 @@ class Process:
         if converted.original is not None:
             model, answers = converted.model, converted.original.answers
             pool = pool_for(model, base.scratch, None, given.seed)
-            requests = requests_of(pool, rows_together=batched(interface_of(model)))
+            requests = requests_of(pool, rows_together=interface_of(model).batched)
             asked = ((request, answers(request)) for request in requests)
             require_agreement(model, base.scratch, asked, f"what {converted.original.framework} answers")
         return converted.model

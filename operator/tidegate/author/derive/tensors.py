@@ -16,7 +16,7 @@ import onnx
 
 from tidegate.author.describe import interface_of
 from tidegate.author.graph import real_inputs
-from tidegate.author.session import Array, Tensors, batched, open_session, reason_of, rows_of, take
+from tidegate.author.session import Array, Tensors, open_session, reason_of, rows_of, take
 from tidegate.bundle.element_types import ELEMENT_TYPES
 from tidegate.bundle.errors import ModelInvalid
 from tidegate.bundle.manifest import TensorSpec
@@ -67,7 +67,7 @@ def look_at(model: onnx.ModelProto, folder: Path, names: Sequence[str], pool: Te
     """Run `model`, whose weights lie in `folder`, on requests made of `pool`, and keep the tensors of these names."""
     session = _exposing(model, folder, names)
     inputs = interface_of(model).inputs
-    rows_together = batched(interface_of(model))
+    rows_together = interface_of(model).batched
     requests = list(requests_of(pool, rows_together=rows_together))
     asked = [name for name in names if name not in pool]
     seen = tuple({**request, **_run(session, asked, request)} for request in requests)

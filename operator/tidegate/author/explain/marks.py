@@ -11,7 +11,7 @@ from html import escape
 
 import numpy as np
 
-from tidegate.author.explain.players import Picture
+from tidegate.attribution.players import Picture
 from tidegate.author.session import Array
 
 WIDTH, MIDDLE, REACH = 640, 400, 220  # of a row of bars; where zero is; how long the longest is

@@ -12,9 +12,9 @@ from html import escape
 
 import numpy as np
 
+from tidegate.attribution.players import Players
 from tidegate.author.explain.explaining import Explanation
 from tidegate.author.explain.marks import Bar, bars, patches
-from tidegate.author.explain.players import Players
 from tidegate.author.session import Array
 from tidegate.bundle.manifest import TensorSpec
 from tidegate.page import footer, framed, own

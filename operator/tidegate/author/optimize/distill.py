@@ -28,7 +28,7 @@ from tidegate.author.optimize.rows import Lessons
 from tidegate.author.optimize.simplify import simplified
 from tidegate.author.parity import Comparison
 from tidegate.author.request import DataSet, PackRequest
-from tidegate.author.session import Array, batched
+from tidegate.author.session import Array
 from tidegate.author.source import Factory, called, factory_at, found_in
 from tidegate.bundle.element_types import FLOATS
 from tidegate.bundle.manifest import Interface, TensorSpec
@@ -58,7 +58,7 @@ def teacher_of(interface: Interface) -> Teacher:
     labels = [output for output in interface.outputs if output.element_type in ("INT64", "BYTES")]
     inputs = interface.inputs
     plain = (
-        batched(interface)
+        interface.batched
         and len(inputs) == len(scores) == 1
         and len(labels) < MATRIX
         and inputs[0].element_type == "FP32"

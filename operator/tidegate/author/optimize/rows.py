@@ -12,7 +12,7 @@ import numpy as np
 
 from tidegate.author.columns import as_inputs
 from tidegate.author.request import DataSet
-from tidegate.author.session import Array, Tensors, as_pool, batched, rows_of, take
+from tidegate.author.session import Array, Tensors, as_pool, rows_of, take
 from tidegate.bundle.manifest import Interface
 from tidegate.errors import Invalid
 
@@ -83,7 +83,7 @@ def divide(data: DataSet, calibration: DataSet | None, interface: Interface, see
         note = f"{len(aside)} of the {len(labels)} rows were set aside to learn from: give others with --calibration"
     if len(labels[judged]) < FEWEST:
         raise Invalid(f"{len(labels[judged])} rows are too few to judge by", where=data.name, do=f"give {FEWEST}")
-    lessons = Lessons(learnt, alone=not batched(interface))
+    lessons = Lessons(learnt, alone=not interface.batched)
     return Divided(Judges(data.name, take(rows, judged), labels[judged], data.classes), lessons, note)
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tidegate.author.session import Runner, Tensors, batched, rows_of, take
+from tidegate.author.session import Runner, Tensors, rows_of, take
 
 FEWEST = 15  # rounds
 FAST = 0.1  # of the turns
@@ -56,13 +56,13 @@ def latencies(runners: Sequence[Runner], pool: Tensors, rows: int, seconds: floa
 
 def batch_sizes(runner: Runner, pool: Tensors) -> tuple[int, ...]:
     """One row, and a batch where the model takes batches and there are rows enough."""
-    if not batched(runner.interface):
+    if not runner.interface.batched:
         return (1,)
     return tuple(size for size in BATCHES if size <= rows_of(pool))
 
 
 def _request(runner: Runner, pool: Tensors, rows: int) -> Tensors:
-    return take(pool, slice(0, rows)) if batched(runner.interface) else take(pool, 0)
+    return take(pool, slice(0, rows)) if runner.interface.batched else take(pool, 0)
 
 
 def _runs_per_turn(runner: Runner, request: Tensors) -> int:

@@ -48,6 +48,7 @@ EXAMPLES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "runtime.batching.maxDelay": ({"batching": {"maxDelay": "2ms"}}, {}),
     "runtime.queue.maxLength": ({"queue": {"maxLength": 2}}, {}),
     "runtime.queue.timeout": ({"queue": {"timeout": "2s"}}, {}),
+    "runtime.explain": ({"explain": {"concurrency": 2}}, {}),
     "runtime.grace": ({"grace": "2s"}, {}),
     "runtime.providerOptions": ({"providerOptions": {"use_tf32": "0"}}, GPU),
     "runtime.env": ({"env": [{"name": "TZ", "value": "UTC"}]}, {}),

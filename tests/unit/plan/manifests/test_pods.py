@@ -79,6 +79,13 @@ def test_the_server_understands_its_flags_and_gets_every_setting() -> None:
     assert str(settings.termination_log) == "/dev/termination-log"
 
 
+def test_a_server_explains_where_the_spec_says_so_and_is_told_nothing_of_it_elsewhere() -> None:
+    settings = parse(server(explain={"concurrency": 2, "maxRows": 500})["args"][1:], {})
+
+    assert (settings.explain, settings.explain_rows) == (2, 500)
+    assert "--explain" not in server()["args"]
+
+
 def test_the_server_is_told_the_number_that_is_its_version_for_clients_of_tensorflow_serving() -> None:
     settings = parse(container(template(record(number=7)), "server")["args"][1:], {})
 

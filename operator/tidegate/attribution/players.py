@@ -7,16 +7,20 @@ says little and there are too many.  A sequence's are its steps.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+import re
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
-from tidegate.author.session import Array
 from tidegate.bundle.manifest import TensorSpec
 from tidegate.errors import Invalid
 
+Array = npt.NDArray[Any]
 MOST_PATCHES = 14  # per side, unless the user wants more
+Option = Callable[[str], str]
 COLOURS = (1, 3, 4)
 SEQUENCE, PICTURE = 2, 3  # dimensions of one row
 
@@ -54,10 +58,25 @@ class PictureForm:
     width: int = 0
     patch: int = 0
 
+    @classmethod
+    def read(cls, size: str, patch: int) -> PictureForm:
+        """From "28x28", or nothing, and the pixels of a patch; raises ValueError with a sentence."""
+        if not size:
+            return cls(patch=patch)
+        found = re.fullmatch(r"([1-9][0-9]{0,5})x([1-9][0-9]{0,5})", size.lower())
+        if not found:
+            raise ValueError(f"'{size[:40]}' is not HEIGHTxWIDTH")
+        return cls(int(found[1]), int(found[2]), patch)
 
-def players_of(spec: TensorSpec, shape: tuple[int, ...], columns: Sequence[str], form: PictureForm) -> Players:
-    """The players of one input whose rows have this shape; `columns` names them where the data does."""
-    picture = _picture(spec, shape, form)
+
+def players_of(
+    spec: TensorSpec, shape: tuple[int, ...], columns: Sequence[str], form: PictureForm, option: Option
+) -> Players:
+    """The players of one input whose rows have this shape; `columns` names them where the data does.
+
+    `option` says how an option is called where it was given, for sentences.
+    """
+    picture = _picture(spec, shape, form, option)
     if picture is not None:
         return _patches(spec, shape, picture, form.patch)
     if len(shape) >= SEQUENCE and shape[0] > 1:
@@ -71,7 +90,7 @@ def _numbered(name: str, count: int) -> tuple[str, ...]:
     return (name,) if count == 1 else tuple(f"{name}[{number}]" for number in range(count))
 
 
-def _picture(spec: TensorSpec, shape: tuple[int, ...], form: PictureForm) -> Picture | None:
+def _picture(spec: TensorSpec, shape: tuple[int, ...], form: PictureForm, option: Option) -> Picture | None:
     """Whether a row is a picture: said so, or three dimensions of which the first or last can be colours."""
     if spec.element_type == "BYTES":
         return None
@@ -80,7 +99,7 @@ def _picture(spec: TensorSpec, shape: tuple[int, ...], form: PictureForm) -> Pic
             raise Invalid(
                 f"a row of '{spec.name}' has {math.prod(shape)} values, a picture of {form.height}x{form.width} "
                 f"has {form.height * form.width}",
-                where="--picture",
+                where=option("picture"),
                 do="write HEIGHTxWIDTH of the pictures, or leave it away",
             )
         return Picture(form.height, form.width)

@@ -1,4 +1,4 @@
-"""How answers are shared out among players: three ways, from quick to thorough.
+"""How answers are shared out among players: two ways, a quick one and a fair one.
 
 Occlusion asks once per player what is lost without it; players that stand in for each other then both look idle.
 Shapley's values are fair to those: the mean of what a player adds over all orders of coming in.  Orders are drawn in
@@ -9,16 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
-from tidegate.author.extras import need
-from tidegate.author.session import Array
+from tidegate.attribution.players import Array
 
 Value = Callable[[Array], Array]  # who takes part [n, players] -> answers [n, values]
-OCCLUSION, SHAPLEY, SHAP = METHODS = ("occlusion", "shapley", "shap")
-KERNEL_SAMPLES = 2048  # and two per player
+OCCLUSION, SHAPLEY = "occlusion", "shapley"
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,19 +36,24 @@ class Shares:
         return float(np.abs(self.shares.sum(axis=0) - (self.answer - self.usual)).max(initial=0.0))
 
 
-def share_out(method: str, value: Value, players: int, rounds: int, seed: int) -> Shares:
-    """By one of METHODS; `rounds` are the pairs of orders that Shapley's values are estimated from."""
-    return WAYS[method](value, players, rounds, seed)
+Way = Callable[[Value, int, int, int], Shares]  # of so many players, by so many pairs of orders, drawn from a seed
 
 
-def _occlusion(value: Value, players: int, rounds: int, seed: int) -> Shares:  # noqa: ARG001 - all are called alike
+def evaluations(method: str, players: int, rounds: int) -> int:
+    """How many rows the model is asked about to explain one, beside the first look at its answer."""
+    return players + 2 if method == OCCLUSION else 2 + 2 * rounds * (players - 1)
+
+
+def occlusion(value: Value, players: int, rounds: int, seed: int) -> Shares:  # noqa: ARG001 - all are called alike
+    """What is lost without each player alone."""
     everybody = np.ones((1, players), dtype=bool)
     answers = value(np.concatenate([everybody, ~np.eye(players, dtype=bool), ~everybody]))
     shares = answers[0] - answers[1:-1]
     return Shares(shares, np.zeros_like(shares), answers[0], answers[-1])
 
 
-def _shapley(value: Value, players: int, rounds: int, seed: int) -> Shares:
+def shapley(value: Value, players: int, rounds: int, seed: int) -> Shares:
+    """What each player adds, over `rounds` orders of coming in and their reverses."""
     random = np.random.default_rng(seed)
     ends = value(np.stack([np.zeros(players, dtype=bool), np.ones(players, dtype=bool)]))
     total, squares = np.zeros((2, players, ends.shape[1]))
@@ -76,22 +78,4 @@ def _added(value: Value, order: Array, ends: Array) -> Array:
     return added
 
 
-def _shap(value: Value, players: int, rounds: int, seed: int) -> Shares:  # noqa: ARG001
-    """KernelExplainer of the package `shap`, asked who takes part instead of what the values are."""
-    shap: Any = need("shap", extra="shap")
-    nobody, everybody = np.zeros((1, players)), np.ones((1, players))
-    np.random.seed(seed % 2**32)
-    explainer = shap.KernelExplainer(lambda takes_part: value(np.asarray(takes_part) > 0), nobody)
-    samples = 2 * players + KERNEL_SAMPLES
-    # l1_reg: without it no more than ten players get a share
-    found = np.asarray(explainer.shap_values(everybody, nsamples=samples, l1_reg=False, silent=True))
-    shares = found.reshape(players, -1)
-    ends = value(np.concatenate([nobody, everybody]) > 0)
-    return Shares(shares, np.zeros_like(shares), ends[1], ends[0])
-
-
-WAYS: dict[str, Callable[[Value, int, int, int], Shares]] = {
-    OCCLUSION: _occlusion,
-    SHAPLEY: _shapley,
-    SHAP: _shap,
-}
+WAYS: dict[str, Way] = {OCCLUSION: occlusion, SHAPLEY: shapley}
