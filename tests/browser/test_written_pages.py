@@ -52,7 +52,7 @@ def an_explanation(folder: Path) -> str:
     bundle = bundle_of(model, folder / "bundle", golden=GoldenRequest("none")).bundle.path
     rows = np.random.default_rng(5).standard_normal((30, 4)).astype(np.float32)
     columns = {name: rows[:, at] for at, name in enumerate([HOSTILE, "age", "height", "weight"])}
-    explain(str(bundle), ExplainRequest(folder / "explained", DataSet("people", columns), rows=3))
+    explain(str(bundle), ExplainRequest(out=folder / "explained", data=DataSet("people", columns), rows=3))
     return (folder / "explained" / "explanation.html").read_text()
 
 
