@@ -16,8 +16,14 @@ def cases() -> list[Case]:
     return [
         *(Case(FRAMEWORK, "XGBoost .ubj", kind, _xgboost(kind, "model.ubj")) for kind in KINDS),
         *(Case(FRAMEWORK, "XGBoost .json", kind, _xgboost(kind, "model.json")) for kind in KINDS),
+        *(
+            Case(FRAMEWORK, f"XGBoost .ubj, {booster}", kind, _xgboost(kind, "model.ubj", booster=booster, **options))
+            for booster, options in BOOSTERS.items()
+            for kind in KINDS
+        ),
         *(Case(FRAMEWORK, "LightGBM .txt", kind, _lightgbm(kind)) for kind in KINDS),
-        *(Case(FRAMEWORK, "CatBoost .cbm", kind, _catboost(kind)) for kind in KINDS),
+        *(Case(FRAMEWORK, "LightGBM .txt, a forest", kind, _lightgbm(kind, **FOREST)) for kind in KINDS),
+        *(Case(FRAMEWORK, "CatBoost .cbm", kind, _catboost(kind)) for kind in (*KINDS, "true and false")),
         *(Case(FRAMEWORK, "module:factory", name, _script(body)) for name, body in SCRIPTS.items()),
         *faults(),
     ]
@@ -39,16 +45,17 @@ def faults() -> list[Case]:
     ]
     cut = [Case(FRAMEWORK, name, "cut off", _cut(make), refused="cut off or damaged") for name, make in made.items()]
     wrong = {
-        "gblinear": ("return xgboost.XGBRegressor(booster='gblinear', n_estimators=3).fit(X, X[:, 0])", "gbtree"),
-        "several targets": ("return xgboost.XGBRegressor(n_estimators=3).fit(X, X[:, :2])", "ParityLost"),
-        "a LightGBM forest": (
-            "return lightgbm.LGBMClassifier(boosting_type='rf', subsample_freq=1, subsample=0.5, verbose=-1)"
-            ".fit(X, X[:, 0] > 0)",
-            "ParityLost.*output 'label'",
+        "gblinear, classes by a hinge": (
+            "return xgboost.XGBClassifier(booster='gblinear', objective='binary:hinge').fit(X, y > 0)",
+            "a gblinear booster with the objective 'binary:hinge' has no ONNX form",
         ),
-        "CatBoost, classes true and false": (
-            "return catboost.CatBoostClassifier(iterations=3, verbose=0, allow_writing_files=False).fit(X, y > 0)",
-            "train it on y.astype",
+        "several labels for a row": (
+            "return xgboost.XGBClassifier(n_estimators=3).fit(X, (X[:, :2] > 0).astype(int))",
+            "it gives several labels for a row",
+        ),
+        "gblinear, -1 for missing values": (
+            "return xgboost.XGBRegressor(booster='gblinear', missing=-1).fit(X, X[:, 0])",
+            "missing values are -1, only NaN can be told apart",
         ),
         "CatBoost's own categories": (
             "return catboost.CatBoostClassifier(iterations=3, verbose=0, allow_writing_files=False)"
@@ -92,6 +99,44 @@ SCRIPTS = {
     model = xgboost.XGBRegressor(n_estimators=200, early_stopping_rounds=2, learning_rate=1)
     return model.fit(X[:2000], X[:2000, 0], eval_set=[(X[2000:], X[2000:, 0])], verbose=False)""",
     "a bare booster": "return xgboost.train({'objective': 'count:poisson'}, xgboost.DMatrix(X, abs(X[:, 0])), 10)",
+    "scaled rows, gblinear": (
+        "return make_pipeline(StandardScaler(), xgboost.XGBRegressor(booster='gblinear')).fit(X, X[:, 0]), X"
+    ),
+    "gblinear, missing values": """
+    gaps = np.where(r.random(X.shape) < 0.3, np.nan, X)
+    return xgboost.XGBClassifier(booster='gblinear').fit(gaps, y), gaps""",
+    "a bare booster, gblinear": """
+    rows = xgboost.DMatrix(X, abs(X[:, 0]))
+    return xgboost.train({'objective': 'count:poisson', 'booster': 'gblinear', 'eta': 0.1}, rows, 10)""",
+    "dart, stopped early": """
+    model = xgboost.XGBClassifier(booster='dart', rate_drop=0.3, n_estimators=100, early_stopping_rounds=2)
+    return model.set_params(learning_rate=1).fit(X[:2000], y[:2000], eval_set=[(X[2000:], y[2000:])], verbose=False)""",
+    "several targets": "return xgboost.XGBRegressor(n_estimators=20).fit(X, X[:, :3] ** 2)",
+    "several targets, gblinear": "return xgboost.XGBRegressor(booster='gblinear').fit(X, X[:, :3] + X[:, 3:])",
+    "several targets, dart": "return xgboost.XGBRegressor(booster='dart', rate_drop=0.5).fit(X, X[:, :3] ** 2)",
+    "several targets, stopped early": """
+    model = xgboost.XGBRegressor(n_estimators=200, early_stopping_rounds=2, learning_rate=1)
+    return model.fit(X[:2000], X[:2000, :3] ** 2, eval_set=[(X[2000:], X[2000:, :3] ** 2)], verbose=False)""",
+    "several targets per tree": """
+    model = xgboost.XGBRegressor(n_estimators=20, multi_strategy='multi_output_tree')
+    return model.fit(X, X[:, :5] ** 2)""",
+    "an XGBoost forest": "return xgboost.XGBRFClassifier(n_estimators=20).fit(X, y)",
+    "small forests, stopped early": """
+    model = xgboost.XGBClassifier(n_estimators=50, num_parallel_tree=3, subsample=0.5, early_stopping_rounds=2)
+    return model.set_params(learning_rate=1).fit(X[:2000], y[:2000] > 0, eval_set=[(X[2000:], y[2000:] > 0)], verbose=0)""",
+    "probabilities from a regressor": (
+        "return xgboost.XGBRegressor(n_estimators=20, objective='reg:logistic').fit(X, X[:, 0] > 1)"
+    ),
+    "a bare booster, multi:softmax": (
+        "return xgboost.train({'objective': 'multi:softmax', 'num_class': 3}, xgboost.DMatrix(X, y), 10)"
+    ),
+    "a LightGBM forest": (
+        "return lightgbm.LGBMClassifier(boosting_type='rf', subsample_freq=1, subsample=0.5, n_estimators=30, "
+        "verbose=-1).fit(X, X[:, 0] > 0)"
+    ),
+    "CatBoost, classes true and false": (
+        "return catboost.CatBoostClassifier(iterations=3, verbose=0, allow_writing_files=False).fit(X, y > 0)"
+    ),
     "ranks": "return lightgbm.LGBMRanker(n_estimators=5, verbose=-1).fit(X, X[:, 0] > 0, group=[50] * 60)",
 }
 
@@ -106,29 +151,32 @@ def _script(body: str) -> Callable[[Path], str]:
 
 def _targets(kind: str) -> Any:
     x, classes = rows()
-    return {"classes": classes, "yes or no": (classes > 0).astype(int), "numbers": x.sum(axis=1)}[kind]
+    made = {"classes": classes, "yes or no": (classes > 0).astype(int), "numbers": x.sum(axis=1)}
+    return {**made, "true and false": classes > 0}[kind]
 
 
 KINDS = ("classes", "yes or no", "numbers")
+BOOSTERS: dict[str, dict[str, Any]] = {"gblinear": {}, "dart": {"rate_drop": 0.3, "learning_rate": 0.5}}
+FOREST = {"boosting_type": "rf", "subsample_freq": 1, "subsample": 0.5}
 
 
-def _xgboost(kind: str, name: str) -> Callable[[Path], str]:
+def _xgboost(kind: str, name: str, **options: Any) -> Callable[[Path], str]:
     def make(folder: Path) -> str:
         import xgboost
 
         wanted = xgboost.XGBRegressor if kind == "numbers" else xgboost.XGBClassifier
-        wanted(n_estimators=20, max_depth=4).fit(rows()[0], _targets(kind)).save_model(folder / name)
+        wanted(n_estimators=20, max_depth=4, **options).fit(rows()[0], _targets(kind)).save_model(folder / name)
         return str(folder / name)
 
     return make
 
 
-def _lightgbm(kind: str) -> Callable[[Path], str]:
+def _lightgbm(kind: str, **options: Any) -> Callable[[Path], str]:
     def make(folder: Path) -> str:
         import lightgbm
 
         wanted = lightgbm.LGBMRegressor if kind == "numbers" else lightgbm.LGBMClassifier
-        model = wanted(n_estimators=20, verbose=-1).fit(rows()[0], _targets(kind))
+        model = wanted(n_estimators=20, verbose=-1, **options).fit(rows()[0], _targets(kind))
         model.booster_.save_model(folder / "model.txt")
         return str(folder / "model.txt")
 

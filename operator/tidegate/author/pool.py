@@ -6,6 +6,7 @@ so it must hold rows of many sizes; a model sees the difference a damage makes o
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -96,12 +97,17 @@ def _thresholds(node: onnx.NodeProto) -> tuple[Array, Array] | None:
 
 
 def hints_from_columns(columns: Mapping[str, Array]) -> Mapping[str, tuple[Array, Array]]:
-    """The range of each column of given data, without its outermost percents."""
-    return {
-        name: (np.percentile(array, 1, axis=0), np.percentile(array, 99, axis=0))
-        for name, array in columns.items()
-        if array.dtype.kind in "iuf" and array.size
-    }
+    """The range of each column of given data, without its outermost percents, and without its missing values."""
+    return {name: _ends(array) for name, array in columns.items() if array.dtype.kind in "iuf" and array.size}
+
+
+def _ends(array: Array) -> tuple[Array, Array]:
+    if np.isfinite(array).all():
+        return np.percentile(array, 1, axis=0), np.percentile(array, 99, axis=0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # a column of gaps alone: any number will do
+        low, high = np.nanpercentile(np.where(np.isfinite(array), array, np.nan), (1, 99), axis=0)
+    return np.nan_to_num(low, nan=0.0), np.nan_to_num(high, nan=1.0)
 
 
 def categories_from_columns(columns: Mapping[str, Array], words: Sequence[str]) -> dict[str, list[list[str]]]:

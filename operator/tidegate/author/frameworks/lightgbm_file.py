@@ -12,9 +12,8 @@ from tidegate.author.session import Array
 class LightGbmRegressor:
     """Gives one number per row."""
 
-    def __init__(self, booster: Any, boosting_type: str) -> None:
+    def __init__(self, booster: Any) -> None:
         self.booster_ = booster
-        self.boosting_type = boosting_type
         self.n_features_in_ = booster.num_feature()
 
     def get_params(self, deep: bool = True) -> dict[str, Any]:
@@ -30,8 +29,8 @@ class LightGbmRegressor:
 class LightGbmClassifier(LightGbmRegressor):
     """Gives classes, numbered from 0, and their probabilities."""
 
-    def __init__(self, booster: Any, boosting_type: str, classes: int) -> None:
-        super().__init__(booster, boosting_type)
+    def __init__(self, booster: Any, classes: int) -> None:
+        super().__init__(booster)
         self.classes_ = np.arange(classes)
 
     def predict_proba(self, rows: Array) -> Array:
@@ -47,7 +46,6 @@ class LightGbmClassifier(LightGbmRegressor):
 def estimator_of(booster: Any) -> LightGbmRegressor:
     """The estimator that the booster's objective makes of it."""
     model = booster.dump_model(num_iteration=1)
-    kind = "rf" if model.get("average_output") else "gbdt"  # as far as the converter tells them apart
     if model.get("objective", "").startswith(("binary", "multiclass")):
-        return LightGbmClassifier(booster, kind, max(2, model["num_class"]))
-    return LightGbmRegressor(booster, kind)
+        return LightGbmClassifier(booster, max(2, model["num_class"]))
+    return LightGbmRegressor(booster)

@@ -105,7 +105,7 @@ def _converted(estimator: Any, form: Form, name: str) -> onnx.ModelProto:
         raise ConversionFailed(
             f"skl2onnx cannot convert it: {' '.join(str(error).split())[:300]}",
             where=type(estimator).__name__,
-            do=_advice(estimator, str(error)),
+            do=_advice(estimator),
         ) from None
     assert isinstance(model, onnx.ModelProto)
     return model
@@ -123,11 +123,7 @@ def steps(estimator: Any) -> Iterator[Any]:
             yield from steps(part)
 
 
-def _advice(estimator: Any, error: str) -> str:
-    if "gbtree_model_param" in error:
-        return "only XGBoost's gbtree has an ONNX form: train it with booster='gbtree'"
-    if "Unexpected label type" in error:
-        return "CatBoost exports classes that are whole numbers or texts: train it on y.astype(int)"
+def _advice(estimator: Any) -> str:
     names = {type(step).__name__ for step in steps(estimator)}
     if "VotingClassifier" in names:
         return "build it with VotingClassifier(flatten_transform=False)"

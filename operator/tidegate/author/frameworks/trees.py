@@ -6,12 +6,12 @@ An XGBoost, LightGBM or CatBoost estimator is a step like any other once its con
 from __future__ import annotations
 
 import contextlib
+import json
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-import onnx
-
 from tidegate.author.extras import need
+from tidegate.author.frameworks import catboost_trees, lightgbm_trees, xgboost_linear, xgboost_trees
 from tidegate.author.frameworks.lightgbm_file import LightGbmClassifier, LightGbmRegressor
 
 NAMES = {"xgboost": "XGBoost", "lightgbm": "LightGBM", "catboost": "CatBoost"}  # also the names of our extras
@@ -45,42 +45,51 @@ def numbered_features(steps: Iterable[Any]) -> Iterator[None]:
 
 def _register_xgboost() -> None:
     need("onnxmltools", extra="xgboost")
-    from onnxmltools.convert.xgboost.operator_converters.XGBoost import convert_xgboost
     from xgboost import XGBClassifier, XGBRanker, XGBRegressor, XGBRFClassifier, XGBRFRegressor
 
-    _register((XGBClassifier, XGBRFClassifier), convert_xgboost, classes=True)
-    _register((XGBRegressor, XGBRFRegressor, XGBRanker), convert_xgboost)
+    _register((XGBClassifier, XGBRFClassifier), _convert_xgboost, classes=True)
+    _register((XGBRegressor, XGBRFRegressor, XGBRanker), _convert_xgboost, shapes=_column_per_target)
+
+
+def _convert_xgboost(scope: Any, operator: Any, container: Any) -> None:
+    kind = xgboost_linear if xgboost_linear.is_linear(operator.raw_operator) else xgboost_trees
+    kind.convert(scope, operator, container)
+
+
+def _column_per_target(operator: Any) -> None:
+    config = json.loads(operator.raw_operator.get_booster().save_config())
+    targets = int(config["learner"]["learner_model_param"]["num_target"])
+    operator.outputs[0].type.shape = [operator.inputs[0].get_first_dimension(), targets]
 
 
 def _register_lightgbm() -> None:
     need("onnxmltools", extra="lightgbm")
     from lightgbm import LGBMClassifier, LGBMRanker, LGBMRegressor
-    from onnxmltools.convert.lightgbm.operator_converters.LightGbm import convert_lightgbm
 
-    _register((LGBMClassifier, LightGbmClassifier), convert_lightgbm, classes=True)
-    _register((LGBMRegressor, LGBMRanker, LightGbmRegressor), convert_lightgbm)
+    _register((LGBMClassifier, LightGbmClassifier), lightgbm_trees.convert, classes=True)
+    _register((LGBMRegressor, LGBMRanker, LightGbmRegressor), lightgbm_trees.convert)
 
 
 def _register_catboost() -> None:
     from catboost import CatBoostClassifier, CatBoostRegressor
 
-    _register((CatBoostClassifier,), _convert_catboost, classes=True)
-    _register((CatBoostRegressor,), _convert_catboost)
+    _register((CatBoostClassifier,), catboost_trees.convert, classes=True)
+    _register((CatBoostRegressor,), catboost_trees.convert)
 
 
-def _register(kinds: tuple[type, ...], converter: Any, *, classes: bool = False) -> None:
+def _register(kinds: tuple[type, ...], converter: Any, *, classes: bool = False, shapes: Any = None) -> None:
     from skl2onnx import update_registered_converter
     from skl2onnx.common import shape_calculator
 
-    shapes = shape_calculator.calculate_linear_regressor_output_shapes
+    usual = shape_calculator.calculate_linear_regressor_output_shapes
     if classes:
-        shapes = shape_calculator.calculate_linear_classifier_output_shapes
+        usual = shape_calculator.calculate_linear_classifier_output_shapes
     options = {"nocl": [True, False], "zipmap": [True, False, "columns"]} if classes else {"split": None}
     for kind in kinds:
         update_registered_converter(
             kind,
             f"{kind.__module__.partition('.')[0]}{kind.__name__}",
-            shapes,
+            shapes or usual,
             converter,
             parser=_parse_classifier if classes else _parse_regressor,
             options=options,
@@ -109,23 +118,6 @@ def _parsed(scope: Any, model: Any, inputs: Any, outputs: Any) -> Any:
     for name, kind in outputs:
         operator.outputs.append(scope.declare_local_variable(name, kind))
     return operator.outputs
-
-
-def _convert_catboost(scope: Any, operator: Any, container: Any) -> None:
-    """CatBoost writes its own ONNX, a single node of trees and a ZipMap: the node moves into the pipeline's graph."""
-    from catboost.utils import convert_to_onnx_object
-
-    made = convert_to_onnx_object(operator.raw_operator)
-    (trees,) = [node for node in made.graph.node if node.op_type.startswith("TreeEnsemble")]
-    container.add_node(
-        trees.op_type,
-        [operator.inputs[0].full_name],
-        [output.full_name for output in operator.outputs],
-        name=scope.get_unique_operator_name(trees.op_type),
-        op_domain=trees.domain,
-        op_version={entry.domain: entry.version for entry in made.opset_import}[trees.domain],
-        **{attribute.name: onnx.helper.get_attribute_value(attribute) for attribute in trees.attribute},
-    )
 
 
 _REGISTER = {"xgboost": _register_xgboost, "lightgbm": _register_lightgbm, "catboost": _register_catboost}
