@@ -104,7 +104,8 @@ class Explained:
         spread = np.stack([shares.error for shares in self.each])
         stored: dict[str, Array] = {}
         for spec, shape, values in self.values():
-            stored[f"answer:{spec.name}"] = np.stack([one.answer[values] for one in self.each]).reshape(-1, *shape)
+            answers = np.stack([one.answer[values] for one in self.each])
+            stored[f"answer:{spec.name}"] = answers.reshape(len(shares), *shape)
             stored[f"usual:{spec.name}"] = self.each[0].usual[values].reshape(shape)
             for players, place in self.sides():
                 key = f"{spec.name}:{players.name}"
@@ -173,13 +174,15 @@ def batch_of_one(interface: Interface) -> bool:
 
 
 def _players(material: Material, specs: Mapping[str, TensorSpec], wish: Wish) -> tuple[Players, ...]:
-    """Of each input; `groups` has the shape of what one request takes."""
+    """Of each input, whose rows have the shape of what one request takes."""
     alone = batch_of_one(material.interface)
     found = []
     for name, spec in specs.items():
         shape = material.rows[name].shape[1:]
         players = players_of(spec, shape[1:] if alone else shape, material.columns, wish.picture, wish.called.option)
-        found.append(replace(players, groups=players.groups.reshape(shape)))
+        found.append(replace(players, row=shape))
+    if not any(players.count for players in found):
+        raise Invalid("a row has no values, and so no part to explain", where=wish.called.data)
     return tuple(found)
 
 

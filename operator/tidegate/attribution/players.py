@@ -10,6 +10,7 @@ import math
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -35,19 +36,38 @@ class Picture:
     patch: int = 1
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Players:
-    """`groups` has the shape of one row and says which player each element belongs to; `shape` lays the players out."""
+    """The players of one input, laid out by `shape`; `row` is the shape of one of its rows.
+
+    How many there are is known before anything is made for each: whoever asks for them may ask for millions.
+    """
 
     name: str
-    groups: Array
+    row: tuple[int, ...]
     shape: tuple[int, ...]
-    names: tuple[str, ...]
+    columns: tuple[str, ...] = ()  # as the data call them; empty: by number
     picture: Picture | None = None
 
     @property
     def count(self) -> int:
         return math.prod(self.shape)
+
+    @cached_property
+    def groups(self) -> Array:
+        """Which player each element of a row belongs to."""
+        if self.picture is not None:
+            return _patched(self.picture, self.row, self.shape[1])
+        each = math.prod(self.row) // self.count if self.count else 0  # elements, one behind the other
+        return np.broadcast_to(np.arange(self.count)[:, None], (self.count, each)).reshape(self.row)
+
+    @cached_property
+    def names(self) -> tuple[str, ...]:
+        if self.columns:
+            return self.columns
+        if self.picture is not None:
+            return tuple(f"{self.name}[{down},{across}]" for down, across in np.ndindex(self.shape))
+        return (self.name,) if self.count == 1 else tuple(f"{self.name}[{number}]" for number in range(self.count))
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,14 +100,9 @@ def players_of(
     if picture is not None:
         return _patches(spec, shape, picture, form.patch)
     if len(shape) >= SEQUENCE and shape[0] > 1:
-        return _steps(spec, shape)
+        return Players(spec.name, shape, shape[:1])
     count = math.prod(shape)
-    known = tuple(columns) if len(columns) == count else _numbered(spec.name, count)
-    return Players(spec.name, np.arange(count).reshape(shape), (count,), known)
-
-
-def _numbered(name: str, count: int) -> tuple[str, ...]:
-    return (name,) if count == 1 else tuple(f"{name}[{number}]" for number in range(count))
+    return Players(spec.name, shape, (count,), tuple(columns) if len(columns) == count else ())
 
 
 def _picture(spec: TensorSpec, shape: tuple[int, ...], form: PictureForm, option: Option) -> Picture | None:
@@ -111,19 +126,16 @@ def _picture(spec: TensorSpec, shape: tuple[int, ...], form: PictureForm, option
 
 
 def _patches(spec: TensorSpec, shape: tuple[int, ...], picture: Picture, patch: int) -> Players:
-    side = patch or math.ceil(max(picture.height, picture.width) / MOST_PATCHES)
-    picture = replace(picture, patch=side)
+    side = patch or max(1, math.ceil(max(picture.height, picture.width) / MOST_PATCHES))
     tall, wide = math.ceil(picture.height / side), math.ceil(picture.width / side)
-    down, across = np.arange(picture.height) // side, np.arange(picture.width) // side
+    return Players(spec.name, shape, (tall, wide), picture=replace(picture, patch=side))
+
+
+def _patched(picture: Picture, row: tuple[int, ...], wide: int) -> Array:
+    """Which patch each value belongs to, `wide` of them beside each other."""
+    down, across = np.arange(picture.height) // picture.patch, np.arange(picture.width) // picture.patch
     grid = down[:, None] * wide + across[None, :]
     if picture.colours is None:
-        groups = grid.reshape(shape)
-    else:
-        groups = np.broadcast_to(np.expand_dims(grid, picture.colours), shape)
-    names = tuple(f"{spec.name}[{row},{column}]" for row in range(tall) for column in range(wide))
-    return Players(spec.name, groups, (tall, wide), names, picture)
-
-
-def _steps(spec: TensorSpec, shape: tuple[int, ...]) -> Players:
-    steps = np.arange(shape[0]).reshape(-1, *(1,) * (len(shape) - 1))
-    return Players(spec.name, np.broadcast_to(steps, shape), (shape[0],), _numbered(spec.name, shape[0]))
+        return grid.reshape(row)
+    of_all = np.expand_dims(grid, picture.colours)
+    return np.broadcast_to(of_all, row[len(row) - PICTURE :]).reshape(row)

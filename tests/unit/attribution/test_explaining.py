@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from typing import Any
 
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 
 from tidegate.attribution.explaining import Called, Explained, Limits, Material, Wish, explain_rows, explainable
 from tidegate.attribution.methods import OCCLUSION, WAYS
+from tidegate.attribution.players import PictureForm
 from tidegate.bundle.manifest import Interface, TensorSpec
 from tidegate.errors import Invalid
 
@@ -80,6 +82,42 @@ def test_what_is_called_otherwise_elsewhere_is_named_so() -> None:
 def test_rows_that_cannot_be_explained_are_refused_before_anything_is_asked(rows: int, held: int, message: str) -> None:
     with pytest.raises(Invalid, match=message):
         explained(ask=None, rows={"x": np.zeros((rows, 3), np.float32)}, limits=Limits(held=held))
+
+
+@pytest.mark.parametrize("limits", [Limits(asked=1000), Limits(held=8 << 20)], ids=["asked", "held"])
+@pytest.mark.parametrize(
+    ("shape", "form"),
+    [((250_000,), PictureForm()), ((250_000, 1), PictureForm()), ((250_000,), PictureForm(500, 500, 1))],
+    ids=["columns", "steps", "patches"],
+)
+def test_too_many_parts_are_counted_and_not_made(shape: tuple[int, ...], form: PictureForm, limits: Limits) -> None:
+    rows = {"x": np.zeros((2, *shape), np.float32)}
+    tracemalloc.start()
+    try:
+        with pytest.raises(Invalid, match="2 rows (of|with) 250000 parts"):
+            explained(ask=None, rows=rows, limits=limits, picture=form)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < 100_000  # bytes: an entry for each part would be more
+
+
+@pytest.mark.parametrize("shape", [(0,), (0, 3), (0, 28, 1), (28, 0, 3), (3, 0, 0)])
+def test_a_row_without_any_part_is_refused(shape: tuple[int, ...]) -> None:
+    with pytest.raises(Invalid, match="a row has no values, and so no part to explain"):
+        explained(ask=None, rows={"x": np.zeros((2, *shape), np.float32)})
+
+
+def test_an_input_without_values_beside_one_that_has_some_adds_nothing() -> None:
+    inputs = (X, TensorSpec("hint", "FP32", ("N", "h", "w", 3)))
+    rows = {**ROWS, "hint": np.zeros((4, 0, 5, 3), np.float32)}
+
+    arrays = explain_rows(
+        linear, WAYS[OCCLUSION], Material(Interface(inputs, (Y,)), rows, (Y,)), Wish(method=OCCLUSION), USUAL
+    ).arrays(errors=False)
+
+    assert arrays["attribution:y:x"] == pytest.approx(explained().arrays(errors=False)["attribution:y:x"])
+    assert arrays["attribution:y:hint"].shape == (4, 2, 0, 5)
 
 
 def test_more_values_than_can_be_held_are_refused_after_the_first_answer() -> None:

@@ -34,6 +34,31 @@ def test_columns_steps_and_patches_are_the_parts(
     assert len(found.names) == found.count
 
 
+def test_parts_are_named_as_they_lie_and_columns_as_the_data_call_them() -> None:
+    spec = TensorSpec("x", "FP32", ("batch", "n"))
+
+    assert players_of(spec, (2,), (), PictureForm(), str).names == ("x[0]", "x[1]")
+    assert players_of(spec, (2,), ("age", "sum"), PictureForm(), str).names == ("age", "sum")
+    assert players_of(spec, (2, 5), (), PictureForm(), str).names == ("x[0]", "x[1]")
+    assert players_of(spec, (2, 4), (), PictureForm(2, 4, 2), str).names == ("x[0,0]", "x[0,1]")
+    assert players_of(spec, (4,), (), PictureForm(2, 2, 1), str).names == ("x[0,0]", "x[0,1]", "x[1,0]", "x[1,1]")
+    assert players_of(spec, (), (), PictureForm(), str).names == ("x",)
+
+
+@pytest.mark.parametrize(
+    ("shape", "form", "groups"),
+    [
+        ((2, 2), PictureForm(), [[0, 0], [1, 1]]),
+        ((1, 3), PictureForm(), [[0, 1, 2]]),
+        ((2, 4, 1), PictureForm(patch=2), [[[0], [0], [1], [1]], [[0], [0], [1], [1]]]),
+        ((1, 2, 2), PictureForm(patch=1), [[[0, 1], [2, 3]]]),
+        ((8,), PictureForm(2, 4, 2), [0, 0, 1, 1, 0, 0, 1, 1]),
+    ],
+)
+def test_every_value_belongs_to_its_part(shape: tuple[int, ...], form: PictureForm, groups: object) -> None:
+    assert players_of(TensorSpec("x", "FP32", ("batch", *shape)), shape, (), form, str).groups.tolist() == groups
+
+
 def test_the_size_of_a_picture_is_read_as_people_write_it() -> None:
     assert PictureForm.read("28X14", 2) == PictureForm(28, 14, 2)
     assert PictureForm.read("", 3) == PictureForm(0, 0, 3)
