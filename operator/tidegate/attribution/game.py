@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from sys import getsizeof
 from typing import Literal
 
 import numpy as np
@@ -92,8 +93,8 @@ class Game:
         return np.concatenate(parts)
 
     def _rows_at_once(self) -> int:
-        row_bytes = sum(max(array.nbytes, 1) for array in self.row.values())
-        return int(np.clip(self.run_bytes // row_bytes, 1, self.run_rows))
+        row_bytes = sum(_bytes_of_either(array, self.usual[name]) for name, array in self.row.items())
+        return int(np.clip(self.run_bytes // max(row_bytes, 1), 1, self.run_rows))
 
     def first_shapes(self) -> tuple[tuple[int, ...], ...]:
         """The shape of one row of each output, as the usual row is answered."""
@@ -123,6 +124,12 @@ class Game:
             mixed[players.name] = np.where(real, self.row[players.name], self.usual[players.name])
             first += players.count
         return mixed
+
+
+def _bytes_of_either(row: Array, usual: Array) -> int:
+    """The most that a mix of both holds; of texts an array has only where they are."""
+    texts = map(max, map(getsizeof, row.flat), map(getsizeof, usual.flat)) if row.dtype == object else ()
+    return row.nbytes + sum(texts)
 
 
 def row_of(rows: Tensors, number: int) -> dict[str, Array]:

@@ -41,7 +41,7 @@ Way = Callable[[Value, int, int, int], Shares]  # of so many players, by so many
 
 def evaluations(method: str, players: int, rounds: int) -> int:
     """How many rows the model is asked about to explain one, beside the first look at its answer."""
-    return players + 2 if method == OCCLUSION else 2 + 2 * rounds * (players - 1)
+    return players + 2 if method == OCCLUSION else 2 + 2 * rounds * max(players - 1, 0)
 
 
 def occlusion(value: Value, players: int, rounds: int, seed: int) -> Shares:  # noqa: ARG001 - all are called alike
@@ -54,6 +54,7 @@ def occlusion(value: Value, players: int, rounds: int, seed: int) -> Shares:  # 
 
 def shapley(value: Value, players: int, rounds: int, seed: int) -> Shares:
     """What each player adds, over `rounds` orders of coming in and their reverses."""
+    rounds = rounds if players > 1 else 1  # there is one order: its share is exact, and more rounds ask nothing
     random = np.random.default_rng(seed)
     ends = value(np.stack([np.zeros(players, dtype=bool), np.ones(players, dtype=bool)]))
     total, squares = np.zeros((2, players, ends.shape[1]))

@@ -59,6 +59,23 @@ def test_no_run_has_more_rows_than_it_may() -> None:
     assert max(sizes) == 2
 
 
+def test_a_run_of_texts_is_as_small_as_the_texts_are_long() -> None:
+    sizes = []
+
+    def ask(pool: dict[str, Any]) -> dict[str, Any]:
+        sizes.append(len(pool["x"]))
+        return {"y": np.array([[float(len(text)) for text in row] for row in pool["x"].tolist()])}
+
+    rows = np.full((2, 8), "short", object)
+    rows[0, 3] = "long" * 2500  # 10,000 bytes in any run of this row
+    words = TensorSpec("x", "BYTES", ("N", 8))
+    material = Material(Interface((words,), (Y,)), {"x": rows}, (Y,))
+
+    explain_rows(ask, WAYS[OCCLUSION], material, Wish(method=OCCLUSION, rows=1), Limits(run_bytes=32_000))
+
+    assert max(sizes) == 3
+
+
 def test_more_questions_than_are_allowed_are_refused_before_the_first_with_the_figure() -> None:
     with pytest.raises(Invalid, match=r"4 rows of 3 parts ask the model about 20 rows, and 19 are the limit"):
         explained(ask=None, limits=Limits(asked=19))
@@ -94,7 +111,7 @@ def test_too_many_parts_are_counted_and_not_made(shape: tuple[int, ...], form: P
     rows = {"x": np.zeros((2, *shape), np.float32)}
     tracemalloc.start()
     try:
-        with pytest.raises(Invalid, match="2 rows (of|with) 250000 parts"):
+        with pytest.raises(Invalid, match=r"2 rows (of|with) 250000 parts"):
             explained(ask=None, rows=rows, limits=limits, picture=form)
         peak = tracemalloc.get_traced_memory()[1]
     finally:

@@ -45,7 +45,7 @@ def test_more_rounds_come_nearer_to_the_exact_shares() -> None:
 
 
 @pytest.mark.parametrize("method", [OCCLUSION, SHAPLEY])
-@pytest.mark.parametrize("players", [1, 2, 7])
+@pytest.mark.parametrize("players", [0, 1, 2, 7])
 def test_the_model_is_asked_about_as_many_rows_as_were_foretold(method: str, players: int) -> None:
     asked = []
 
@@ -56,3 +56,13 @@ def test_the_model_is_asked_about_as_many_rows_as_were_foretold(method: str, pla
     WAYS[method](value, players, 3, 0)
 
     assert sum(asked) == evaluations(method, players, 3)
+
+
+def test_one_part_alone_has_all_of_the_difference_however_many_rounds_are_wished_for() -> None:
+    """Nothing is asked in a round of one part, so that no limit would end a hundred thousand of them."""
+    worth = np.array([[0.1, 1 / 3]])
+
+    found = shapley(lambda takes_part: takes_part * worth, 1, 100_000, 0)
+
+    assert (found.shares == worth).all()  # to the last bit: a sum of so many is not
+    assert not found.error.any()
