@@ -2,7 +2,7 @@
 
 Each is made on a thread of its own, which the system runs after the others and which starts no run of the model while
 an inference request waits for one.  So many are made at a time in all processes of the server together; whoever asks
-for one more is told to come again.  None is counted as an inference, shown to a candidate, or evidence of a rollout.
+for one more is told to come again.  None is counted as an inference, shadowed, or evidence of a rollout.
 """
 
 from __future__ import annotations
@@ -24,9 +24,11 @@ from tidegate.attribution.methods import SHAPLEY, WAYS
 from tidegate.bundle.manifest import Interface, TensorSpec
 from tidegate.errors import Invalid
 from tidegate_runtime.admission import LONGEST_RETRY
+from tidegate_runtime.batching import Batching
 from tidegate_runtime.engine import Surroundings
 from tidegate_runtime.errors import BadRequest, RequestError, RunFailed, Throttled, TooSlow, Unavailable
 from tidegate_runtime.explain_counts import OK, ExplainCounts
+from tidegate_runtime.health import Health, Phase
 from tidegate_runtime.http import Connection
 from tidegate_runtime.interfaces import Array, Lane, LoadedModel, Source
 from tidegate_runtime.low_priority import be_nice
@@ -56,6 +58,7 @@ class Question:
     connection: Connection
     request: Request
     deadline: float = 0.0  # time.monotonic
+    own: bool = False  # whether that is the client's own limit, not the server's
     slot: int = 0
     over: bool = False  # answered, or nobody waits any more
     late: TimerHandle | None = None
@@ -68,15 +71,23 @@ class _Over(Exception):
 class Explaining:
     """Everything but the work of the threads happens on the loop."""
 
-    def __init__(self, model: LoadedModel, around: Surroundings, counts: ExplainCounts, slots: Slots) -> None:
+    def __init__(
+        self,
+        model: LoadedModel,
+        batching: Batching,
+        around: Surroundings,
+        health: Health,
+        counts: ExplainCounts,
+        slots: Slots,
+    ) -> None:
         settings = around.settings
         self._model = model
         self._loop, self._watchdog, self._admission = around.loop, around.watchdog, around.admission
+        self._health = health
         self._counts, self._slots = counts, slots
         self._longest = settings.request_timeout
         self._interface = Interface(model.inputs, model.outputs)
-        together = model.most_together if self._interface.batched and model.objection is None else 1
-        self._limits = Limits(HELD, settings.explain_rows, together, RUN_BYTES)
+        self._limits = Limits(HELD, settings.explain_rows, batching.rows if self._interface.batched else 1, RUN_BYTES)
         self._lanes: list[Lane] = []  # that are free; each belongs to one thread at a time
         self._took = 1.0  # seconds, of the latest
 
@@ -99,17 +110,23 @@ class Explaining:
         slot = self._slots.take()
         if slot is None:
             raise self._busy()
-        lane = self._lanes.pop() if self._lanes else self._watchdog.lane()
-        own = 0.0 < question.seconds < self._longest
-        question.slot = slot
-        question.deadline = question.request.arrived + (question.seconds if own else self._longest)
         try:
-            threading.Thread(target=self._work, args=(question, lane), name="explain", daemon=True).start()
-        except RuntimeError:
-            self._free(slot, lane)
+            self._begin(question, slot)
+        except (RuntimeError, MemoryError):
+            self._end(question)
+            self._slots.give_back(slot)
             raise Unavailable("no thread can be started for it now") from None
+
+    def _begin(self, question: Question, slot: int) -> None:
+        """Raises RuntimeError or MemoryError where there is no room for one more thread."""
+        if not self._lanes:
+            self._lanes.append(self._watchdog.lane())
+        question.slot, question.own = slot, 0.0 < question.seconds < self._longest
+        question.deadline = question.request.arrived + (question.seconds if question.own else self._longest)
         left = max(0.0, question.deadline - time.monotonic())
-        question.late = self._loop.call_later(left, self._refuse, question, self._too_slow(own=own))
+        question.late = self._loop.call_later(left, self._late, question)
+        threading.Thread(target=self._work, args=(question, self._lanes[-1]), name="explain", daemon=True).start()
+        self._lanes.pop()  # now that it belongs to a thread
 
     def left(self, question: Question) -> None:
         """The client went away before its answer: no further run is made."""
@@ -121,17 +138,19 @@ class Explaining:
         self._counts.answered(error.status, 0.0)
 
     def _objection(self) -> RequestError | None:
-        if self._watchdog.stuck or self._watchdog.lost:
+        if self._health.reason:
             return Unavailable("this server will be restarted")
+        if self._health.phase is Phase.DRAINING:
+            return Unavailable("this server is ending, and begins no more explanations")
         return self._admission.refuse(0.0) if self._admission.full else None
 
     def _busy(self) -> Throttled:
         wait = min(LONGEST_RETRY, max(1, round(self._took)))
-        return Throttled(f"{self._slots.count} explanations are being made, and no more at a time", retry_after=wait)
+        return Throttled(f"there is no room for one more explanation ({self._slots.count} at a time)", retry_after=wait)
 
-    def _too_slow(self, *, own: bool) -> RequestError:
+    def _too_slow(self, question: Question) -> RequestError:
         do = "ask for fewer rows or rounds, or for the method occlusion"
-        if own:
+        if question.own:
             return RequestError(f"the request's own timeout ran out: {do}", 408)
         return TooSlow(f"the explanation took longer than {self._longest:g} s: {do}")
 
@@ -195,12 +214,18 @@ class Explaining:
         self._free(question.slot, lane)
         if question.over or outcome is None:
             return
+        if isinstance(outcome, TooSlow):  # the watchdog was sooner than `late`
+            self._late(question)
+            return
         if isinstance(outcome, RequestError):
             self._refuse(question, outcome)
             return
         self._end(question)
         question.send(question.connection, *outcome)
         self._count(question, OK)
+
+    def _late(self, question: Question) -> None:
+        self._refuse(question, self._too_slow(question))
 
     def _refuse(self, question: Question, error: RequestError) -> None:
         self._end(question)

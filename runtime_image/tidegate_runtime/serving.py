@@ -62,7 +62,7 @@ def serve_model(
     engine = Engine(model, None, around)
     inferring = Inferring(model, engine, settings, parts.recorder, parts.shadow)
     inferring.tracer = tracer
-    explaining = None if parts.explained is None else Explaining(model, around, parts.explained, parts.slots)
+    explaining = _explaining(model, engine, around, parts)
     server.front.head = b"server: tidegate\r\nx-tidegate-revision: %b\r\n" % model.revision.encode()
     versions = tuple(dict.fromkeys((model.version, model.revision)))
     identity = Identity(model.name, versions, str(settings.revision_number))
@@ -75,6 +75,12 @@ def serve_model(
     gc.freeze()
     gc.set_threshold(GC_THRESHOLD)
     return Serving(engine, inferring, identity)
+
+
+def _explaining(model: LoadedModel, engine: Engine, around: Surroundings, parts: Observed) -> Explaining | None:
+    if parts.explained is None:
+        return None
+    return Explaining(model, engine.batching, around, parts.health, parts.explained, parts.slots)
 
 
 def tracer_of(model: LoadedModel, settings: Settings, collector: str, instance: str) -> Tracer:

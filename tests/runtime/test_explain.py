@@ -280,6 +280,24 @@ def test_a_client_of_kserves_v1_is_answered_in_its_form(server: Running) -> None
     assert found["players:x"] == ["x[0]", "x[1]", "x[2]", "x[3]"]
 
 
+@pytest.mark.parametrize("element_type", [TensorProto.FLOAT16, TensorProto.BFLOAT16], ids=["FP16", "BF16"])
+def test_kserves_v1_explains_also_outputs_that_its_predict_cannot_carry(
+    bundles: Bundles, serve: Serve, element_type: int
+) -> None:
+    nodes = [helper.make_node("Cast", ["x"], ["y"], to=element_type)]
+    outputs = [small.value("y", element_type, ["N", 2])]
+    model = small.model(nodes, [small.value("x", TensorProto.FLOAT, ["N", 2])], outputs, {})
+    server = serve(bundles(model), "--explain", "1")
+    document = {"instances": [[1, 2], [3, 6]], "parameters": {"method": "occlusion", "rows": 1}}
+    body = json.dumps(document).encode()
+
+    assert server.ask("POST", "/v1/models/fraud:predict", body).status == 400
+    answer = server.ask("POST", "/v1/models/fraud:explain", body)
+
+    assert answer.status == 200, answer.body
+    assert answer.json["explanations"]["attribution:y:x"] == [[[-1, 0], [0, -2]]]
+
+
 @pytest.mark.parametrize(
     ("document", "sentence"),
     [
@@ -392,7 +410,7 @@ def test_inference_is_answered_while_an_explanation_is_made_and_one_more_is_put_
         with pytest.raises(BlockingIOError):
             client.recv(1)  # it is still being made
     assert answers == [200] * 30
-    assert put_off.json["error"] == "1 explanations are being made, and no more at a time"
+    assert put_off.json["error"] == "there is no room for one more explanation (1 at a time)"
     assert int(put_off.headers["retry-after"]) >= 1
     wait_until(lambda: explain_status(busy) == 200, "the client has gone, and its explanation with it")
     assert metric(busy, 'tidegate_explain_requests_total{model="fraud",version="v1",revision="v1",code="499"}') == 1

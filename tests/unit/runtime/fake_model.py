@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -17,26 +19,31 @@ POISON = 666.0
 
 @dataclass
 class FakeLane:
-    """A lane that never ends anything, unless told that the watchdog did."""
+    """A lane of a watchdog that is never late: what ends behind its deadline was ended by it."""
 
     options: Any = None
-    terminated: bool = False
     lost: bool = False
+    deadline: float = math.inf
+    deadlines: list[float] = field(default_factory=list)  # of all runs
 
     def begin(self, deadline: float) -> None:
-        pass
+        self.deadline = deadline
+        self.deadlines.append(deadline)
 
     def end(self) -> bool:
-        return self.terminated
+        late, self.deadline = time.monotonic() > self.deadline, math.inf
+        return late
 
 
 @dataclass
 class FakeWatchdog:
     stuck: bool = False
     lost: bool = False
+    lanes: list[FakeLane] = field(default_factory=list)
 
     def lane(self) -> Lane:
-        return FakeLane()
+        self.lanes.append(FakeLane())
+        return self.lanes[-1]
 
 
 @dataclass
