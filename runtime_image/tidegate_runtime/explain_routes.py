@@ -77,7 +77,7 @@ class ReadPredict:
         self._model, self._codec = model, codec
 
     def read(self, connection: Connection, request: Request) -> Question:
-        prediction = self._codec.decode(request.body)
+        prediction = self._codec.decode(request.body, for_outputs=False)
         given = parameters.plain_values(prediction.parameters, "parameters")
 
         def encode(arrays: Mapping[str, Array]) -> Encoded:

@@ -58,15 +58,19 @@ class PredictCodec:
         self._not_json = next((port for port in self._outputs if not port.carrier.over_json), None)
         self._without_rows = next((port for port in self._outputs if not port.shape), None)
 
-    def decode(self, body: Body) -> Prediction:
-        """The request in `body`; raises a RequestError that names what is wrong."""
+    def decode(self, body: Body, *, for_outputs: bool = True) -> Prediction:
+        """The request in `body`; raises a RequestError that names what is wrong.
+
+        `for_outputs`: they are the answer, so JSON must be able to carry them.
+        """
         rest, arrays = self._reader.lift(body)
         asked = document(rest, arrays)
         _check_signature(asked)
         if ("instances" in asked) == ("inputs" in asked):
             raise BadRequest('either "instances" (rows) or "inputs" (columns) is expected')
         by_row = "instances" in asked
-        self._check_outputs(by_row)
+        if for_outputs:
+            self._check_outputs(by_row)
         tensors = self._rows(asked["instances"], arrays) if by_row else self._columns(asked["inputs"], arrays)
         feeds = self._feeds(tensors, arrays)
         self._signature.check_together(feeds)

@@ -34,6 +34,7 @@ from tidegate.plan.wanted import Plan
 PINNED = "x-tidegate-pinned"
 PORTS = {HTTP_ROUTE: HTTP_PORT, GRPC_ROUTE: GRPC_PORT}
 MODIFIER = "RequestHeaderModifier"
+VERBS = ("predict", "explain")  # of the protocol v1
 
 # Above what the server itself allows (half a minute, and one for a slow body): it is the server that says 504.
 REQUEST_TIMEOUT = "2m"
@@ -117,8 +118,8 @@ def _matches(owner: Owner, routing: Routing, kind: Kind) -> list[Fields]:
     if routing.hostnames:
         return [_path("PathPrefix", "/")]
     below = [_path("PathPrefix", f"/{protocol}/models/{owner.name}") for protocol in ("v2", "v1")]
-    # The verb of TensorFlow Serving is no segment of its own: no prefix matches it.
-    return [*below, _path("Exact", f"/v1/models/{owner.name}:predict")]
+    # The verbs of TensorFlow Serving and KServe are no segments of their own: no prefix matches them.
+    return [*below, *(_path("Exact", f"/v1/models/{owner.name}:{verb}") for verb in VERBS)]
 
 
 def _path(type_: str, value: str) -> Fields:

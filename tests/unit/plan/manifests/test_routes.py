@@ -92,6 +92,7 @@ def test_without_host_names_the_paths_tell_models_apart() -> None:
         ("PathPrefix", "/v2/models/fraud"),
         ("PathPrefix", "/v1/models/fraud"),
         ("Exact", "/v1/models/fraud:predict"),
+        ("Exact", "/v1/models/fraud:explain"),
     ]
 
 
