@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import signal
 import socket
 import struct
 from collections.abc import Callable, Iterator
@@ -344,6 +345,27 @@ def test_the_limit_of_rows_is_the_servers(bundle: Path, serve: Serve) -> None:
     assert "2 rows of 4 parts ask the model about 12 rows, and 9 are the limit" in answers[1].error
 
 
+def test_a_row_of_millions_of_values_is_refused_before_anything_is_held_for_each(
+    bundles: Bundles, serve: Serve
+) -> None:
+    server = serve(bundles(small.cast(TensorProto.FLOAT, ("N", "M"))), "--explain", "1")
+    values = np.zeros((1, 12_000_000), np.float32).tobytes()
+    tensor = {
+        "name": "x",
+        "datatype": "FP32",
+        "shape": [1, 12_000_000],
+        "parameters": {"binary_data_size": len(values)},
+    }
+    head = json.dumps({"inputs": [tensor], "parameters": {"baseline": "zero", "method": "occlusion"}}).encode()
+    before = server.peak_memory
+
+    answer = server.ask("POST", PATH, head + values, {"Inference-Header-Content-Length": str(len(head))})
+
+    assert answer.status == 400
+    assert "1 rows of 12000000 parts ask the model about 12000002 rows, and 100000 are the limit" in answer.error
+    assert server.peak_memory - before < 4 * len(values)  # it was twenty times, with a name for each
+
+
 def test_a_model_that_only_gives_labels_is_refused(bundles: Bundles, serve: Serve) -> None:
     answer = serve(bundles(small.cast(TensorProto.INT64)), "--explain", "1").ask(
         "POST", PATH, json.dumps(request(np.ones((3, 2), int), "INT64")).encode()
@@ -452,6 +474,22 @@ def test_an_explanation_that_takes_too_long_is_given_up(
     wait_until(
         lambda: server.ask("POST", PATH, json.dumps(SHORT).encode()).status == 200, "there is room for another one"
     )
+
+
+def test_a_server_that_ends_finishes_what_it_has_begun_and_begins_no_more(bundles: Bundles, serve: Serve) -> None:
+    flags = ("--explain", "1", "--drain-delay", "60s", "--drain", "60s")
+    server = serve(bundles(laboured()), *flags)
+
+    def explain_status() -> int:
+        return server.ask("POST", PATH, json.dumps(SHORT).encode()).status
+
+    with asking(server.http, request(ROWS, rows=1, rounds=100)) as client:
+        wait_until(lambda: explain_status() == 429, "the explanation has begun")
+        server.process.send_signal(signal.SIGTERM)
+        wait_until(lambda: explain_status() == 503, "the server has begun to end")
+
+        assert server.infer(numbers([1, 2, 3, 4])).status == 200
+        assert status(client) == 200
 
 
 def test_several_processes_make_as_many_together_as_one(bundles: Bundles, tmp_path: Path) -> None:

@@ -201,7 +201,8 @@ def test_whose_time_ran_out_is_told_also_where_the_watchdog_ends_the_run_first(
     seconds: float, status: int, sentence: str
 ) -> None:
     async def story() -> None:
-        model, answers, asked = ready(), Answers(), None
+        model, answers = ready(), Answers()
+        asked = question(answers, seconds=seconds)
 
         def ended_at_the_deadline() -> None:
             while time.monotonic() <= asked.deadline:
@@ -209,7 +210,6 @@ def test_whose_time_ran_out_is_told_also_where_the_watchdog_ends_the_run_first(
             raise RuntimeError("Exiting due to terminate flag being set to true.")
 
         model.entered = ended_at_the_deadline
-        asked = question(answers, seconds=seconds)
         explaining(model, None, None, "--request-timeout", "100ms").start(asked)
         for thread in threading.enumerate():  # the loop is held up until the thread has handed over what it found
             if thread.name == "explain":
