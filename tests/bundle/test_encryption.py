@@ -8,6 +8,7 @@ import resource
 import shutil
 import subprocess
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -26,11 +27,12 @@ from tidegate.bundle.encryption import (
 )
 from tidegate.bundle.errors import Conflict, Denied, DigestMismatch, DiskFull, ManifestInvalid
 from tidegate.bundle.fetch import resolve
-from tidegate.bundle.manifest import BundleDir, read_bundle_dir
+from tidegate.bundle.manifest import BundleDir, Interface, Manifest, Metric, TensorSpec, read_bundle_dir
 from tidegate.bundle.push import push
 from tidegate.bundle.signature import generate_keys, sign
 from tidegate.bundle.source import Source
 from tidegate.bundle.verify import verify_dir
+from tidegate.bundle.write import render_manifest
 
 BundleMaker = Callable[..., Path]
 Command = Callable[..., Any]
@@ -132,6 +134,39 @@ def test_more_than_the_manifest_lists_is_not_written(
 
     with file_size_limit(2 * len(SECRET)), pytest.raises(DigestMismatch, match="decrypts to another file"):
         decrypted(sealed.path, tmp_path / "back", keys[0])
+
+
+OTHER = Interface((TensorSpec("x", "FP32", ("batch", 4)),), (TensorSpec("z", "FP32", ("batch", 4)),))
+LIES: dict[str, Callable[[Manifest], Manifest]] = {
+    "interface": lambda said: replace(said, interface=OTHER),
+    "metrics": lambda said: replace(said, metrics=(Metric("accuracy", 1.0),)),
+    "version": lambda said: replace(said, version="2"),
+    "labels.txt": lambda said: replace(
+        said, files=tuple(replace(one, path="original/labels.txt") if one.path == "labels.txt" else one for one in said.files)
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("field", LIES)
+def test_what_the_readable_manifest_says_of_the_model_is_what_its_own_manifest_says(
+    bundle: BundleMaker, keys: tuple[Path, str], tmp_path: Path, field: str
+) -> None:
+    """Rollouts judge what can be read, before any key is at hand, and serve what is inside."""
+    sealed = encrypt(bundle(files=FILES), tmp_path / "sealed", [keys[1]])
+    again = lies(sealed, LIES[field])
+
+    with pytest.raises(ManifestInvalid, match=f"{field} is not that of the bundle that was encrypted"):
+        decrypted(again.path, tmp_path / "back", keys[0])
+
+    assert not (tmp_path / "back").exists()
+
+
+def lies(sealed: BundleDir, change: Callable[[Manifest], Manifest]) -> BundleDir:
+    """The encrypted bundle with another readable manifest, which whoever writes to a store can put there."""
+    (sealed.path / "bundle.yaml").write_bytes(render_manifest(change(sealed.manifest)))
+    if (sealed.path / "labels.txt").exists() and not read_bundle_dir(sealed.path).manifest.entry("labels.txt"):
+        (sealed.path / "labels.txt").rename(sealed.path / "original/labels.txt")
+    return verify_dir(sealed.path)
 
 
 @pytest.mark.parametrize("spoil", ["flip", "cut", "header"])

@@ -6,6 +6,7 @@ import json
 import shutil
 import tempfile
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,8 @@ import pytest
 from tests.runtime import small_bundles as small
 
 from tidegate.bundle.encryption import encrypt, generate_identity
-from tidegate.bundle.manifest import BundleDir, read_bundle_dir
+from tidegate.bundle.manifest import BundleDir, Metric, read_bundle_dir
+from tidegate.bundle.write import render_manifest
 from tidegate_runtime import main
 
 MARK = "these weights are nobody else's"
@@ -140,6 +142,23 @@ def test_without_a_key_an_encrypted_bundle_is_not_run(
 
     assert (code, found["reason"]) == (1, "BundleEncrypted")
     assert "bundle.decryption" in found["message"]
+
+
+@pytest.mark.parametrize("command", ["fetch", "prove"])
+def test_a_bundle_that_is_judged_by_other_figures_than_its_own_is_not_run(
+    sealed: BundleDir, tmp_path: Path, memory: Path, capsys: pytest.CaptureFixture[str], command: str
+) -> None:
+    praised = replace(sealed.manifest, metrics=(Metric("accuracy", 1.0),))
+    (sealed.path / "bundle.yaml").write_bytes(render_manifest(praised))
+    more: list[str | Path] = ["--memory", memory]
+    if command == "fetch":
+        more = [tmp_path / "cache", "--plain", memory / "model"]
+
+    code, found = outcome(capsys, command, sealed.path.as_uri(), *more, "--identity", tmp_path / "age.key")
+
+    assert (code, found["reason"]) == (1, "ManifestInvalid")
+    assert "metrics is not that of the bundle that was encrypted" in found["message"]
+    assert list(memory.iterdir()) == []
 
 
 def test_fetch_has_to_be_told_where_plain_text_may_be(

@@ -16,15 +16,15 @@ import secrets
 import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from tidegate.bundle.assemble import disk_errors
 from tidegate.bundle.digest import hex_of
-from tidegate.bundle.errors import Conflict, Denied, DigestMismatch, DiskFull, NotFound, Refused
+from tidegate.bundle.errors import Conflict, Denied, DigestMismatch, DiskFull, ManifestInvalid, NotFound, Refused
 from tidegate.bundle.fetch import is_taken
-from tidegate.bundle.manifest import BundleDir, FileEntry, Lineage, read_bundle_dir
+from tidegate.bundle.manifest import BundleDir, FileEntry, Lineage, Manifest, read_bundle_dir
 from tidegate.bundle.new_folder import new_folder
 from tidegate.bundle.paths import MANIFEST_NAME, SIGNATURE_NAME, read_plain_file
 from tidegate.bundle.sealed import AGE, Encryption, Plain
@@ -35,6 +35,7 @@ from tidegate.errors import Failed, Invalid
 READABLE = frozenset(
     {"labels.txt", "README.md"}
 )  # a rollout compares labels before any key is at hand; the card is shown
+OWN = frozenset({"files", "lineage", "encryption"})  # fields that an encrypted bundle has of itself
 ORIGINAL = "original/"  # where the bundle's own manifest and signature are
 PRIVATE = "AGE-SECRET-KEY-"
 KEY_BYTES = 32
@@ -90,7 +91,8 @@ def decrypt(folder: Path, out: Path, keys: Sequence[Any], where: str) -> BundleD
             else:
                 _decrypt_file(age, folder / entry.path, target, keys, _Expected(entry, key))
         parents = bundle.manifest.lineage.parents if bundle.manifest.lineage else ()
-        verify_dir(unfinished, digest=parents[0] if parents else None)
+        plain = verify_dir(unfinished, digest=parents[0] if parents else None)
+        _require_same(bundle.manifest, plain.manifest)
     return read_bundle_dir(out)
 
 
@@ -261,6 +263,16 @@ def _decrypt_file(age: Any, source: Path, target: Path, keys: Sequence[Any], exp
             raise  # the disk's; those of the library, for a file that was changed or cut, have no number
         raise DigestMismatch("cannot be decrypted", where=expected.entry.path, do="encrypt the bundle again") from None
     expected.check()
+
+
+def _require_same(said: Manifest, own: Manifest) -> None:
+    """What is readable is what rollouts judge, before any key is at hand; what they serve is the bundle inside."""
+    names = (one.name for one in fields(Manifest) if one.name not in OWN)
+    differing = [name for name in names if getattr(said, name) != getattr(own, name)]
+    differing += [path for path in sorted(READABLE) if said.entry(path) != own.entry(path)]
+    for name in differing:
+        what = f"{name} is not that of the bundle that was encrypted"
+        raise ManifestInvalid(what, where=MANIFEST_NAME, do="encrypt the bundle again")
 
 
 def _to_write(bundle: BundleDir) -> Iterator[tuple[str, Path]]:
