@@ -17,7 +17,7 @@ from tests.local.local_run import bundles
 from tidegate.bundle.encryption import encrypt, generate_identity
 
 pytestmark = pytest.mark.slow
-OPENS = {"decryption": {"keySecretRef": {"name": "model-key", "key": "age.key"}}}
+OPENS = {"decryption": {"keySecretRef": {"name": "model-key", "key": "fraud.key"}}}
 
 
 @pytest.fixture
@@ -40,7 +40,7 @@ def site(control_plane: Plane, namespace: str, keys: Path) -> Site:
     return found
 
 
-def keep(site: Site, file: Path, key: str = "age.key") -> None:
+def keep(site: Site, file: Path, key: str = "fraud.key") -> None:
     """A Secret with this age key."""
     site.plane.client.apply({
         "apiVersion": "v1", "kind": "Secret", "metadata": {"name": "model-key", "namespace": site.namespace},
@@ -61,7 +61,8 @@ def test_an_encrypted_bundle_serves_when_the_right_key_is_there_and_says_until_t
 ) -> None:
     site.apply(bundle=of("v1"))
     refused = site.until_reason("Stalled", "SecretMissing")
-    assert "add it to the Secret" in fact(refused, "Stalled")["message"]
+    message = fact(refused, "Stalled")["message"]
+    assert "/fraud.key: no such key: add it to the Secret" in message
 
     keep(site, keys / "other.key")
     again(site, refused)
