@@ -27,7 +27,7 @@ from tidegate.bundle.encryption import (
 )
 from tidegate.bundle.errors import Conflict, Denied, DigestMismatch, DiskFull, ManifestInvalid
 from tidegate.bundle.fetch import resolve
-from tidegate.bundle.manifest import BundleDir, Interface, Manifest, Metric, TensorSpec, read_bundle_dir
+from tidegate.bundle.manifest import BundleDir, Interface, Lineage, Manifest, Metric, TensorSpec, read_bundle_dir
 from tidegate.bundle.push import push
 from tidegate.bundle.signature import generate_keys, sign
 from tidegate.bundle.source import Source
@@ -156,6 +156,20 @@ def test_what_the_readable_manifest_says_of_the_model_is_what_its_own_manifest_s
     again = lies(sealed, LIES[field])
 
     with pytest.raises(ManifestInvalid, match=f"{field} is not that of the bundle that was encrypted"):
+        decrypted(again.path, tmp_path / "back", keys[0])
+
+    assert not (tmp_path / "back").exists()
+
+
+@pytest.mark.parametrize("lineage", [None, Lineage((), "encrypted")])
+def test_an_encrypted_bundle_has_to_say_what_it_was_made_from(
+    bundle: BundleMaker, keys: tuple[Path, str], tmp_path: Path, lineage: Lineage | None
+) -> None:
+    """What it decrypts to is proved by that digest, the second time without a key."""
+    sealed = encrypt(bundle(files=FILES), tmp_path / "sealed", [keys[1]])
+    again = lies(sealed, lambda said: replace(said, lineage=lineage))
+
+    with pytest.raises(ManifestInvalid, match="lineage does not name the bundle that was encrypted"):
         decrypted(again.path, tmp_path / "back", keys[0])
 
     assert not (tmp_path / "back").exists()
@@ -345,16 +359,17 @@ def test_an_encryption_of_another_kind_is_refused(bundle: BundleMaker, keys: tup
 
 
 def once(sealed: BundleDir, out: Path, key: Path) -> BundleDir:
-    return decrypt_once(sealed.path, out, read_identities(key), str(key))
+    return decrypt_once(sealed.path, out, lambda: read_identities(key), str(key))
 
 
-def test_what_is_decrypted_already_is_proved_and_stays(
+def test_what_is_decrypted_already_is_proved_without_a_key_and_stays(
     bundle: BundleMaker, keys: tuple[Path, str], tmp_path: Path
 ) -> None:
     folder = bundle(files=FILES)
     sealed, out = encrypt(folder, tmp_path / "sealed", [keys[1]]), tmp_path / "memory/model"
     first = once(sealed, out, keys[0])
     before = (out / "weights/a.bin").stat().st_ino
+    keys[0].unlink()
 
     again = once(sealed, out, keys[0])
 

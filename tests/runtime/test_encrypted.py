@@ -107,6 +107,24 @@ def test_a_second_init_step_finds_both_and_one_on_another_node_decrypts_what_the
     assert plain_text(memory) == ["model.onnx"]
 
 
+@pytest.mark.parametrize("gone", ["the key", "the Secret", "the right key"])
+def test_an_init_step_that_runs_again_beside_the_plain_text_needs_no_key(
+    sealed: BundleDir, tmp_path: Path, memory: Path, capsys: pytest.CaptureFixture[str], gone: str
+) -> None:
+    words: list[str | Path] = ["fetch", sealed.path.as_uri(), tmp_path / "cache", "--digest", sealed.digest]
+    words += ["--plain", memory / "model", "--identity", tmp_path / "age.key"]
+    outcome(capsys, *words)
+    if gone == "the right key":
+        (tmp_path / "other.key").replace(tmp_path / "age.key")
+    else:
+        (tmp_path / "age.key").unlink()
+
+    code, found = outcome(capsys, *(words[:-2] if gone == "the Secret" else words))
+
+    assert (code, found["plainDigest"]) == (0, (tmp_path / "digest").read_text())
+    assert plain_text(memory) == ["model.onnx"]
+
+
 @pytest.mark.parametrize("command", ["fetch", "prove", "resolve"])
 @pytest.mark.parametrize("key", ["other.key", "age.pub", "nowhere.key"])
 def test_a_key_that_does_not_open_the_bundle_is_told_and_leaves_no_plain_text(
