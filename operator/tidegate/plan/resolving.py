@@ -107,8 +107,11 @@ def rollback(s: Situation) -> Wish | None:
 def restart(s: Situation) -> Wish | None:
     """The stable version in new servers, where a person wants that; whether or not it may be tried now."""
     again = s.record(s.status.restart) or _asked_again(s)
-    fresh = again is not None and again.base == s.base(s.stable) and again.revision != s.stable
-    return Wish(again, "Restart") if again and fresh else None
+    if again is None or again.base != s.base(s.stable) or again.revision == s.stable:
+        return None
+    # It takes up the Secrets that the spec names now, if that is the same bundle: which is not known yet.
+    early = resolving(s) and again.revision != s.candidate
+    return None if early else Wish(again, "Restart")
 
 
 def restarted(s: Situation, command: Command) -> RevisionRecord:
