@@ -40,10 +40,10 @@ def site(control_plane: Plane, namespace: str, keys: Path) -> Site:
     return found
 
 
-def keep(site: Site, file: Path, key: str = "fraud.key") -> None:
+def keep(site: Site, file: Path, key: str = "fraud.key", name: str = "model-key") -> None:
     """A Secret with this age key."""
     site.plane.client.apply({
-        "apiVersion": "v1", "kind": "Secret", "metadata": {"name": "model-key", "namespace": site.namespace},
+        "apiVersion": "v1", "kind": "Secret", "metadata": {"name": name, "namespace": site.namespace},
         "data": {key: base64.b64encode(file.read_bytes()).decode()},
     })  # fmt: skip
 
@@ -101,6 +101,22 @@ def test_a_version_that_the_key_does_not_open_leaves_the_one_that_serves(
     site.until_serving("v2", 60)
     site.apply(bundle=of("v1"))
     assert serves(site.until_serving("v1", 60), "v1")
+
+
+def test_a_restart_that_comes_with_another_secret_takes_that_one_up(operator: Operator, site: Site, keys: Path) -> None:
+    keep(site, keys / "age.key")
+    site.apply(bundle=of("v1"))
+    stable = site.until_serving("v1", 60)["status"]["stable"]["revision"]
+
+    keep(site, keys / "age.key", "next.key", "next-key")
+    site.apply(bundle=of("v1") | {"decryption": {"keySecretRef": {"name": "next-key", "key": "next.key"}}})
+    site.command("restart", f"{stable}@{datetime.now(UTC).isoformat()}")
+    found = site.until(lambda one: serves(one, "v1") and one["status"]["stable"]["revision"] != stable, 60)
+
+    now = found["status"]["stable"]["revision"]
+    [pod] = [one for one in site.servers() if one["metadata"]["labels"]["serving.tidegate.io/revision"] == now]
+    [opened] = [one["secret"] for one in pod["spec"]["volumes"] if one["name"] == "decryption"]
+    assert opened["secretName"] == "next-key"
 
 
 def test_an_encrypted_bundle_without_a_key_is_refused_for_good(operator: Operator, site: Site, keys: Path) -> None:

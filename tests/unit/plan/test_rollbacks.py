@@ -369,6 +369,7 @@ def test_a_restart_that_comes_with_an_edit_waits_until_it_is_known_what_the_spec
     story.edit(bundle=secret("new")).command("restart", "v1")
     assert (story.told("RestartAsked"), story.candidate) == (1, "")
     assert story.plan.resolve is not None
+    assert list(story.world.records) == [serves], "what is kept would keep its Secrets"
     story.turn()
 
     assert story.candidate == "v1"
