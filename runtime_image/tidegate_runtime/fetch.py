@@ -57,9 +57,10 @@ def _fetch(arguments: argparse.Namespace) -> dict[str, Any]:
 def _decrypted(bundle: BundleDir, arguments: argparse.Namespace) -> BundleDir:
     from tidegate.bundle.encryption import decrypt_once
 
-    keys = keys_for(bundle.manifest, arguments)
     if arguments.plain is None:
         raise UsageError(
             "the bundle is encrypted", where=arguments.uri, do="say where its plain text may be: --plain DIR"
         )
-    return decrypt_once(bundle.path, arguments.plain, keys, str(arguments.identity))
+    # A pod's init step may run again when its Secret is gone, or holds another key, and the plain text is there.
+    where = str(arguments.identity)
+    return decrypt_once(bundle.path, arguments.plain, lambda: keys_for(bundle.manifest, arguments), where)

@@ -12,6 +12,7 @@ os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # before onnxruntime: it st
 
 import argparse
 import importlib
+import resource
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -42,6 +43,7 @@ class Parser(argparse.ArgumentParser):
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one subcommand; its exit code."""
+    _leave_no_core()
     words = list(sys.argv[1:] if arguments is None else arguments)
     parser = Parser(prog="tidegate-runtime", description="The model server of Tidegate.")
     parser.add_argument("--version", action="version", version=f"tidegate-runtime {__version__}")
@@ -58,6 +60,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return INTERRUPTED
     return result
+
+
+def _leave_no_core() -> None:
+    """Nothing of our memory goes to a disk when we crash: a key may be in it, or what a bundle decrypts to."""
+    resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
 
 
 if __name__ == "__main__":

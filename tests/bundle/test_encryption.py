@@ -8,6 +8,7 @@ import resource
 import shutil
 import subprocess
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -26,11 +27,12 @@ from tidegate.bundle.encryption import (
 )
 from tidegate.bundle.errors import Conflict, Denied, DigestMismatch, DiskFull, ManifestInvalid
 from tidegate.bundle.fetch import resolve
-from tidegate.bundle.manifest import BundleDir, read_bundle_dir
+from tidegate.bundle.manifest import BundleDir, Interface, Lineage, Manifest, Metric, TensorSpec, read_bundle_dir
 from tidegate.bundle.push import push
 from tidegate.bundle.signature import generate_keys, sign
 from tidegate.bundle.source import Source
 from tidegate.bundle.verify import verify_dir
+from tidegate.bundle.write import render_manifest
 
 BundleMaker = Callable[..., Path]
 Command = Callable[..., Any]
@@ -132,6 +134,53 @@ def test_more_than_the_manifest_lists_is_not_written(
 
     with file_size_limit(2 * len(SECRET)), pytest.raises(DigestMismatch, match="decrypts to another file"):
         decrypted(sealed.path, tmp_path / "back", keys[0])
+
+
+OTHER = Interface((TensorSpec("x", "FP32", ("batch", 4)),), (TensorSpec("z", "FP32", ("batch", 4)),))
+LIES: dict[str, Callable[[Manifest], Manifest]] = {
+    "interface": lambda said: replace(said, interface=OTHER),
+    "metrics": lambda said: replace(said, metrics=(Metric("accuracy", 1.0),)),
+    "version": lambda said: replace(said, version="2"),
+    "labels.txt": lambda said: replace(
+        said, files=tuple(replace(one, path="original/labels.txt") if one.path == "labels.txt" else one for one in said.files)
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("field", LIES)
+def test_what_the_readable_manifest_says_of_the_model_is_what_its_own_manifest_says(
+    bundle: BundleMaker, keys: tuple[Path, str], tmp_path: Path, field: str
+) -> None:
+    """Rollouts judge what can be read, before any key is at hand, and serve what is inside."""
+    sealed = encrypt(bundle(files=FILES), tmp_path / "sealed", [keys[1]])
+    again = lies(sealed, LIES[field])
+
+    with pytest.raises(ManifestInvalid, match=f"{field} is not that of the bundle that was encrypted"):
+        decrypted(again.path, tmp_path / "back", keys[0])
+
+    assert not (tmp_path / "back").exists()
+
+
+@pytest.mark.parametrize("lineage", [None, Lineage((), "encrypted")])
+def test_an_encrypted_bundle_has_to_say_what_it_was_made_from(
+    bundle: BundleMaker, keys: tuple[Path, str], tmp_path: Path, lineage: Lineage | None
+) -> None:
+    """What it decrypts to is proved by that digest, the second time without a key."""
+    sealed = encrypt(bundle(files=FILES), tmp_path / "sealed", [keys[1]])
+    again = lies(sealed, lambda said: replace(said, lineage=lineage))
+
+    with pytest.raises(ManifestInvalid, match="lineage does not name the bundle that was encrypted"):
+        decrypted(again.path, tmp_path / "back", keys[0])
+
+    assert not (tmp_path / "back").exists()
+
+
+def lies(sealed: BundleDir, change: Callable[[Manifest], Manifest]) -> BundleDir:
+    """The encrypted bundle with another readable manifest, which whoever writes to a store can put there."""
+    (sealed.path / "bundle.yaml").write_bytes(render_manifest(change(sealed.manifest)))
+    if (sealed.path / "labels.txt").exists() and not read_bundle_dir(sealed.path).manifest.entry("labels.txt"):
+        (sealed.path / "labels.txt").rename(sealed.path / "original/labels.txt")
+    return verify_dir(sealed.path)
 
 
 @pytest.mark.parametrize("spoil", ["flip", "cut", "header"])
@@ -310,16 +359,17 @@ def test_an_encryption_of_another_kind_is_refused(bundle: BundleMaker, keys: tup
 
 
 def once(sealed: BundleDir, out: Path, key: Path) -> BundleDir:
-    return decrypt_once(sealed.path, out, read_identities(key), str(key))
+    return decrypt_once(sealed.path, out, lambda: read_identities(key), str(key))
 
 
-def test_what_is_decrypted_already_is_proved_and_stays(
+def test_what_is_decrypted_already_is_proved_without_a_key_and_stays(
     bundle: BundleMaker, keys: tuple[Path, str], tmp_path: Path
 ) -> None:
     folder = bundle(files=FILES)
     sealed, out = encrypt(folder, tmp_path / "sealed", [keys[1]]), tmp_path / "memory/model"
     first = once(sealed, out, keys[0])
     before = (out / "weights/a.bin").stat().st_ino
+    keys[0].unlink()
 
     again = once(sealed, out, keys[0])
 

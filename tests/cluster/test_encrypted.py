@@ -17,7 +17,7 @@ from tests.local.local_run import bundles
 from tidegate.bundle.encryption import encrypt, generate_identity
 
 pytestmark = pytest.mark.slow
-OPENS = {"decryption": {"keySecretRef": {"name": "model-key", "key": "age.key"}}}
+OPENS = {"decryption": {"keySecretRef": {"name": "model-key", "key": "fraud.key"}}}
 
 
 @pytest.fixture
@@ -40,10 +40,10 @@ def site(control_plane: Plane, namespace: str, keys: Path) -> Site:
     return found
 
 
-def keep(site: Site, file: Path, key: str = "age.key") -> None:
+def keep(site: Site, file: Path, key: str = "fraud.key", name: str = "model-key") -> None:
     """A Secret with this age key."""
     site.plane.client.apply({
-        "apiVersion": "v1", "kind": "Secret", "metadata": {"name": "model-key", "namespace": site.namespace},
+        "apiVersion": "v1", "kind": "Secret", "metadata": {"name": name, "namespace": site.namespace},
         "data": {key: base64.b64encode(file.read_bytes()).decode()},
     })  # fmt: skip
 
@@ -61,7 +61,8 @@ def test_an_encrypted_bundle_serves_when_the_right_key_is_there_and_says_until_t
 ) -> None:
     site.apply(bundle=of("v1"))
     refused = site.until_reason("Stalled", "SecretMissing")
-    assert "add it to the Secret" in fact(refused, "Stalled")["message"]
+    message = fact(refused, "Stalled")["message"]
+    assert "/fraud.key: no such key: add it to the Secret" in message
 
     keep(site, keys / "other.key")
     again(site, refused)
@@ -100,6 +101,22 @@ def test_a_version_that_the_key_does_not_open_leaves_the_one_that_serves(
     site.until_serving("v2", 60)
     site.apply(bundle=of("v1"))
     assert serves(site.until_serving("v1", 60), "v1")
+
+
+def test_a_restart_that_comes_with_another_secret_takes_that_one_up(operator: Operator, site: Site, keys: Path) -> None:
+    keep(site, keys / "age.key")
+    site.apply(bundle=of("v1"))
+    stable = site.until_serving("v1", 60)["status"]["stable"]["revision"]
+
+    keep(site, keys / "age.key", "next.key", "next-key")
+    site.apply(bundle=of("v1") | {"decryption": {"keySecretRef": {"name": "next-key", "key": "next.key"}}})
+    site.command("restart", f"{stable}@{datetime.now(UTC).isoformat()}")
+    found = site.until(lambda one: serves(one, "v1") and one["status"]["stable"]["revision"] != stable, 60)
+
+    now = found["status"]["stable"]["revision"]
+    [pod] = [one for one in site.servers() if one["metadata"]["labels"]["serving.tidegate.io/revision"] == now]
+    [opened] = [one["secret"] for one in pod["spec"]["volumes"] if one["name"] == "decryption"]
+    assert opened["secretName"] == "next-key"
 
 
 def test_an_encrypted_bundle_without_a_key_is_refused_for_good(operator: Operator, site: Site, keys: Path) -> None:

@@ -38,6 +38,30 @@ def outcome(capsys: pytest.CaptureFixture[str], *words: str) -> tuple[int, dict[
     return code, found
 
 
+SHOWS_CORE_LIMIT = """
+import contextlib, resource, sys
+from tidegate_runtime import main
+most = resource.getrlimit(resource.RLIMIT_CORE)[1]
+resource.setrlimit(resource.RLIMIT_CORE, (most, most))
+with contextlib.suppress(SystemExit):
+    main.main([*sys.argv[1:], "--help"])
+print(most, resource.getrlimit(resource.RLIMIT_CORE)[0])
+"""
+
+
+@pytest.mark.parametrize("command", main.COMMANDS)
+def test_no_command_that_crashes_leaves_what_was_in_its_memory_on_a_disk(command: str) -> None:
+    """Keys and plain text of encrypted bundles would be in a core dump."""
+    ended = subprocess.run(
+        [sys.executable, "-c", SHOWS_CORE_LIMIT, command], capture_output=True, text=True, check=True
+    )
+    most, limit = ended.stdout.splitlines()[-1].split()
+
+    if most == "0":
+        pytest.skip("core dumps are forbidden here anyway: ulimit -H -c")
+    assert limit == "0"
+
+
 def test_check_tells_the_worst_difference_of_every_output(bundle: Path, capsys: pytest.CaptureFixture[str]) -> None:
     code, found = outcome(capsys, "check", str(bundle))
 

@@ -6,6 +6,7 @@ import json
 import shutil
 import tempfile
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,8 @@ import pytest
 from tests.runtime import small_bundles as small
 
 from tidegate.bundle.encryption import encrypt, generate_identity
-from tidegate.bundle.manifest import BundleDir, read_bundle_dir
+from tidegate.bundle.manifest import BundleDir, Metric, read_bundle_dir
+from tidegate.bundle.write import render_manifest
 from tidegate_runtime import main
 
 MARK = "these weights are nobody else's"
@@ -105,6 +107,24 @@ def test_a_second_init_step_finds_both_and_one_on_another_node_decrypts_what_the
     assert plain_text(memory) == ["model.onnx"]
 
 
+@pytest.mark.parametrize("gone", ["the key", "the Secret", "the right key"])
+def test_an_init_step_that_runs_again_beside_the_plain_text_needs_no_key(
+    sealed: BundleDir, tmp_path: Path, memory: Path, capsys: pytest.CaptureFixture[str], gone: str
+) -> None:
+    words: list[str | Path] = ["fetch", sealed.path.as_uri(), tmp_path / "cache", "--digest", sealed.digest]
+    words += ["--plain", memory / "model", "--identity", tmp_path / "age.key"]
+    outcome(capsys, *words)
+    if gone == "the right key":
+        (tmp_path / "other.key").replace(tmp_path / "age.key")
+    else:
+        (tmp_path / "age.key").unlink()
+
+    code, found = outcome(capsys, *(words[:-2] if gone == "the Secret" else words))
+
+    assert (code, found["plainDigest"]) == (0, (tmp_path / "digest").read_text())
+    assert plain_text(memory) == ["model.onnx"]
+
+
 @pytest.mark.parametrize("command", ["fetch", "prove", "resolve"])
 @pytest.mark.parametrize("key", ["other.key", "age.pub", "nowhere.key"])
 def test_a_key_that_does_not_open_the_bundle_is_told_and_leaves_no_plain_text(
@@ -140,6 +160,23 @@ def test_without_a_key_an_encrypted_bundle_is_not_run(
 
     assert (code, found["reason"]) == (1, "BundleEncrypted")
     assert "bundle.decryption" in found["message"]
+
+
+@pytest.mark.parametrize("command", ["fetch", "prove"])
+def test_a_bundle_that_is_judged_by_other_figures_than_its_own_is_not_run(
+    sealed: BundleDir, tmp_path: Path, memory: Path, capsys: pytest.CaptureFixture[str], command: str
+) -> None:
+    praised = replace(sealed.manifest, metrics=(Metric("accuracy", 1.0),))
+    (sealed.path / "bundle.yaml").write_bytes(render_manifest(praised))
+    more: list[str | Path] = ["--memory", memory]
+    if command == "fetch":
+        more = [tmp_path / "cache", "--plain", memory / "model"]
+
+    code, found = outcome(capsys, command, sealed.path.as_uri(), *more, "--identity", tmp_path / "age.key")
+
+    assert (code, found["reason"]) == (1, "ManifestInvalid")
+    assert "metrics is not that of the bundle that was encrypted" in found["message"]
+    assert list(memory.iterdir()) == []
 
 
 def test_fetch_has_to_be_told_where_plain_text_may_be(

@@ -10,7 +10,7 @@ from pydantic import Field
 from tidegate.api.rules import ApiModel, Rule
 from tidegate.api.scalars import Digest, ObjectName, matches
 
-SECRET_KEY = r"^[-._a-zA-Z0-9]+$"  # noqa: S105  (a form, no secret)
+SECRET_KEY = r"^[.]?[-_a-zA-Z0-9][-._a-zA-Z0-9]*$"  # noqa: S105  (a form, no secret)
 CREDENTIALS = r"^[a-z0-9]+://[^/]*@"
 DOTS = r"(^|/)\.\.?(/|$)"
 HOST = r"[a-zA-Z0-9]([-a-zA-Z0-9._]*[a-zA-Z0-9])?(:[1-9][0-9]{0,4})?"
@@ -51,7 +51,7 @@ BundleUri = Annotated[str, Field(min_length=1, max_length=512), NO_CREDENTIALS, 
 SecretKey = Annotated[
     str,
     Field(min_length=1, max_length=63),
-    matches(SECRET_KEY, "write the key of a Secret: letters, digits and - . _ only"),
+    matches(SECRET_KEY, "write the key of a Secret: letters, digits and - . _ only, and no .. in front"),
 ]
 
 

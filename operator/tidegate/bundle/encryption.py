@@ -15,16 +15,16 @@ import hmac
 import secrets
 import shutil
 import tempfile
-from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from tidegate.bundle.assemble import disk_errors
 from tidegate.bundle.digest import hex_of
-from tidegate.bundle.errors import Conflict, Denied, DigestMismatch, DiskFull, NotFound, Refused
+from tidegate.bundle.errors import Conflict, Denied, DigestMismatch, DiskFull, ManifestInvalid, NotFound, Refused
 from tidegate.bundle.fetch import is_taken
-from tidegate.bundle.manifest import BundleDir, FileEntry, Lineage, read_bundle_dir
+from tidegate.bundle.manifest import BundleDir, FileEntry, Lineage, Manifest, read_bundle_dir
 from tidegate.bundle.new_folder import new_folder
 from tidegate.bundle.paths import MANIFEST_NAME, SIGNATURE_NAME, read_plain_file
 from tidegate.bundle.sealed import AGE, Encryption, Plain
@@ -35,6 +35,7 @@ from tidegate.errors import Failed, Invalid
 READABLE = frozenset(
     {"labels.txt", "README.md"}
 )  # a rollout compares labels before any key is at hand; the card is shown
+OWN = frozenset({"files", "lineage", "encryption"})  # fields that an encrypted bundle has of itself
 ORIGINAL = "original/"  # where the bundle's own manifest and signature are
 PRIVATE = "AGE-SECRET-KEY-"
 KEY_BYTES = 32
@@ -89,8 +90,7 @@ def decrypt(folder: Path, out: Path, keys: Sequence[Any], where: str) -> BundleD
                 shutil.copyfile(folder / entry.path, target)
             else:
                 _decrypt_file(age, folder / entry.path, target, keys, _Expected(entry, key))
-        parents = bundle.manifest.lineage.parents if bundle.manifest.lineage else ()
-        verify_dir(unfinished, digest=parents[0] if parents else None)
+        _verified(unfinished, bundle)
     return read_bundle_dir(out)
 
 
@@ -109,8 +109,8 @@ def open_key(sealed: Encryption, keys: Sequence[Any], where: str) -> bytes:
     return key
 
 
-def decrypt_once(folder: Path, out: Path, keys: Sequence[Any], where: str) -> BundleDir:
-    """As `decrypt`, unless an earlier run has done it: then what it left is proved, and stays.
+def decrypt_once(folder: Path, out: Path, keys: Callable[[], Sequence[Any]], where: str) -> BundleDir:
+    """As `decrypt`, unless an earlier run has done it: what that left is proved, for which nobody needs `keys`.
 
     For one run at a time: what a killed one left unfinished is removed first, as there may be no room beside it.
     Conflict: `out` is something else.
@@ -119,29 +119,27 @@ def decrypt_once(folder: Path, out: Path, keys: Sequence[Any], where: str) -> Bu
     unfinished = out.parent / f".{out.name}.{hex_of(bundle.digest)[:16]}.partial"
     shutil.rmtree(unfinished, ignore_errors=True)
     if is_taken(out):
-        return _proved(out, bundle, keys, where)
+        return _left_before(out, bundle)
+    given = keys()
     out.parent.mkdir(parents=True, exist_ok=True)
     require_memory(bundle, out.parent)
     try:
-        decrypt(folder, unfinished / out.name, keys, where)
+        decrypt(folder, unfinished / out.name, given, where)
         (unfinished / out.name).rename(out)
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)
     return read_bundle_dir(out)
 
 
-def _proved(out: Path, bundle: BundleDir, keys: Sequence[Any], where: str) -> BundleDir:
-    """The bundle in `out`, which is the one that was encrypted into `bundle`: by its manifest's HMAC, and so by all."""
-    sealed, manifest = bundle.manifest.encryption, bundle.manifest.entry(f"{ORIGINAL}{MANIFEST_NAME}")
-    with contextlib.suppress(Refused, NotFound):
-        found = verify_dir(out)
-        if sealed and manifest and manifest.plain == _plain(found.raw, open_key(sealed, keys, where)):
-            return found
-    raise Conflict(
-        "is there already and is not what the bundle decrypts to",
-        where=str(out),
-        do="name another directory, or remove that one",
-    )
+def _left_before(out: Path, bundle: BundleDir) -> BundleDir:
+    try:
+        return _verified(out, bundle)
+    except (Refused, NotFound):
+        raise Conflict(
+            "is there already and is not what the bundle decrypts to",
+            where=str(out),
+            do="name another directory, or remove that one",
+        ) from None
 
 
 @contextlib.contextmanager
@@ -238,10 +236,6 @@ class _Expected:
         return DigestMismatch(what, where=self.entry.path, do="encrypt again")
 
 
-def _plain(content: bytes, key: bytes) -> Plain:
-    return Plain(len(content), hmac.new(key, content, hashlib.sha256).hexdigest())
-
-
 def _encrypt_file(age: Any, source: Path, target: Path, for_whom: Sequence[Any], key: bytes) -> Plain:
     with source.open("rb") as plain, target.open("wb") as cipher:
         counted = _Counted(plain, key)
@@ -261,6 +255,27 @@ def _decrypt_file(age: Any, source: Path, target: Path, keys: Sequence[Any], exp
             raise  # the disk's; those of the library, for a file that was changed or cut, have no number
         raise DigestMismatch("cannot be decrypted", where=expected.entry.path, do="encrypt the bundle again") from None
     expected.check()
+
+
+def _verified(plain: Path, bundle: BundleDir) -> BundleDir:
+    """What lies in `plain`, which is the bundle that was encrypted into `bundle`, every byte of it."""
+    lineage = bundle.manifest.lineage
+    if lineage is None or not lineage.parents:
+        what = "lineage does not name the bundle that was encrypted"
+        raise ManifestInvalid(what, where=MANIFEST_NAME, do="encrypt the bundle again")
+    found = verify_dir(plain, digest=lineage.parents[0])
+    _require_same(bundle.manifest, found.manifest)
+    return found
+
+
+def _require_same(said: Manifest, own: Manifest) -> None:
+    """What is readable is what rollouts judge, before any key is at hand; what they serve is the bundle inside."""
+    names = (one.name for one in fields(Manifest) if one.name not in OWN)
+    differing = [name for name in names if getattr(said, name) != getattr(own, name)]
+    differing += [path for path in sorted(READABLE) if said.entry(path) != own.entry(path)]
+    for name in differing:
+        what = f"{name} is not that of the bundle that was encrypted"
+        raise ManifestInvalid(what, where=MANIFEST_NAME, do="encrypt the bundle again")
 
 
 def _to_write(bundle: BundleDir) -> Iterator[tuple[str, Path]]:

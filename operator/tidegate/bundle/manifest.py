@@ -309,10 +309,9 @@ def _is_dimension(size: Any) -> bool:
 
 
 def _file(fields: Fields) -> FileEntry:
-    plain = read_plain(fields.mapping("plain"))
-    entry = FileEntry(
-        fields.text("path", limit=255), fields.integer("bytes"), fields.text("sha256", pattern=HEX), plain
-    )
+    size = fields.integer("bytes")
+    plain = read_plain(fields.mapping("plain"), size)
+    entry = FileEntry(fields.text("path", limit=255), size, fields.text("sha256", pattern=HEX), plain)
     fields.done()
     return entry
 

@@ -27,12 +27,18 @@ class Encryption:
     key: str
 
 
-def read_plain(fields: Fields | None) -> Plain | None:
-    """The row of an encrypted file, if it is one."""
+def read_plain(fields: Fields | None, size: int) -> Plain | None:
+    """The row of an encrypted file of this size, if it is one.
+
+    An age file is longer than its content, and what a bundle may have in files is limited: so the memory is that it
+    decrypts into.
+    """
     if fields is None:
         return None
     plain = Plain(fields.integer("bytes"), fields.text("hmacSha256", pattern=HMAC))
     fields.done()
+    if plain.bytes >= size:
+        raise fields.refuse("bytes", f"is {plain.bytes}, an encrypted file of {size} holds less")
     return plain
 
 

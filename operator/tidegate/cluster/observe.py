@@ -80,10 +80,11 @@ class Look:
 
     @property
     def proves(self) -> bool:
-        """Whether the whole bundle is proved before a running server is touched."""
-        asked = (self.deployment["spec"].get("rollout") or {}).get("surge")
+        """Whether a proof of the whole bundle is asked for now; what may be encrypted is read before."""
+        spec = self.deployment["spec"]
+        at_once = (spec.get("rollout") or {}).get("surge") == Surge.REPLACE and not spec["bundle"].get("decryption")
         chosen = ((self.deployment.get("status") or {}).get("rollout") or {}).get("surge")
-        return asked == Surge.REPLACE or chosen == Surge.PROVE
+        return at_once or chosen == Surge.PROVE
 
 
 def observed(look: Look, samples: Sequence[PodSample], asked: ResolutionStatus | None, image: str) -> Observed:

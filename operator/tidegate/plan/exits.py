@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from tidegate.plan.moves import refused
 from tidegate.plan.observed import Failure, FailureClass
 from tidegate.plan.rejected import blocked
-from tidegate.plan.resolving import proof, resolving
+from tidegate.plan.resolving import asks_for_proof, proof, resolving, unread
 from tidegate.plan.situation import Situation
 from tidegate.plan.verdict import Outcome
 
@@ -30,7 +30,8 @@ Exit = Callable[[Situation], End | None]
 
 
 def superseded(s: Situation) -> End | None:
-    if resolving(s) and s.rollout.cause == "Spec":
+    proved_in_vain = asks_for_proof(s) and unread(s)  # no server was stopped for it yet
+    if resolving(s) and s.rollout.cause == "Spec" and not proved_in_vain:
         return None
     if s.wish is not None and s.wish.record.revision == s.candidate:
         return None

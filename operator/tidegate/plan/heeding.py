@@ -107,7 +107,6 @@ def restart(s: Situation, command: Command) -> Situation:
     fresh = restarted(s, command)
     if not whole(fresh):
         return _ignored(s, command, "what it is made of is not known any more: roll out a version from the spec")
-    s = replace(s, extra_records={**s.extra_records, fresh.revision: fresh})
     s = s.remember(restart=fresh.revision)
     return s.tell("RestartAsked", "the same version again in new servers", fresh.revision)
 

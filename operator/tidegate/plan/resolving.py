@@ -40,7 +40,7 @@ def resolve(s: Situation) -> Situation:
 
 def resolve_wanted(s: Situation) -> ResolveWanted | None:
     """The question that is open, unless it is too early to ask again."""
-    known, proves = s.status.resolution, asks_for_proof(s)
+    known, proves = s.status.resolution, asks_for_proof(s) and not unread(s)
     if known is None or blocked(s, known.key) or (s.target is not None and not proves):
         return None
     pinned = s.spec.bundle.digest or known.digest or None
@@ -65,6 +65,12 @@ def _unreadable(s: Situation, found: Resolution) -> bool:
 def asks_for_proof(s: Situation) -> bool:
     """Whether the rollout waits for a proof of the whole bundle, before a server is stopped for it."""
     return s.rollout.surge == Surge.PROVE and s.rollout.phase == Phase.PROVING
+
+
+def unread(s: Situation) -> bool:
+    """Whether the spec names something else than the candidate, of which nothing is known yet: not even its size."""
+    known = s.status.resolution
+    return known is None or known.revision != s.candidate
 
 
 def proof(s: Situation) -> Resolved | None:
@@ -101,8 +107,11 @@ def rollback(s: Situation) -> Wish | None:
 def restart(s: Situation) -> Wish | None:
     """The stable version in new servers, where a person wants that; whether or not it may be tried now."""
     again = s.record(s.status.restart) or _asked_again(s)
-    fresh = again is not None and again.base == s.base(s.stable) and again.revision != s.stable
-    return Wish(again, "Restart") if again and fresh else None
+    if again is None or again.base != s.base(s.stable) or again.revision == s.stable:
+        return None
+    # It takes up the Secrets that the spec names now, if that is the same bundle: which is not known yet.
+    early = resolving(s) and again.revision != s.candidate
+    return None if early else Wish(again, "Restart")
 
 
 def restarted(s: Situation, command: Command) -> RevisionRecord:

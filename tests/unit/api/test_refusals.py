@@ -300,6 +300,25 @@ def test_a_malformed_digest_is_refused(digest: str, api_server: Any) -> None:
     assert api_server.refusals(document)
 
 
+@pytest.mark.parametrize("key", ["", ".", "..", "..age", "keys/age", "age key"])
+def test_a_key_that_no_secret_has_is_refused(key: str, api_server: Any) -> None:
+    """It is the name of a file in the pods."""
+    document = manifest(opened_by(key))
+
+    assert problems(document)[0][0] == "spec.bundle.decryption.keySecretRef.key"
+    assert api_server.refusals(document)
+
+
+@pytest.mark.parametrize("key", ["age.key", ".age", "a..b", "-_", "7"])
+def test_every_key_that_a_secret_can_have_is_taken(key: str, api_server: Any) -> None:
+    assert problems(manifest(opened_by(key))) == []
+    assert api_server.refusals(manifest(opened_by(key))) == []
+
+
+def opened_by(key: str) -> dict[str, Any]:
+    return {"bundle": {"uri": "s3://models/fraud/1", "decryption": {"keySecretRef": {"name": "keys", "key": key}}}}
+
+
 @pytest.mark.parametrize("name", ["a" * 41, "Fraud", "1fraud", "fraud-", "fraud.v1", "-fraud"])
 def test_a_name_that_its_children_cannot_carry_is_refused(name: str, api_server: Any) -> None:
     document = manifest({})

@@ -25,6 +25,7 @@ from tidegate.bundle.manifest import (
     Tolerance,
     parse_manifest,
 )
+from tidegate.bundle.sealed import Plain
 from tidegate.bundle.write import render_manifest
 
 Maker = Callable[..., Manifest]
@@ -103,6 +104,18 @@ def test_a_manifest_that_breaks_a_rule_is_refused_with_its_place(
 
     with pytest.raises(ManifestInvalid, match=message):
         parse_manifest(content)
+
+
+@pytest.mark.parametrize("size", [5, 2**63 - 1])
+def test_an_encrypted_file_is_longer_than_what_it_decrypts_to(size: int) -> None:
+    """Memory is reserved by what the manifest says, before any of its files was read."""
+    sealed = FileEntry("model.onnx", 5, "0" * 64, Plain(size, "1" * 64))
+    manifest = replace(BASE, files=(sealed, *BASE.files[1:]))
+
+    with pytest.raises(
+        ManifestInvalid, match=rf"files\[0\]\.plain\.bytes is {size}, an encrypted file of 5 holds less"
+    ):
+        render_manifest(manifest)
 
 
 @pytest.mark.parametrize(

@@ -216,6 +216,17 @@ def test_reading_is_no_answer_where_a_proof_is_asked_for() -> None:
     assert (found("resolve"), found("prove")) == (False, True)
 
 
+def test_what_may_be_encrypted_is_read_before_it_is_proved_so_a_late_reading_is_the_answer() -> None:
+    key = {"keySecretRef": {"name": "model-key", "key": "fraud.key"}}
+    spec = {"bundle": {"uri": "s3://models/fraud/1", "decryption": key}, "rollout": {"surge": "Replace"}}
+    seen = look(seen=Seen(jobs={"fraud-0123456789-1": job(1)}), pods=[answered(1)])
+    read = replace(seen, deployment={**seen.deployment, "spec": spec})
+    waits = replace(read, deployment={**read.deployment, "status": {"rollout": {"surge": "Prove"}}})
+
+    assert observed(read, (), ASKED, IMAGE).resolved is not None
+    assert observed(waits, (), ASKED, IMAGE).resolved is None
+
+
 def test_a_proof_that_a_rollout_waits_for_is_no_reading_either() -> None:
     read = look(seen=Seen(jobs={"fraud-0123456789-1": job(1)}), pods=[answered(1)])
     waits = {**read.deployment, "status": {"rollout": {"surge": "Prove"}}}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 from tidegate.plan.observed import Failure, FailureClass
 
@@ -354,6 +355,46 @@ def test_a_new_version_goes_before_a_restart(scenario: Scenario) -> None:
     story.apply("v2").until_phase("Watching")
 
     assert story.stable == "v2"
+
+
+def secret(name: str) -> dict[str, Any]:
+    return {"uri": "file:///bundles/v1", "secretRef": {"name": name}}
+
+
+def test_a_restart_that_comes_with_an_edit_waits_until_it_is_known_what_the_spec_names(scenario: Scenario) -> None:
+    """It takes up the Secrets that the spec names, of the same bundle: before that it would keep the old ones."""
+    story = scenario(steps=[50], bundle=secret("old")).serving("v1")
+    serves = story.revision("v1")
+
+    story.edit(bundle=secret("new")).command("restart", "v1")
+    assert (story.told("RestartAsked"), story.candidate) == (1, "")
+    assert story.plan.resolve is not None
+    assert list(story.world.records) == [serves], "what is kept would keep its Secrets"
+    story.turn()
+
+    assert story.candidate == "v1"
+    assert story.status.rollout is not None
+    assert story.status.rollout.cause == "Restart"
+    assert story.status.resolution is not None
+    assert story.status.resolution.revision == serves
+
+
+def test_a_restart_that_comes_with_an_edit_that_is_refused_is_done_with_what_was(scenario: Scenario) -> None:
+    story = scenario(steps=[], bundle=secret("old")).serving("v1")
+    story.world.bundles["file:///bundles/v1"] = Failure(FailureClass.ENVIRONMENT, "Denied", "no such key")
+
+    story.edit(bundle=secret("new")).command("restart", "v1").until_phase("Watching")
+
+    assert story.status.stable is not None
+    assert (story.status.stable.number, story.rejected) == (2, [("Environment", "Denied")])
+
+
+def test_an_edit_does_not_end_a_restart_before_it_is_known_what_it_names(scenario: Scenario) -> None:
+    story = scenario(steps=[(50, "10m")], bundle=secret("old")).serving("v1").command("restart", "v1").until_weight(50)
+
+    story.edit(bundle=secret("new")).until_phase("Watching")
+
+    assert story.told("RolloutEnded") + story.told("RolledBack") == 0
 
 
 def test_a_restart_is_a_revision_of_its_own_number_also_after_versions_that_are_gone(scenario: Scenario) -> None:

@@ -331,15 +331,52 @@ def test_a_candidate_that_needs_less_may_start_while_the_stable_version_waits(cr
 
 
 def test_what_may_be_encrypted_is_read_before_it_is_proved_so_that_its_size_is_known(crowded: Crowded) -> None:
-    decryption = {"keySecretRef": {"name": "model-key", "key": "age.key"}}
     story = crowded(gpus=2, surge="Replace").knows("v2", plain_bytes=3 * 2**30)
 
-    story.apply("v2", bundle={"uri": "file:///bundles/v2", "decryption": decryption})
+    story.apply("v2", bundle=sealed("v2"))
     story.until(lambda story: story.stable == "v2")
 
+    assert asked_of(story, "v2") == [(False, 0), (True, 3 * 2**30)]
+
+
+def sealed(version: str) -> dict[str, Any]:
+    decryption = {"keySecretRef": {"name": "model-key", "key": "fraud.key"}}
+    return {"uri": f"file:///bundles/{version}", "decryption": decryption}
+
+
+def asked_of(story: Story, version: str) -> list[tuple[bool, int]]:
+    """What was asked about a version, each question once: whether for a proof, and with how much memory for it."""
     asked = [plan.resolve for plan in story.world.plans if plan.resolve]
-    of_v2 = [(one.prove, one.plain_bytes) for one in asked if one.source.uri.endswith("v2")]
-    assert list(dict.fromkeys(of_v2)) == [(False, 0), (True, 3 * 2**30)]
+    found = [(one.prove, one.plain_bytes) for one in asked if one.source.uri.endswith(version)]
+    return list(dict.fromkeys(found))
+
+
+def test_an_edit_while_a_proof_runs_starts_with_a_reading_of_the_bundle_that_it_names(crowded: Crowded) -> None:
+    story = crowded(gpus=2, surge="Replace").knows("v2", plain_bytes=3 * 2**30).knows("v3", plain_bytes=5 * 2**30)
+    story.apply("v2", bundle=sealed("v2"))
+    story.until(lambda story: asked_of(story, "v2")[-1:] == [(True, 3 * 2**30)])
+    story.world.resolved = None  # it takes its time
+
+    story.edit(bundle=sealed("v3")).turn()
+    assert story.told("RolloutEnded") == 1
+    assert story.replicas["v1"] == 2, "nothing was stopped for v2"
+    story.until(lambda story: story.stable == "v3")
+
+    assert asked_of(story, "v3") == [(False, 0), (True, 5 * 2**30)]
+    assert story.rejected == []
+
+
+def test_an_edit_of_a_paused_rollout_whose_proof_runs_is_read_as_well(crowded: Crowded) -> None:
+    story = crowded(gpus=2, surge="Replace").knows("v2", plain_bytes=3 * 2**30).knows("v3", plain_bytes=5 * 2**30)
+    story.apply("v2", bundle=sealed("v2"))
+    story.until(lambda story: asked_of(story, "v2")[-1:] == [(True, 3 * 2**30)])
+    story.world.resolved = None
+
+    story.edit(bundle=sealed("v3"), paused=True).settle()
+    assert (asked_of(story, "v3"), story.candidate) == ([(False, 0)], "v2")
+
+    story.edit(paused=False).until(lambda story: story.stable == "v3")
+    assert asked_of(story, "v3") == [(False, 0), (True, 5 * 2**30)]
 
 
 @pytest.fixture

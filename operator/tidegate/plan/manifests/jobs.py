@@ -31,7 +31,7 @@ from tidegate.plan.manifests.restricted import no_privileges, pod_security
 from tidegate.plan.manifests.volumes import TMP, Volume, secret_key
 from tidegate.plan.wanted import ResolveWanted
 
-KEYS, KEY_FILE = "/etc/tidegate/key", "public.pem"
+KEYS = "/etc/tidegate/key"
 RESOLVE_CONTAINER = "resolve"
 DEADLINE_SECONDS = 300
 PROVE_SECONDS = 3600
@@ -94,14 +94,13 @@ def _resources(wanted: ResolveWanted, runtime: Runtime) -> dict[str, Any]:
 def _arguments(wanted: ResolveWanted, origin: Origin) -> list[str]:
     source = wanted.source
     digest = ["--digest", source.digest] if source.digest else []
-    key = ["--public-key", f"{KEYS}/{KEY_FILE}"] if source.signature else []
+    signer = ["--public-key", f"{KEYS}/{source.signature.public_key_secret_ref.key}"] if source.signature else []
     memory = ["--memory", PLAIN] if source.decryption else []
     act = ["prove", "--work", WORK, *memory] if wanted.prove else ["resolve"]
     opens = identity(credentials_of(source).decryption)
-    return [*act, origin.address, *digest, *key, *opens, "--termination-log", TERMINATION_LOG]
+    return [*act, origin.address, *digest, *signer, *opens, "--termination-log", TERMINATION_LOG]
 
 
 def _public_key(wanted: ResolveWanted) -> list[Volume]:
-    if wanted.source.signature is None:
-        return []
-    return [secret_key("key", wanted.source.signature.public_key_secret_ref, KEYS, KEY_FILE)]
+    signature = wanted.source.signature
+    return [secret_key("key", signature.public_key_secret_ref, KEYS)] if signature else []

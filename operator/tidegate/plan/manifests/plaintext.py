@@ -18,7 +18,7 @@ from tidegate.plan.manifests import quantities
 from tidegate.plan.manifests.volumes import TMP, TMP_SIZE, Volume, in_memory, secret_key
 
 PLAIN = "/plain"
-KEY, KEY_FILE = "/etc/tidegate/decryption", "age.key"
+KEYS = "/etc/tidegate/decryption"
 SCRATCH = in_memory(TMP.name, TMP_SIZE, TMP.path)
 
 
@@ -29,12 +29,12 @@ def plain(size: str) -> Volume:
 
 def age_key(reference: SecretKeyRef | None) -> tuple[Volume, ...]:
     """The key, for who decrypts."""
-    return (secret_key("decryption", reference, KEY, KEY_FILE),) if reference else ()
+    return (secret_key("decryption", reference, KEYS),) if reference else ()
 
 
 def identity(reference: SecretKeyRef | None) -> list[str]:
     """The flag that names it."""
-    return ["--identity", f"{KEY}/{KEY_FILE}"] if reference else []
+    return ["--identity", f"{KEYS}/{reference.key}"] if reference else []
 
 
 def with_room(resources: dict[str, Any], size: int) -> dict[str, Any]:

@@ -54,7 +54,7 @@ def secret(name: str, secret_name: str, path: str) -> Volume:
     return Volume(name, {"secret": {"secretName": secret_name, "optional": True}}, path)
 
 
-def secret_key(name: str, reference: SecretKeyRef, path: str, file: str) -> Volume:
-    """One key of a Secret as a file; optional for the same reason, whether the Secret lacks or the key."""
-    item = {"key": reference.key, "path": file}
+def secret_key(name: str, reference: SecretKeyRef, path: str) -> Volume:
+    """One key of a Secret as a file of its name; optional for the same reason, whether the Secret lacks or the key."""
+    item = {"key": reference.key, "path": reference.key}
     return Volume(name, {"secret": {"secretName": reference.name, "optional": True, "items": [item]}}, path)

@@ -67,10 +67,10 @@ def test_a_signed_bundle_is_proved_with_the_one_key_of_the_secret() -> None:
     mount = next(one for one in container(template(made), "resolve")["volumeMounts"] if one["name"] == "key")
 
     assert volume["secret"] == {
-        "secretName": "release", "optional": True, "items": [{"key": "key.pub", "path": "public.pem"}],
+        "secretName": "release", "optional": True, "items": [{"key": "key.pub", "path": "key.pub"}],
     }  # fmt: skip
     assert mount["readOnly"] is True
-    assert str(understood(made).public_key) == mount["mountPath"] + "/public.pem"
+    assert str(understood(made).public_key) == mount["mountPath"] + "/key.pub"
 
 
 def test_credentials_come_as_environment_and_as_files() -> None:
@@ -131,7 +131,7 @@ def test_a_bundle_is_proved_whole_with_the_room_and_the_memory_that_a_server_has
     assert made["spec"]["activeDeadlineSeconds"] == 3600
 
 
-KEY: dict[str, Any] = {"decryption": {"keySecretRef": {"name": "model-key", "key": "age.key"}}}
+KEY: dict[str, Any] = {"decryption": {"keySecretRef": {"name": "model-key", "key": "fraud.key"}}}
 
 
 def proving(plain_bytes: int = 0, **bundle: Any) -> dict[str, Any]:
@@ -146,10 +146,10 @@ def test_the_key_of_an_encrypted_bundle_is_tried_when_its_manifest_is_read() -> 
     mount = next(one for one in container(template(made), "resolve")["volumeMounts"] if one["name"] == "decryption")
 
     assert volume["secret"] == {
-        "secretName": "model-key", "optional": True, "items": [{"key": "age.key", "path": "age.key"}],
+        "secretName": "model-key", "optional": True, "items": [{"key": "fraud.key", "path": "fraud.key"}],
     }  # fmt: skip
     assert mount["readOnly"] is True
-    assert str(understood(made).identity) == mount["mountPath"] + "/age.key"
+    assert str(understood(made).identity) == mount["mountPath"] + "/fraud.key"
     assert "Memory" not in json.dumps(made)
 
 

@@ -370,7 +370,7 @@ def test_certificates_of_clients_are_asked_for_where_the_spec_says_so() -> None:
 
 # -- an encrypted bundle
 
-AGE = SecretKeyRef(name="model-key", key="age.key")
+AGE = SecretKeyRef(name="model-key", key="fraud.key")
 SIZE = 700 * 2**20
 
 
@@ -396,11 +396,11 @@ def test_only_the_init_step_gets_the_one_key_of_the_secret_and_the_server_not_ev
     arguments = flags(container(made, "fetch")["args"])
 
     assert volumes(made)["decryption"]["secret"] == {
-        "secretName": "model-key", "optional": True, "items": [{"key": "age.key", "path": "age.key"}],
+        "secretName": "model-key", "optional": True, "items": [{"key": "fraud.key", "path": "fraud.key"}],
     }  # fmt: skip
     mount = mounts(made, "fetch")["decryption"]
     assert mount["readOnly"] is True
-    assert arguments["identity"] == mount["mountPath"] + "/age.key"
+    assert arguments["identity"] == mount["mountPath"] + "/fraud.key"
     assert "identity" not in flags(container(made, "server")["args"])
     assert mounts(made, "server").keys() & {"decryption", "bundles"} == set()
 
