@@ -12,7 +12,8 @@ from typing import Any
 class Case:
     """A model of some kind in some format; `make` writes it into a folder and gives the SOURCE for `pack`.
 
-    `data` is a file that it wrote beside it, `dims` are sizes of dynamic dimensions; `options` are further fields of
+    `data` is a file that it wrote beside it, `golden` one of inputs with the answers that must come; `dims` are sizes of
+    dynamic dimensions; `options` are further fields of
     PackRequest, where a text that names something in the folder becomes its path.  `refused` is a pattern of the
     sentence that it must end in; "": it must become a bundle that answers as the original does.
 
@@ -25,6 +26,7 @@ class Case:
     model: str
     make: Callable[[Path], str]
     data: str = ""
+    golden: str = ""
     dims: Mapping[str, int] = field(default_factory=dict)
     options: Mapping[str, Any] = field(default_factory=dict)
     refused: str = ""
