@@ -26,9 +26,9 @@ class Case:
     model: str
     make: Callable[[Path], str]
     data: str = ""
-    golden: str = ""
     dims: Mapping[str, int] = field(default_factory=dict)
     options: Mapping[str, Any] = field(default_factory=dict)
     refused: str = ""
     tuned: Callable[[Path], str] | None = None
     moved: tuple[str, ...] = ()
+    golden: str = ""

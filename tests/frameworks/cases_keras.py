@@ -27,7 +27,10 @@ def cases() -> list[Case]:
         _case(".keras", "IntegerLookup", _integers),
         _case(".keras", "IntegerLookup, mask, embedding", _codes, data="data.npz"),
         _case(".keras", "IntegerLookup, three buckets", _buckets),
-        *(_case(".keras", f"IntegerLookup, all known, {name}", _all_known(name)) for name in ("int", "one_hot", "rows")),
+        *(
+            _case(".keras", f"IntegerLookup, all known, {name}", _all_known(name))
+            for name in ("int", "one_hot", "rows")
+        ),
         *(_case(".keras", f"IntegerLookup, {mode}", _encoded(mode)) for mode in ("one_hot", "multi_hot")),
         _case(".keras", "IntegerLookup, StringLookup, inverted", _inverted),
         _case(".keras", "Dense, then fine-tuned", _first, tuned=_tuned, moved=CLASSES),
@@ -267,7 +270,8 @@ def _all_known(mode: str) -> Callable[[Path], str]:
         known = lookup(codes)
         if mode == "rows":
             known = keras.layers.Embedding(2, 4)(known)
-        return _saved(folder, keras.Model(codes, keras.layers.Reshape(({"int": 2, "one_hot": 4, "rows": 8}[mode],))(known)))
+        width = {"int": 2, "one_hot": 4, "rows": 8}[mode]
+        return _saved(folder, keras.Model(codes, keras.layers.Reshape((width,))(known)))
 
     return written
 

@@ -138,9 +138,7 @@ def usual_versions(bundle: BundleDir) -> tuple[str, ...]:
 Told = Callable[[int, int, str], None]  # cells done, cells in all, what is done now
 
 
-def run_matrix(
-    bundle: BundleDir, axes: Axes, told: Told | None = None, *, secrets: Path | None = None
-) -> list[Cell]:
+def run_matrix(bundle: BundleDir, axes: Axes, told: Told | None = None, *, secrets: Path | None = None) -> list[Cell]:
     """Every cell, environment by environment; raises Failed without golden samples, MissingExtra without uv.
 
     Samples and answers are written for the cells' processes: into the folder `secrets` where one is given.

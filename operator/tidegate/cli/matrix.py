@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 @identity_option
 @output_option
 @quiet_option
-def matrix(
+def matrix(  # noqa: PLR0913  (one parameter per option)
     ref: str,
     *,
     versions: str | None,

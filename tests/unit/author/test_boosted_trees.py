@@ -145,5 +145,7 @@ def test_zeros_that_stand_for_what_is_missing_are_refused_wherever_a_node_says_s
     trees = "Tree=0\nsplit_feature=0 1\ndecision_type={}\n\nTree=1\nsplit_feature=0 1\ndecision_type=8 2\n"
     require_zeros_count(trees.format("2 10"), "the model")  # none, and NaN
 
-    with pytest.raises(ConversionFailed, match=r"^LGBMRegressor: .* zero_as_missing, .*: write NaN for what is missing"):
+    with pytest.raises(
+        ConversionFailed, match=r"^LGBMRegressor: .* zero_as_missing, .*: write NaN for what is missing"
+    ):
         require_zeros_count(trees.format("2 6"), "LGBMRegressor")

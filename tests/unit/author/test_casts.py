@@ -31,7 +31,11 @@ from tidegate.bundle.errors import GoldenInvalid
         ([3.3e38, 3.4e39], "BF16", r"3\.4e\+39 \(row 2\) is no BF16"),
         ([0, 1, 2], "BOOL", r"2 \(row 3\) is no BOOL: .*true and false, 1 and 0"),
         ([1.0], "BYTES", "it holds float64, and the model has BYTES there: give what the model takes: texts"),
-        (["1"], "INT8", "it holds texts, and the model has INT8 there: give what the model takes: whole numbers from -128"),
+        (
+            ["1"],
+            "INT8",
+            "it holds texts, and the model has INT8 there: give what the model takes: whole numbers from -128",
+        ),
         ([1j], "FP32", r"it holds complex128, and the model has FP32 there: give .*: numbers up to 3\.4e\+38"),
         ([np.datetime64("2026-01-01")], "INT64", "it holds datetime64.*, and the model has INT64 there: give what"),
         (np.array([1.5], ml_dtypes.bfloat16), "INT64", r"1\.5 \(row 1\) is no INT64"),

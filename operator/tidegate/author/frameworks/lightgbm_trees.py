@@ -32,8 +32,8 @@ def convert(scope: Any, operator: Any, container: Any) -> None:
 
 def require_zeros_count(model: str, where: str) -> None:
     """Raises ConversionFailed where zeros in rows stand for what is missing, which the converter knows nothing of."""
-    prefix = "decision_type="
-    kinds = (int(kind) for line in model.splitlines() if line.startswith(prefix) for kind in line[len(prefix) :].split())
+    lines = [line for line in model.splitlines() if line.startswith("decision_type=")]
+    kinds = [int(kind) for line in lines for kind in line.partition("=")[2].split()]
     if any(kind >> 2 & 3 == ZERO for kind in kinds):
         raise ConversionFailed(
             "it was trained with zero_as_missing, and only NaN can be told apart in ONNX",

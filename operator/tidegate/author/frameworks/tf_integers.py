@@ -5,6 +5,7 @@ Steps for tf2onnx, before its own: each puts nodes of ONNX in the place of Tenso
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,7 +15,7 @@ from onnx import TensorProto
 from tidegate.author.frameworks import ConversionFailed
 from tidegate.author.session import Array
 
-TYPES = {TensorProto.INT32: np.int32, TensorProto.INT64: np.int64}
+TYPES: Mapping[int, Any] = {TensorProto.INT32: np.int32, TensorProto.INT64: np.int64}
 INTEGERS = tuple(TYPES)
 # What ONNX Runtime's Where chooses between, and in what it carries the rest.
 CHOSEN = (*INTEGERS, TensorProto.FLOAT, TensorProto.DOUBLE, TensorProto.UINT8, TensorProto.STRING)
