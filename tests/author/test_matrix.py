@@ -16,6 +16,8 @@ import pytest
 from tests.author.conftest import PretendedUv
 from tests.waiting import wait_until
 
+from tidegate.bundle.encryption import MEMORY, encrypt, generate_identity
+
 NAMED = ("--name", "shapes", "--version", "1.0.0")
 
 REFUSED = 'sys.exit("error: no solution" + chr(10) + "found") if "onnxruntime==9.9.*" in wanted else None'
@@ -211,6 +213,31 @@ def test_from_python_it_is_what_the_command_prints(tidegate: Any, uv: PretendedU
 
 def _without_time(document: dict[str, Any]) -> dict[str, Any]:
     return {**document, "cells": [{**cell, "milliseconds": 0} for cell in document["cells"]]}
+
+
+@pytest.mark.usefixtures("bundle")
+def test_an_encrypted_bundle_is_tried_with_its_key_and_its_samples_stay_in_memory(
+    tidegate: Any, uv: PretendedUv, tmp_path: Path
+) -> None:
+    import tidegate as library
+
+    seen = tmp_path / "seen"
+    spying = f"import sys; print(sys.orig_argv[-1], file=open({str(seen)!r}, 'a'))"
+    uv.does(f"(packages / 'sitecustomize.py').write_text({spying!r})")
+    generate_identity(Path("age.key"), Path("age.pub"))
+    encrypt(Path("bundle"), Path("sealed"), [Path("age.pub").read_text()])
+    asked = ("--onnxruntime", "latest", "--threads", "1")
+
+    blind = tidegate("matrix", "sealed", *asked)
+    seeing = tidegate("matrix", "sealed", *asked, "--identity", "age.key")
+    found = library.matrix("sealed", onnxruntime="latest", threads=1, identity="age.key")
+
+    assert (blind.code, "is encrypted: name the age key: --identity FILE" in blind.err) == (1, True)
+    assert (seeing.code, seeing.out.splitlines()[-1]) == (0, "1 of 1 pass")
+    assert (found.ok, found.digest) == (True, library.inspect("bundle").digest)
+    requests = [line for line in seen.read_text().splitlines() if line.endswith("request.json")]
+    assert len(requests) == 2
+    assert all(Path(request).is_relative_to(MEMORY) for request in requests)
 
 
 @pytest.mark.usefixtures("bundle")

@@ -114,3 +114,17 @@ def test_a_written_page_scrolls_one_way_only_on_a_small_screen(browser: Browser,
     wide = page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
     assert wide <= 0
     page.close()
+
+
+@pytest.mark.parametrize("place", [0, 1], ids=["the weights", "the plot below"])
+def test_a_pointer_over_a_plot_of_a_report_shows_each_versions_figures(
+    browser: Browser, seen: Seen, tmp_path: Path, place: int
+) -> None:
+    page = shown(browser, seen, a_report(tmp_path), "light")
+    figures = page.locator("output")
+    assert set(figures.all_text_contents()) == {""}
+
+    page.locator("figure > svg").nth(place).hover()
+
+    assert any("%" in told for told in figures.all_text_contents())
+    page.close()

@@ -12,7 +12,8 @@ from typing import Any
 class Case:
     """A model of some kind in some format; `make` writes it into a folder and gives the SOURCE for `pack`.
 
-    `data` is a file that it wrote beside it, `dims` are sizes of dynamic dimensions; `options` are further fields of
+    `data` is a file that it wrote beside it, `golden` one of inputs with the answers that must come; `dims` are sizes of
+    dynamic dimensions; `options` are further fields of
     PackRequest, where a text that names something in the folder becomes its path.  `refused` is a pattern of the
     sentence that it must end in; "": it must become a bundle that answers as the original does.
 
@@ -30,3 +31,4 @@ class Case:
     refused: str = ""
     tuned: Callable[[Path], str] | None = None
     moved: tuple[str, ...] = ()
+    golden: str = ""

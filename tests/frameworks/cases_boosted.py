@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from tests.frameworks.case import Case
 from tests.frameworks.cases_sklearn import rows
 
@@ -25,6 +26,10 @@ def cases() -> list[Case]:
         *(Case(FRAMEWORK, "LightGBM .txt, a forest", kind, _lightgbm(kind, **FOREST)) for kind in KINDS),
         *(Case(FRAMEWORK, "CatBoost .cbm", kind, _catboost(kind)) for kind in (*KINDS, "true and false")),
         *(Case(FRAMEWORK, "module:factory", name, _script(body)) for name, body in SCRIPTS.items()),
+        *(
+            Case(FRAMEWORK, format_, "a bare booster, stopped early", make, golden="golden.npz")
+            for format_, make in BARE.items()
+        ),
         *faults(),
     ]
 
@@ -47,15 +52,23 @@ def faults() -> list[Case]:
     wrong = {
         "gblinear, classes by a hinge": (
             "return xgboost.XGBClassifier(booster='gblinear', objective='binary:hinge').fit(X, y > 0)",
-            "a gblinear booster with the objective 'binary:hinge' has no ONNX form",
+            "a gblinear booster with the objective 'binary:hinge' has no ONNX form: train it with one of binary:logistic",
         ),
         "several labels for a row": (
             "return xgboost.XGBClassifier(n_estimators=3).fit(X, (X[:, :2] > 0).astype(int))",
-            "it gives several labels for a row",
+            "it gives several labels for a row.*train a classifier for each label",
         ),
         "gblinear, -1 for missing values": (
             "return xgboost.XGBRegressor(booster='gblinear', missing=-1).fit(X, X[:, 0])",
-            "missing values are -1, only NaN can be told apart",
+            "missing values are -1, and only NaN can be told apart in ONNX: write NaN",
+        ),
+        "XGBoost, -1 for missing values": (
+            "return xgboost.XGBClassifier(n_estimators=3, missing=-1).fit(X, y)",
+            "missing values are -1, and only NaN can be told apart in ONNX: write NaN",
+        ),
+        "LightGBM, zero for missing values": (
+            "return lightgbm.LGBMClassifier(zero_as_missing=True, verbose=-1).fit(np.where(X > 1, 0, X), y)",
+            "trained with zero_as_missing, and only NaN can be told apart in ONNX: write NaN",
         ),
         "CatBoost's own categories": (
             "return catboost.CatBoostClassifier(iterations=3, verbose=0, allow_writing_files=False)"
@@ -130,6 +143,23 @@ SCRIPTS = {
     "a bare booster, multi:softmax": (
         "return xgboost.train({'objective': 'multi:softmax', 'num_class': 3}, xgboost.DMatrix(X, y), 10)"
     ),
+    "XGBClassifier, multi:softmax": "return xgboost.XGBClassifier(n_estimators=10, objective='multi:softmax').fit(X, y)",
+    "XGBClassifier, multi:softmax, gblinear": (
+        "return xgboost.XGBClassifier(booster='gblinear', objective='multi:softmax').fit(X, y)"
+    ),
+    "yes or no, trained on": """
+    first = xgboost.XGBClassifier(n_estimators=10).fit(X, y > 0)
+    return xgboost.XGBClassifier(n_estimators=10).fit(X, y > 0, xgb_model=first)""",
+    "missing values, dart": """
+    gaps = np.where(r.random(X.shape) < 0.3, np.nan, X)
+    return xgboost.XGBClassifier(n_estimators=20, booster='dart', rate_drop=0.3).fit(gaps, y), gaps""",
+    "missing values, LightGBM": """
+    gaps = np.where(r.random(X.shape) < 0.3, np.nan, X)
+    return lightgbm.LGBMClassifier(n_estimators=20, verbose=-1).fit(gaps, y), gaps""",
+    "missing values, CatBoost": """
+    gaps = np.where(r.random(X.shape) < 0.3, np.nan, X)
+    model = catboost.CatBoostClassifier(iterations=20, verbose=0, allow_writing_files=False)
+    return model.fit(gaps, y), gaps""",
     "a LightGBM forest": (
         "return lightgbm.LGBMClassifier(boosting_type='rf', subsample_freq=1, subsample=0.5, n_estimators=30, "
         "verbose=-1).fit(X, X[:, 0] > 0)"
@@ -147,6 +177,33 @@ def _script(body: str) -> Callable[[Path], str]:
         return f"{folder}/train.py:model"
 
     return make
+
+
+def _stopped(folder: Path) -> Any:
+    """A booster with trees after its best, which `Booster.predict` asks as well; its answers as `golden.npz`."""
+    import xgboost
+
+    x, number = rows()[0], _targets("numbers")
+    first, rest = xgboost.DMatrix(x[:200], number[:200]), xgboost.DMatrix(x[200:], number[200:])
+    options = {"num_boost_round": 50, "early_stopping_rounds": 5, "verbose_eval": False}
+    booster = xgboost.train({"eta": 1}, first, evals=[(rest, "rest")], **options)
+    assert booster.num_boosted_rounds() > booster.best_iteration + 1
+    np.savez(folder / "golden.npz", input=x[:8], variable=booster.predict(xgboost.DMatrix(x[:8]))[:, None])
+    return booster
+
+
+def _bare_file(folder: Path) -> str:
+    _stopped(folder).save_model(folder / "model.ubj")
+    return str(folder / "model.ubj")
+
+
+def _bare_object(folder: Path) -> str:
+    _stopped(folder).save_model(folder / "model.json")
+    body = f"return xgboost.Booster(model_file={str(folder / 'model.json')!r})"
+    return _script(body)(folder)
+
+
+BARE = {"XGBoost .ubj": _bare_file, "module:factory": _bare_object}
 
 
 def _targets(kind: str) -> Any:

@@ -26,7 +26,11 @@ def cases() -> list[Case]:
         _case(".keras", "masked embedding, GRU", lambda folder: _saved(folder, text())),
         _case(".keras", "IntegerLookup", _integers),
         _case(".keras", "IntegerLookup, mask, embedding", _codes, data="data.npz"),
-        _case(".keras", "IntegerLookup, three buckets", _buckets, data="data.npz"),
+        _case(".keras", "IntegerLookup, three buckets", _buckets),
+        *(
+            _case(".keras", f"IntegerLookup, all known, {name}", _all_known(name))
+            for name in ("int", "one_hot", "rows")
+        ),
         *(_case(".keras", f"IntegerLookup, {mode}", _encoded(mode)) for mode in ("one_hot", "multi_hot")),
         _case(".keras", "IntegerLookup, StringLookup, inverted", _inverted),
         _case(".keras", "Dense, then fine-tuned", _first, tuned=_tuned, moved=CLASSES),
@@ -252,8 +256,24 @@ def _buckets(folder: Path) -> str:
     keras = seeded_keras()
     codes = keras.layers.Input((2,), dtype="int64", name="codes")
     known = keras.layers.IntegerLookup(vocabulary=[30, 7], num_oov_indices=3)(codes)
-    np.savez(folder / "data.npz", codes=np.arange(-40, 40).reshape(-1, 2))
     return _saved(folder, keras.Model(codes, keras.layers.Embedding(5, 4)(known)))
+
+
+def _all_known(mode: str) -> Callable[[Path], str]:
+    """TensorFlow fails where it finds another integer."""
+
+    def written(folder: Path) -> str:
+        keras = seeded_keras()
+        codes = keras.layers.Input((2,), dtype="int64", name="codes")
+        encoded = "int" if mode == "rows" else mode
+        lookup = keras.layers.IntegerLookup(vocabulary=[30, 7], num_oov_indices=0, output_mode=encoded)
+        known = lookup(codes)
+        if mode == "rows":
+            known = keras.layers.Embedding(2, 4)(known)
+        width = {"int": 2, "one_hot": 4, "rows": 8}[mode]
+        return _saved(folder, keras.Model(codes, keras.layers.Reshape((width,))(known)))
+
+    return written
 
 
 def _encoded(mode: str) -> Callable[[Path], str]:

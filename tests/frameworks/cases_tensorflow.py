@@ -24,6 +24,11 @@ def cases() -> list[Case]:
         _case("SavedModel", "tf.Module, while loop", _module),
         _case("SavedModel", "tables with integer keys", _tables),
         _case("SavedModel", "integers divided, some negative", _divided, data="data.npz"),
+        *(
+            _case("SavedModel", f"one_hot of -1, {name}", _one_hot(**options), data="data.npz")
+            for name, options in ONE_HOTS.items()
+        ),
+        *(_case("SavedModel", f"one_hot as wide as its largest, axis {axis}", _widening(axis)) for axis in (-1, 0)),
         _case("TensorFlow Hub folder", "text embedding", _hub),
         _case("TensorFlow Hub folder", "image features", _hub_images),
         _case("TensorFlow Hub folder", "CNN", lambda folder: _hub_keras(folder, keras_models.cnn())),
@@ -43,6 +48,13 @@ def faults() -> list[Case]:
         _case("SavedModel", "cut off", _cut, refused="this SavedModel is damaged or incomplete"),
         _case(
             "SavedModel", "variables missing", _without_variables, refused="this SavedModel is damaged or incomplete"
+        ),
+        _case(
+            "SavedModel",
+            "one_hot of complex numbers",
+            _one_hot(dtype="complex64"),
+            data="data.npz",
+            refused="^ConversionFailed: the model: there is no ONNX form for tf.one_hot in node",
         ),
         _case("SavedModel", "of many functions", _many, refused="it has the signatures first, second"),
         _case("frozen graph", "not frozen", _unfrozen, refused="not frozen: its variables have no values"),
@@ -156,9 +168,62 @@ def _divided(folder: Path) -> str:
             return {"whole": number // by, "rest": number % by}
 
     parts = Parts()
-    np.savez(folder / "data.npz", number=np.arange(-20, 20, dtype=np.int32).reshape(-1, 2))
+    ends = np.iinfo(np.int32)
+    rows = [*range(-20, 20), *range(ends.min, ends.min + 8), *range(ends.max - 7, ends.max + 1)]
+    np.savez(folder / "data.npz", number=np.array(rows, np.int32).reshape(-1, 2))
     tf.saved_model.save(parts, str(folder / "saved"), signatures=parts.__call__)
     return str(folder / "saved")
+
+
+ONE_HOTS: dict[str, dict[str, Any]] = {
+    "float32": {},
+    "float32, one place": {"wide": False},
+    "float32, in the first axis": {"axis": 1},
+    "float16": {"dtype": "float16"},
+    "true and false": {"dtype": "bool", "on_value": True, "off_value": False},
+    "whole numbers": {"dtype": "int64", "on_value": 7, "off_value": -7},
+    "of bytes": {"place": "int8"},
+}
+
+
+def _one_hot(*, place: str = "int32", wide: bool = True, **options: Any) -> Callable[[Path], str]:
+    """Places that there are, and three that there are not: TensorFlow has a row of zeros for those."""
+
+    def made(folder: Path) -> str:
+        import tensorflow as tf
+
+        class Spread(tf.Module):
+            @tf.function(input_signature=[tf.TensorSpec([None, 3] if wide else [None], place, "place")])
+            def __call__(self, place: Any) -> Any:
+                return {"spread": tf.one_hot(place, 4, **options)}
+
+        spread = Spread()
+        rows = np.random.default_rng(0).integers(-3, 6, (40, 3) if wide else 40).astype(place)
+        np.savez(folder / "data.npz", place=rows)
+        tf.saved_model.save(spread, str(folder / "saved"), signatures=spread.__call__)
+        return str(folder / "saved")
+
+    return made
+
+
+def _widening(axis: int) -> Callable[[Path], str]:
+    """How often each place comes in a row, up to the largest of all."""
+
+    def made(folder: Path) -> str:
+        import tensorflow as tf
+
+        class Counts(tf.Module):
+            @tf.function(input_signature=[tf.TensorSpec([None, 3], tf.int32, "place")])
+            def __call__(self, place: Any) -> Any:
+                known = place % 7
+                rows = tf.one_hot(known, tf.reduce_max(known) + 1, axis=axis)
+                return {"count": tf.reduce_sum(rows, axis=(1, 2) if axis == -1 else (0, 2))}
+
+        counts = Counts()
+        tf.saved_model.save(counts, str(folder / "saved"), signatures=counts.__call__)
+        return str(folder / "saved")
+
+    return made
 
 
 def _hub(folder: Path) -> str:

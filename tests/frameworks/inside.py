@@ -23,6 +23,7 @@ import tidegate
 from tidegate.author import GoldenRequest, PackRequest, pack
 from tidegate.author.data import read_data
 from tidegate.author.frameworks import NEWEST_OPSET
+from tidegate.author.request import GENERATED
 from tidegate.bundle.manifest import Lineage
 from tidegate.bundle.verify import verify_dir
 from tidegate.errors import TidegateError
@@ -85,7 +86,7 @@ def request(case: Case, folder: Path) -> PackRequest:
         name="model",
         version="1",
         data=read_data(folder / case.data) if case.data else None,
-        golden=GoldenRequest(dims=case.dims),
+        golden=GoldenRequest(str(folder / case.golden) if case.golden else GENERATED, dims=case.dims),
         **fields,
     )
 

@@ -36,16 +36,33 @@ def require_kept(column: Array, element_type: str, where: str) -> None:
 
 
 def as_sample(array: Array, element_type: str, where: str) -> Array:
-    """An array of a golden sample in this type, in which it says the same; raises GoldenInvalid where it would not.
+    """Inputs of a golden sample in this type, in which they say the same; raises GoldenInvalid where they would not.
 
     Only that floats round fractions is let pass: nobody writes more digits than a model takes in order to keep them.
+    Whole numbers of 16 bits for BF16 are its bits, as samples hold them.
     """
-    number = element_type != "BYTES"
-    if number == (array.dtype.kind in TEXTS) or not (_is_plain(array) or _is_bfloat16(array)):
-        raise GoldenInvalid(f"it holds {_kind(array)}, and the model has {element_type} there", where=where)
+    if element_type == "BF16" and array.dtype == np.uint16:
+        return np.asarray(array, order="C")
+    if (element_type == "BYTES") != (array.dtype.kind in TEXTS):
+        raise _other(array, element_type, where)
     changed = first_lost(array, element_type)
     if not changed and array.dtype.kind in "iu":
         changed = first_rounded(array, element_type)
+    return _typed(array, element_type, where, changed)
+
+
+def as_answer(array: Array, element_type: str, where: str) -> Array:
+    """The same for outputs: floats may round them, a tolerance says how far, and numbers may stand for their texts."""
+    if element_type == "BF16" and array.dtype == np.uint16:
+        return np.asarray(array, order="C")
+    if element_type != "BYTES" and array.dtype.kind in TEXTS:
+        raise _other(array, element_type, where)
+    return _typed(array, element_type, where, first_lost(array, element_type))
+
+
+def _typed(array: Array, element_type: str, where: str, changed: Changed | None) -> Array:
+    if not (_is_plain(array) or _is_bfloat16(array)):
+        raise _other(array, element_type, where)
     if changed:
         near = "" if changed.becomes is None else f", {changed.becomes} is"
         raise GoldenInvalid(
@@ -56,9 +73,18 @@ def as_sample(array: Array, element_type: str, where: str) -> Array:
     return as_type(array, element_type)
 
 
+def _other(array: Array, element_type: str, where: str) -> GoldenInvalid:
+    return GoldenInvalid(
+        f"it holds {_kind(array)}, and the model has {element_type} there",
+        where=where,
+        do=f"give what the model takes: {_range(element_type)}",
+    )
+
+
 def first_lost(array: Array, element_type: str) -> Changed | None:
     """The first value that this type cannot hold; fractions that floats round are held, texts are not looked at."""
-    if array.dtype.kind not in "iuf" or element_type == "BYTES" or _are_bits(array, element_type):
+    array = _widened(array)
+    if array.dtype.kind not in "iuf" or element_type == "BYTES":
         return None
     with np.errstate(invalid="ignore"):
         if element_type in FLOATS:
@@ -74,7 +100,8 @@ def first_lost(array: Array, element_type: str) -> Changed | None:
 
 def first_rounded(array: Array, element_type: str) -> Changed | None:
     """Of whole numbers the first that floats of this type do not hold; None if they hold all."""
-    if element_type not in FLOATS or array.dtype.kind not in "iuf" or _are_bits(array, element_type):
+    array = _widened(array)
+    if element_type not in FLOATS or array.dtype.kind not in "iuf":
         return None
     if array.dtype.kind == "f" and (array.dtype == ELEMENT_TYPES[element_type].numpy or not _whole(array)):
         return None
@@ -99,9 +126,9 @@ def _row(marked: Array) -> int:
     return int(np.argmax(marked.reshape(len(marked) if marked.ndim else 1, -1).any(axis=1))) + 1
 
 
-def _are_bits(array: Array, element_type: str) -> bool:
-    """BF16 as it is stored."""
-    return element_type == "BF16" and array.dtype == np.uint16
+def _widened(array: Array) -> Array:
+    """Numbers of a kind that numpy knows: bfloat16 as floats that hold all of it."""
+    return array.astype(np.float32) if _is_bfloat16(array) else array
 
 
 def _is_plain(array: Array) -> bool:
@@ -117,6 +144,8 @@ def _kind(array: Array) -> str:
 
 
 def _range(element_type: str) -> str:
+    if element_type == "BYTES":
+        return "texts"
     if element_type == "BOOL":
         return "true and false, 1 and 0"
     if element_type in FLOATS:

@@ -48,9 +48,9 @@ def environment(extras: Sequence[str], further: Sequence[str] = ()) -> Iterator[
 
 
 @contextlib.contextmanager
-def temporary_folder() -> Iterator[Path]:
-    """A folder for as long as this lasts, also on Ctrl-C."""
-    folder = Path(tempfile.mkdtemp(prefix="tidegate-isolated-"))
+def temporary_folder(where: Path | None = None) -> Iterator[Path]:
+    """A folder, in `where` if that is given, for as long as this lasts, also on Ctrl-C."""
+    folder = Path(tempfile.mkdtemp(prefix="tidegate-isolated-", dir=where))
     try:
         yield folder
     finally:

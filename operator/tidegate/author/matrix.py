@@ -138,8 +138,11 @@ def usual_versions(bundle: BundleDir) -> tuple[str, ...]:
 Told = Callable[[int, int, str], None]  # cells done, cells in all, what is done now
 
 
-def run_matrix(bundle: BundleDir, axes: Axes, told: Told | None = None) -> list[Cell]:
-    """Every cell, environment by environment; raises Failed without golden samples, MissingExtra without uv."""
+def run_matrix(bundle: BundleDir, axes: Axes, told: Told | None = None, *, secrets: Path | None = None) -> list[Cell]:
+    """Every cell, environment by environment; raises Failed without golden samples, MissingExtra without uv.
+
+    Samples and answers are written for the cells' processes: into the folder `secrets` where one is given.
+    """
     axes.check()
     samples = read_samples(bundle)
     if not samples:
@@ -149,9 +152,9 @@ def run_matrix(bundle: BundleDir, axes: Axes, told: Told | None = None) -> list[
     cells: list[Cell] = []
     for version, package in axes.environments():
         tell(len(cells), total, f"installing {package} {version}")
-        with temporary_folder() as folder:
-            trouble = _installed(uv, package, version, folder / "env")
-            room = _Room(bundle, samples, folder)
+        with temporary_folder() as environment, temporary_folder(secrets) as folder:
+            trouble = _installed(uv, package, version, environment / "env")
+            room = _Room(bundle, samples, environment / "env/bin/python", folder)
             for cell in axes.cells(version, package):
                 tell(len(cells), total, f"{package} {version}, {cell.provider}, threads {cell.threads}")
                 cells.append(replace(cell, reason=trouble) if trouble else room.tried(cell))
@@ -182,10 +185,11 @@ def _done(command: Sequence[str]) -> str:
 
 @dataclass(frozen=True, slots=True)
 class _Room:
-    """A folder with an environment `env`, in which cells are tried one after the other."""
+    """An environment in which cells are tried one after the other, and a folder for what they are asked and answer."""
 
     bundle: BundleDir
     samples: Sequence[GoldenSample]
+    python: Path
     folder: Path
 
     def tried(self, cell: Cell) -> Cell:
@@ -212,7 +216,7 @@ class _Room:
 
     def _run(self) -> Mapping[str, Any]:
         """The cell's process; what it says, or an `error`."""
-        command = [str(self.folder / "env/bin/python"), "-I", str(CELL), str(self.folder / "request.json")]
+        command = [str(self.python), "-I", str(CELL), str(self.folder / "request.json")]
         try:
             done = subprocess.run(
                 command, capture_output=True, text=True, timeout=SECONDS, check=False, errors="replace"

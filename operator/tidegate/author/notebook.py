@@ -162,21 +162,24 @@ def matrix(
     onnxruntime: str | Sequence[str] = (),
     provider: str | Sequence[str] = "cpu",
     threads: int | Sequence[int] = (1, 2),
+    identity: str | Path | None = None,
 ) -> Matrix:
     """Run the golden samples under other versions of ONNX Runtime, providers and numbers of threads.
 
     Versions are `1.23`, `1.23.2` or `latest`; without any, the one that it was packed with and the newest.  Each is
     installed by uv into a temporary environment.  A cell that fails is told by `ok` and `failed`, and is no error.
+    An encrypted bundle is decrypted into memory, as by `check`.
     """
     need("numpy", extra="runtime")
     from tidegate.author.checking import here
     from tidegate.author.matrix import Axes, run_matrix, usual_versions
     from tidegate.bundle.manifest import read_bundle_dir
 
-    with here(address(ref)) as folder:
+    with here(address(ref), _file(identity)) as folder:
         bundle = read_bundle_dir(folder)
         versions = _several(onnxruntime) or usual_versions(bundle)
-        cells = run_matrix(bundle, Axes(versions, _several(provider), _several(threads)))
+        axes = Axes(versions, _several(provider), _several(threads))
+        cells = run_matrix(bundle, axes, secrets=None if identity is None else folder.parent)
     return Matrix(address(ref), bundle.digest, tuple(cells))
 
 

@@ -11,7 +11,7 @@ import numpy as np
 import onnx
 
 from tidegate.author.calibration import Calibrated, calibrate
-from tidegate.author.casts import as_sample
+from tidegate.author.casts import as_answer, as_sample
 from tidegate.author.damage import DamagedModels, weights_of
 from tidegate.author.golden import ENOUGH, Chooser, Proof, given_samples, prove, tolerances
 from tidegate.author.graph import is_quantized
@@ -134,14 +134,18 @@ def _given(path: Path, runner: Runner, rules: tuple[Tolerance, ...]) -> list[Gol
     except ValueError as error:
         raise GoldenInvalid(f"cannot be read as npz: {error}", where=str(path)) from None
     interface = runner.interface
-    known = {tensor.name: tensor for tensor in (*interface.inputs, *interface.outputs)}
+    known = {tensor.name: (tensor.element_type, as_answer) for tensor in interface.outputs}
+    known |= {tensor.name: (tensor.element_type, as_sample) for tensor in interface.inputs}
     for name in arrays:
         if name not in known:
             raise GoldenInvalid(f"'{name}' is no input or output: they are {', '.join(known)[:200]}", where=str(path))
     for tensor in interface.inputs:
         if tensor.name not in arrays:
             raise GoldenInvalid(f"there is nothing for the input '{tensor.name}'", where=str(path))
-    typed = {name: as_sample(array, known[name].element_type, f"{path}: '{name}'") for name, array in arrays.items()}
+    typed = {}
+    for name, array in arrays.items():
+        element_type, cast = known[name]
+        typed[name] = cast(array, element_type, f"{path}: '{name}'")
     inputs = {tensor.name: typed.pop(tensor.name) for tensor in interface.inputs}
     return given_samples(inputs, typed, runner, rules)
 

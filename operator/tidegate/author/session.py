@@ -161,7 +161,7 @@ def as_type(array: Any, element_type: str) -> Array:
     given = np.asarray(array)
     if element_type == "BYTES":
         return np.array([_text(item) for item in given.reshape(-1).tolist()], dtype=object).reshape(given.shape)
-    if element_type == "BF16" and given.dtype != np.uint16:
+    if element_type == "BF16":
         return given.astype(ml_dtypes.bfloat16, order="C").view(np.uint16)
     return given.astype(ELEMENT_TYPES[element_type].numpy, order="C")
 

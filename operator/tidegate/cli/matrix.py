@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
+from tidegate.cli.bundles import identity_option
 from tidegate.cli.output import emit, output_option, print_table, quiet_option
 from tidegate.cli.progress import counted_steps_line
 from tidegate.errors import UsageError
@@ -31,9 +33,19 @@ if TYPE_CHECKING:
     help="cpu, cuda, tensorrt, openvino, coreml, directml.",
 )
 @click.option("--threads", default="1,2", show_default=True, metavar="N,N", help="Threads of a session.")
+@identity_option
 @output_option
 @quiet_option
-def matrix(ref: str, *, versions: str | None, providers: str, threads: str, output: str, quiet: bool) -> int:
+def matrix(  # noqa: PLR0913  (one parameter per option)
+    ref: str,
+    *,
+    versions: str | None,
+    providers: str,
+    threads: str,
+    identity: Path | None,
+    output: str,
+    quiet: bool,
+) -> int:
     """Run the golden samples under other versions of ONNX Runtime, providers and thread settings.
 
     Each version is installed by uv into a temporary environment, which is removed afterwards. Ends with 1 when a cell
@@ -50,12 +62,13 @@ def matrix(ref: str, *, versions: str | None, providers: str, threads: str, outp
     from tidegate.author.results import Matrix
     from tidegate.bundle.manifest import read_bundle_dir
 
-    with here(ref) as folder:
+    with here(ref, identity) as folder:
         bundle = read_bundle_dir(folder)
         asked = usual_versions(bundle) if versions is None else _listed(versions)
         axes = Axes(asked, _listed(providers), _threads(threads))
         with counted_steps_line() as told:
-            found = Matrix(ref, bundle.digest, tuple(run_matrix(bundle, axes, told)))
+            cells = run_matrix(bundle, axes, told, secrets=folder.parent if identity else None)
+    found = Matrix(ref, bundle.digest, tuple(cells))
     if quiet:
         for cell in found.failed:
             click.echo(cell.why(f", threads {cell.threads}"))

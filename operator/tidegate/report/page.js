@@ -1,7 +1,7 @@
 // The page reads the same without this: it only follows the pointer and writes each version's figures beside its name.
 for (const section of document.querySelectorAll("section[data-course]")) {
   const course = JSON.parse(document.getElementById(section.dataset.course).textContent);
-  const plots = [...section.querySelectorAll("svg[role=img]")];
+  const plots = [...section.querySelectorAll("figure > svg")];
   const width = course.width, left = course.left, right = course.right;
   const time = section.querySelector(".time");
   const format = (value, unit) => value === null || value === undefined ? null : `${+value.toPrecision(3)}${unit}`;

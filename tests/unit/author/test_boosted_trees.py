@@ -7,12 +7,14 @@ from typing import Any
 import onnx
 import pytest
 
-from tidegate.author.frameworks.lightgbm_trees import _average
+from tidegate.author.frameworks import ConversionFailed
+from tidegate.author.frameworks.lightgbm_trees import _average, require_zeros_count
 from tidegate.author.frameworks.xgboost_trees import (
     _add_up,
     _as_sum,
     _one_number_per_leaf,
     _up_to_best,
+    _with_probabilities,
     _without_drops,
 )
 
@@ -35,7 +37,8 @@ def _learner(trees: list[dict[str, Any]], starts: list[int], **attributes: str) 
         "iteration_indptr": starts,
         "gbtree_model_param": {"num_trees": str(len(trees))},
     }
-    return {"attributes": attributes, "gradient_booster": {"name": "gbtree", "model": model}}
+    objective = {"name": "reg:squarederror"}
+    return {"attributes": attributes, "objective": objective, "gradient_booster": {"name": "gbtree", "model": model}}
 
 
 def _dart(*, nested: bool) -> dict[str, Any]:
@@ -52,7 +55,7 @@ def _dart(*, nested: bool) -> dict[str, Any]:
 def test_the_leaves_of_dart_are_weighed_and_thresholds_are_not(nested: bool) -> None:
     learner = _dart(nested=nested)
 
-    assert _without_drops(learner)
+    _without_drops(learner)
 
     assert learner["gradient_booster"]["name"] == "gbtree"
     model = learner["gradient_booster"]["model"]
@@ -63,7 +66,7 @@ def test_the_leaves_of_dart_are_weighed_and_thresholds_are_not(nested: bool) -> 
 def test_what_was_trained_after_the_best_iteration_is_left_out() -> None:
     learner = _learner([_stump()] * 6, [0, 2, 4, 6], best_iteration="1", best_score="0.5")
 
-    assert _up_to_best(learner)
+    _up_to_best(learner)
 
     model = learner["gradient_booster"]["model"]
     assert [tree["id"] for tree in model["trees"]] == [0, 1, 2, 3]
@@ -85,7 +88,7 @@ def test_a_tree_for_two_targets_becomes_a_tree_for_each(numbers: dict[str, Any])
     tree = _stump(tree_param={"size_leaf_vector": "2", "num_nodes": "3"}, **numbers)
     learner = _learner([tree, tree], [0, 1, 2])
 
-    assert _one_number_per_leaf(learner)
+    _one_number_per_leaf(learner)
 
     model = learner["gradient_booster"]["model"]
     first, second = [[0.25, 1.0, 3.0], [0.25, 2.0, 4.0]]
@@ -100,7 +103,8 @@ def test_a_tree_for_two_targets_becomes_a_tree_for_each(numbers: dict[str, Any])
 def test_plain_trees_are_left_as_they_are() -> None:
     learner = _learner([_stump()], [0, 1])
 
-    assert not any(cure(learner) for cure in (_without_drops, _up_to_best, _one_number_per_leaf))
+    for rewrite in (_without_drops, _up_to_best, _one_number_per_leaf, _with_probabilities):
+        rewrite(learner)
 
     assert learner == _learner([_stump()], [0, 1])
 
@@ -135,3 +139,13 @@ def test_a_forest_gives_the_mean_of_its_iterations() -> None:
     _average([node], 2)  # two trees for two classes in each iteration
 
     assert _attributes(node)["target_weights"] == [0.5, 1.0, 1.5, 2.0]
+
+
+def test_zeros_that_stand_for_what_is_missing_are_refused_wherever_a_node_says_so() -> None:
+    trees = "Tree=0\nsplit_feature=0 1\ndecision_type={}\n\nTree=1\nsplit_feature=0 1\ndecision_type=8 2\n"
+    require_zeros_count(trees.format("2 10"), "the model")  # none, and NaN
+
+    with pytest.raises(
+        ConversionFailed, match=r"^LGBMRegressor: .* zero_as_missing, .*: write NaN for what is missing"
+    ):
+        require_zeros_count(trees.format("2 6"), "LGBMRegressor")

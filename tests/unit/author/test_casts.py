@@ -8,7 +8,7 @@ import ml_dtypes
 import numpy as np
 import pytest
 
-from tidegate.author.casts import as_sample, first_lost
+from tidegate.author.casts import as_answer, as_sample, first_lost, first_rounded
 from tidegate.author.session import as_type
 from tidegate.bundle.errors import GoldenInvalid
 
@@ -30,8 +30,16 @@ from tidegate.bundle.errors import GoldenInvalid
         ([257], "BF16", r"257 \(row 1\) is no BF16, 256 is"),
         ([3.3e38, 3.4e39], "BF16", r"3\.4e\+39 \(row 2\) is no BF16"),
         ([0, 1, 2], "BOOL", r"2 \(row 3\) is no BOOL: .*true and false, 1 and 0"),
-        ([1.0], "BYTES", "it holds float64, and the model has BYTES there"),
-        (["1"], "INT8", "it holds texts, and the model has INT8 there"),
+        ([1.0], "BYTES", "it holds float64, and the model has BYTES there: give what the model takes: texts"),
+        (
+            ["1"],
+            "INT8",
+            "it holds texts, and the model has INT8 there: give what the model takes: whole numbers from -128",
+        ),
+        ([1j], "FP32", r"it holds complex128, and the model has FP32 there: give .*: numbers up to 3\.4e\+38"),
+        ([np.datetime64("2026-01-01")], "INT64", "it holds datetime64.*, and the model has INT64 there: give what"),
+        (np.array([1.5], ml_dtypes.bfloat16), "INT64", r"1\.5 \(row 1\) is no INT64"),
+        (np.array([300], ml_dtypes.bfloat16), "UINT8", r"300\.0 \(row 1\) is no UINT8"),
         (["2026-01-01"], "INT64", "it holds texts, and the model has INT64 there"),
     ],
 )
@@ -68,7 +76,45 @@ def test_what_only_changes_its_type_is_taken(given: Any, element_type: str, kept
     ids=["numbers", "bfloat16", "bits"],
 )
 def test_bf16_is_kept_as_its_bits_whatever_it_comes_in(given: Any) -> None:
-    assert as_sample(given, "BF16", "x").tolist() == as_type(given, "BF16").tolist() == [0x3F80, 0xC020]
+    assert as_sample(given, "BF16", "x").tolist() == as_answer(given, "BF16", "x").tolist() == [0x3F80, 0xC020]
+
+
+def test_whole_numbers_of_16_bits_in_data_are_numbers_not_bits() -> None:
+    given = np.array([1, 257], np.uint16)
+
+    assert as_type(given[:1], "BF16").tolist() == [0x3F80]
+    found = first_rounded(given, "BF16")
+    assert found is not None
+    assert (found.row, found.value, found.becomes) == (2, 257, 256)
+
+
+@pytest.mark.parametrize(
+    ("given", "element_type", "kept"),
+    [
+        (np.array([2**24 + 1]), "FP32", [float(2**24)]),
+        (np.array([2049]), "FP16", [2048.0]),
+        (np.array([3, 12]), "BYTES", ["3", "12"]),
+        (np.array([1.0, 2.0]), "INT64", [1, 2]),
+    ],
+)
+def test_answers_that_are_compared_with_a_tolerance_may_be_rounded_and_numbers_may_stand_for_texts(
+    given: Any, element_type: str, kept: list[Any]
+) -> None:
+    assert as_answer(given, element_type, "y").tolist() == kept
+
+
+@pytest.mark.parametrize(
+    ("values", "element_type", "told"),
+    [
+        ([70_000], "FP16", r"y: 70000 \(row 1\) is no FP16: give what the model takes"),
+        ([1.5], "INT64", r"1\.5 \(row 1\) is no INT64"),
+        (["1"], "FP32", "it holds texts, and the model has FP32 there: give what"),
+        ([1j], "FP32", "it holds complex128, and the model has FP32 there: give what"),
+    ],
+)
+def test_an_answer_that_becomes_another_is_refused(values: list[Any], element_type: str, told: str) -> None:
+    with pytest.raises(GoldenInvalid, match=told):
+        as_answer(np.array(values), element_type, "y")
 
 
 def test_rows_are_counted_also_where_each_is_a_matrix() -> None:

@@ -68,6 +68,19 @@ def test_where_others_must_not_come_only_keys_are_drawn(default: dict[str, int])
     assert found == {"tokens": [3, 7]}
 
 
+@pytest.mark.parametrize(("asked", "drawn"), [(-1, [-1, 0, 2, 3, 7, 8]), (1, [3, 7])])
+def test_others_are_drawn_where_the_graph_asks_whether_one_came(asked: int, drawn: list[int]) -> None:
+    nodes = [
+        encoder("tokens", keys_int64s=[3, 7], values_int64s=[1, 2], default_int64=-1),
+        helper.make_node("Cast", ["tokens_found"], ["place"], to=TensorProto.INT32),
+        helper.make_node("Equal", ["place", "asked"], ["y"]),
+    ]
+    made = graph(*nodes)
+    made.initializer.append(numpy_helper.from_array(np.array(asked, np.int32), "asked"))
+
+    assert sorted(table_keys(made)["tokens"]) == drawn
+
+
 def test_of_a_large_table_one_draw_in_nine_is_of_no_key() -> None:
     keys = list(range(10, 1610))
 

@@ -260,6 +260,18 @@ def test_expected_outputs_of_the_user_must_be_what_the_model_answers(packed: Any
         packed(linear(), golden=GoldenRequest(str(tmp_path / "wrong.npz")))
 
 
+def test_expected_outputs_may_be_rounded_as_far_as_the_tolerance_says(
+    packed: Any, onnx_file: Any, tmp_path: Path
+) -> None:
+    ends = [helper.make_tensor_value_info(name, TensorProto.FLOAT, ["batch", 3]) for name in "xy"]
+    double = helper.make_node("Mul", ["x", "two"], ["y"])
+    source = onnx_file([double], ends[:1], ends[1:], {"two": np.full(3, 2, np.float32)})
+    numbers = np.arange(2**24 - 6, 2**24).reshape(2, 3)
+    np.savez(tmp_path / "real.npz", x=numbers, y=2 * numbers + 1)
+
+    assert packed(source, golden=GoldenRequest(str(tmp_path / "real.npz"))).bundle.manifest.golden.source == "user"
+
+
 @pytest.mark.parametrize(
     ("array", "message"),
     [

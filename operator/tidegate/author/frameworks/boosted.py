@@ -65,9 +65,8 @@ def _xgboost(found: Found) -> tuple[Any, Sequence[str]]:
     is_classifier = objective.startswith(("binary:", "multi:"))
     estimator = xgboost.XGBClassifier() if is_classifier else xgboost.XGBRegressor()
     estimator.load_model(booster.save_raw())
-    if objective == "multi:softmax":  # the same trees; the estimator asks for probabilities, and the best of them
-        estimator.get_booster().set_param({"objective": "multi:softprob"})
-        estimator.set_params(objective="multi:softprob")
+    if booster.attr("scikit_learn") is None:  # a plain booster asks all its trees, an estimator none after the best
+        estimator.get_booster().set_attr(best_iteration=None, best_score=None)
     estimator.get_booster().feature_names = None  # ONNX has one matrix: columns are known by their number
     return estimator, _told(booster.feature_names)
 

@@ -14,7 +14,7 @@ import onnx
 from google.protobuf.message import DecodeError
 from onnx import numpy_helper
 
-from tidegate.author.casts import as_sample
+from tidegate.author.casts import as_answer, as_sample
 from tidegate.author.columns import as_inputs
 from tidegate.author.describe import interface_of
 from tidegate.author.frameworks import Converted, Found
@@ -53,8 +53,9 @@ def _tensors(folder: Path, side: str, specs: Sequence[TensorSpec]) -> dict[str, 
     files = _in_order(folder.glob(f"{side}_*.pb"))
     if len(files) != len(specs):
         raise GoldenInvalid(f"{len(files)} files {side}_*.pb, the model has {len(specs)} {side}s", where=str(folder))
+    cast = as_sample if side == "input" else as_answer
     return {
-        spec.name: as_sample(_tensor(file), spec.element_type, f"{file}: '{spec.name}'")
+        spec.name: cast(_tensor(file), spec.element_type, f"{file}: '{spec.name}'")
         for file, spec in zip(files, specs, strict=True)
     }
 

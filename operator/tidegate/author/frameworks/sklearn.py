@@ -101,6 +101,8 @@ def _converted(estimator: Any, form: Form, name: str) -> onnx.ModelProto:
             model = convert_sklearn(estimator, name, types, options=plain, target_opset=TARGET)
         except NameError:  # "Option 'zipmap' not in …": what has no probabilities has no such option either
             model = convert_sklearn(estimator, name, types, options=options, target_opset=TARGET)
+    except ConversionFailed:  # of our own converters, which know what to do
+        raise
     except Exception as error:  # noqa: BLE001 - converters raise whatever they like
         raise ConversionFailed(
             f"skl2onnx cannot convert it: {' '.join(str(error).split())[:300]}",

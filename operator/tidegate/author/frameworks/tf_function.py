@@ -10,7 +10,7 @@ import contextlib
 import logging
 import os
 import warnings
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -28,6 +28,7 @@ from tidegate.errors import Invalid
 
 EXTRA = "tensorflow"
 BY_CHANCE = ("einsum_optimizer", "merge_duplication")  # steps that name or keep nodes by address or hash: other bytes
+Step = Callable[[Any, Any], Any]  # of a graph and its nodes: the nodes after it
 OPSET = 18  # the newest that tf2onnx 1.17 writes
 PACKAGES = ("h5py", "keras", "tensorflow-cpu", "tensorflow", "tf2onnx")
 
@@ -137,6 +138,7 @@ def _converted(served: Served) -> onnx.ModelProto:
     outputs = [tensor.name for tensor in served.function.outputs]
     with tf.device("/cpu:0"):
         frozen, tables = tf_loader.from_trackable(served.owner, served.function, inputs, outputs, large_model=False)
+        own = OwnSteps((other_tables(tables), rounded_down, one_hot))
         with tf.Graph().as_default() as graph:
             tf.import_graph_def(frozen, name="")
             converted = process_tf_graph(
@@ -146,12 +148,36 @@ def _converted(served: Served) -> onnx.ModelProto:
                 output_names=outputs,
                 tensors_to_rename=dict(zip((*inputs, *outputs), (*served.inputs, *served.outputs), strict=True)),
                 initialized_tables=tables,
-                custom_rewriter=[other_tables(tables), rounded_down, one_hot],
+                custom_rewriter=own.steps,
                 continue_on_error=True,  # what it does not know stays in the graph: `mend` says where it came from
             )
+            own.require_done()
             model = optimizer.optimize_graph(converted, optimizers=steps).make_model("tensorflow")
     assert isinstance(model, onnx.ModelProto)
     return model
+
+
+class OwnSteps:
+    """Our steps for tf2onnx, which goes on with a form of its own, often a wrong one, where one of them fails."""
+
+    def __init__(self, steps: Sequence[Step]) -> None:
+        self.steps = [self._kept(step) for step in steps]
+        self._failure: Exception | None = None
+
+    def _kept(self, step: Step) -> Step:
+        def carried_out(graph: Any, nodes: Any) -> Any:
+            try:
+                return step(graph, nodes)
+            except Exception as error:
+                self._failure = self._failure or error
+                raise
+
+        return carried_out
+
+    def require_done(self) -> None:
+        """Raise what the first step that failed raised; ConversionFailed as it is, to_onnx makes one of the rest."""
+        if self._failure is not None:
+            raise self._failure
 
 
 def _find_shapes(model: onnx.ModelProto, original: TensorFlowOriginal) -> None:

@@ -12,8 +12,9 @@ from typing import Any
 
 import numpy as np
 
+from tidegate.author.frameworks import ConversionFailed
 from tidegate.author.frameworks.fitted import has_classes
-from tidegate.author.frameworks.xgboost_trees import require_one_class
+from tidegate.author.frameworks.xgboost_trees import require_form
 from tidegate.author.session import Array
 
 # What an objective makes of the sum: an operator, or nothing.
@@ -27,6 +28,7 @@ LINKS: Mapping[str, str] = {
 CLASS_LINKS: Mapping[str, str] = {
     "binary:logistic": "LOGISTIC",
     "reg:logistic": "LOGISTIC",
+    "multi:softmax": "SOFTMAX",
     "multi:softprob": "SOFTMAX",
 }
 
@@ -54,14 +56,10 @@ def is_linear(estimator: Any) -> bool:
 
 
 def convert(scope: Any, operator: Any, container: Any) -> None:
-    """The estimator of `operator` as nodes in `container`; raises ValueError for what has no ONNX form."""
+    """The estimator of `operator` as nodes in `container`; raises ConversionFailed for what has no ONNX form."""
     estimator = operator.raw_operator
-    require_one_class(estimator)
-    link = (CLASS_LINKS if has_classes(estimator) else LINKS).get(estimator.objective)
-    if link is None:
-        raise ValueError(f"a gblinear booster with the objective {estimator.objective!r} has no ONNX form")
-    if not np.isnan(estimator.missing):
-        raise ValueError(f"missing values are {estimator.missing}, only NaN can be told apart in ONNX")
+    require_form(estimator)
+    link = _link(estimator)
     sums, present = _sums(estimator.get_booster()), _present(scope, operator, container)
     if has_classes(estimator):
         classes = {"classlabels_ints": [int(label) for label in estimator.classes_], "post_transform": link}
@@ -72,6 +70,17 @@ def convert(scope: Any, operator: Any, container: Any) -> None:
     _add(container, "LinearRegressor", present, added, {**sums.attributes(), "targets": len(sums.starts)})
     if link:
         container.add_node(link, added, operator.output_full_names, name=scope.get_unique_operator_name(link))
+
+
+def _link(estimator: Any) -> str:
+    known = CLASS_LINKS if has_classes(estimator) else LINKS
+    if estimator.objective not in known:
+        raise ConversionFailed(
+            f"a gblinear booster with the objective {estimator.objective!r} has no ONNX form",
+            where=type(estimator).__name__,
+            do=f"train it with one of {', '.join(known)}",
+        )
+    return known[estimator.objective]
 
 
 def _sums(booster: Any) -> Sums:

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import onnx
 
+from tidegate.author.frameworks import ConversionFailed
 from tidegate.author.frameworks.fitted import has_classes
 from tidegate.author.session import Array
 
@@ -26,7 +27,7 @@ def convert(scope: Any, operator: Any, container: Any) -> None:
     from onnxmltools.convert.xgboost.operator_converters.XGBoost import convert_xgboost
 
     estimator, before = operator.raw_operator, len(container.nodes)
-    require_one_class(estimator)
+    require_form(estimator)
     plain, sums = plain_trees(estimator)
     inputs, outputs = operator.input_full_names, operator.output_full_names
     is_squashed = estimator.objective in SQUASHED and not has_classes(estimator)
@@ -39,33 +40,46 @@ def convert(scope: Any, operator: Any, container: Any) -> None:
         container.add_node("Sigmoid", answers, outputs, name=scope.get_unique_operator_name("Sigmoid"))
 
 
-def require_one_class(estimator: Any) -> None:
-    """Raises ValueError for a classifier whose rows may have several labels."""
+def require_form(estimator: Any) -> None:
+    """Raises ConversionFailed for rows of several labels, and for missing values that are not NaN."""
     config = json.loads(estimator.get_booster().save_config())
+    where = type(estimator).__name__
     if has_classes(estimator) and int(config["learner"]["learner_model_param"]["num_target"]) > 1:
-        raise ValueError("it gives several labels for a row: there is an ONNX form for one class per row")
+        raise ConversionFailed(
+            "it gives several labels for a row, and the ONNX form has one class per row",
+            where=where,
+            do="train a classifier for each label and pack each, or one whose classes are the combinations of labels",
+        )
+    if not np.isnan(estimator.missing):
+        raise ConversionFailed(
+            f"its missing values are {estimator.missing}, and only NaN can be told apart in ONNX",
+            where=where,
+            do="write NaN for what is missing, in the rows for the training and in requests, and leave `missing` out",
+        )
 
 
 def plain_trees(estimator: Any) -> tuple[Any, Sequence[int]]:
     """An estimator of plain trees that answers the same, and which sum each tree adds to: a target or a class."""
-    document = json.loads(estimator.get_booster().save_raw("json"))
-    learner = document["learner"]
-    rewritten = [_without_drops(learner), _up_to_best(learner), _one_number_per_leaf(learner)]
-    model = learner["gradient_booster"]["model"]
-    is_forest = int(model["gbtree_model_param"]["num_parallel_tree"]) > 1
-    return _reread(estimator, document) if any(rewritten) or is_forest else estimator, model["tree_info"]
-
-
-def _reread(estimator: Any, document: Any) -> Any:
     from sklearn.base import clone
 
-    # The converter tells the number of classes from `n_estimators`: without it, it counts the trees.
+    document = json.loads(estimator.get_booster().save_raw("json"))
+    learner = document["learner"]
+    for rewrite in (_without_drops, _up_to_best, _one_number_per_leaf, _with_probabilities):
+        rewrite(learner)
+    # The converter tells the number of classes from `n_estimators`, which further training does not count up: without
+    # it, it counts the trees.
     plain = clone(estimator).set_params(booster="gbtree", n_estimators=None)
     plain.load_model(bytearray(json.dumps(document), "utf-8"))
-    return plain
+    return plain, learner["gradient_booster"]["model"]["tree_info"]
 
 
-def _without_drops(learner: Any) -> bool:
+def _with_probabilities(learner: Any) -> None:
+    """The same trees with the objective of which the converter gives more than the best class."""
+    if learner["objective"]["name"] == "multi:softmax":
+        learner["objective"]["name"] = "multi:softprob"
+
+
+def _without_drops(learner: Any) -> None:
     """The leaves of `dart` by the weight that its tree was left with."""
     booster = learner["gradient_booster"]
     if booster["name"] == "dart":  # as 3.2 writes it; 3.4 writes a `gbtree` with weights
@@ -73,38 +87,35 @@ def _without_drops(learner: Any) -> bool:
         booster = learner["gradient_booster"] = booster["gbtree"]
     weights = booster["model"].pop("weight_drop", None)
     if weights is None:
-        return False
+        return
     for tree, weight in zip(booster["model"]["trees"], weights, strict=True):
         for node in _leaves(tree):
             tree["split_conditions"][node] = float(np.float32(tree["split_conditions"][node]) * np.float32(weight))
-    return True
 
 
-def _up_to_best(learner: Any) -> bool:
-    """Without the trees after the best iteration, which the estimator does not ask."""
+def _up_to_best(learner: Any) -> None:
+    """Without the trees after the best iteration, which an estimator does not ask."""
     best = learner["attributes"].pop("best_iteration", None)
     if best is None:
-        return False
+        return
     model = learner["gradient_booster"]["model"]
     starts = model["iteration_indptr"][: int(best) + 2]
     model["iteration_indptr"] = starts
     model["trees"], model["tree_info"] = model["trees"][: starts[-1]], model["tree_info"][: starts[-1]]
     model["gbtree_model_param"]["num_trees"] = str(starts[-1])
-    return True
 
 
-def _one_number_per_leaf(learner: Any) -> bool:
+def _one_number_per_leaf(learner: Any) -> None:
     """Trees with a number for each target in their leaves, as one tree per target."""
     model = learner["gradient_booster"]["model"]
     targets = max((int(tree["tree_param"]["size_leaf_vector"]) for tree in model["trees"]), default=1)
     if targets <= 1:
-        return False
+        return
     apart = [single for tree in model["trees"] for single in _apart(tree, targets)]
     model["trees"] = [{**tree, "id": number} for number, tree in enumerate(apart)]
     model["tree_info"] = [*range(targets)] * (len(apart) // targets)
     model["iteration_indptr"] = [targets * start for start in model["iteration_indptr"]]
     model["gbtree_model_param"]["num_trees"] = str(len(apart))
-    return True
 
 
 def _apart(tree: Any, targets: int) -> Iterator[Any]:
