@@ -45,7 +45,7 @@ most = resource.getrlimit(resource.RLIMIT_CORE)[1]
 resource.setrlimit(resource.RLIMIT_CORE, (most, most))
 with contextlib.suppress(SystemExit):
     main.main([*sys.argv[1:], "--help"])
-print(most, resource.getrlimit(resource.RLIMIT_CORE)[0])
+print(resource.getrlimit(resource.RLIMIT_CORE)[0])
 """
 
 
@@ -55,11 +55,7 @@ def test_no_command_that_crashes_leaves_what_was_in_its_memory_on_a_disk(command
     ended = subprocess.run(
         [sys.executable, "-c", SHOWS_CORE_LIMIT, command], capture_output=True, text=True, check=True
     )
-    most, limit = ended.stdout.splitlines()[-1].split()
-
-    if most == "0":
-        pytest.skip("core dumps are forbidden here anyway: ulimit -H -c")
-    assert limit == "0"
+    assert ended.stdout.splitlines()[-1] == "0"
 
 
 def test_check_tells_the_worst_difference_of_every_output(bundle: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -10,6 +10,7 @@ from typing import Any, cast
 import numpy as np
 import pytest
 from tests.unit.runtime.fake_model import POISON, FakeModel, FakeWatchdog
+from tests.waiting import wait_until
 
 from tidegate_runtime import explain_counts
 from tidegate_runtime.admission import Admission
@@ -205,8 +206,7 @@ def test_whose_time_ran_out_is_told_also_where_the_watchdog_ends_the_run_first(
         asked = question(answers, seconds=seconds)
 
         def ended_at_the_deadline() -> None:
-            while time.monotonic() <= asked.deadline:
-                time.sleep(0.001)
+            wait_until(lambda: time.monotonic() > asked.deadline, "the deadline did not come", DEADLINE)
             raise RuntimeError("Exiting due to terminate flag being set to true.")
 
         model.entered = ended_at_the_deadline
