@@ -10,6 +10,7 @@ import yaml
 from tests.chart.helm import CHART, HOME, Helm, container, one
 from tests.chart.rules import RULES, findings
 from tests.chart.variants import VARIANTS
+from tests.control_plane import programs
 from tests.control_plane.client import APPLY, ApiError, path_of
 from tests.control_plane.plane import Plane
 from tests.control_plane.resources import Object
@@ -305,3 +306,7 @@ def test_pods_are_told_apart_from_model_servers(helm: Helm) -> None:
     labels = one(helm.template(VARIANTS["special nodes"]), "Deployment")["spec"]["template"]["metadata"]["labels"]
 
     assert labels == {"app.kubernetes.io/name": "tidegate", "app.kubernetes.io/component": "operator", "team": "ml"}
+
+
+def test_the_helm_that_is_fetched_is_the_one_that_other_machines_build(helm: Helm) -> None:
+    assert helm.run("version", "--template", "{{.Version}}") == programs.HELM.version

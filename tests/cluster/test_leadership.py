@@ -231,6 +231,7 @@ def test_the_pages_say_who_leads_and_what_it_does(pair: Pair, site: Site) -> Non
     pair.until(lambda: leader.figures().get(PROMOTED, 0) == before + 1, "the rollout is counted")
     pair.until(lambda: leader.figures()["tidegate_queue_depth"] == 0, "nothing waits")
     pair.until(lambda: LOOK in asked(standby.figures()), "the standby has looked at the lease")
+    pair.until(lambda: deployments(standby) == deployments(leader), "both have heard that other tests' are gone")
     active, idle = leader.figures(), standby.figures()
 
     assert leader.page("/livez") == standby.page("/livez") == "loop: ok\nwatches: ok\nlease: ok\n"
@@ -245,6 +246,10 @@ def test_the_pages_say_who_leads_and_what_it_does(pair: Pair, site: Site) -> Non
     assert not [name for name in idle if name.startswith("tidegate_rollouts_total")]
     assert idle["tidegate_deployments"] == active["tidegate_deployments"] > 0
     assert idle["tidegate_queue_depth"] == 0
+
+
+def deployments(operator: Operator) -> float:
+    return operator.figures()["tidegate_deployments"]
 
 
 def asked(figures: Mapping[str, float]) -> set[tuple[str, str]]:

