@@ -21,7 +21,6 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -59,12 +58,6 @@ class Program:
         if found is None:
             raise LookupError(f"{self.module}/go.mod does not require {self.requires}")
         return found[1]
-
-    @property
-    def kubernetes(self) -> str:
-        """The version of the Kubernetes packages that it is compiled with, "" without any."""
-        found = re.findall(r"\bk8s\.io/client-go (v\S+)", self._text("go.mod"))
-        return found[-1] if found else ""
 
     @property
     def link_flags(self) -> str:
@@ -137,8 +130,7 @@ def build_missing(programs: Iterable[Program], tell: Tell | None = None) -> dict
     if None in found.values():
         missing = [program for program, path in found.items() if path is None]
         with locked(cache() / "build.lock"), fetching_ahead(filter(needs_go, missing)):
-            put_missing(missing, tell or say)
-            found = {program: ready_made(program) for program in found}
+            found = {program: ready_made(program) or put(program, tell or say) for program in found}
     return {program: path for program, path in found.items() if path is not None}
 
 
@@ -159,30 +151,6 @@ def fetching_ahead(programs: Iterable[Program]) -> Iterator[None]:
         with suppress(ProcessLookupError):
             os.killpg(fetching.pid, signal.SIGTERM)
         fetching.wait()
-
-
-def lanes(programs: Iterable[Program]) -> list[list[Program]]:
-    """Those that import one version of Kubernetes' packages one after another: they are compiled once."""
-    found: dict[str, list[Program]] = {}
-    for program in programs:
-        found.setdefault(program.kubernetes or program.folder, []).append(program)
-    return sorted(found.values(), key=len, reverse=True)
-
-
-def put_missing(programs: Iterable[Program], tell: Tell) -> None:
-    """Two builds beside each other: Go links, and waits for its longest package, on one core."""
-    both = ThreadPoolExecutor(2)
-    try:
-        for done in [both.submit(put_lane, lane, tell) for lane in lanes(programs)]:
-            done.result()
-    finally:
-        both.shutdown(cancel_futures=True)
-
-
-def put_lane(programs: Iterable[Program], tell: Tell) -> None:
-    for program in programs:
-        if ready_made(program) is None:  # while the lock was waited for, somebody else may have built it
-            put(program, tell)
 
 
 def needs_go(program: Program) -> bool:
