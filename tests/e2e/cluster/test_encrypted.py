@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import signal
 import time
@@ -99,7 +100,7 @@ def file_system(path: Path) -> str:
     for line in Path("/proc/self/mountinfo").read_text().splitlines():
         before, _, after = line.partition(" - ")
         major, minor = map(int, before.split()[2].split(":"))
-        if (major << 8 | minor) == device:
+        if os.makedev(major, minor) == device:
             return after.split()[0]
     raise LookupError(f"{path} is on no mount")
 
