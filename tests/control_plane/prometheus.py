@@ -1,4 +1,4 @@
-"""A real Prometheus for the tests, built from its Go module without service discoveries, or one of Debian's with them.
+"""A real Prometheus for the tests, built from its Go module without service discoveries, or with that of Kubernetes alone.
 
 It scrapes every second; of its own pages the API alone is there.  Like every other program it ends with the test run.
 """
@@ -12,7 +12,7 @@ import time
 import urllib.request
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +21,9 @@ from tests.control_plane.children import Child, Children
 from tests.control_plane.programs import Program
 
 MODULE = "github.com/prometheus/prometheus"
-NO_DISCOVERIES = ("remove_all_sd",)  # 100 s and 52 MB instead of 244 s and 105 MB
-PROMETHEUS = Program("prometheus", "prometheus", MODULE, f"{MODULE}/cmd/prometheus", NO_DISCOVERIES)
+FEW_DISCOVERIES = ("remove_all_sd",)  # 100 s and 52 MB instead of 244 s and 105 MB
+PROMETHEUS = Program("prometheus", "prometheus", MODULE, f"{MODULE}/cmd/prometheus", FEW_DISCOVERIES)
+DISCOVERING = replace(PROMETHEUS, tags=(*FEW_DISCOVERIES, "enable_kubernetes_sd"))
 HERE = "127.0.0.1"
 READY_SECONDS = 30.0
 LOOK_SECONDS = 0.02

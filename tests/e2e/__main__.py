@@ -19,6 +19,7 @@ from pathlib import Path
 
 from tests.control_plane import programs
 from tests.control_plane.programs import say
+from tests.control_plane.prometheus import DISCOVERING
 from tests.e2e import images, together
 from tests.e2e.cluster import times
 from tests.e2e.images import Image
@@ -47,7 +48,7 @@ def main(arguments: Sequence[str]) -> int:
     with ThreadPoolExecutor() as beside:  # what one of them fetches, the other compiles meanwhile
         imaged = beside.submit(with_images)
         with timed("programs"):
-            programs.build_missing(programs.NODE)
+            programs.build_missing((*programs.NODE, DISCOVERING))
             gateway_definitions()
             metrics_server.manifests()
         debian, images_made = imaged.result()

@@ -1,8 +1,7 @@
 """What a node needs besides Go programs, from Debian: downloaded and unpacked into the cache, never installed.
 
-containerd's and Prometheus' packages would start daemons here and iptables' would change what the machine's own commands
-mean.  The files are laid over /usr where the tests run, and nowhere else.  Debian's Prometheus is an old one; the tests
-of queries have a new one (`tests.control_plane.prometheus`), which takes minutes to build with Kubernetes' discovery.
+containerd's package would start a daemon here and iptables' would change what the machine's own commands mean.  The
+files are laid over /usr where the tests run, and nowhere else.
 """
 
 from __future__ import annotations
@@ -15,7 +14,7 @@ from pathlib import Path
 
 from tests.control_plane.programs import Tell, cache, locked
 
-PACKAGES = ("busybox-static", "containerd", "containernetworking-plugins", "iptables", "prometheus", "runc")
+PACKAGES = ("busybox-static", "containerd", "containernetworking-plugins", "iptables", "runc")
 # The links that iptables' package makes when it is installed.
 LINKS = {
     f"usr/sbin/{name}{verb}": "xtables-nft-multi"

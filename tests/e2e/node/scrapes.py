@@ -8,13 +8,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from tests.control_plane import prometheus
+from tests.control_plane import programs, prometheus
 from tests.control_plane.resources import Object
 from tests.control_plane.users import write_kubeconfig
 from tests.e2e.node.node import RBAC, Node
 
 NAME, HOME = "prometheus", "monitoring"
-PROGRAM = Path("/usr/bin/prometheus")  # of `packages`
 # What the Prometheus operator writes for every PodMonitor: queries and evidence go by these labels.
 NAMED = {"namespace": "namespace", "pod_name": "pod", "pod_container_name": "container"}
 
@@ -40,7 +39,8 @@ def running(node: Node, folder: Path, monitor: Object) -> Iterator[str]:
     kubeconfig = write_kubeconfig(
         folder / f"{NAME}.kubeconfig", place.url, place.pki.ca, node.plane.client.token(HOME, NAME)
     )
-    with prometheus.running(PROGRAM, folder / NAME, job(monitor, kubeconfig), host=node.address) as address:
+    program = programs.find(prometheus.DISCOVERING)
+    with prometheus.running(program, folder / NAME, job(monitor, kubeconfig), host=node.address) as address:
         yield address
 
 
