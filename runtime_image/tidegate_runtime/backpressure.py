@@ -1,10 +1,10 @@
 """Who is read while more is asked for than can be run.
 
 To refuse a request costs 20 to 100 µs, as much as a small model's answer: a server that reads everything in order to
-refuse nine tenths of it has no time for the rest.  So only so many are refused at once; the connections of the others
-are not read, which costs nothing and slows their senders down.  They are let in, in their order, as the queue has room,
-or when the queue's timeout is over.  (With 2,048 connections that all ask, a model of 4 µs kept 2 % of its peak before
-this; docs/performance.md has what is kept.)
+refuse nine tenths of it has no time for the rest.  So only so many are refused at once; of the others the first piece
+is kept and no more is read, which costs little and slows senders of large bodies down.  They are let in, in their
+order, as the queue has room, or when the queue's timeout is over.  (With 2,048 connections that all ask, a model of
+4 µs kept 2 % of its peak before this; docs/performance.md has what is kept.)
 """
 
 from __future__ import annotations
@@ -20,10 +20,11 @@ REFUSALS_A_SECOND: Final = 100.0  # some 1 % of a core
 BURST: Final = 128.0
 LOOK_SECONDS: Final = 0.001
 POST: Final = b"POST "
+MOST_KEPT: Final = 16 * 1024 * 1024  # bytes of all who wait; beyond it no more than the method is read of a request
 
 
 class Unread(Protocol):
-    """A connection on which a request has begun, and is not read further."""
+    """A connection on which a request has begun, and waits before it is looked at."""
 
     def let_in(self, first: bytes, since: float) -> None:
         """Read on where `first` ends; it has waited since `since` (time.monotonic)."""
@@ -32,7 +33,7 @@ class Unread(Protocol):
 class Backpressure:
     """Belongs to the loop; `patience` is the longest wait in seconds."""
 
-    __slots__ = ("_admission", "_looking", "_patience", "_refilled", "_refusals", "_unread")
+    __slots__ = ("_admission", "_kept", "_looking", "_patience", "_refilled", "_refusals", "_unread", "thrifty")
 
     def __init__(self, admission: Admission, patience: float) -> None:
         self._admission = admission
@@ -40,6 +41,8 @@ class Backpressure:
         self._unread: deque[tuple[float, Unread, bytes]] = deque()
         self._refusals, self._refilled = BURST, time.monotonic()
         self._looking = False
+        self._kept = 0
+        self.thrifty = False  # whether no more than `POST` may be read of a request that begins
 
     @property
     def on(self) -> bool:
@@ -47,17 +50,22 @@ class Backpressure:
         return self._admission.full or bool(self._unread)
 
     def holds_back(self, connection: Unread, first: memoryview) -> bool:
-        """Whether the request that begins with `first` waits unread, now in the line: not if it is refused at once.
+        """Whether the request that begins with `first` waits, now in the line: not if it is refused at once.
 
         Health and metadata, which are no POST, never wait.
         """
         now = time.monotonic()
-        if POST[: len(first)] != first or (self._admission.full and self._may_refuse(now)):
+        if first[: len(POST)] != POST[: len(first)] or (self._admission.full and self._may_refuse(now)):
             return False
         self._unread.append((now, connection, bytes(first)))
+        self._keep(len(first))
         self._admission.unread = len(self._unread)
         self._look_soon()
         return True
+
+    def _keep(self, size: int) -> None:
+        self._kept += size
+        self.thrifty = self._kept > MOST_KEPT
 
     def _may_refuse(self, now: float) -> bool:
         self._refusals = min(BURST, self._refusals + (now - self._refilled) * REFUSALS_A_SECOND)
@@ -79,6 +87,7 @@ class Backpressure:
         while self._unread and (room > 0 or self._unread[0][0] < late):
             since, connection, first = self._unread.popleft()
             room -= 1
+            self._keep(-len(first))
             connection.let_in(first, since)
         self._admission.unread = len(self._unread)
         if self._unread:

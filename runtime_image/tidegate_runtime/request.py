@@ -29,7 +29,7 @@ KEPT: Final = frozenset(
 SERVER_ERROR: Final = 500
 MOST_PATH: Final = 256  # of a path, in a span
 SCRATCH: Final = 16 * 1024
-FIRST: Final = len(POST)  # bytes that are read of a request that may have to wait
+FIRST: Final = len(POST)  # bytes that are read of one more request while many wait
 ALIGNMENT: Final = 16
 MOST_DIGITS: Final = 12
 

@@ -11,7 +11,7 @@ from typing import cast
 import pytest
 from tests.unit.runtime.test_parsers import FakeTransport, feed
 
-from tidegate_runtime import http
+from tidegate_runtime import backpressure, http
 from tidegate_runtime.admission import Admission
 from tidegate_runtime.backpressure import BURST, POST, REFUSALS_A_SECOND, Backpressure
 from tidegate_runtime.errors import Throttled
@@ -128,22 +128,96 @@ def test_whoever_has_waited_as_long_as_the_queue_allows_is_let_in_to_be_refused(
     assert asyncio.run(scenario()) >= PATIENCE
 
 
-def test_of_a_request_that_may_wait_only_its_first_bytes_are_read_and_what_is_refused_is_dropped_in_large_pieces() -> (
-    None
-):
+def echoing(pressure: Backpressure) -> tuple[Connection, FakeTransport]:
+    """A connection whose requests are answered with their bodies."""
+
+    def answer(connection: Connection, request: Request) -> None:
+        connection.answer(200, bytes(request.body))
+
+    def route(request: Request) -> Route:
+        request.route = found = Route({b"POST": answer})
+        return found
+
+    return connected(pressure, route)
+
+
+async def until_let_in(pressure: Backpressure, admission: Admission) -> None:
+    """Until all are let in who wait already."""
+    last = Waiting(0, admission, [])
+    stand_in_line(pressure, last)
+    admission.queued = 0
+    await asyncio.wait_for(last.let.wait(), ENDS)
+
+
+SMALL = b"POST / HTTP/1.1\r\ncontent-length: 2\r\n\r\nok"
+LARGE = b"POST / HTTP/1.1\r\ncontent-length: 100000\r\n\r\n" + b"." * 100_000
+
+
+@pytest.mark.parametrize(
+    ("pieces", "rest", "stays_open"),
+    [
+        ([SMALL], b"", True),
+        ([SMALL[:20], SMALL[20:25]], SMALL[25:], False),
+        ([SMALL[:3], SMALL[3:5]], SMALL[5:], False),
+        ([LARGE[:SCRATCH]], LARGE[SCRATCH:], False),
+    ],
+    ids=["whole", "in pieces", "in pieces of its method", "large"],
+)
+def test_a_request_that_waits_is_answered_whole_and_the_socket_is_left_alone_once_there_is_more_of_it(
+    pieces: list[bytes], rest: bytes, stays_open: bool
+) -> None:
+    async def scenario() -> tuple[bool, bool, bytes]:
+        admission = full(3)
+        pressure = Backpressure(admission, 60.0)
+        stand_in_line(pressure, Waiting(0, admission, []))
+        connection, transport = echoing(pressure)
+        for piece in pieces:
+            feed(connection, piece)
+        waiting = transport.reading
+        assert transport.written == b""
+        await until_let_in(pressure, admission)
+        feed(connection, rest)
+        return waiting, transport.reading, transport.written
+
+    waiting, after, written = asyncio.run(scenario())
+
+    assert (waiting, after) == (stays_open, True)
+    assert written.startswith(b"HTTP/1.1 200")
+    assert written.endswith(b"".join([*pieces, rest]).split(b"\r\n\r\n")[1])
+
+
+def test_of_what_is_refused_at_once_the_rest_is_dropped_in_large_pieces() -> None:
     def refuse(request: Request) -> Route:
         raise Throttled("the queue is full", retry_after=1)
 
-    async def scenario() -> tuple[int, int, bytes]:
+    async def scenario() -> tuple[int, bytes]:
         connection, transport = connected(Backpressure(full(), PATIENCE), refuse)
-        first = len(connection.get_buffer(-1))
         feed(connection, b"POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 100000\r\n\r\n")
-        return first, len(connection.get_buffer(-1)), transport.written
+        return len(connection.get_buffer(-1)), transport.written
 
-    first, later, written = asyncio.run(scenario())
+    later, written = asyncio.run(scenario())
 
     assert written.startswith(b"HTTP/1.1 429")
-    assert (first, later) == (len(POST), SCRATCH)
+    assert later == SCRATCH
+
+
+def test_when_those_who_wait_have_sent_much_no_more_than_its_method_is_read_of_another_request(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(backpressure, "MOST_KEPT", len(SMALL))
+
+    async def scenario() -> list[int]:
+        admission = full(3)
+        pressure = Backpressure(admission, 60.0)
+        stand_in_line(pressure, Waiting(0, admission, []))
+        connections = [echoing(pressure)[0] for _ in range(3)]
+        rooms = [len(connections[0].get_buffer(-1))]
+        feed(connections[0], SMALL)
+        rooms.append(len(connections[1].get_buffer(-1)))
+        await until_let_in(pressure, admission)
+        return [*rooms, len(connections[2].get_buffer(-1))]
+
+    assert asyncio.run(scenario()) == [SCRATCH, len(POST), SCRATCH]
 
 
 def test_a_request_that_waited_unread_has_the_time_of_a_header_once_it_is_let_in() -> None:

@@ -158,11 +158,12 @@ def test_members_that_the_protocol_does_not_know_are_passed_over(size: int) -> N
 
 
 class FakeTransport:
-    """Keeps what was written."""
+    """Keeps what was written, and whether it is read from."""
 
     def __init__(self) -> None:
         self.written = b""
         self.closed = False
+        self.reading = True
 
     def write(self, data: bytes) -> None:
         self.written += data
@@ -182,9 +183,10 @@ class FakeTransport:
         return self.closed
 
     def pause_reading(self) -> None:
-        pass
+        self.reading = False
 
-    resume_reading = pause_reading
+    def resume_reading(self) -> None:
+        self.reading = True
 
 
 def echo(connection: Connection, request: Request) -> None:
