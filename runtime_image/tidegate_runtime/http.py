@@ -39,7 +39,7 @@ class Connection(asyncio.BufferedProtocol):
     """The protocol object of one client; made by the server, one per accepted socket."""
 
     __slots__ = ("_at", "_bulk", "_continue", "_deadline", "_dropped", "_ending", "_filled", "_front", "_full",
-                 "_header_bytes", "_later", "_parser", "_paused", "_pending", "_received", "_request", "_skip", "_timed",
+                 "_header_bytes", "_parser", "_paused", "_pending", "_received", "_request", "_skip", "_tail", "_timed",
                  "_transport", "_unread", "_waited", "abandon", "busy", "idle_since", "lingering")  # fmt: skip
 
     def __init__(self, front: Front) -> None:
@@ -55,7 +55,7 @@ class Connection(asyncio.BufferedProtocol):
         self._skip = False  # the body that arrives belongs to a refused request
         self._ending = False  # after the answers that are due nothing more is read
         self._continue = False  # a client waits for "100 Continue"
-        self._unread, self._later = False, b""  # a request has begun and waits (backpressure.py), what came after that
+        self._unread, self._tail = False, b""  # a request has begun and waits (backpressure.py), what came after that
         self._waited = 0.0  # how long the one that arrives did so
         self._full = self._paused = False  # the client reads slower than we write; nothing is read
         self.abandon: Callable[[], None] | None = None  # what to do when the client leaves before its answer
@@ -96,14 +96,14 @@ class Connection(asyncio.BufferedProtocol):
     def get_buffer(self, sizehint: int) -> memoryview:  # noqa: ARG002 - asyncio's signature
         if self._bulk is not None:
             return self._bulk[self._filled :]
-        front, begins = self._front, self._at is IDLE and not self._ending
-        return front.first if self._unread or (begins and front.pressure.thrifty) else front.scratch
+        little = self._unread or (self._front.pressure.thrifty and self._at is IDLE and not self._ending)
+        return self._front.first if little else self._front.scratch
 
     def buffer_updated(self, nbytes: int) -> None:
         if self._bulk is None:
             data = self._front.scratch[:nbytes]
             if self._unread:
-                self._later += data
+                self._tail += data
                 self._stop_reading()
             elif not (self._at is IDLE and self._front.pressure.on and self._waits(data)):
                 self._read(data)
@@ -119,7 +119,7 @@ class Connection(asyncio.BufferedProtocol):
         free = self.busy is None and not (self._pending or self._ending or self._full)
         if not free or not self._front.pressure.holds_back(self, data):
             return False
-        self._unread, self._later, self._deadline = True, b"", math.inf
+        self._unread, self._tail, self._deadline = True, b"", math.inf
         if len(data) in (FIRST, SCRATCH):  # there is more of it, which stays in the kernel
             self._stop_reading()
         return True
@@ -133,7 +133,7 @@ class Connection(asyncio.BufferedProtocol):
         if self._paused:
             self._paused = False
             self._transport.resume_reading()
-        self._read(memoryview(first + self._later))
+        self._read(memoryview(first + self._tail))
 
     def _read(self, data: memoryview) -> None:
         if self._ending:
