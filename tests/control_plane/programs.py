@@ -32,7 +32,10 @@ OLDEST_GO = (1, 26)
 LINKING = "-s -w"
 COMPILING = "all=-dwarf=false"  # what linking drops anyway: a sixth less work
 SELDOM_COLLECTED = {"GOGC": "400"}  # of the compiler itself, in half a gigabyte: another twentieth less
-STAMP = "-X k8s.io/component-base/version.gitVersion="  # Kubernetes' programs do not start as version v0.0.0
+STAMPS = {  # the variables in which a program's version is: without, Helm says v4.3, and Kubernetes' do not start
+    "k8s.io/kubernetes": "k8s.io/component-base/version.gitVersion",
+    "helm.sh/helm/v4": "helm.sh/helm/v4/internal/version.version",
+}
 GO_ALONE = {"GOFLAGS": "-mod=readonly", "GOTOOLCHAIN": "local", "GOWORK": "off"}  # no other Go, no file of ours changed
 Tell = Callable[[str], None]
 
@@ -61,7 +64,8 @@ class Program:
 
     @property
     def link_flags(self) -> str:
-        return f"{LINKING} {STAMP}{self.version}" if self.requires == "k8s.io/kubernetes" else LINKING
+        variable = STAMPS.get(self.requires)
+        return f"{LINKING} -X {variable}={self.version}" if variable else LINKING
 
     @property
     def built(self) -> Path:
