@@ -48,6 +48,7 @@ class S3Server:
 
     endpoint: str
     metrics: str
+    topology: str
     access_key: str
     secret_key: str
     command: list[str]
@@ -102,6 +103,7 @@ def s3_server(folder: Path, address: str = LOOPBACK) -> Iterator[S3Server]:
         server = S3Server(
             f"http://{address}:{ports['-s3.port']}",
             f"http://{address}:{ports['-metricsPort']}/metrics",
+            f"http://{address}:{ports['-master.port']}/dir/status",
             keys["access"],
             keys["secret"],
             _command(folder, Path(sockets), ports, keys, address),
@@ -163,7 +165,7 @@ def _program() -> str:
 
 def _wait_until_ready(server: S3Server, process: subprocess.Popen[bytes], log: Path) -> None:
     deadline = time.monotonic() + READY_WITHIN
-    while not _answers(f"{server.endpoint}/healthz"):
+    while not (_answers(f"{server.endpoint}/healthz") and _knows_its_files(server)):
         if time.monotonic() > deadline or process.poll() is not None:
             last = log.read_text(errors="replace")[-2000:]
             raise RuntimeError(f"the S3 server did not answer within {READY_WITHIN:g} s:\n{last}")
@@ -174,6 +176,15 @@ def _answers(url: str) -> bool:
     try:
         with urllib.request.urlopen(url, timeout=2) as answer:
             return bool(answer.status == 200)
+    except (urllib.error.URLError, OSError):
+        return False
+
+
+def _knows_its_files(server: S3Server) -> bool:
+    """Whether its part that keeps the files has told its other parts of them: they answer before, with a 500."""
+    try:
+        with urllib.request.urlopen(server.topology, timeout=2) as answer:
+            return bool(json.load(answer)["Topology"]["Max"])
     except (urllib.error.URLError, OSError):
         return False
 
