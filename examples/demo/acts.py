@@ -119,7 +119,8 @@ class Stage:
             self.problems.append(f"{act.name}: {was}, expected {told} ({end.message})")
         for seen in row["weightObserved"]:
             if not within(seen):
-                self.problems.append(f"{act.name}: {seen['step']} % was asked for, {seen} was seen")
+                hint = "chance alone does so at one step of a thousand: try again"
+                self.problems.append(f"{act.name}: {seen['step']} % was asked for, {seen} was seen ({hint})")
         if row["clientErrors"]:
             self.problems.append(f"{act.name}: {row['clientErrors']} client errors: {self.traffic.tally.messages}")
         if act.outcome == "refused" and row["requests"].get(end.revision, 0):
