@@ -9,6 +9,7 @@ import signal
 import threading
 import time
 from collections.abc import Iterator, Mapping
+from typing import Any
 
 import pytest
 from tests.cluster.operating import HOME, Operator, Site, serves
@@ -261,14 +262,21 @@ def asked(figures: Mapping[str, float]) -> set[tuple[str, str]]:
 def test_the_log_is_lines_of_json_that_say_whose_they_are_and_hold_no_token(pair: Pair, site: Site) -> None:
     stable = served(site)["status"]["stable"]["revision"]
     leader, standby = pair.roles()
-    pair.until(lambda: leader.said("Promoted: "), "it says so")
 
-    lines = [json.loads(line) for line in leader.log.read_text().splitlines()]
-    about = [line for line in lines if line.get("namespace") == site.namespace]
+    def lines() -> list[dict[str, Any]]:
+        return [json.loads(line) for line in leader.log.read_text().splitlines()]
 
-    assert all({"at", "level", "logger", "message"} <= set(line) for line in lines)
-    assert {line["name"] for line in about} == {"fraud"}
-    assert {line.get("revision") for line in about if "Promoted: " in line["message"]} == {stable}
+    def about() -> list[dict[str, Any]]:
+        return [line for line in lines() if line.get("namespace") == site.namespace]
+
+    def promoted() -> list[dict[str, Any]]:
+        return [line for line in about() if "Promoted: " in line["message"]]
+
+    pair.until(lambda: bool(promoted()), "it says so")
+
+    assert all({"at", "level", "logger", "message"} <= set(line) for line in lines())
+    assert {line["name"] for line in about()} == {"fraud"}
+    assert {line.get("revision") for line in promoted()} == {stable}
     tokens = [leader.user.token, standby.user.token, (leader.folder / "token").read_text()]
     told = leader.log.read_text() + standby.log.read_text()
     assert [token for token in tokens if token in told] == []
