@@ -8,6 +8,7 @@ with 2.  What a machine lacks (TensorRT, mostly) is told in the table.
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import json
 import os
@@ -24,6 +25,8 @@ from typing import Any, Final
 import numpy as np
 import orjson
 import uvloop
+from benchmarks.gpu_checks import Check, checked
+from benchmarks.gpu_checks import table as table_checked
 from benchmarks.gpu_runs import WAYS, Subject, Timed, Way, half, timed
 from benchmarks.load import load, post
 from benchmarks.models import MODELS
@@ -34,13 +37,18 @@ from tidegate_runtime.gpu import nvml
 from tidegate_runtime.ort import onnxruntime
 
 ROOT: Final = Path(__file__).resolve().parents[1]
-OUT: Final = ROOT / "build/bench"
+FOUND: Final = ROOT / "build/bench/gpu.json"
+NAMES: Final = ("tiny", "small", "medium", "medium-fp16")
 ROWS: Final = (1, 8, 32)
 CONNECTIONS: Final = (1, 16, 64)
-LOAD_SECONDS: Final = 3.0
+LOAD_SECONDS: Final = 2.0
 READY_SECONDS: Final = 1200.0  # TensorRT builds engines
 SERVER: Final = (sys.executable, "-m", "tidegate_runtime")
-FLAGS: Final = {"cuda": ("--device", "cuda"), "tensorrt": ("--device", "tensorrt")}
+FLAGS: Final = {
+    "cuda": ("--device", "cuda"),
+    "cuda, 2 sessions": ("--device", "cuda", "--sessions", "2"),
+    "tensorrt": ("--device", "tensorrt"),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,9 +101,10 @@ def runs(names: Sequence[str], rows: Sequence[int], ways: Sequence[Way], folder:
     found = []
     for make in subjects(names):
         for count in rows:
-            for way in ways:
-                found.append(timed(make(count), way, folder))
-                print(f"  {found[-1].model} x{count} {way.name}: {cell(found[-1])}", file=sys.stderr, flush=True)
+            rows_of_it = timed(make(count), ways, folder)
+            told = ", ".join(f"{one.way} {cell(one)}" for one in rows_of_it)
+            print(f"  {rows_of_it[0].model} x{count}: {told}", file=sys.stderr, flush=True)
+            found += rows_of_it
     return found
 
 
@@ -143,7 +152,9 @@ def served(
     subject: Subject, device: str, connections: Sequence[int], folder: Path, server: Sequence[str] = SERVER
 ) -> list[Served]:
     """The server over HTTP with binary tensors, at several numbers of connections."""
-    bundle = small.write_bundle(folder / f"served-{subject.name}-{device}", subject.graph, name="bench")
+    bundle = small.write_bundle(
+        folder / f"served-{subject.name}-{device.replace(', ', '-').replace(' ', '-')}", subject.graph, name="bench"
+    )
     found = []
     with serving(bundle, FLAGS[device], server) as (port, _):
         for count in connections:
@@ -197,25 +208,54 @@ def table_starts(found: Sequence[Start]) -> str:
     return "\n".join(lines)
 
 
+def runs_of(folder: Path) -> list[Timed]:
+    return runs(NAMES, ROWS, WAYS, folder)
+
+
+def served_of(folder: Path) -> list[Served]:
+    devices = ("cuda", "cuda, 2 sessions")
+    return [
+        row for make in subjects(NAMES) for device in devices for row in served(make(1), device, CONNECTIONS, folder)
+    ]
+
+
+def starts_of(folder: Path) -> list[Start]:
+    return [row for make in subjects(("small", "medium")) for row in starts(make(1), folder)]
+
+
+SECTIONS: Final[dict[str, tuple[Callable[[Path], list[Any]], Callable[[Any], str]]]] = {
+    "checks": (checked, table_checked),
+    "runs": (runs_of, table),
+    "served": (served_of, table_served),
+    "starts": (starts_of, table_starts),
+}
+
+
 def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.gpu", description=__doc__)
+    parser.add_argument("sections", nargs="*", metavar="SECTION", help=f"of {', '.join(SECTIONS)}; all unless told")
+    chosen = parser.parse_args().sections or list(SECTIONS)
+    if unknown := set(chosen) - set(SECTIONS):
+        parser.error(f"there is no section {', '.join(sorted(unknown))}: take of {', '.join(SECTIONS)}")
     if why := missing():
         print(f"error: {why}", file=sys.stderr)
         return 2
     gpu = nvml.find_gpu(os.environ)
     assert gpu is not None
-    names = ("tiny", "small", "medium", "medium-fp16")
+    document: dict[str, Any] = json.loads(FOUND.read_text()) if FOUND.exists() else {}
+    document["machine"] = {"gpu": gpu.name, "driver": gpu.driver, "onnxruntime": onnxruntime.__version__}
+    print(f"{gpu.name}, driver {gpu.driver}, ONNX Runtime {onnxruntime.__version__}", flush=True)
+    kept = True
     with tempfile.TemporaryDirectory() as scratch:
-        folder = Path(scratch)
-        timings = runs(names, ROWS, WAYS, folder)
-        requests = [row for make in subjects(names) for row in served(make(1), "cuda", CONNECTIONS, folder)]
-        cold = [row for make in subjects(("small", "medium")) for row in starts(make(1), folder)]
-    machine = {"gpu": gpu.name, "driver": gpu.driver, "onnxruntime": onnxruntime.__version__}
-    document = {"machine": machine, "runs": timings, "served": requests, "starts": cold}
-    OUT.mkdir(parents=True, exist_ok=True)
-    (OUT / "gpu.json").write_text(json.dumps(document, indent=1, default=asdict) + "\n")
-    print(f"{gpu.name}, driver {gpu.driver}, ONNX Runtime {onnxruntime.__version__}; milliseconds of a run:\n")
-    print(table(timings), table_served(requests), table_starts(cold), sep="\n\n")
-    return 0
+        for name in chosen:
+            measure, shown = SECTIONS[name]
+            rows = measure(Path(scratch))
+            document[name] = [asdict(row) for row in rows]
+            FOUND.parent.mkdir(parents=True, exist_ok=True)
+            FOUND.write_text(json.dumps(document, indent=1) + "\n")
+            print(f"\n{shown(rows)}", flush=True)
+            kept = kept and all(row.kept for row in rows if isinstance(row, Check))
+    return 0 if kept else 1
 
 
 if __name__ == "__main__":

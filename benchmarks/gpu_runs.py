@@ -6,7 +6,7 @@ import contextlib
 import statistics
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,10 +22,11 @@ from tidegate_runtime import ort, session
 from tidegate_runtime.gpu import libraries, placement
 from tidegate_runtime.runners import runner
 from tidegate_runtime.settings import parse
-from tidegate_runtime.watchdog import RunLane, Watchdog
+from tidegate_runtime.watchdog import Watchdog
 
-SECONDS = 1.0  # of timed runs, after as many again to warm up
-FEWEST = 20
+ROUNDS = 15
+TURN = 0.04  # seconds of runs of one way, before the next has its turn
+FEWEST = 3
 FAR_OFF = 2e-2  # of the largest output: TF32 and FP16 are within, another model is not
 Array = Any
 Run = Callable[[], list[Array]]
@@ -73,6 +74,7 @@ WAYS = (
     Way("session.run", plain=True),
     Way("bound, pageable", pinned=False),
     Way("bound, pinned"),
+    Way("without TF32", (*CUDA_ONLY, "--provider-options", "use_tf32=0")),
     Way("CUDA graph", (*CUDA_ONLY, "--provider-options", GRAPHS), fixed=True),
     Way("TensorRT", TENSORRT),
     Way("TensorRT fp16", (*TENSORRT, "--provider-options", FP16)),
@@ -104,24 +106,38 @@ def half(graph: onnx.ModelProto) -> onnx.ModelProto:
     return found
 
 
-def timed(subject: Subject, way: Way, folder: Path) -> Timed:
-    """Open, compare, time; what cannot be done on this machine is told and no error."""
+def timed(subject: Subject, ways: Sequence[Way], folder: Path) -> list[Timed]:
+    """Open all, compare, and time them in turns; what cannot be done on this machine is told and no error."""
     wanted = on_processor(subject)
     watchdog = Watchdog()
     watchdog.start()
     try:
-        run = opened(subject, way, watchdog.lane(), folder)
-        worst = difference(run(), wanted)
-        if worst > FAR_OFF:
-            return Timed(subject.name, subject.rows, way.name, failed=f"answers are off by {worst:.2g}")
-        return Timed(subject.name, subject.rows, way.name, median(run), worst)
-    except TidegateError as error:
-        return Timed(subject.name, subject.rows, way.name, failed=str(error))
+        tried = {way: tried_once(subject, way, watchdog, folder, wanted) for way in ways}
+        runs = {way: run for way, (run, _) in tried.items() if run is not None}
+        seconds = dict(zip(runs, medians(list(runs.values())), strict=True))
     finally:
         watchdog.stop()
+    return [replace(found, seconds=seconds.get(way, 0.0)) for way, (_, found) in tried.items()]
 
 
-def opened(subject: Subject, way: Way, lane: RunLane, folder: Path) -> Run:
+def tried_once(
+    subject: Subject, way: Way, watchdog: Watchdog, folder: Path, wanted: list[Array]
+) -> tuple[Run | None, Timed]:
+    """A way to run, and how far off its answers are; None: it does not go, or they are another model's."""
+    found = Timed(subject.name, subject.rows, way.name)
+    try:
+        run = opened(subject, way, watchdog, folder)
+        worst = difference(run(), wanted)
+    except TidegateError as error:
+        return None, replace(found, failed=str(error))
+    if worst > FAR_OFF:
+        return None, replace(found, failed=f"answers are off by {worst:.2g}")
+    return run, replace(found, worst=worst)
+
+
+def opened(subject: Subject, way: Way, watchdog: Watchdog, folder: Path) -> Run:
+    """The lane of a load gives memory back after each run, for the server's sake: what is timed has another."""
+    lane = watchdog.lane()
     bundle = folder / f"{subject.name}-{subject.rows}{'-fixed' if way.fixed else ''}"
     if not bundle.exists():
         small.write_bundle(bundle, subject.fixed() if way.fixed else subject.graph, name="bench")
@@ -138,7 +154,7 @@ def opened(subject: Subject, way: Way, lane: RunLane, folder: Path) -> Run:
         call = runner([bare], read_bundle_dir(bundle))
         return lambda: call(names, feeds, lane.options)
     with contextlib.nullcontext() if way.pinned else pageable():
-        model = session.load(settings, lane)
+        model = session.load(settings, watchdog.lane())
     return lambda: model.run(feeds, lane)
 
 
@@ -167,13 +183,15 @@ def difference(found: list[Array], wanted: list[Array]) -> float:
     return worst
 
 
-def median(run: Run) -> float:
-    """Seconds of one run."""
-    for _ in range(2):  # the first time for clocks, caches and kernels
-        took: list[float] = []
-        until = time.perf_counter() + SECONDS
-        while len(took) < FEWEST or time.perf_counter() < until:
-            began = time.perf_counter()
-            run()
-            took.append(time.perf_counter() - began)
-    return statistics.median(took)
+def medians(runs: Sequence[Run]) -> list[float]:
+    """Seconds of one run of each, measured in turns so that a slow minute is everybody's."""
+    took: list[list[float]] = [[] for _ in runs]
+    for round_ in range(ROUNDS + 1):  # the first one warms up: clocks, caches, kernels
+        for times, run in zip(took, runs, strict=True):
+            began, count = time.perf_counter(), 0
+            while count < FEWEST or time.perf_counter() - began < TURN:
+                run()
+                count += 1
+            if round_:
+                times.append((time.perf_counter() - began) / count)
+    return [statistics.median(times) for times in took]

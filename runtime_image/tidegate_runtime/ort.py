@@ -13,5 +13,6 @@ os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 import onnxruntime
 
 onnxruntime.disable_telemetry_events()
+onnxruntime.set_default_logger_severity(4)  # errors come back as exceptions; its coloured lines are not our log's
 
 __all__ = ["onnxruntime"]

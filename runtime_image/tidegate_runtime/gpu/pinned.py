@@ -30,11 +30,19 @@ class PinnedMemory:
             cuda.cudaFreeHost.argtypes = (ctypes.c_void_p,)
 
     def empty(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
-        """An array of any content; its memory is given back when nobody holds it or a view of it."""
+        """An array of any content, page-locked where that can be."""
+        found = self.page_locked(shape, dtype)
+        return np.empty(shape, dtype) if found is None else found
+
+    def page_locked(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array | None:
+        """An array of any content; None: there is no such memory, or a page is too much for it.
+
+        Its memory is given back when nobody holds it or a view of it.
+        """
         size = math.prod(shape) * dtype.itemsize
         address = self._allocate(size) if self._cuda is not None and size >= LEAST else None
         if address is None:
-            return np.empty(shape, dtype)
+            return None
         block = (ctypes.c_byte * size).from_address(address)
         weakref.finalize(block, self._free, address)
         array: Array = np.frombuffer(memoryview(block), dtype).reshape(shape)

@@ -31,7 +31,7 @@ def test_without_a_gpu_it_says_so_and_ends_with_2() -> None:
 def quick(monkeypatch: pytest.MonkeyPatch) -> PretendedGpu:
     pretended = PretendedGpu()
     install(pretended, monkeypatch.setattr)
-    monkeypatch.setattr(gpu_runs, "SECONDS", 0.0)
+    monkeypatch.setattr(gpu_runs, "TURN", 0.0)
     monkeypatch.setattr(gpu, "LOAD_SECONDS", 0.1)
     return pretended
 
@@ -47,7 +47,7 @@ def test_every_way_is_timed_and_its_answers_compared(quick: PretendedGpu, tmp_pa
     assert [one.failed for one in found] == [""] * len(found)
     assert all(one.seconds > 0 and one.worst < 1e-3 for one in found)
     assert gpu.table(found).splitlines()[0] == (
-        "| model | rows | session.run | bound, pageable | bound, pinned | CUDA graph |"
+        "| model | rows | session.run | bound, pageable | bound, pinned | without TF32 | CUDA graph |"
     )
 
 

@@ -1,0 +1,320 @@
+"""What a server promises of its GPU, seen from outside: a real process on the real device, one check after the other.
+
+The figures say how fast it is; this says whether it is right, whose fault a failure is called, and how it is told.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import onnx
+import uvloop
+from benchmarks.load import load, post
+from onnx import TensorProto, helper
+from tests.runtime import small_bundles as small
+
+from tidegate.bundle.golden import GoldenSample
+
+SERVER: Sequence[str] = (sys.executable, "-m", "tidegate_runtime")
+ROOT: Final = Path(__file__).resolve().parents[1]
+READY_SECONDS: Final = 120.0
+ANSWER_SECONDS: Final = 60.0
+UNAVAILABLE: Final = 503
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One promise, what was seen, and whether it was kept."""
+
+    promise: str
+    seen: str
+    kept: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """A process, its ports, and everything that it logged until it was ready."""
+
+    process: subprocess.Popen[str]
+    http: int
+    metrics: int
+
+    def infer(self, name: str, x: Any) -> tuple[int, Any]:
+        """Status and decoded body of one JSON request."""
+        kinds = {"float32": "FP32", "int64": "INT64"}
+        tensor = {"name": name, "datatype": kinds[str(x.dtype)], "shape": list(x.shape), "data": x.ravel().tolist()}
+        return self.ask(self.http, "/v2/models/checked/infer", json.dumps({"inputs": [tensor]}).encode())
+
+    def probe(self, path: str) -> tuple[int, str]:
+        status, body = self.ask(self.metrics, path)
+        return status, str(body)
+
+    def figures(self, start: str) -> dict[str, float]:
+        """The samples of /metrics whose line begins so."""
+        text = self.ask(self.metrics, "/metrics")[1]
+        lines = (line.rpartition(" ") for line in str(text).splitlines() if line.startswith(start))
+        return {name: float(number) for name, _, number in lines}
+
+    def ask(self, port: int, path: str, body: bytes | None = None) -> tuple[int, Any]:
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", body, ANSWER_SECONDS) as answer:
+                status, text = answer.status, answer.read().decode()
+        except urllib.error.HTTPError as error:
+            status, text = error.code, error.read().decode()
+        with contextlib.suppress(ValueError):
+            return status, json.loads(text)
+        return status, text
+
+
+@contextlib.contextmanager
+def served(
+    folder: Path,
+    graph: onnx.ModelProto,
+    samples: Sequence[GoldenSample] = (),
+    options: str = "",
+    command: Sequence[str] = (),
+    **environment: str,
+) -> Iterator[Server | str]:
+    """A ready server of the model, or why there is none: the error of its last line."""
+    bundle = small.write_bundle(folder / f"bundle-{time.monotonic_ns()}", graph, samples, name="checked")
+    line = [
+        *(command or SERVER), "serve", "--bundle", str(bundle), "--device", "cuda", "--host",
+        "127.0.0.1", "--http-port", "0", "--grpc-port", "off", "--metrics-host", "127.0.0.1", "--metrics-port", "0",
+        "--drain-delay", "0s", *(("--provider-options", options) if options else ()),
+    ]  # fmt: skip
+    log = folder / f"{bundle.name}.log"
+    with log.open("w") as told:
+        process = subprocess.Popen(
+            line, stdout=subprocess.PIPE, stderr=told, text=True, cwd=ROOT, env={**os.environ, **environment}
+        )
+    try:
+        assert process.stdout is not None
+        first = process.stdout.readline()
+        until = time.monotonic() + READY_SECONDS
+        while '"ready"' not in log.read_text() and process.poll() is None and time.monotonic() < until:
+            time.sleep(0.05)
+        if '"ready"' in log.read_text():
+            ports = json.loads(first)
+            yield Server(process, ports["http"], ports["metrics"])
+        else:
+            yield last_words(log.read_text())
+    finally:
+        process.send_signal(signal.SIGTERM)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(timeout=30)
+        process.kill()
+        process.wait()
+
+
+def last_words(log: str) -> str:
+    """Reason and message of the last line."""
+    line = (log.strip().splitlines() or ["it said nothing"])[-1]
+    with contextlib.suppress(ValueError, KeyError):
+        found = json.loads(line)
+        return f"{found['reason']}: {found['message']}"
+    return line
+
+
+def widening(columns: int) -> onnx.ModelProto:
+    """A number of each row times a wide vector, summed up again: much memory for a small request and answer."""
+    nodes = [
+        helper.make_node("MatMul", ["x", "wide"], ["much"]),
+        helper.make_node("Tanh", ["much"], ["more"]),
+        helper.make_node("ReduceSum", ["more", "axis"], ["y"], keepdims=0),
+    ]
+    x, y = small.value("x", TensorProto.FLOAT, ["N", 1]), small.value("y", TensorProto.FLOAT, ["N"])
+    wide = np.full((1, columns), 1e-3, np.float32)
+    return small.model(nodes, [x], [y], {"wide": wide, "axis": np.array([1])})
+
+
+def chosen() -> onnx.ModelProto:
+    """The positive numbers of a row: how many come out follows from the values only."""
+    nodes = [
+        helper.make_node("Greater", ["x", "zero"], ["positive"]),
+        helper.make_node("Compress", ["x", "positive"], ["y"]),
+    ]
+    x, y = small.value("x", TensorProto.FLOAT, ["N"]), small.value("y", TensorProto.FLOAT, ["M"])
+    return small.model(nodes, [x], [y], {"zero": np.array(0, np.float32)})
+
+
+def shifts() -> onnx.ModelProto:
+    """Operators that ONNX Runtime has for processors only."""
+    names = ["x", "a", "b", "y"]
+    nodes = [helper.make_node("BitShift", [one, "by"], [other], direction="LEFT") for one, other in pairwise(names)]
+    x, y = (small.value(name, TensorProto.UINT64, ["N"]) for name in "xy")
+    return small.model(nodes, [x], [y], {"by": np.array(1, np.uint64)})
+
+
+def scores_are(x: Any, body: Any) -> bool:
+    """Whether this is the answer of `small.linear` for x, within what TF32 loses."""
+    found = {one["name"]: one["data"] for one in body.get("outputs", ())}
+    return len(found.get("scores", ())) == 3 * len(x) and np.allclose(
+        found["scores"], (x @ small.WEIGHTS).ravel(), atol=2e-2, rtol=1e-2
+    )
+
+
+def proved(folder: Path) -> Check:
+    """Samples of the processor hold on the GPU, and the operators that ran are counted by provider."""
+    with served(folder, small.laboured(small.WEIGHTS, 6), small.linear_samples()) as server:
+        if isinstance(server, str):
+            return Check("a sound model is ready", server, kept=False)
+        x = np.arange(12, dtype=np.float32).reshape(3, 4)
+        status, body = server.infer("x", x)
+        right = scores_are(x, body)
+        work = server.figures("tidegate_device_operators")
+    found = ", ".join(f"{name.rpartition('provider=')[2][1:-2]} {number:.0f}" for name, number in work.items())
+    return Check("a sound model is ready, and answers rightly", f"{status}; {found}", right and bool(work))
+
+
+def figures(folder: Path) -> Check:
+    """NVML's figures while the GPU works."""
+    with served(folder, small.laboured(small.WEIGHTS, 200)) as server:
+        if isinstance(server, str):
+            return Check("the driver's figures are told", server, kept=False)
+        tensor = {"name": "x", "datatype": "FP32", "shape": [32, 4], "data": [0.5] * 128}
+        request = post("/v2/models/checked/infer", json.dumps({"inputs": [tensor]}).encode())
+        uvloop.run(load("127.0.0.1", server.http, request, 8, 3.0))
+        told = server.figures("tidegate_gpu_")
+    found = {name.partition("{")[0].removeprefix("tidegate_gpu_"): number for name, number in told.items()}
+    kept = 0 < found.get("memory_used_bytes", 0) <= found.get("memory_bytes", 0) and found.get("utilization", 0) > 0
+    return Check("the driver's figures are told", ", ".join(f"{k} {v:g}" for k, v in found.items()), kept)
+
+
+def refused(promise: str, words: str, **given: Any) -> Callable[[Path], Check]:
+    """A server that must not get ready, and whose error says `words`."""
+
+    def check(folder: Path) -> Check:
+        with served(folder, **given) as server:
+            if isinstance(server, Server):
+                return Check(promise, "it is ready", kept=False)
+            return Check(promise, server, words in server)
+
+    return check
+
+
+def full(folder: Path) -> Check:
+    """Too many rows for the memory are refused, and the next request is answered."""
+    promise = "a run without memory is 503, and the next one is answered"
+    with served(folder, widening(2**20), options=f"gpu_mem_limit={2**28}") as server:
+        if isinstance(server, str):
+            return Check(promise, server, kept=False)
+        few, many = (np.ones((rows, 1), np.float32) for rows in (1, 64))
+        answers = [server.infer("x", rows) for rows in (few, many, few)]
+        live = server.probe("/livez")[0]
+    told = answers[1][1].get("error", "") if isinstance(answers[1][1], dict) else answers[1][1]
+    found = [status for status, _ in answers]
+    return Check(promise, f"{found}, livez {live}: {told}", (found, live) == ([200, UNAVAILABLE, 200], 200))
+
+
+def shaped(folder: Path) -> Check:
+    """Outputs whose sizes follow from values come out whole, whatever came before."""
+    promise = "outputs of sizes that only the values tell are right"
+    with served(folder, chosen()) as server:
+        if isinstance(server, str):
+            return Check(promise, server, kept=False)
+        random, wrong = np.random.default_rng(5), 0
+        for _ in range(50):
+            x = random.standard_normal(int(random.integers(1, 40))).astype(np.float32)
+            status, body = server.infer("x", x)
+            got = body["outputs"][0]["data"] if status == 200 else None
+            wrong += got is None or not np.array_equal(np.array(got, np.float32), x[x > 0])
+    return Check(promise, f"{50 - wrong} of 50", wrong == 0)
+
+
+def recorded(folder: Path) -> Check:
+    """A recorded graph answers by the input it is given, not by the one it was recorded with."""
+    promise = "a recorded CUDA graph answers each input by itself"
+    graph = small.laboured(small.WEIGHTS, 6)
+    for tensor in (*graph.graph.input, *graph.graph.output):
+        tensor.type.tensor_type.shape.dim[0].dim_value = 3
+    with served(folder, graph, options="enable_cuda_graph=1") as server:
+        if isinstance(server, str):
+            return Check(promise, server, kept=False)
+        random, right = np.random.default_rng(6), 0
+        for _ in range(50):
+            x = random.standard_normal((3, 4)).astype(np.float32)
+            right += scores_are(x, server.infer("x", x)[1])
+    return Check(promise, f"{right} of 50", right == 50)
+
+
+def lost(folder: Path) -> Check:
+    """A kernel that writes where no memory is takes the device from the process; Kubernetes has to know."""
+    promise = "a lost device is 503 for whoever asks, and fails liveness"
+    lose = folder / "lose"
+    command = (sys.executable, "-m", "benchmarks.gpu_loss", str(lose))
+    x = np.ones((1, 4), np.float32)
+    with served(folder, small.linear(), small.linear_samples(), command=command) as server:
+        if isinstance(server, str):
+            return Check(promise, server, kept=False)
+        before = server.infer("x", x)[0], server.probe("/livez")[0]
+        lose.touch()
+        if not come_true(lambda: not lose.exists()):
+            return Check(promise, "the device could not be taken away", kept=False)
+        status, body = server.infer("x", x)
+        live = come_true(lambda: server.probe("/livez")[0] == UNAVAILABLE)
+        again = server.infer("x", x)[0]
+        told = f"livez {server.probe('/livez')}"
+    error = body.get("error", "") if isinstance(body, dict) else body
+    kept = (*before, status, again) == (200, 200, UNAVAILABLE, UNAVAILABLE) and live
+    return Check(promise, f"{before}, then {status}: {error}, {told}, then {again}", kept)
+
+
+def come_true(condition: Callable[[], bool], seconds: float = 10.0) -> bool:
+    until = time.monotonic() + seconds
+    while not (found := condition()) and time.monotonic() < until:
+        time.sleep(0.05)
+    return found
+
+
+WRONG: Final = [
+    GoldenSample({"x": np.ones((1, 4), np.float32)}, {"scores": np.full((1, 3), 9, np.float32), "label": np.array([0])})
+]
+CHECKS: Final[Sequence[Callable[[Path], Check]]] = (
+    proved,
+    figures,
+    shaped,
+    recorded,
+    full,
+    refused("no GPU is no slow success", "DeviceUnavailable", graph=small.linear(), CUDA_VISIBLE_DEVICES="-1"),
+    refused(
+        "weights that do not fit are the machine's fault", "DeviceUnavailable", graph=widening(2**26),
+        options=f"gpu_mem_limit={2**24}",
+    ),
+    refused("a graph that the GPU cannot run is not run slowly", "DeviceUnavailable", graph=shifts()),
+    refused("wrong samples refuse the model", "GoldenMismatch", graph=small.linear(), samples=WRONG),
+    refused(
+        "a wrong option is named", "cudnn_conv_algo_search", graph=small.linear(), options="cudnn_conv_algo_search=9"
+    ),
+    lost,
+)  # fmt: skip
+
+
+def table(found: Sequence[Check]) -> str:
+    lines = ["| promise | seen | |", "|---|---|---|"]
+    return "\n".join(
+        [*lines, *(f"| {one.promise} | {one.seen} | {'kept' if one.kept else 'NOT KEPT'} |" for one in found)]
+    )
+
+
+def checked(folder: Path) -> list[Check]:
+    found = []
+    for check in CHECKS:
+        found.append(check(folder))
+        print(
+            f"  {'ok ' if found[-1].kept else 'NOT'} {found[-1].promise}: {found[-1].seen}", file=sys.stderr, flush=True
+        )
+    return found
