@@ -23,6 +23,7 @@ from tidegate.bundle.verify import check_listing
 from tidegate_runtime import devices, warmup
 from tidegate_runtime.errors import DeviceLost
 from tidegate_runtime.gpu.faults import fault, not_loaded
+from tidegate_runtime.gpu.steady import Steady
 from tidegate_runtime.interfaces import Array, Lane, Objection
 from tidegate_runtime.ort import onnxruntime
 from tidegate_runtime.ort_errors import sentence
@@ -117,6 +118,11 @@ class OrtModel:
     def measured(self, found: Measured) -> None:
         self.costs, self.objection = found.costs, found.objection
         self.most_together, self.row_bytes = found.most_together, found.row_bytes
+
+    def keep_rows(self, rows: int) -> None:
+        """From now on every run has so many rows, and requests share runs of at most so many."""
+        self._run = Steady(self._run, rows)
+        self.most_together = rows
 
     def run(self, feeds: dict[str, Array], lane: Lane) -> list[Array]:
         """All outputs in the order of `outputs`, under `lane.options`.

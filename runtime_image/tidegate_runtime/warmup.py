@@ -19,7 +19,9 @@ from tidegate.bundle.errors import ModelInvalid
 from tidegate.bundle.manifest import TensorSpec
 from tidegate_runtime import neighbours
 from tidegate_runtime.gpu.faults import before_requests
+from tidegate_runtime.gpu.steady import steady_rows
 from tidegate_runtime.interfaces import Array, Lane, Objection
+from tidegate_runtime.logs import log
 from tidegate_runtime.settings import Settings
 from tidegate_runtime.trials import TrialFailed, Trials
 
@@ -30,6 +32,7 @@ ALLOWANCE = {"cpu": 0.0, "cuda": 60.0, "tensorrt": 900.0}  # seconds more for th
 # Seconds for measuring: a small model is ready 0.7 s after its process started. A GPU's first runs prepare kernels.
 BUDGET = {"cpu": 0.15, "cuda": 1.0, "tensorrt": 1.0}
 ROUNDS = 5
+CHANGES = 2  # of the number of rows, timed
 NO_GAIN = 0.95  # of the cost of a row, when the rows are doubled: larger batches need not be measured
 ENOUGH = 4  # rows to try together: three that differ, and the first once more
 OUT_OF_MEMORY = ("Failed to allocate", "bad_alloc", "bad allocation", "out of memory")
@@ -69,8 +72,33 @@ def warm_up(model: OrtModel, settings: Settings, lane: Lane, known: Measured | N
     if len(costs) == 1 and model.most_together > 1:
         costs = proof.best | costs  # too slow to be measured further: what the proof's two rows took is all there is
     model.costs = tuple(sorted(costs.items()))
+    if settings.device != "cpu" and model.objection is None and len(costs) > 1:
+        _steady(model, trials, row)
     _give_memory_back(lane, settings.device)
-    _run_again(trials, row)
+    for _ in range(settings.sessions):
+        _run_again(trials, row)
+
+
+def _steady(model: OrtModel, trials: Trials, row: dict[str, Array]) -> None:
+    """Where another number of rows takes the device long to get used to, every run has as many from now on."""
+    costs = dict(model.costs)
+    try:
+        change = min(_change(trials, row, max(costs)) for _ in range(CHANGES)) - costs[1]
+    except TrialFailed:
+        return  # it ran before: a busy GPU is no reason to refuse the model
+    if rows := steady_rows(costs, change):
+        model.keep_rows(rows)
+        model.costs = tuple((size, costs[rows]) for size in sorted({1, rows}))
+        why = f"another number of them costs {change * 1e3:.0f} ms"
+        log("info", "every run has the same number of rows", rows=rows, why=why)
+
+
+def _change(trials: Trials, row: dict[str, Array], rows: int) -> float:
+    """Seconds of a run of one row right after one of `rows`."""
+    trials.run({name: np.repeat(array, rows, axis=0) for name, array in row.items()}, rows)
+    began = time.perf_counter()
+    trials.run(row)
+    return time.perf_counter() - began
 
 
 def first_allowance(settings: Settings) -> float:
