@@ -124,7 +124,7 @@ bench-decisions: $(READY)  ## how often the rollout rule decides rightly (build/
 	@$(BIN)/python -m benchmarks.decisions
 
 bench-gpu: $(READY)  ## the server on a GPU; ends with 2 where there is none (build/bench/gpu.json)
-	@$(BIN)/python -m benchmarks.gpu
+	@$(BIN)/python -m benchmarks.gpu $(ARGS)
 
 bench-plan: $(READY)  ## what one decision costs
 	@$(BIN)/python -m benchmarks.plan

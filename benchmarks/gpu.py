@@ -1,9 +1,12 @@
-"""A GPU under the server: `make bench-gpu` writes build/bench/gpu.json and prints the tables of docs/gpu.md.
+"""A GPU under the server: `make bench-gpu` writes build/bench/gpu.json and prints the tables of docs/performance.md.
 
-Each way to run a model (a bare session, bound buffers in ordinary and in page-locked memory, a CUDA graph, TensorRT)
-at several numbers of rows, each answer compared with the processor's; the server over HTTP beside a bare session; and
-the seconds from the start of a server to ready, with and without kept engines.  Without a GPU it says so and ends
-with 2.  What a machine lacks (TensorRT, mostly) is told in the table.
+    checks  what a server promises of its GPU (gpu_checks.py); one that is not kept ends the program with 1
+    runs    each way to run a model at several numbers of rows, in turns, its answers compared with the processor's
+    served  the server over HTTP under load
+    starts  the seconds to ready, with and without kept engines
+
+`ARGS="checks runs"` chooses.  Without a GPU it says so and ends with 2.  What a machine lacks (TensorRT, mostly) is
+told in the table.
 """
 
 from __future__ import annotations

@@ -9,9 +9,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from benchmarks import gpu, gpu_runs
+from benchmarks import gpu, gpu_checks, gpu_runs
 from benchmarks.gpu_runs import WAYS, Timed
 from benchmarks.gpu_wheels import join, split
+from tests.runtime import small_bundles as small
 from tests.runtime.gpu.pretended import PretendedGpu, install
 
 PRETENDED = (sys.executable, "-m", "tests.runtime.gpu.pretended", "{}")
@@ -79,6 +80,31 @@ def test_the_server_is_measured_under_load_and_at_its_start(quick: PretendedGpu,
     assert [one.what for one in cold] == ["CUDA", "TensorRT, builds", "TensorRT, finds"]
     assert all(one.seconds > 0 for one in cold)
     assert "| tiny | CUDA |" in gpu.table_starts(cold)
+
+
+def test_a_servers_promises_are_checked_from_outside(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(gpu_checks, "SERVER", PRETENDED)
+
+    found = [check(tmp_path) for check in (gpu_checks.proved, gpu_checks.shaped, gpu_checks.recorded)]
+
+    assert [one.kept for one in found] == [True] * 3
+    assert [one.seen for one in found] == ["200; CUDAExecutionProvider 16", "50 of 50", "50 of 50"]
+    assert "| a recorded CUDA graph answers each input by itself | 50 of 50 | kept |" in gpu_checks.table(found)
+
+
+def test_a_promise_that_is_not_kept_is_said_so(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(gpu_checks, "SERVER", PRETENDED)
+    check = gpu_checks.refused("no GPU is no slow success", "DeviceUnavailable", graph=small.linear())
+
+    assert check(tmp_path) == gpu_checks.Check("no GPU is no slow success", "it is ready", kept=False)
+
+
+def test_what_is_to_be_done_may_be_chosen() -> None:
+    command = [sys.executable, "-m", "benchmarks.gpu", "checks", "flights"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+
+    assert done.returncode == 2
+    assert "there is no section flights: take of checks, runs, served, starts" in done.stderr
 
 
 def test_a_figure_is_shown_in_milliseconds() -> None:
