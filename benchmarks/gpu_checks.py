@@ -118,6 +118,8 @@ def served(
             process.wait(timeout=30)
         process.kill()
         process.wait()
+        if process.stdout is not None:
+            process.stdout.close()
 
 
 def last_words(log: str) -> str:

@@ -83,7 +83,7 @@ def test_feeds_without_a_row_for_each_row_and_no_rows_at_all_are_run_as_they_are
         return [feeds["x"]]
 
     steady = Steady(record, 4)
-    for feeds in ({"x": rows(3), "scale": np.float32(2)[None]}, {"x": rows(3), "t": np.array(1)}, {"x": rows(0)}):
+    for feeds in ({"x": rows(3), "scale": np.ones(1, np.float32)}, {"x": rows(3), "t": np.array(1)}, {"x": rows(0)}):
         steady(["y"], feeds, None)
 
     assert seen == [{"x": (3, 4), "scale": (1,)}, {"x": (3, 4), "t": ()}, {"x": (0, 4)}]

@@ -106,7 +106,9 @@ def test_one_silent_pod_does_not_hide_the_others(pods: Pods) -> None:
 
 
 def test_of_many_pods_as_many_are_asked_as_can_be_remembered(pods: Pods, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(calls.call.__kwdefaults__, "deadline", 60.0)  # a machine that stood still hid them all
+    defaults = calls.call.__kwdefaults__
+    assert defaults is not None
+    monkeypatch.setitem(defaults, "deadline", 60.0)  # a machine that stood still hid them all
     pods.answer = (200, counters(OLD))
     many = [pod(revision, f"{revision}-{number}") for revision in (OLD, NEW) for number in range(40)]
 
