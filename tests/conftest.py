@@ -19,6 +19,7 @@ from hypothesis import settings
 
 BUCKET = "models"
 HERE = Path(__file__).parent
+OVER_LOOPBACK = {"bench", "benchmarks", "client", "cluster", "internal", "runtime"}  # unit tests with servers in them
 settings.register_profile("shared", deadline=None)
 settings.load_profile("shared")
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # in a shell's background job: programs of tests would inherit it
@@ -27,9 +28,15 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # in a shell's background
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
-        kind = item.path.relative_to(HERE).parts[0]
-        if kind not in ("unit", "e2e") or (kind == "unit" and item.get_closest_marker("slow")):
+        if needs_more_than_its_process(item):
             item.add_marker(pytest.mark.flaky(reruns=1))
+
+
+def needs_more_than_its_process(item: pytest.Item) -> bool:
+    kind, part, *_ = item.path.relative_to(HERE).parts
+    if kind == "unit":
+        return part in OVER_LOOPBACK or item.get_closest_marker("slow") is not None
+    return kind != "e2e"
 
 
 @pytest.fixture(scope="session")
