@@ -4,6 +4,7 @@ plain    the session's own `run`: processors, and texts anywhere
 bfloat   models with BF16 tensors
 bound    on a GPU: buffers that stay (gpu/bound.py)
 graphed  on a GPU: sizes that are always the same, repeated as one CUDA graph (gpu/graphs.py)
+steady   around one of these, on a GPU: always the same number of rows (gpu/steady.py)
 """
 
 from __future__ import annotations

@@ -176,7 +176,7 @@ def _place(
     require_interface(bundle, sessions[0])
     model = OrtModel(bundle, settings, placement.runner(sessions), samples)
     placement.prove(warmup.first_feeds(model)[0], lane, warmup.first_allowance(settings))
-    warmup.warm_up(model, settings, lane)
+    warmup.warm_up(model, settings, lane, sessions=[runner([each], bundle) for each in sessions])
     if placement.work:  # else nothing has run: the sizes of its inputs were guessed
         placement.keep()
     return model

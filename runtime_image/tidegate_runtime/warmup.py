@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -22,6 +22,7 @@ from tidegate_runtime.gpu.faults import before_requests
 from tidegate_runtime.gpu.steady import steady_rows
 from tidegate_runtime.interfaces import Array, Lane, Objection
 from tidegate_runtime.logs import log
+from tidegate_runtime.runners import Run
 from tidegate_runtime.settings import Settings
 from tidegate_runtime.trials import TrialFailed, Trials
 
@@ -38,9 +39,12 @@ ENOUGH = 4  # rows to try together: three that differ, and the first once more
 OUT_OF_MEMORY = ("Failed to allocate", "bad_alloc", "bad allocation", "out of memory")
 
 
-def warm_up(model: OrtModel, settings: Settings, lane: Lane, known: Measured | None = None) -> None:
+def warm_up(
+    model: OrtModel, settings: Settings, lane: Lane, known: Measured | None = None, sessions: Sequence[Run] = ()
+) -> None:
     """Run, measure, and enter what was `measured`; with what is `known`, one run is all.
 
+    `sessions`: on a GPU, calls of each session by itself.
     Raises ModelInvalid, and DeviceUnavailable where the GPU failed and not the model.
     """
     feeds, sure = first_feeds(model)
@@ -72,33 +76,53 @@ def warm_up(model: OrtModel, settings: Settings, lane: Lane, known: Measured | N
     if len(costs) == 1 and model.most_together > 1:
         costs = proof.best | costs  # too slow to be measured further: what the proof's two rows took is all there is
     model.costs = tuple(sorted(costs.items()))
-    if settings.device != "cpu" and model.objection is None and len(costs) > 1:
-        _steady(model, trials, row)
+    if sessions and model.objection is None and len(costs) > 1:
+        _steady(model, _Alone(model, sessions, lane, settings.request_timeout), row)
     _give_memory_back(lane, settings.device)
-    for _ in range(settings.sessions):
-        _run_again(trials, row)
+    _run_again(trials, row)
 
 
-def _steady(model: OrtModel, trials: Trials, row: dict[str, Array]) -> None:
+class _Alone:
+    """Runs of one session after the other, by no way that shares them out."""
+
+    def __init__(self, model: OrtModel, sessions: Sequence[Run], lane: Lane, allowed: float) -> None:
+        self._names = [spec.name for spec in model.outputs]
+        self.sessions, self._lane, self._allowed = sessions, lane, allowed
+
+    def seconds(self, run: Run, row: Mapping[str, Array], rows: int) -> float:
+        """Of one run with `row` so many times; raises whatever ONNX Runtime raises."""
+        feeds = {name: np.repeat(array, rows, axis=0) for name, array in row.items()}
+        began = time.perf_counter()
+        self._lane.begin(time.monotonic() + self._allowed)
+        try:
+            run(self._names, feeds, self._lane.options)
+        finally:
+            self._lane.end()
+        return time.perf_counter() - began
+
+    def change(self, row: Mapping[str, Array], rows: int) -> float:
+        """Seconds more of a run of one row because the one before had more rows."""
+        first = self.sessions[0]
+        self.seconds(first, row, rows)
+        return self.seconds(first, row, 1) - self.seconds(first, row, 1)
+
+
+def _steady(model: OrtModel, alone: _Alone, row: Mapping[str, Array]) -> None:
     """Where another number of rows takes the device long to get used to, every run has as many from now on."""
     costs = dict(model.costs)
     try:
-        change = min(_change(trials, row, max(costs)) for _ in range(CHANGES)) - costs[1]
-    except TrialFailed:
-        return  # it ran before: a busy GPU is no reason to refuse the model
-    if rows := steady_rows(costs, change):
-        model.keep_rows(rows)
-        model.costs = tuple((size, costs[rows]) for size in sorted({1, rows}))
-        why = f"another number of them costs {change * 1e3:.0f} ms"
-        log("info", "every run has the same number of rows", rows=rows, why=why)
-
-
-def _change(trials: Trials, row: dict[str, Array], rows: int) -> float:
-    """Seconds of a run of one row right after one of `rows`."""
-    trials.run({name: np.repeat(array, rows, axis=0) for name, array in row.items()}, rows)
-    began = time.perf_counter()
-    trials.run(row)
-    return time.perf_counter() - began
+        change = min(alone.change(row, max(costs)) for _ in range(CHANGES))
+        if not (rows := steady_rows(costs, change)):
+            return
+        for run in alone.sessions:
+            alone.seconds(run, row, rows)
+    except Exception as error:  # noqa: BLE001 - ONNX Runtime's own errors share no base class
+        log("warning", "other numbers of rows were not tried", error=type(error).__name__)  # all of it ran before
+        return
+    model.keep_rows(rows)
+    model.costs = tuple((size, costs[rows] * math.ceil(size / rows)) for size in sorted({1, rows, 2 * rows}))
+    why = f"another number of them costs {change * 1e3:.0f} ms"
+    log("info", "every run has the same number of rows", rows=rows, why=why)
 
 
 def first_allowance(settings: Settings) -> float:

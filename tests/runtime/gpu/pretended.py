@@ -47,6 +47,7 @@ class PretendedGpu:
     on_the_device: float = 1.0  # share of the operators
     records_graphs: bool = True
     opened: list[dict[str, dict[str, str]]] = field(default_factory=list)  # options by provider, per session
+    sessions: list[Any] = field(default_factory=list)
     lost: bool = False
     change_seconds: float = 0.0  # that a session takes longer when its inputs have other sizes than in its last run
     rounds_off: float = 0.0  # share of a row's largest number by which its answer differs with the number of rows
@@ -81,9 +82,9 @@ class PretendedGpu:
         if told[CUDA].get("enable_cuda_graph") == "1" and not self.records_graphs:
             raise RuntimeError(NO_GRAPH)
         provider = TENSORRT if TENSORRT in told else CUDA
-        return _Session(
-            self, provider, real.InferenceSession(path, options, providers=[CPU], enable_fallback=enable_fallback)
-        )
+        inner = real.InferenceSession(path, options, providers=[CPU], enable_fallback=enable_fallback)
+        self.sessions.append(_Session(self, provider, inner))
+        return self.sessions[-1]
 
     def _read_engines(self, told: dict[str, str]) -> None:
         """As TensorRT does: load the engine that is there, or build it."""
@@ -100,7 +101,7 @@ class _Session:
 
     def __init__(self, gpu: PretendedGpu, provider: str, inner: Any) -> None:
         self._gpu, self._provider, self._inner = gpu, provider, inner
-        self._last: tuple[tuple[int, ...], ...] = ()
+        self.last: tuple[tuple[int, ...], ...] = ()  # sizes of the inputs of the last run
 
     def __getattr__(self, name: str) -> Any:
         return (
@@ -146,9 +147,9 @@ class _Session:
         """As every run of a convolution: plans are made for the sizes of this run, unless they are those of the last."""
         sizes = tuple(array.shape for array in feeds.values())
         self._gpu.sizes.append(sizes)
-        if sizes != self._last:
+        if sizes != self.last:
             time.sleep(self._gpu.change_seconds)
-        self._last = sizes
+        self.last = sizes
         self._fail_for(feeds)
 
     def _fail_for(self, feeds: dict[str, Any]) -> None:

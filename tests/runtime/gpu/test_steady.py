@@ -14,6 +14,8 @@ from tests.runtime.conftest import Running
 from tests.runtime.gpu.loading import Load, run
 from tests.runtime.gpu.pretended import PretendedGpu
 
+from tidegate_runtime import warmup
+from tidegate_runtime.batching import decide
 from tidegate_runtime.gpu.steady import Steady, steady_rows
 from tidegate_runtime.watchdog import RunLane
 
@@ -52,7 +54,29 @@ def test_after_the_warm_up_every_run_has_the_same_rows_and_the_answers_are_each_
 
     assert gpu.sizes == [((8, 4),)] * (1 + 1 + 1 + 3)
     assert model.most_together == 8
-    assert [size for size, _ in model.costs] == [1, 8]
+    assert decide(model, 8).rows == 8
+
+
+def test_each_of_several_sessions_knows_the_rows_before_it_is_ready(gpu: PretendedGpu, load: Load) -> None:
+    gpu.change_seconds = SLOW
+
+    load(small.linear(), (), "--max-batch-size", "8", "--sessions", "3")
+
+    assert [session.last for session in gpu.sessions] == [((8, 4),)] * 3
+
+
+def test_where_more_rows_cost_more_every_row_has_a_run_of_its_own(
+    gpu: PretendedGpu, load: Load, lane: RunLane, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(warmup, "steady_rows", lambda _costs, _change: 1)
+    model = load(small.linear(), (), "--max-batch-size", "8")
+    gpu.sizes.clear()
+
+    scores, _ = run(model, lane, rows(3))
+
+    assert gpu.sizes == [((1, 4),)] * 3
+    assert np.allclose(scores, rows(3) @ small.WEIGHTS, atol=1e-5)
+    assert (decide(model, 8).rows, decide(model, 8).code) == (1, "NoGain")
 
 
 def test_a_gpu_that_does_not_mind_runs_the_rows_that_there_are(gpu: PretendedGpu, load: Load, lane: RunLane) -> None:
