@@ -47,22 +47,23 @@ def test_after_the_warm_up_every_run_has_the_same_rows_and_the_answers_are_each_
     model = load(small.linear(), (), "--max-batch-size", "8")
     gpu.sizes.clear()
 
-    for count in (1, 3, 8, 20):
+    kept = model.most_together
+
+    for count in (1, kept, 2 * kept, 2 * kept + 1):
         scores, label = run(model, lane, rows(count))
         assert np.allclose(scores, rows(count) @ small.WEIGHTS, atol=1e-5)
         assert label.tolist() == (rows(count) @ small.WEIGHTS).argmax(-1).tolist()
 
-    assert gpu.sizes == [((8, 4),)] * (1 + 1 + 1 + 3)
-    assert model.most_together == 8
-    assert decide(model, 8).rows == 8
+    assert gpu.sizes == [((kept, 4),)] * (1 + 1 + 2 + 3)
+    assert decide(model, 8).rows == kept > 1
 
 
 def test_each_of_several_sessions_knows_the_rows_before_it_is_ready(gpu: PretendedGpu, load: Load) -> None:
     gpu.change_seconds = SLOW
 
-    load(small.linear(), (), "--max-batch-size", "8", "--sessions", "3")
+    kept = load(small.linear(), (), "--max-batch-size", "8", "--sessions", "3").most_together
 
-    assert [session.last for session in gpu.sessions] == [((8, 4),)] * 3
+    assert [session.last for session in gpu.sessions] == [((kept, 4),)] * 3
 
 
 def test_where_more_rows_cost_more_every_row_has_a_run_of_its_own(
@@ -128,7 +129,7 @@ def test_clients_at_once_share_runs_of_the_same_rows(serve: Callable[..., Runnin
         scores = next(one["data"] for one in answer.json["outputs"] if one["name"] == "scores")
         assert np.allclose(scores, np.full(4, number, np.float32) @ small.WEIGHTS, rtol=1e-4)
     [told] = [json.loads(line) for line in server.lines if "every run has the same number of rows" in line]
-    assert told["rows"] == 8
+    assert 1 < told["rows"] <= 8
 
 
 def test_what_a_gpu_rounds_off_for_another_number_of_rows_is_no_dependence_of_rows(
