@@ -11,9 +11,11 @@ import numpy as np
 from tidegate.author.session import Array, as_type
 from tidegate.bundle.element_types import ELEMENT_TYPES, FLOATS
 from tidegate.bundle.errors import GoldenInvalid
+from tidegate.bundle.golden import MAX_GOLDEN_BYTES
 from tidegate.errors import Invalid
 
 TEXTS = "OUS"
+MAX_GIVEN = 4 * MAX_GOLDEN_BYTES  # numbers are given in 64 bits that the model may take in 16
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,21 +11,20 @@ import numpy as np
 import onnx
 
 from tidegate.author.calibration import Calibrated, calibrate
-from tidegate.author.casts import as_answer, as_sample
+from tidegate.author.casts import MAX_GIVEN, as_answer, as_sample
 from tidegate.author.damage import DamagedModels, weights_of
 from tidegate.author.golden import ENOUGH, Chooser, Proof, given_samples, prove, tolerances
 from tidegate.author.graph import is_quantized
-from tidegate.author.numpy_files import read_arrays
 from tidegate.author.pool import Hints, PoolMaker, pool_rows
 from tidegate.author.request import GENERATED, HELDOUT, NONE, GoldenRequest
 from tidegate.author.session import Runner, Tensors, rows_of, take
 from tidegate.bundle.errors import GoldenInvalid, ModelInvalid
-from tidegate.bundle.golden import MAX_GOLDEN_BYTES, GoldenSample, read_sample_files, write_sample
+from tidegate.bundle.golden import GoldenSample, read_sample_files, write_sample
 from tidegate.bundle.manifest import MAX_GOLDEN, Golden, Tolerance
+from tidegate.bundle.numpy_files import read_arrays
 from tidegate.errors import Invalid
 
 MAX_SECONDS = 5.0
-MAX_GIVEN = 4 * MAX_GOLDEN_BYTES  # numbers are given in 64 bits that the model may take in 16
 NAMED = 5  # tensors in a warning
 
 

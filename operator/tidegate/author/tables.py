@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 
 from tidegate.author.extras import need
-from tidegate.author.numpy_files import ALONE, read_arrays
 from tidegate.author.session import Array
+from tidegate.bundle.numpy_files import ALONE, read_arrays
 from tidegate.errors import Invalid
 
 MAX_BYTES = 4 << 30

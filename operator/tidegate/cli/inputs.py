@@ -6,18 +6,19 @@ import contextlib
 import json
 import os
 import sys
-import zipfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from tidegate.bundle.numpy_files import ALONE, read_arrays
 from tidegate.client import TensorMetadata
 from tidegate.client.tensors import Array, from_values
 from tidegate.errors import Invalid, UsageError
 
 MOST_TEXT = 64 * 2**20
+MOST_ARRAYS = 2**30  # bytes of all arrays of a file: more than servers take in one request
 MOST_SHOWN = 80  # characters of what was given, in an error
 STANDARD_INPUT = "-"
 ARRAYS = (".npy", ".npz")
@@ -78,9 +79,13 @@ def _content(text: str, where: str) -> Any:
 
 def _loaded(path: str) -> Any:
     """An array, or the arrays of an archive."""
-    with _readable(path), Path(path).open("rb") as file:
-        content = np.load(file, allow_pickle=False)
-        return dict(content) if isinstance(content, np.lib.npyio.NpzFile) else content
+    if not Path(path).stat().st_size:
+        raise Invalid("is empty", where=path)
+    try:
+        found = read_arrays(Path(path), MOST_ARRAYS)
+    except ValueError as error:
+        raise Invalid(f"cannot be read: {error}", where=path) from None
+    return found[ALONE] if path.endswith(".npy") and ALONE in found else found
 
 
 def _json(given: str, where: str) -> Any:
@@ -118,9 +123,7 @@ def _no_json(given: str, where: str) -> Invalid:
 def _readable(where: str) -> Iterator[None]:
     try:
         yield
-    except EOFError:
-        raise Invalid("is empty", where=where) from None
-    except (ValueError, zipfile.BadZipFile) as error:
+    except ValueError as error:
         raise Invalid(f"cannot be read: {str(error)[:200]}", where=where) from None
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -81,6 +82,7 @@ def test_test_data_that_a_cast_would_change_are_refused(
         (lambda folder: (folder / "input_0.pb").unlink(), r"test_data_set_0: 0 files input_\*.pb, the model has 1"),
         (lambda folder: (folder / "input_0.pb").write_bytes(b"\xff\xff"), "input_0.pb: it holds no tensor"),
         (lambda folder: (folder / "input_0.pb").write_bytes(b""), "input_0.pb: it holds no tensor"),
+        (lambda folder: os.truncate(folder / "input_0.pb", 2**30), "input_0.pb: it has 1,073,741,824 bytes, allowed"),
     ],
 )
 def test_test_data_that_are_damaged_are_named(packed: Any, zoo: Path, damage: Any, message: str) -> None:

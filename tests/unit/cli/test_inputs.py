@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tidegate.cli import inputs
 from tidegate.cli.inputs import read_inputs
 from tidegate.client import TensorMetadata
 from tidegate.errors import Invalid, UsageError
@@ -154,6 +155,16 @@ def test_a_pickle_is_never_read(tmp_path: Path) -> None:
 
     with pytest.raises(Invalid, match="cannot be read"):
         read_inputs([f"x={tmp_path}/x.npy"], nobody)
+
+
+def test_an_archive_that_unpacks_to_too_much_is_refused_before_it_is_unpacked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(inputs, "MOST_ARRAYS", 10_000)
+    np.savez_compressed(tmp_path / "x.npz", x=np.zeros(10_000, np.float32))
+
+    with pytest.raises(Invalid, match=r"x\.npz: cannot be read: it unpacks to 40,128 bytes, allowed are 10,000"):
+        read_inputs([f"{tmp_path}/x.npz"], nobody)
 
 
 def test_what_is_no_archive_is_refused(tmp_path: Path) -> None:

@@ -18,9 +18,9 @@ from tidegate.author.derive.acts import LABELS, Derived, Given
 from tidegate.author.derive.base import Base
 from tidegate.author.extras import need
 from tidegate.author.graph import WEIGHT_TYPES, initializers
-from tidegate.author.numpy_files import read_arrays
 from tidegate.author.session import Array
 from tidegate.author.weights import write_split
+from tidegate.bundle.numpy_files import read_arrays
 from tidegate.errors import Invalid
 
 NAMED = 8  # keys in one message

@@ -14,7 +14,7 @@ import onnx
 from google.protobuf.message import DecodeError
 from onnx import numpy_helper
 
-from tidegate.author.casts import as_answer, as_sample
+from tidegate.author.casts import MAX_GIVEN, as_answer, as_sample
 from tidegate.author.columns import as_inputs
 from tidegate.author.describe import interface_of
 from tidegate.author.frameworks import Converted, Found
@@ -61,6 +61,8 @@ def _tensors(folder: Path, side: str, specs: Sequence[TensorSpec]) -> dict[str, 
 
 
 def _tensor(file: Path) -> Array:
+    if (size := file.stat().st_size) > MAX_GIVEN:
+        raise GoldenInvalid(f"it has {size:,} bytes, allowed are {MAX_GIVEN:,}", where=str(file))
     tensor = onnx.TensorProto()
     try:
         tensor.ParseFromString(file.read_bytes())

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from tidegate.author.session import Array
+from tidegate.bundle.golden import Array
 
 ALONE = "X"  # the array of an npy
 
