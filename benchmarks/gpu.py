@@ -5,7 +5,8 @@
     served  the server over HTTP under load
     starts  the seconds to ready, with and without kept engines
 
-`ARGS="checks runs"` chooses.  Without a GPU it says so and ends with 2.  What a machine lacks (TensorRT, mostly) is
+`ARGS="checks runs"` chooses; `ARGS=--write-docs` puts the file, also one that was brought from another machine, into
+the page.  Without a GPU it says so and ends with 2.  What a machine lacks (TensorRT, mostly) is
 told in the table.
 """
 
@@ -21,16 +22,17 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 import orjson
 import uvloop
-from benchmarks.gpu_checks import Check, checked
+from benchmarks.gpu_checks import Check, checked, last_words
 from benchmarks.gpu_checks import table as table_checked
 from benchmarks.gpu_runs import WAYS, Subject, Timed, Way, half, timed
+from benchmarks.gpu_tables import Served, Start, cell, table, table_served, table_starts, write_docs
 from benchmarks.load import load, post
 from benchmarks.models import MODELS
 from tests.runtime import small_bundles as small
@@ -52,28 +54,6 @@ FLAGS: Final = {
     "cuda, 2 sessions": ("--device", "cuda", "--sessions", "2"),
     "tensorrt": ("--device", "tensorrt"),
 }
-
-
-@dataclass(frozen=True, slots=True)
-class Served:
-    """The server under load: requests per second, of a row each, and how long they took."""
-
-    model: str
-    device: str
-    connections: int
-    rps: float
-    p50: float  # seconds
-    p99: float
-
-
-@dataclass(frozen=True, slots=True)
-class Start:
-    """From the start of a process to ready; `failed` says why it never was."""
-
-    model: str
-    what: str
-    seconds: float = 0.0
-    failed: str = ""
 
 
 def missing() -> str:
@@ -132,7 +112,7 @@ def serving(bundle: Path, flags: Sequence[str], server: Sequence[str] = SERVER) 
             last = line
             if time.perf_counter() - began > READY_SECONDS:
                 break
-        raise RuntimeError(last.strip())
+        raise RuntimeError(last_words(last))
     finally:
         process.send_signal(signal.SIGTERM)
         with contextlib.suppress(subprocess.TimeoutExpired):
@@ -182,35 +162,6 @@ def starts(subject: Subject, folder: Path, server: Sequence[str] = SERVER) -> li
     return found
 
 
-def cell(one: Timed) -> str:
-    return f"{one.seconds * 1e3:.3g}" if not one.failed else "–"
-
-
-def table(found: Sequence[Timed]) -> str:
-    """Milliseconds of a run: a line for each model and number of rows, a column for each way."""
-    names = list(dict.fromkeys(one.way for one in found))
-    lines = [f"| model | rows | {' | '.join(names)} |", "|---|---|" + "---|" * len(names)]
-    for model, rows in dict.fromkeys((one.model, one.rows) for one in found):
-        cells = {one.way: cell(one) for one in found if (one.model, one.rows) == (model, rows)}
-        lines.append(f"| {model} | {rows} | {' | '.join(cells[name] for name in names)} |")
-    why = dict.fromkeys(f"{one.way}: {one.failed}" for one in found if one.failed)
-    return "\n".join([*lines, *(f"\n– {sentence}" for sentence in why)])
-
-
-def table_served(found: Sequence[Served]) -> str:
-    lines = ["| model | device | connections | requests/s | p50 ms | p99 ms |", "|---|---|---|---|---|---|"]
-    for one in found:
-        times = f"{one.p50 * 1e3:.3g} | {one.p99 * 1e3:.3g}"
-        lines.append(f"| {one.model} | {one.device} | {one.connections} | {one.rps:.0f} | {times} |")
-    return "\n".join(lines)
-
-
-def table_starts(found: Sequence[Start]) -> str:
-    lines = ["| model | start | seconds to ready |", "|---|---|---|"]
-    lines += [f"| {one.model} | {one.what} | {one.failed or f'{one.seconds:.1f}'} |" for one in found]
-    return "\n".join(lines)
-
-
 def runs_of(folder: Path) -> list[Timed]:
     return runs(NAMES, ROWS, WAYS, folder)
 
@@ -237,9 +188,18 @@ SECTIONS: Final[dict[str, tuple[Callable[[Path], list[Any]], Callable[[Any], str
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.gpu", description=__doc__)
     parser.add_argument("sections", nargs="*", metavar="SECTION", help=f"of {', '.join(SECTIONS)}; all unless told")
-    chosen = parser.parse_args().sections or list(SECTIONS)
+    parser.add_argument(
+        "--write-docs",
+        action="store_true",
+        help=f"put what {FOUND.name} holds into the docs, and run nothing",
+    )
+    given = parser.parse_args()
+    chosen = given.sections or list(SECTIONS)
     if unknown := set(chosen) - set(SECTIONS):
         parser.error(f"there is no section {', '.join(sorted(unknown))}: take of {', '.join(SECTIONS)}")
+    if given.write_docs:
+        write_docs(json.loads(FOUND.read_text()))
+        return 0
     if why := missing():
         print(f"error: {why}", file=sys.stderr)
         return 2

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from benchmarks import gpu, gpu_checks, gpu_runs
+from benchmarks import docs, gpu, gpu_checks, gpu_runs, gpu_tables
 from benchmarks.gpu_runs import WAYS, Timed
 from benchmarks.gpu_wheels import join, split
 from tests.runtime import small_bundles as small
@@ -47,7 +48,7 @@ def test_every_way_is_timed_and_its_answers_compared(quick: PretendedGpu, tmp_pa
     ]
     assert [one.failed for one in found] == [""] * len(found)
     assert all(one.seconds > 0 and one.worst < 1e-3 for one in found)
-    assert gpu.table(found).splitlines()[0] == (
+    assert gpu_tables.table(found).splitlines()[0] == (
         "| model | rows | session.run | bound, pageable | bound, pinned | without TF32 | CUDA graph |"
     )
 
@@ -58,7 +59,7 @@ def test_what_a_machine_lacks_is_told_in_the_table(quick: PretendedGpu, tmp_path
     [one] = gpu.runs(["tiny"], [1], [WAYS[2]], tmp_path)
 
     assert "fell back to CPUExecutionProvider" in one.failed
-    assert "| tiny | 1 | – |\n\n– bound, pinned: CUDAExecutionProvider did not start" in gpu.table([one])
+    assert "\n– bound, pinned: CUDAExecutionProvider did not start" in gpu_tables.table([one])
 
 
 def test_answers_of_another_model_are_no_figures() -> None:
@@ -79,7 +80,7 @@ def test_the_server_is_measured_under_load_and_at_its_start(quick: PretendedGpu,
     assert all(one.rps > 0 and 0 < one.p50 <= one.p99 for one in found)
     assert [one.what for one in cold] == ["CUDA", "TensorRT, builds", "TensorRT, finds"]
     assert all(one.seconds > 0 for one in cold)
-    assert "| tiny | CUDA |" in gpu.table_starts(cold)
+    assert "| tiny | CUDA |" in gpu_tables.table_starts(cold)
 
 
 def test_a_servers_promises_are_checked_from_outside(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -107,8 +108,47 @@ def test_what_is_to_be_done_may_be_chosen() -> None:
     assert "there is no section flights: take of checks, runs, served, starts" in done.stderr
 
 
-def test_a_figure_is_shown_in_milliseconds() -> None:
-    assert gpu.cell(Timed("m", 1, "w", 0.001234)) == "1.23"
+RUNS = [
+    Timed("m", 1, "session.run", 0.002),
+    Timed("m", 1, "CUDA graph", 0.001234),
+    Timed("m", 1, "TensorRT", failed="it is not here"),
+    Timed("m", 1, "TensorRT fp16", failed="it is not here"),
+]
+
+
+def test_ways_that_went_nowhere_are_told_once_for_each_reason() -> None:
+    assert gpu_tables.table(RUNS).splitlines() == [
+        "| model | rows | session.run | CUDA graph |",
+        "|---|---|---|---|",
+        "| m | 1 | 2 | 1.23 |",
+        "",
+        "– TensorRT; TensorRT fp16: it is not here",
+    ]
+
+
+def test_rates_stand_beside_each_other_by_connections() -> None:
+    found = [gpu_tables.Served("m", "cuda", count, 1000.0 * count, 0.001, 0.002 * count) for count in (1, 16)]
+
+    assert gpu_tables.table_served(found).splitlines() == [
+        "| model | device | by 1 | by 16 | p99 ms |",
+        "|---|---|---|---|---|",
+        "| m | cuda | 1,000 | 16,000 | 2, 32 |",
+    ]
+
+
+def test_what_was_found_on_another_machine_goes_into_the_page(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    page = tmp_path / "performance.md"
+    page.write_text("before\n<!-- gpu: written by its benchmark -->\nold\n<!-- end of gpu -->\nafter\n")
+    for module in (docs, gpu_tables):
+        monkeypatch.setattr(module, "PAGE", page)
+    machine = {"gpu": "NVIDIA H200", "driver": "580.1", "onnxruntime": "1.31.1"}
+
+    gpu_tables.write_docs({"machine": machine, "runs": [asdict(one) for one in RUNS], "served": [], "starts": []})
+
+    written = page.read_text()
+    assert "NVIDIA H200, driver 580.1, ONNX Runtime 1.31.1" in written
+    assert written.startswith("before\n") and written.endswith("after\n") and "old" not in written
+    assert ">1.62<" in (tmp_path / "performance-gpu.svg").read_text()
 
 
 def test_wheels_come_out_of_their_parts_as_they_went_in(tmp_path: Path) -> None:
