@@ -13,14 +13,10 @@ told in the table.
 from __future__ import annotations
 
 import argparse
-import contextlib
 import json
 import os
-import signal
-import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -29,9 +25,10 @@ from typing import Any, Final
 import numpy as np
 import orjson
 import uvloop
-from benchmarks.gpu_checks import Check, checked, last_words
+from benchmarks.gpu_checks import Check, checked
 from benchmarks.gpu_checks import table as table_checked
 from benchmarks.gpu_runs import WAYS, Subject, Timed, Way, half, timed
+from benchmarks.gpu_server import SERVER, NeverReady, serving
 from benchmarks.gpu_tables import Served, Start, cell, table, table_served, table_starts, write_docs
 from benchmarks.load import load, post
 from benchmarks.models import MODELS
@@ -47,8 +44,6 @@ NAMES: Final = ("tiny", "small", "medium", "medium-fp16")
 ROWS: Final = (1, 8, 32)
 CONNECTIONS: Final = (1, 16, 64)
 LOAD_SECONDS: Final = 2.0
-READY_SECONDS: Final = 1200.0  # TensorRT builds engines
-SERVER: Final = (sys.executable, "-m", "tidegate_runtime")
 FLAGS: Final = {
     "cuda": ("--device", "cuda"),
     "cuda, 2 sessions": ("--device", "cuda", "--sessions", "2"),
@@ -91,36 +86,6 @@ def runs(names: Sequence[str], rows: Sequence[int], ways: Sequence[Way], folder:
     return found
 
 
-@contextlib.contextmanager
-def serving(bundle: Path, flags: Sequence[str], server: Sequence[str] = SERVER) -> Iterator[tuple[int, float]]:
-    """A server that is ready: its port, and the seconds that took; raises RuntimeError with its last words."""
-    began = time.perf_counter()
-    command = [
-        *server, "serve", "--bundle", str(bundle), "--host", "127.0.0.1", "--http-port", "0", "--grpc-port", "off",
-        "--metrics-host", "127.0.0.1", "--metrics-port", "0", "--drain-delay", "0s", *flags,
-    ]  # fmt: skip
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT)
-    try:
-        assert process.stdout is not None
-        assert process.stderr is not None
-        port = int(json.loads(process.stdout.readline() or '{"http": 0}')["http"])
-        last = ""
-        for line in process.stderr:
-            if '"ready"' in line:
-                yield port, time.perf_counter() - began
-                return
-            last = line
-            if time.perf_counter() - began > READY_SECONDS:
-                break
-        raise RuntimeError(last_words(last))
-    finally:
-        process.send_signal(signal.SIGTERM)
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            process.communicate(timeout=30)
-        process.kill()
-        process.wait()
-
-
 def request_of(subject: Subject) -> bytes:
     """One row as a binary tensor."""
     raw = subject.x[:1].tobytes()
@@ -139,9 +104,9 @@ def served(
         folder / f"served-{subject.name}-{device.replace(', ', '-').replace(' ', '-')}", subject.graph, name="bench"
     )
     found = []
-    with serving(bundle, FLAGS[device], server) as (port, _):
+    with serving(bundle, FLAGS[device], server) as running:
         for count in connections:
-            result = uvloop.run(load("127.0.0.1", port, request_of(subject), count, LOAD_SECONDS))
+            result = uvloop.run(load("127.0.0.1", running.http, request_of(subject), count, LOAD_SECONDS))
             if result.errors:
                 raise RuntimeError(f"{result.errors} requests failed")
             found.append(Served(subject.name, device, count, result.rps, result.quantile(0.5), result.quantile(0.99)))
@@ -155,9 +120,9 @@ def starts(subject: Subject, folder: Path, server: Sequence[str] = SERVER) -> li
     found = []
     for what, flags in (("CUDA", FLAGS["cuda"]), ("TensorRT, builds", kept), ("TensorRT, finds", kept)):
         try:
-            with serving(bundle, flags, server) as (_, seconds):
-                found.append(Start(subject.name, what, seconds))
-        except RuntimeError as error:
+            with serving(bundle, flags, server) as running:
+                found.append(Start(subject.name, what, running.seconds))
+        except NeverReady as error:
             found.append(Start(subject.name, what, failed=str(error)))
     return found
 
@@ -197,15 +162,19 @@ def main() -> int:
     chosen = given.sections or list(SECTIONS)
     if unknown := set(chosen) - set(SECTIONS):
         parser.error(f"there is no section {', '.join(sorted(unknown))}: take of {', '.join(SECTIONS)}")
+    document: dict[str, Any] = json.loads(FOUND.read_text()) if FOUND.exists() else {}
     if given.write_docs:
-        write_docs(json.loads(FOUND.read_text()))
+        if lacks := {"runs", "served", "starts"} - set(document):
+            parser.error(
+                f"{FOUND} lacks {', '.join(sorted(lacks))}: run `make bench-gpu` where a GPU is, or bring the file"
+            )
+        write_docs(document)
         return 0
     if why := missing():
         print(f"error: {why}", file=sys.stderr)
         return 2
     gpu = nvml.find_gpu(os.environ)
     assert gpu is not None
-    document: dict[str, Any] = json.loads(FOUND.read_text()) if FOUND.exists() else {}
     document["machine"] = {"gpu": gpu.name, "driver": gpu.driver, "onnxruntime": onnxruntime.__version__}
     print(f"{gpu.name}, driver {gpu.driver}, ONNX Runtime {onnxruntime.__version__}", flush=True)
     kept = True

@@ -7,13 +7,8 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
-import signal
-import subprocess
 import sys
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -23,16 +18,13 @@ from typing import Any, Final
 import numpy as np
 import onnx
 import uvloop
+from benchmarks.gpu_server import SERVER, NeverReady, Server, serving
 from benchmarks.load import load, post
 from onnx import TensorProto, helper
 from tests.runtime import small_bundles as small
 
 from tidegate.bundle.golden import GoldenSample
 
-SERVER: Sequence[str] = (sys.executable, "-m", "tidegate_runtime")
-ROOT: Final = Path(__file__).resolve().parents[1]
-READY_SECONDS: Final = 120.0
-ANSWER_SECONDS: Final = 60.0
 UNAVAILABLE: Final = 503
 
 
@@ -45,40 +37,6 @@ class Check:
     kept: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Server:
-    """A process that is ready, and its ports."""
-
-    process: subprocess.Popen[str]
-    http: int
-    metrics: int
-
-    def infer(self, name: str, x: Any) -> tuple[int, Any]:
-        """Status and decoded body of one JSON request; `x` of FP32."""
-        tensor = {"name": name, "datatype": "FP32", "shape": list(x.shape), "data": x.ravel().tolist()}
-        return self.ask(self.http, "/v2/models/checked/infer", json.dumps({"inputs": [tensor]}).encode())
-
-    def probe(self, path: str) -> tuple[int, str]:
-        status, body = self.ask(self.metrics, path)
-        return status, str(body)
-
-    def figures(self, start: str) -> dict[str, float]:
-        """The samples of /metrics whose line begins so."""
-        text = self.ask(self.metrics, "/metrics")[1]
-        lines = (line.rpartition(" ") for line in str(text).splitlines() if line.startswith(start))
-        return {name: float(number) for name, _, number in lines}
-
-    def ask(self, port: int, path: str, body: bytes | None = None) -> tuple[int, Any]:
-        try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", body, ANSWER_SECONDS) as answer:
-                status, text = answer.status, answer.read().decode()
-        except urllib.error.HTTPError as error:
-            status, text = error.code, error.read().decode()
-        with contextlib.suppress(ValueError):
-            return status, json.loads(text)
-        return status, text
-
-
 @contextlib.contextmanager
 def served(
     folder: Path,
@@ -88,46 +46,16 @@ def served(
     command: Sequence[str] = (),
     **environment: str,
 ) -> Iterator[Server | str]:
-    """A ready server of the model, or why there is none: the error of its last line."""
-    bundle = small.write_bundle(folder / f"bundle-{time.monotonic_ns()}", graph, samples, name="checked")
-    line = [
-        *(command or SERVER), "serve", "--bundle", str(bundle), "--device", "cuda", "--host",
-        "127.0.0.1", "--http-port", "0", "--grpc-port", "off", "--metrics-host", "127.0.0.1", "--metrics-port", "0",
-        "--drain-delay", "0s", *(("--provider-options", options) if options else ()),
-    ]  # fmt: skip
-    log = folder / f"{bundle.name}.log"
-    with log.open("w") as told:
-        process = subprocess.Popen(
-            line, stdout=subprocess.PIPE, stderr=told, text=True, cwd=ROOT, env={**os.environ, **environment}
-        )
-    try:
-        assert process.stdout is not None
-        first = process.stdout.readline()
-        until = time.monotonic() + READY_SECONDS
-        while '"ready"' not in log.read_text() and process.poll() is None and time.monotonic() < until:
-            time.sleep(0.05)
-        if '"ready"' in log.read_text():
-            ports = json.loads(first)
-            yield Server(process, ports["http"], ports["metrics"])
+    """A ready server of the model, or why there is none."""
+    bundle = small.write_bundle(folder / f"bundle-{time.monotonic_ns()}", graph, samples, name="bench")
+    flags = ("--device", "cuda", *(("--provider-options", options) if options else ()))
+    with contextlib.ExitStack() as stack:
+        try:
+            server = stack.enter_context(serving(bundle, flags, command or SERVER, **environment))
+        except NeverReady as error:
+            yield str(error)
         else:
-            yield last_words(log.read_text())
-    finally:
-        process.send_signal(signal.SIGTERM)
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            process.wait(timeout=30)
-        process.kill()
-        process.wait()
-        if process.stdout is not None:
-            process.stdout.close()
-
-
-def last_words(log: str) -> str:
-    """Reason and message of the last line."""
-    line = (log.strip().splitlines() or ["it said nothing"])[-1]
-    with contextlib.suppress(ValueError, KeyError):
-        found = json.loads(line)
-        return f"{found['reason']}: {found['message']}"
-    return line
+            yield server
 
 
 def widening(columns: int) -> onnx.ModelProto:
@@ -187,7 +115,7 @@ def figures(folder: Path) -> Check:
         if isinstance(server, str):
             return Check("the driver's figures are told", server, kept=False)
         tensor = {"name": "x", "datatype": "FP32", "shape": [32, 4], "data": [0.5] * 128}
-        request = post("/v2/models/checked/infer", json.dumps({"inputs": [tensor]}).encode())
+        request = post("/v2/models/bench/infer", json.dumps({"inputs": [tensor]}).encode())
         uvloop.run(load("127.0.0.1", server.http, request, 8, 3.0))
         told = server.figures("tidegate_gpu_")
     found = {name.partition("{")[0].removeprefix("tidegate_gpu_"): number for name, number in told.items()}

@@ -108,6 +108,23 @@ def test_what_is_to_be_done_may_be_chosen() -> None:
     assert "there is no section flights: take of checks, runs, served, starts" in done.stderr
 
 
+def test_the_page_is_not_written_from_half_a_run(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    found = tmp_path / "gpu.json"
+    found.write_text('{"machine": {}, "runs": []}')
+    monkeypatch.setattr(gpu, "FOUND", found)
+    monkeypatch.setattr(sys, "argv", ["gpu", "--write-docs"])
+
+    with pytest.raises(SystemExit):
+        gpu.main()
+
+    assert (
+        f"{found} lacks served, starts: run `make bench-gpu` where a GPU is, or bring the file"
+        in capsys.readouterr().err
+    )
+
+
 RUNS = [
     Timed("m", 1, "session.run", 0.002),
     Timed("m", 1, "CUDA graph", 0.001234),
