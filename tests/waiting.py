@@ -8,17 +8,28 @@ from collections.abc import Callable
 from typing import TypeVar
 
 LOOK_SECONDS = 0.03
-SELDOM_SECONDS = 0.1  # what takes long is not worth a look every moment: a look can cost an API server a millisecond
-SELDOM_AFTER = 2.0
+# What takes long is not worth a look every moment, as one can cost an API server some milliseconds: the next comes after
+# a twentieth of what was waited already, within these bounds.
+SELDOM_SECONDS = 0.2
+PART = 1 / 20
 PATIENCE = 20.0
 T = TypeVar("T")
 
 
-def wait_until(look: Callable[[], T | None], what: str | Callable[[], str], seconds: float = PATIENCE) -> T:
-    """Look again and again until there is something to see, and give it; fails with `what` when the time is up."""
+def wait_until(
+    look: Callable[[], T | None],
+    what: str | Callable[[], str],
+    seconds: float = PATIENCE,
+    *,
+    seldom: float = SELDOM_SECONDS,
+) -> T:
+    """Look again and again until there is something to see, and give it; fails with `what` when the time is up.
+
+    Who waits for a moment that passes says how `seldom` a look may come (seconds).
+    """
     began = time.monotonic()
     while not (found := look()):
         waited = time.monotonic() - began
         assert waited < seconds, f"not within {seconds:g} s: {what if isinstance(what, str) else what()}"
-        select.select([], [], [], LOOK_SECONDS if waited < SELDOM_AFTER else SELDOM_SECONDS)
+        select.select([], [], [], max(LOOK_SECONDS, min(waited * PART, seldom)))
     return found

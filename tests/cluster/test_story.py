@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import subprocess
 import uuid
 from collections.abc import Mapping
 from pathlib import Path
@@ -68,3 +70,10 @@ def test_every_command_of_the_story_works_and_no_user_notices(
 
     assert users.failures == []
     assert set(users.answers) == {"1.0.0-int8", "1.1.0"}
+
+
+def test_the_kubectl_that_is_fetched_is_the_one_that_other_machines_build(real_kubectl: Path) -> None:
+    command = [real_kubectl / "kubectl", "version", "--client", "--output", "json"]
+    told = json.loads(subprocess.run(command, capture_output=True, check=True).stdout)
+
+    assert told["clientVersion"]["gitVersion"] == programs.KUBECTL.version

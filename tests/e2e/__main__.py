@@ -13,14 +13,14 @@ import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from itertools import chain
 from pathlib import Path
 
 from tests.control_plane import programs
 from tests.control_plane.programs import say
 from tests.control_plane.prometheus import DISCOVERING
-from tests.e2e import images, together
+from tests.e2e import containerd, images, together
 from tests.e2e.cluster import times
 from tests.e2e.images import Image
 from tests.e2e.node import boundary, metrics_server, packages
@@ -45,30 +45,32 @@ def main(arguments: Sequence[str]) -> int:
     if why := boundary.lacking():
         say(f"== make e2e SKIPPED, nothing was tested: {why}")
         return 0
-    with ThreadPoolExecutor() as beside:  # what one of them fetches, the other compiles meanwhile
-        imaged = beside.submit(with_images)
-        with timed("programs"):
-            programs.build_missing((*programs.NODE, DISCOVERING))
-            gateway_definitions()
-            metrics_server.manifests()
-        debian, images_made = imaged.result()
-    os.environ |= images_made
-    path = f"{os.environ['PATH']}:{debian / 'usr/bin'}"
-    parts = {"images": [*PYTEST, str(HERE), "--ignore", str(ON_NODE), *arguments]} | {
-        f"node {number}": on_a_node(debian, stories, arguments, f"e2e-{number}.json")
-        for number, stories in enumerate(by_node(), start=1)
-    }
-    with timed("tests"):
-        statuses = set(together.run(parts, {**os.environ, "PATH": path}).values())
+    with ExitStack() as until_tested:
+        with ThreadPoolExecutor() as beside:  # what one of them fetches, the other compiles meanwhile
+            imaged = beside.submit(with_images, until_tested)
+            with timed("programs"):
+                programs.build_missing((*programs.NODE, DISCOVERING))
+                gateway_definitions()
+                metrics_server.manifests()
+            debian, told = imaged.result()
+        parts = {"images": [*PYTEST, str(HERE), "--ignore", str(ON_NODE), *arguments]} | {
+            f"node {number}": on_a_node(debian, stories, arguments, f"e2e-{number}.json")
+            for number, stories in enumerate(by_node(), start=1)
+        }
+        with timed("tests"):
+            statuses = set(together.run(parts, {**os.environ, **told}).values())
     return next(iter(statuses - {0, NOTHING_TO_DO}), min(statuses))
 
 
-def with_images() -> tuple[Path, dict[str, str]]:
-    """Debian's packages, unpacked, and what tells the tests where the images are."""
+def with_images(until_tested: ExitStack) -> tuple[Path, dict[str, str]]:
+    """Debian's packages, unpacked and on PATH, and the variables that tell the tests where the images are."""
     with timed("packages"):
         debian = packages.unpacked(say)
+    os.environ["PATH"] += f":{debian / 'usr/bin'}"
     with timed("images"):
-        return debian, images.handed_on(*built_twice())
+        made, again = built_twice()
+        imported = until_tested.enter_context(containerd.imported(one.archive for one in made.values()))
+    return debian, {**images.handed_on(made, again), containerd.IMPORTED: str(imported)}
 
 
 def built_twice() -> tuple[dict[str, Image], dict[str, str]]:

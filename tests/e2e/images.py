@@ -66,11 +66,6 @@ class Image:
                     for member in members:
                         yield members, member
 
-    def read(self, name: str) -> str:
-        """The text of a file that is in one layer alone."""
-        [text] = [file.read() for layer, one in self.members() if one.name == name and (file := layer.extractfile(one))]
-        return text.decode()
-
     def _document(self, archive: tarfile.TarFile, digest: str) -> dict[str, Any]:
         file = archive.extractfile(blob(digest))
         assert file is not None
@@ -121,10 +116,11 @@ def handed_on(images: dict[str, Image], again: dict[str, str]) -> dict[str, str]
 
 @dataclass(frozen=True, slots=True)
 class Unpacked:
-    """An image's files in a folder."""
+    """An image's files in a folder, and what its layers say of them, lowest first."""
 
     image: Image
     root: Path
+    members: list[tarfile.TarInfo]
 
     def command(self, *arguments: str, seen: Path | None = None) -> list[str]:
         """The command that runs the image as a restricted pod does: its entry point, its user, its root read-only.
@@ -148,7 +144,9 @@ class Unpacked:
 def unpacked(image: Image, root: Path) -> Unpacked:
     """Unpack an image, less its shells: what it starts must not need one."""
     root.mkdir(parents=True)
+    members = []
     for layer, member in image.members():
+        members.append(member)
         folder, _, name = member.name.rpartition("/")
         if name.startswith(".wh."):
             gone = root / folder / name.removeprefix(".wh.")
@@ -159,4 +157,4 @@ def unpacked(image: Image, root: Path) -> Unpacked:
     for name in SHELLS:
         (root / name).unlink(missing_ok=True)
     (root / "mnt").mkdir(exist_ok=True)  # as a container's runtime makes its mount points
-    return Unpacked(image, root)
+    return Unpacked(image, root, members)

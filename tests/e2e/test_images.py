@@ -17,7 +17,7 @@ from cyclonedx.schema import SchemaVersion
 from cyclonedx.validation.json import JsonStrictValidator
 from packaging.markers import Marker
 from tests.e2e.containerd import Containerd
-from tests.e2e.images import ROOT, Image, Unpacked
+from tests.e2e.images import ROOT, TARGETS, Image, Unpacked
 from tests.runtime.running_server import RunningServer, numbers
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
@@ -46,9 +46,9 @@ def serving(command: Sequence[str], environment: dict[str, str], folder: Path) -
         process.stdout.close()
 
 
-def documents(images: dict[str, Image]) -> dict[str, str]:
+def documents(*all_: Unpacked) -> dict[str, str]:
     """The SBOM of each image, as it lies in it."""
-    return {target: image.read(SBOM) for target, image in images.items()}
+    return {target: (one.root / SBOM).read_text() for target, one in zip(TARGETS, all_, strict=True)}
 
 
 def locked(target: str) -> dict[str, set[str]]:
@@ -82,7 +82,7 @@ def test_nothing_in_an_image_gives_rights_or_can_be_written(runtime: Unpacked, o
         assert [path for path, mode in modes.items() if path.is_file() and mode & 0o6000] == []
         assert [path for path, mode in modes.items() if path.is_file() and mode & 0o002] == []
         assert [path for path, mode in modes.items() if path.is_dir() and mode & 0o1002 == 0o002] == []
-        owners = {(member.uid, member.gid) for _, member in unpacked.image.members()}
+        owners = {(member.uid, member.gid) for member in unpacked.members}
         assert owners == {(0, 0)}
 
 
@@ -92,8 +92,8 @@ def test_no_image_has_a_pip_or_a_compiler(runtime: Unpacked, operator: Unpacked)
         assert found == set()
 
 
-def test_the_sbom_is_valid_and_lists_the_lock_with_hash_licence_and_purl(images: dict[str, Image]) -> None:
-    for target, text in documents(images).items():
+def test_the_sbom_is_valid_and_lists_the_lock_with_hash_licence_and_purl(runtime: Unpacked, operator: Unpacked) -> None:
+    for target, text in documents(runtime, operator).items():
         assert JsonStrictValidator(SchemaVersion.V1_6).validate_str(text) is None
         wheels = {f"{one['name']}=={one['version']}": one for one in components(text, "pkg:pypi/")}
         allowed = locked(target)
@@ -107,14 +107,13 @@ def components(text: str, purl: str) -> list[dict[str, Any]]:
     return [one for one in json.loads(text)["components"] if one.get("purl", "").startswith(purl)]
 
 
-def test_the_sbom_lists_what_is_in_the_image_and_nothing_else(images: dict[str, Image]) -> None:
-    sboms = documents(images)
-    for target, image in images.items():
-        names = {member.name for _, member in image.members()}
+def test_the_sbom_lists_what_is_in_the_image_and_nothing_else(runtime: Unpacked, operator: Unpacked) -> None:
+    for unpacked, text in zip((runtime, operator), documents(runtime, operator).values(), strict=True):
+        names = {member.name for member in unpacked.members}
         folders = {name.split("/")[-1] for name in names if name.endswith(".dist-info")}
-        wheels = components(sboms[target], "pkg:pypi/")
+        wheels = components(text, "pkg:pypi/")
         assert folders == {f"{one['name'].replace('-', '_')}-{one['version']}.dist-info" for one in wheels}
-        packages = {one["name"] for one in components(sboms[target], "pkg:deb/")}
+        packages = {one["name"] for one in components(text, "pkg:deb/")}
         copyrights = {name.split("/")[3] for name in names if re.fullmatch(r"usr/share/doc/[^/]+/copyright", name)}
         assert copyrights <= packages
         assert {"libc6", "python3.13", "ca-certificates"} <= packages
@@ -122,10 +121,10 @@ def test_the_sbom_lists_what_is_in_the_image_and_nothing_else(images: dict[str, 
         assert carried == {name.split("/")[-1] for name in names if re.search(r"\.libs/[^/]+$", name)}
 
 
-def test_the_sbom_has_the_hash_of_our_own_c(images: dict[str, Image], runtime: Unpacked) -> None:
+def test_the_sbom_has_the_hash_of_our_own_c(runtime: Unpacked, operator: Unpacked) -> None:
     native = runtime.root / "opt/tidegate/lib/python3.13/site-packages/tidegate_runtime/_json_numbers.abi3.so"
     files = {name: [one for one in json.loads(text)["components"] if one["type"] == "file"]
-             for name, text in documents(images).items()}  # fmt: skip
+             for name, text in documents(runtime, operator).items()}  # fmt: skip
 
     [found] = files["cpu"]
     assert found["hashes"][0]["content"] == hashlib.sha256(native.read_bytes()).hexdigest()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Generator, Iterator
 from contextlib import closing
+from pathlib import Path
 
 import pytest
 from examples.demo.s3 import s3_server
@@ -14,7 +15,8 @@ from tests.e2e.cluster.gateway import Gateway
 from tests.e2e.cluster.shelf import BUCKET, Shelf
 from tests.e2e.cluster.story import Story
 from tests.e2e.cluster.times import Times
-from tests.e2e.images import REGISTRY, given
+from tests.e2e.containerd import IMPORTED
+from tests.e2e.images import REGISTRY
 from tests.e2e.node import boundary
 from tests.e2e.node.node import Node, running
 from tests.gateway.world import Envoy, gateway_definitions, start_gateway
@@ -35,7 +37,7 @@ def times(pytestconfig: pytest.Config) -> Iterator[Times]:
 def node(pytestconfig: pytest.Config, times: Times) -> Iterator[Node]:
     if boundary.INSIDE not in os.environ:
         pytest.skip("these tests need a node of their own around them: run them by `make e2e`")
-    with running([image.archive for image in given().values()], gateway_definitions()) as found:
+    with running(Path(os.environ[IMPORTED]), gateway_definitions()) as found:
         pytestconfig.stash[NODES] = found
         for part, seconds in found.plane.seconds.items():
             times.note(f"from nothing until {part}", seconds)

@@ -62,7 +62,7 @@ class Operators:
             del self.processes[pod]
             return pod
 
-        pod = wait_until(killed, moment, DEATH_SECONDS)
+        pod = wait_until(killed, moment, DEATH_SECONDS, seldom=0.1)
         assert holds(), f"it died after {moment}"
         self.slow_down(but=pod)
 

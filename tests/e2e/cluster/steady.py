@@ -17,7 +17,7 @@ from typing import Any
 from tests.local.local_run import INPUT
 from tests.waiting import wait_until
 
-PAUSE_SECONDS = 0.02
+PAUSE_SECONDS = 0.04
 ANSWER_SECONDS = 10.0
 
 

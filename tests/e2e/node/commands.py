@@ -9,6 +9,7 @@ from typing import Any
 from tests.control_plane import commands as plane_commands
 from tests.control_plane.commands import Place, flags, written
 from tests.control_plane.users import KUBE_PROXY, KUBELET
+from tests.e2e.containerd import taken_over
 from tests.e2e.node import pause
 
 NODE = KUBELET.name.rpartition(":")[2]
@@ -30,10 +31,12 @@ def controllers(place: Place) -> list[str]:
     return plane_commands.controllers(place, {"controllers": "*"})
 
 
-def containerd(place: Place) -> list[str | Path]:
+def containerd(place: Place, imported: Path) -> list[str | Path]:
+    """One that has the images of another's folder from the beginning."""
     home, plugins = place.folder / "containerd", place.folder / "cni"
     for folder in (home, plugins):
         folder.mkdir()
+    taken_over(imported, home / "root")
     # A route to each pod instead of a bridge: what a Service sends back to the same node passes by the node's NAT.
     network = {
         "cniVersion": "0.4.0",

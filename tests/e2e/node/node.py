@@ -104,8 +104,8 @@ def end_of(log: Path) -> str:
 
 
 @contextmanager
-def running(images: Sequence[Path], definitions: Sequence[Path] = ()) -> Iterator[Node]:
-    """A node that is Ready and has the images (archives); its cluster has `definitions` (YAML) from the beginning."""
+def running(imported: Path, definitions: Sequence[Path] = ()) -> Iterator[Node]:
+    """A node that is Ready and has the images of a containerd's folder; its cluster begins with `definitions` (YAML)."""
     folder = Path(os.environ[boundary.INSIDE]) / "node"
     folder.mkdir()
     network = Network(PREFIX, folder)
@@ -113,16 +113,16 @@ def running(images: Sequence[Path], definitions: Sequence[Path] = ()) -> Iterato
     with ExitStack() as stack:
         node = Node(start_api(stack, network=network, api_server=commands.api_server))
         node.plane.install(*definitions)  # before the controllers start: later ones take their collector 40 s to notice
-        start(node, images)
+        start(node, imported)
         yield node
 
 
-def start(node: Node, images: Sequence[Path]) -> None:
+def start(node: Node, imported: Path) -> None:
     """All the rest of the cluster, until the node takes pods."""
     plane, place = node.plane, node.plane.place
     plane.run(programs.CONTROLLERS, commands.controllers(place))
     plane.run(programs.SCHEDULER, plane_commands.scheduler(place))
-    plane.start("containerd", commands.containerd(place))
+    plane.start("containerd", commands.containerd(place, imported))
     plane.client.apply({
         "apiVersion": f"{RBAC}/v1", "kind": "ClusterRoleBinding", "metadata": {"name": KUBELET_CLIENT},
         "roleRef": {"apiGroup": RBAC, "kind": "ClusterRole", "name": "system:kubelet-api-admin"},
@@ -132,8 +132,6 @@ def start(node: Node, images: Sequence[Path]) -> None:
     node.load(pause.write(Path("/usr/bin/busybox"), place.folder / "pause.tar"))
     plane.run(programs.KUBELET, commands.kubelet(place))
     plane.run(programs.KUBE_PROXY, commands.kube_proxy(place))
-    for image in images:
-        node.load(image)
     plane.until(lambda: [is_usable(one) for one in plane.client.list("nodes")] == [True], "node Ready")
     plane.until(lambda: plane.client.get("serviceaccounts", "default", "default") is not None, "controllers")
 
