@@ -32,11 +32,13 @@ MODULES = Path(__file__).parent / "modules"
 OLDEST_GO = (1, 26)
 LINKING = "-s -w"
 NO_SYMBOLS = "-dwarf=false"  # what linking drops anyway: a sixth less work
-# Most of Kubernetes' packages were written by generators.  It is not worth its time to copy small functions into their
-# callers there (a fifth less work); in what works for every request it is.
-COMPILING = {"all": NO_SYMBOLS, "k8s.io/...": f"{NO_SYMBOLS} -l"} | {
-    f"k8s.io/{module}/...": NO_SYMBOLS for module in ("apimachinery", "apiserver")
-}
+# Most of what is compiled was written by generators, or does nothing in a test.  It is not worth its time to copy small
+# functions into their callers there (a fifth less work); in what Kubernetes and etcd do for every request it is.
+FOR_EVERY_REQUEST = (
+    "std", "k8s.io/apimachinery/...", "k8s.io/apiserver/...", "go.etcd.io/...", "google.golang.org/...",
+    "github.com/gogo/...", "golang.org/...",
+)  # fmt: skip
+COMPILING = {"all": f"{NO_SYMBOLS} -l", **dict.fromkeys(FOR_EVERY_REQUEST, NO_SYMBOLS)}
 SELDOM_COLLECTED = {"GOGC": "400"}  # of the compiler itself, in half a gigabyte: another twentieth less
 STAMPS = {  # the variables in which a program's version is: without, Helm says v4.3, and Kubernetes' do not start
     "k8s.io/kubernetes": "k8s.io/component-base/version.gitVersion",

@@ -1,6 +1,7 @@
 """A real Prometheus for the tests, built from its Go module without service discoveries, or with that of Kubernetes alone.
 
 It scrapes every second; of its own pages the API alone is there.  Like every other program it ends with the test run.
+`python -m tests.control_plane.prometheus` builds the one that discovers, where it is missing.
 """
 
 from __future__ import annotations
@@ -90,3 +91,7 @@ def is_ready(address: str) -> bool:
             return bool(answer.status == 200)
     except OSError:
         return False
+
+
+if __name__ == "__main__":
+    programs.build_missing([DISCOVERING])

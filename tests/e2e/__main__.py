@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 import sys
-import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -19,21 +18,21 @@ from pathlib import Path
 
 from tests.control_plane import programs
 from tests.control_plane.programs import say
-from tests.control_plane.prometheus import DISCOVERING
 from tests.e2e import containerd, images, together
 from tests.e2e.cluster import times
-from tests.e2e.images import Image
 from tests.e2e.node import boundary, metrics_server, packages
 from tests.gateway.world import gateway_definitions
 
 HERE = Path(__file__).parent
 ON_NODE = HERE / "cluster"
 PYTEST = (sys.executable, "-m", "pytest", "-v", "--durations", "5")
+# One story needs it, the last of its node: it waits for this where that takes longer than those before.
+PROMETHEUS = (sys.executable, "-m", "tests.control_plane.prometheus")
 # What the nodes after the first one play, which has all others: each takes about as long.
 FURTHER_NODES = (
     ("test_gpus.py", "test_scaling.py"),
     ("test_killed_operator.py", "test_traffic.py"),
-    ("test_chart_upgrade.py", "test_encrypted.py", "test_prometheus.py", "test_stores.py"),
+    ("test_chart_upgrade.py", "test_encrypted.py", "test_stores.py", "test_prometheus.py"),
 )
 NOTHING_TO_DO = 5  # of pytest, where its arguments leave no test of a part
 # Of one test, without the start of the node, whose waits have deadlines of their own.
@@ -49,11 +48,11 @@ def main(arguments: Sequence[str]) -> int:
         with ThreadPoolExecutor() as beside:  # what one of them fetches, the other compiles meanwhile
             imaged = beside.submit(with_images, until_tested)
             with timed("programs"):
-                programs.build_missing((*programs.NODE, DISCOVERING))
+                programs.build_missing(programs.NODE)
                 gateway_definitions()
                 metrics_server.manifests()
             debian, told = imaged.result()
-        parts = {"images": [*PYTEST, str(HERE), "--ignore", str(ON_NODE), *arguments]} | {
+        parts = {"images": [*PYTEST, str(HERE), "--ignore", str(ON_NODE), *arguments], "prometheus": PROMETHEUS} | {
             f"node {number}": on_a_node(debian, stories, arguments, f"e2e-{number}.json")
             for number, stories in enumerate(by_node(), start=1)
         }
@@ -68,23 +67,15 @@ def with_images(until_tested: ExitStack) -> tuple[Path, dict[str, str]]:
         debian = packages.unpacked(say)
     os.environ["PATH"] += f":{debian / 'usr/bin'}"
     with timed("images"):
-        made, again = built_twice()
+        made = images.build(images.ROOT / "build/images", *images.TARGETS)
         imported = until_tested.enter_context(containerd.imported(one.archive for one in made.values()))
-    return debian, {**images.handed_on(made, again), containerd.IMPORTED: str(imported)}
-
-
-def built_twice() -> tuple[dict[str, Image], dict[str, str]]:
-    """The images, and the digests of a second build of them, which takes the other core meanwhile."""
-    with ThreadPoolExecutor() as both, tempfile.TemporaryDirectory() as folder:
-        again = both.submit(images.built_again, Path(folder))
-        return images.build(images.ROOT / "build/images", *images.TARGETS), again.result()
+    return debian, {images.GIVEN: images.handed_on(made), containerd.IMPORTED: str(imported)}
 
 
 def by_node() -> list[list[Path]]:
-    """The files of stories that each node plays."""
-    stories = sorted(ON_NODE.glob("test_*.py"))
-    further = [[one for one in stories if one.name in names] for names in FURTHER_NODES]
-    return [[one for one in stories if one not in chain(*further)], *further]
+    """The files of stories that each node plays, in their order."""
+    further = [[ON_NODE / name for name in names] for names in FURTHER_NODES]
+    return [[one for one in sorted(ON_NODE.glob("test_*.py")) if one not in chain(*further)], *further]
 
 
 def on_a_node(debian: Path, stories: Sequence[Path], arguments: Sequence[str], record: str) -> list[str]:

@@ -7,19 +7,13 @@ from pathlib import Path
 
 import pytest
 from tests.e2e.containerd import Containerd, started
-from tests.e2e.images import TARGETS, Image, Unpacked, build, built_again, given, given_again, unpacked
+from tests.e2e.images import TARGETS, Image, Unpacked, build, given, unpacked
 from tests.runtime import small_bundles as small
 
 
 @pytest.fixture(scope="session")
 def images(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Image]:
     return given() or build(tmp_path_factory.mktemp("images"), *TARGETS)
-
-
-@pytest.fixture(scope="session")
-def digests_again(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """Of another build."""
-    return given_again() or built_again(tmp_path_factory.mktemp("images-again"))
 
 
 @pytest.fixture(scope="session")

@@ -8,7 +8,7 @@ import shutil
 import subprocess
 import sys
 import tarfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,9 +18,7 @@ from tests.namespaces import USER, namespaces
 ROOT = Path(__file__).parents[2]
 REGISTRY = "registry.example.com/ml"  # where a cluster thinks that they come from
 TARGETS = ("cpu", "operator")
-# What `make e2e` has built: name, digest and archive of each target, and its digest in another build.
-GIVEN, GIVEN_AGAIN = "TIDEGATE_E2E_IMAGES", "TIDEGATE_E2E_IMAGES_AGAIN"
-OTHERWISE = {"PYTHONHASHSEED": "7", "TZ": "Asia/Tokyo", "LC_ALL": "C"}
+GIVEN = "TIDEGATE_E2E_IMAGES"  # its value says what `make e2e` has built: name, digest and archive of each target
 NOBODY = 65532  # of the Containerfile
 SHELLS = ("usr/bin/sh", "usr/bin/dash", "usr/bin/bash", "usr/bin/rbash")
 # $1: the image's root, $2: a folder that it sees as /mnt; the rest is what runs.
@@ -76,10 +74,12 @@ def blob(digest: str) -> str:
     return f"blobs/{digest.replace(':', '/')}"
 
 
-def build(folder: Path, *targets: str, environment: dict[str, str] | None = None, umask: int = -1) -> dict[str, Image]:
-    """Build images into `folder`; fails with what the build said."""
+def build(
+    folder: Path, *targets: str, words: Sequence[str] = (), environment: dict[str, str] | None = None, umask: int = -1
+) -> dict[str, Image]:
+    """Build images into `folder`, by a command after `words`; fails with what the build said."""
     done = subprocess.run(
-        [sys.executable, "-m", "image_build", *targets, "--registry", REGISTRY, "--output", str(folder)],
+        [*words, sys.executable, "-m", "image_build", *targets, "--registry", REGISTRY, "--output", str(folder)],
         cwd="/", env={**os.environ, **(environment or {})}, umask=umask,
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=900, check=False,
     )  # fmt: skip
@@ -90,28 +90,15 @@ def build(folder: Path, *targets: str, environment: dict[str, str] | None = None
     }
 
 
-def built_again(folder: Path) -> dict[str, str]:
-    """The digest of each target when it is built into `folder` by somebody whose machine is set up otherwise."""
-    return {
-        target: image.digest for target, image in build(folder, *TARGETS, environment=OTHERWISE, umask=0o077).items()
-    }
-
-
 def given() -> dict[str, Image]:
     """Those that are built already."""
     found = json.loads(os.environ.get(GIVEN, "{}"))
     return {target: Image(name, digest, Path(archive)) for target, (name, digest, archive) in found.items()}
 
 
-def given_again() -> dict[str, str]:
-    """Their digests in another build, where there was one."""
-    return dict(json.loads(os.environ.get(GIVEN_AGAIN, "{}")))
-
-
-def handed_on(images: dict[str, Image], again: dict[str, str]) -> dict[str, str]:
-    """The variables by which a process is given them."""
-    told = {target: (one.name, one.digest, str(one.archive)) for target, one in images.items()}
-    return {GIVEN: json.dumps(told), GIVEN_AGAIN: json.dumps(again)}
+def handed_on(images: dict[str, Image]) -> str:
+    """The value by which a process is given them."""
+    return json.dumps({target: (one.name, one.digest, str(one.archive)) for target, one in images.items()})
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from tests.chart.helm import HOME
 from tests.control_plane.plane import has_condition
-from tests.e2e.cluster.story import FIRST_ANSWER, Story
+from tests.e2e.cluster.story import Story
 from tests.e2e.node.node import Node
 
 EXAMPLE = Path(__file__).parents[3] / "examples/minimal.yaml"
@@ -22,7 +22,6 @@ def test_the_chart_brings_two_operators_that_are_ready(installed: Node) -> None:
 def test_a_first_model_answers(story: Story) -> None:
     story.given.a_model("v1").steady_clients()
     story.then.all_answers_come_from("v1").no_client_saw_an_error()
-    assert min(story.times.seconds[FIRST_ANSWER]) <= 15, "the quickest so far: other nodes are busy beside this one"
 
 
 def test_the_commands_of_the_install_page_bring_a_model(story: Story) -> None:
