@@ -191,7 +191,7 @@ def build(program: Program, made: Path, tell: Tell) -> None:
     tell(f"building {program.name} {program.version} with {go} (once on this machine, some minutes)")
     compiling = chain.from_iterable(("-gcflags", f"{those}={told}") for those, told in COMPILING.items())
     command = [
-        "nice", "-n", "10", go, "build", "-buildvcs=false", "-tags", ",".join(program.tags), *compiling,
+        "nice", "-n", "5", go, "build", "-buildvcs=false", "-tags", ",".join(program.tags), *compiling,
         "-ldflags", program.link_flags, "-o", str(made), program.package,
     ]  # fmt: skip
     environment = {**os.environ, "CGO_ENABLED": "0", **SELDOM_COLLECTED, **GO_ALONE}
