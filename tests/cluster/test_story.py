@@ -73,7 +73,7 @@ def test_every_command_of_the_story_works_and_no_user_notices(
 
 
 def test_the_kubectl_that_is_fetched_is_the_one_that_other_machines_build(real_kubectl: Path) -> None:
-    command = [real_kubectl / "kubectl", "version", "--client", "--output", "json"]
+    command = [str(real_kubectl / "kubectl"), "version", "--client", "--output", "json"]
     told = json.loads(subprocess.run(command, capture_output=True, check=True).stdout)
 
     assert told["clientVersion"]["gitVersion"] == programs.KUBECTL.version

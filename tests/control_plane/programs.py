@@ -186,12 +186,12 @@ def put(program: Program, tell: Tell) -> Path:
 
 
 def build(program: Program, made: Path, tell: Tell) -> None:
-    """Build the program at a low priority."""
+    """Build the program by Go."""
     go = find_go()
     tell(f"building {program.name} {program.version} with {go} (once on this machine, some minutes)")
     compiling = chain.from_iterable(("-gcflags", f"{those}={told}") for those, told in COMPILING.items())
     command = [
-        "nice", "-n", "5", go, "build", "-buildvcs=false", "-tags", ",".join(program.tags), *compiling,
+        go, "build", "-buildvcs=false", "-tags", ",".join(program.tags), *compiling,
         "-ldflags", program.link_flags, "-o", str(made), program.package,
     ]  # fmt: skip
     environment = {**os.environ, "CGO_ENABLED": "0", **SELDOM_COLLECTED, **GO_ALONE}
