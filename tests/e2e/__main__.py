@@ -27,7 +27,7 @@ HERE = Path(__file__).parent
 ON_NODE = HERE / "cluster"
 SECOND_BUILD = HERE / "test_second_build.py"
 PYTEST = (sys.executable, "-m", "pytest", "-v", "--durations", "5")
-# One story needs it, the last of its node: it waits for this where that takes longer than those before.
+# One story needs it, the last of its node: where this takes longer than those before, it waits for the build's lock.
 PROMETHEUS = (sys.executable, "-m", "tests.control_plane.prometheus")
 # What the nodes after the first one play, which has all others: each takes about as long.
 FURTHER_NODES = (

@@ -88,7 +88,7 @@ def imported(archives: Iterable[Path]) -> Iterator[Path]:
 
 
 def taken_over(imported: Path, root: Path) -> None:
-    """Make the root folder of a containerd that has not started yet: on the same disk, in a second instead of a minute.
+    """Make the root folder of a containerd that has not started yet: on the same disk, in seconds instead of a minute.
 
     No container writes the files of an image, so that they are shared; the databases that list them are not.
     """
