@@ -8,6 +8,7 @@ installed on this one.
 from __future__ import annotations
 
 import os
+import signal
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -103,3 +104,6 @@ if __name__ == "__main__":
         sys.exit(main(sys.argv[1:]))
     except (LookupError, RuntimeError, boundary.Impossible, packages.NoPackages) as error:
         sys.exit(f"error: {error}")
+    except KeyboardInterrupt:
+        say("== e2e: interrupted; what is built already is there for the next run")
+        sys.exit(128 + signal.SIGINT)
