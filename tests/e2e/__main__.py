@@ -38,7 +38,7 @@ FURTHER_NODES = (
 )
 NOTHING_TO_DO = 5  # of pytest, where its arguments leave no test of a part
 # Of one test, without the start of the node, whose waits have deadlines of their own.
-LIMIT = ("--timeout", "180", "-o", "timeout_func_only=true")
+LIMIT = ("--timeout", "300", "-o", "timeout_func_only=true")
 
 
 def main(arguments: Sequence[str]) -> int:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tests.e2e.containerd import Containerd, started
+from tests.e2e.containerd import IMPORTED, Containerd, started, taken_over
 from tests.e2e.images import TARGETS, Image, Unpacked, build, given, unpacked
 from tests.runtime import small_bundles as small
 
@@ -27,8 +28,15 @@ def operator(images: dict[str, Image], tmp_path_factory: pytest.TempPathFactory)
 
 
 @pytest.fixture(scope="session")
-def containerd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Containerd]:
-    with started(tmp_path_factory.mktemp("containerd")) as daemon:
+def containerd(images: dict[str, Image], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Containerd]:
+    """One that was given the images: by `make e2e` before, or here."""
+    folder = tmp_path_factory.mktemp("containerd")
+    if imported := os.environ.get(IMPORTED):
+        taken_over(Path(imported), folder / "root")
+    with started(folder) as daemon:
+        if not imported:
+            for image in images.values():
+                daemon.load(image.archive)
         yield daemon
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shutil
 import subprocess
-import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ from pathlib import Path
 from uuid import uuid4
 
 import pytest
+from tests.e2e.node.boundary import claimed
 from tests.waiting import wait_until
 
 SETTINGS = """\
@@ -23,6 +23,7 @@ disabled_plugins = ["io.containerd.grpc.v1.cri"]
 address = "{folder}/socket"
 """
 NAMESPACE = "k8s.io"  # the kubelet's
+SECONDS = 600.0  # of one command: to import an image takes minutes while all else wants the processors too
 IMPORTED = "TIDEGATE_E2E_IMPORTED"  # its value is the folder that `imported` gives
 
 
@@ -32,7 +33,7 @@ class Containerd:
 
     def ctr(self, *words: str) -> str:
         """What containerd's own command says; fails with its complaint."""
-        done = subprocess.run(self.command(*words), capture_output=True, text=True, timeout=120, check=False)
+        done = subprocess.run(self.command(*words), capture_output=True, text=True, timeout=SECONDS, check=False)
         assert done.returncode == 0, done.stderr
         return done.stdout
 
@@ -80,11 +81,11 @@ def started(folder: Path) -> Iterator[Containerd]:
 @contextmanager
 def imported(archives: Iterable[Path]) -> Iterator[Path]:
     """The root folder of a containerd that was given these images and has ended."""
-    with tempfile.TemporaryDirectory(prefix="tidegate-e2e-images-") as folder:
-        with started(Path(folder)) as daemon:
+    with claimed("tidegate-e2e-images", cgroups=False) as (folder, _):
+        with started(folder) as daemon:
             for archive in archives:
                 daemon.load(archive)
-        yield Path(folder) / "root"
+        yield folder / "root"
 
 
 def taken_over(imported: Path, root: Path) -> None:

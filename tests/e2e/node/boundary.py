@@ -122,8 +122,11 @@ def lacking() -> str:
 
 
 @contextlib.contextmanager
-def claimed(name: str) -> Iterator[tuple[Path, list[Hierarchy]]]:
-    """A folder that no other run on this machine uses, empty, and cgroups of the same name."""
+def claimed(name: str, *, cgroups: bool = True) -> Iterator[tuple[Path, list[Hierarchy]]]:
+    """A folder that no other run on this machine uses, empty, and cgroups of the same name; both go when this ends.
+
+    What a killed run left is removed by the next.
+    """
     for number in range(MOST_RUNS):
         folder = Path(tempfile.gettempdir()) / f"{name}-{number}"
         with folder.with_suffix(".lock").open("w") as file:
@@ -131,7 +134,7 @@ def claimed(name: str) -> Iterator[tuple[Path, list[Hierarchy]]]:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 continue
-            trees = hierarchies(folder.name)
+            trees = hierarchies(folder.name) if cgroups else []
             remove_all(trees, folder)
             try:
                 folder.mkdir(mode=0o711)
