@@ -37,6 +37,15 @@ class Call:
     requests_together: int = 0
     apart: bool = False  # shares no run, and what runs of its shape took says nothing: long texts, optional inputs
 
+    @property
+    def wanted(self) -> bool:
+        """Whether somebody still waits for its answer."""
+        return not (self.cancelled or self.answered)
+
+    def is_overdue(self, now: float, longest: float) -> bool:
+        """Whether it has waited longer than `longest` seconds, or its time is up."""
+        return now - self.arrived > longest or now > self.deadline
+
 
 @dataclass(slots=True, eq=False)
 class Batch:
@@ -115,7 +124,7 @@ class Waiting:
 
     def expired(self, now: float, longest: float) -> list[Call]:
         """Calls that waited too long or whose time is up, taken out."""
-        late = [call for call in self._calls if now - call.arrived > longest or now > call.deadline]
+        late = [call for call in self._calls if call.is_overdue(now, longest)]
         if late:
             self._calls = deque(call for call in self._calls if call not in late)
         return late

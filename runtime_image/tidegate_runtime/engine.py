@@ -8,15 +8,17 @@ from __future__ import annotations
 
 import time
 from asyncio import AbstractEventLoop
+from collections import deque
 from dataclasses import dataclass
 from functools import partial
+from queue import SimpleQueue
 from typing import Final
 
 from tidegate_runtime.admission import Admission
 from tidegate_runtime.batcher import Batch, Call, Waiting
 from tidegate_runtime.batching import decide
 from tidegate_runtime.costs import INLINE_ON_ONE_CORE, INLINE_SECONDS, Costs
-from tidegate_runtime.errors import Throttled, TooSlow, Unavailable
+from tidegate_runtime.errors import NO_TIME_LEFT, Throttled, TooSlow, Unavailable
 from tidegate_runtime.interfaces import LoadedModel, Recorder, Watchdog
 from tidegate_runtime.settings import Settings
 from tidegate_runtime.statistics import Statistics
@@ -54,9 +56,11 @@ class Engine:
         self._most_workers = settings.threads
         inline = INLINE_ON_ONE_CORE if self._most_workers == 1 else INLINE_SECONDS
         self._costs = Costs(model.costs, key, inline)
-        self._idle: list[Worker] = []
         self._workers: list[Worker] = []
-        self._running: set[Batch] = set()
+        self._free = 0  # workers
+        self._batches: SimpleQueue[Batch | None] = SimpleQueue()  # what the next free worker takes
+        self._ahead: deque[Batch] = deque()  # the last of those: given while none was free
+        self._given: set[Batch] = set()  # to workers, and not back yet
         self._scheduled = False
 
     def submit(self, call: Call) -> None:
@@ -77,31 +81,35 @@ class Engine:
 
     def cancel(self, call: Call) -> None:
         """The client is gone: what waits is dropped, what runs is thrown away."""
-        if call.cancelled or call.answered:
+        if not call.wanted:
             return
         call.cancelled = True
         self.admission.in_flight -= 1
         if not call.taken:
             self._waiting.remove(call)
+        if not call.taken or any(call in batch.calls for batch in self._ahead):
             self.admission.queued -= 1
 
     def sweep(self, now: float) -> None:
         """Answer what waited or ran too long; called by the server a few times a second."""
         self._expire(now)
-        for batch in self._running:
+        for batch in self._given:
             for call in batch.calls:
-                if now > call.deadline and not call.cancelled and not call.answered:
+                if now > call.deadline and call.wanted:
                     self._fail(call, TooSlow("the run took longer than the request may"))
 
     def stop(self) -> None:
-        for worker in self._workers:
-            worker.stop()
+        """End the threads after what they do now; they are daemons, so a run that never ends holds nobody up."""
+        for _ in self._workers:
+            self._batches.put(None)
 
     def _expire(self, now: float) -> None:
-        for call in self._waiting.expired(now, self._queue_timeout):
+        ahead = (call for batch in self._ahead for call in batch.calls if call.wanted)
+        overdue = [call for call in ahead if call.is_overdue(now, self._queue_timeout)]
+        for call in (*overdue, *self._waiting.expired(now, self._queue_timeout)):
             self.admission.queued -= 1
             late = now > call.deadline
-            self._fail(call, TooSlow("no time was left to run it") if late else _waited(self._queue_timeout))
+            self._fail(call, TooSlow(NO_TIME_LEFT) if late else _waited(self._queue_timeout))
 
     def _fail(self, call: Call, error: Throttled | TooSlow) -> None:
         call.error = error
@@ -136,7 +144,8 @@ class Engine:
                 self._expire(now)
                 continue
             here = not oldest.apart and self._costs.is_short(oldest.key, oldest.rows)
-            if not here and not self._idle and len(self._workers) >= self._most_workers:
+            none_free = not self._free and len(self._workers) >= self._most_workers
+            if not here and none_free and not self._may_be_ahead(oldest):
                 return  # whichever worker gets free dispatches again
             if self._may_wait(oldest):
                 return
@@ -165,22 +174,37 @@ class Engine:
         self._loop.call_later(left, self._dispatch)
         return True
 
+    def _may_be_ahead(self, oldest: Call) -> bool:
+        """Whether a batch may be put behind those that run, so that no worker waits for this loop between two.
+
+        Only what would not grow until a worker is free.  It still counts as queued, with all that this means.
+        """
+        alone = self._most_rows == 1 or oldest.apart
+        full = oldest.key is None and len(self._waiting) >= self._most_rows  # all are of one shape, of a row or more
+        return (alone or full) and len(self._ahead) < self._most_workers
+
     def _hand_over(self, batch: Batch) -> None:
-        self.admission.queued -= len(batch.calls)
-        self._running.add(batch)
-        if self._idle:
-            worker = self._idle.pop()
+        if not self._free and len(self._workers) >= self._most_workers:
+            self._ahead.append(batch)
         else:
-            worker = Worker(self._model, self._watchdog.lane(), self._from_thread)
-            self._workers.append(worker)
-        worker.give(batch)
+            self.admission.queued -= len(batch.calls)
+            if self._free:
+                self._free -= 1
+            else:
+                self._workers.append(Worker(self._model, self._watchdog.lane(), self._batches, self._from_thread))
+        self._given.add(batch)
+        self._batches.put(batch)
 
-    def _from_thread(self, worker: Worker, batch: Batch, runs: list[Run]) -> None:
-        self._loop.call_soon_threadsafe(partial(self._free, worker, batch, runs))
+    def _from_thread(self, batch: Batch, runs: list[Run]) -> None:
+        self._loop.call_soon_threadsafe(partial(self._back, batch, runs))
 
-    def _free(self, worker: Worker, batch: Batch, runs: list[Run]) -> None:
-        self._idle.append(worker)
-        self._running.discard(batch)
+    def _back(self, batch: Batch, runs: list[Run]) -> None:
+        """A worker has done `batch` and goes on with the next that was put ahead, if one was."""
+        self._given.discard(batch)
+        if self._ahead:
+            self.admission.queued -= sum(call.wanted for call in self._ahead.popleft().calls)
+        else:
+            self._free += 1
         if self._waiting:
             self._dispatch()
         self._finish(batch, runs)
@@ -189,7 +213,7 @@ class Engine:
         for run in runs:
             self._count(run)
         for call in batch.calls:
-            if not call.cancelled and not call.answered:
+            if call.wanted:
                 self._answer(call)
 
     def _count(self, run: Run) -> None:

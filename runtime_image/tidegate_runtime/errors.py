@@ -16,6 +16,10 @@ RequestError         status and a sentence; never a path, a trace or a value of 
 
 from __future__ import annotations
 
+from typing import Final
+
+NO_TIME_LEFT: Final = "no time was left to run it"
+
 
 class RequestError(Exception):
     """An answer other than 200."""

@@ -28,7 +28,7 @@ from tidegate.protocol.open_inference_pb2 import (
 from tidegate_runtime import __version__
 from tidegate_runtime.batcher import Call as Run
 from tidegate_runtime.clients import INFER, METADATA, OPEN
-from tidegate_runtime.errors import NotFound, RequestError
+from tidegate_runtime.errors import NO_TIME_LEFT, NotFound, RequestError
 from tidegate_runtime.grpc_calls import Call, Method, Methods, parsed, simple
 from tidegate_runtime.grpc_codec import GrpcCodec, GrpcInference
 from tidegate_runtime.grpc_log import Noted
@@ -193,5 +193,5 @@ def _seconds(remaining: float | None, timeout: float) -> float:
     if remaining is None:
         return timeout
     if remaining <= 0.0:
-        raise RequestError("no time was left to run it", 408)
+        raise RequestError(NO_TIME_LEFT, 408)
     return min(remaining, timeout) if timeout else remaining

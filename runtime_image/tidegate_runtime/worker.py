@@ -10,7 +10,7 @@ from queue import SimpleQueue
 from typing import Final
 
 from tidegate_runtime.batcher import Batch
-from tidegate_runtime.errors import DeviceLost, RequestError, RunFailed, TooSlow
+from tidegate_runtime.errors import NO_TIME_LEFT, DeviceLost, RequestError, RunFailed, TooSlow
 from tidegate_runtime.interfaces import Lane, LoadedModel
 from tidegate_runtime.logs import log
 
@@ -70,28 +70,28 @@ def failed_run(failure: Exception, terminated: bool) -> RequestError:
     return RunFailed("the model failed on this input: the server's log says why")
 
 
-Finished = Callable[["Worker", Batch, list[Run]], None]
+Finished = Callable[[Batch, list[Run]], None]
 
 
 class Worker:
-    """One thread; `give` it a batch and `finished(worker, batch, runs)` is called on that thread; see `run_batch`."""
+    """One thread of those that share `batches`: `finished(batch, runs)` is called on it for each; None ends it."""
 
-    def __init__(self, model: LoadedModel, lane: Lane, finished: Finished) -> None:
+    def __init__(self, model: LoadedModel, lane: Lane, batches: SimpleQueue[Batch | None], finished: Finished) -> None:
         self._model = model
         self._lane = lane
         self._finished = finished
-        self._batches: SimpleQueue[Batch | None] = SimpleQueue()
+        self._batches = batches
         self._thread = threading.Thread(target=self._work, name="worker", daemon=True)
         self._thread.start()
 
-    def give(self, batch: Batch) -> None:
-        self._batches.put(batch)
-
-    def stop(self) -> None:
-        """End the thread after what it does now; it is a daemon, so a run that never ends holds nobody up."""
-        self._batches.put(None)
-
     def _work(self) -> None:
         while (batch := self._batches.get()) is not None:
-            runs = run_batch(self._model, self._lane, batch)
-            self._finished(self, batch, runs)
+            self._finished(batch, self._run(batch))
+
+    def _run(self, batch: Batch) -> list[Run]:
+        """`run_batch`, unless while it was in the queue all clients left or the time of all was up."""
+        if any(call.wanted for call in batch.calls) and time.monotonic() <= batch.deadline:
+            return run_batch(self._model, self._lane, batch)
+        for call in batch.calls:
+            call.error = TooSlow(NO_TIME_LEFT)
+        return []

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from tests.unit.runtime.fake_model import POISON, FakeModel, FakeWatchdog, rows
+from tests.waiting import wait_until
 
 from tidegate_runtime.admission import Admission
 from tidegate_runtime.batcher import Call
@@ -304,6 +305,93 @@ def test_the_sweep_answers_what_waited_too_long_and_what_runs_too_long_once() ->
         bench.model.gate.set()
         after = bench.submit(rows(1))
         assert (await bench.answers(4))[-1] is after
+
+    on_loop(story)
+
+
+def begun(model: FakeModel) -> threading.Semaphore:
+    """Released by each run of the model when it begins."""
+    runs = threading.Semaphore(0)
+    model.entered = runs.release
+    return runs
+
+
+def test_a_worker_goes_on_with_what_is_full_already_while_the_loop_is_busy() -> None:
+    async def story(most: str, together: int) -> None:
+        model = FakeModel(costs=LONG)
+        runs, bench = begun(model), Bench(model, "--max-batch-size", most)
+        for _ in range(1 + 2 * together):
+            bench.submit(rows(1))
+            await asyncio.sleep(0)  # a pass of the loop
+        assert bench.admission.queued == 2 * together
+        model.gate.set()
+        assert runs.acquire(timeout=DEADLINE)
+        assert runs.acquire(timeout=DEADLINE)  # the loop, which is here, had no part in it
+        await bench.answers(1 + 2 * together)
+        assert model.runs == [1, together, together]
+        assert (bench.admission.queued, bench.admission.in_flight) == (0, 0)
+
+    for most, together in (("1", 1), ("2", 2)):
+        asyncio.run(story(most, together))
+
+
+@pytest.mark.parametrize(("most", "key"), [("8", None), ("2", "shape")], ids=["more rows", "others of its shape"])
+def test_what_may_yet_be_joined_by_others_waits_for_a_free_worker(most: str, key: object) -> None:
+    async def story() -> None:
+        bench = Bench(FakeModel(costs=LONG), "--max-batch-size", most)
+        bench.submit(rows(1))
+        await bench.until_it_runs(bench.model)
+        waiting = [bench.submit(rows(1), key=key) for _ in range(2)]
+        await asyncio.sleep(0)
+        assert [call.taken for call in waiting] == [False, False]
+        bench.model.gate.set()
+        await bench.answers(3)
+
+    on_loop(story)
+
+
+def test_what_is_put_ahead_is_in_the_queue_until_a_worker_takes_it() -> None:
+    async def story() -> None:
+        bench = Bench(FakeModel(costs=LONG), "--max-batch-size", "1", "--queue-timeout", "5s")
+        first = bench.submit(rows(1))
+        await bench.until_it_runs(bench.model)
+        left = bench.submit(rows(2))
+        await asyncio.sleep(0)
+        assert (left.taken, bench.admission.queued, bench.admission.in_flight) == (True, 1, 2)
+        bench.engine.cancel(left)
+        assert (bench.admission.queued, bench.admission.in_flight) == (0, 1)
+        bench.model.gate.set()
+        await bench.answers(1)
+        bench.model.gate.clear()
+        second = bench.submit(rows(3))
+        await bench.until_it_runs(bench.model)
+        waited = bench.submit(rows(4))
+        await asyncio.sleep(0)
+        bench.engine.sweep(time.monotonic() + 6)
+        assert (waited.taken, type(waited.error), bench.admission.queued) == (True, Throttled, 0)
+        bench.model.gate.set()
+        last = bench.submit(rows(5))
+        assert await bench.answers(4) == [first, waited, second, last]
+        assert bench.model.runs == [1, 3, 5]
+        assert (bench.admission.queued, bench.admission.in_flight) == (0, 0)
+
+    on_loop(story)
+
+
+def test_a_worker_does_not_begin_what_is_late_though_no_sweep_has_seen_it() -> None:
+    async def story() -> None:
+        model = FakeModel(costs=LONG)
+        runs, bench = begun(model), Bench(model, "--max-batch-size", "1")
+        bench.submit(rows(1))
+        await asyncio.sleep(0)
+        assert runs.acquire(timeout=DEADLINE)
+        late = bench.submit(rows(2), deadline=0.5)
+        await asyncio.sleep(0)
+        assert late.taken
+        wait_until(lambda: time.monotonic() > late.deadline, "its time is up")
+        model.gate.set()
+        await bench.answers(2)
+        assert (type(late.error), model.runs) == (TooSlow, [1])
 
     on_loop(story)
 
