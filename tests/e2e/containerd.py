@@ -83,9 +83,8 @@ def started(folder: Path) -> Iterator[Containerd]:
 def imported(archives: Iterable[Path]) -> Iterator[Path]:
     """The root folder of a containerd that was given these images and has ended."""
     with claimed("tidegate-e2e-images", cgroups=False) as (folder, _):
-        with started(folder) as daemon:
-            with ThreadPoolExecutor() as beside_each_other:
-                list(beside_each_other.map(daemon.load, archives))
+        with started(folder) as daemon, ThreadPoolExecutor() as beside_each_other:
+            list(beside_each_other.map(daemon.load, archives))
         yield folder / "root"
 
 

@@ -13,7 +13,7 @@ from tests.cluster.operating import ready
 from tests.control_plane.resources import Object
 from tests.e2e.node import boundary
 from tests.e2e.node.node import Node
-from tests.waiting import wait_until
+from tests.waiting import LOOK_SECONDS, wait_until
 
 NAME = "tidegate-operator"
 SELECTOR = "app.kubernetes.io/component=operator"
@@ -62,7 +62,7 @@ class Operators:
             del self.processes[pod]
             return pod
 
-        pod = wait_until(killed, moment, DEATH_SECONDS, seldom=0.1)
+        pod = wait_until(killed, moment, DEATH_SECONDS, seldom=LOOK_SECONDS)
         assert holds(), f"it died after {moment}"
         self.slow_down(but=pod)
 
