@@ -182,7 +182,7 @@ def test_a_model_that_gains_nothing_is_not_batched(load: Load, monkeypatch: pyte
     monkeypatch.setattr(time, "perf_counter", time.thread_time)  # what others do on this machine is not its cost
     monkeypatch.setattr(warmup, "ROUNDS", 300)  # nor what one on the same core does: five runs are over in its one
     monkeypatch.setitem(warmup.BUDGET, "cpu", 5.0)
-    wide: list[int | str] = ["N", 20_000]
+    wide: list[int | str] = ["N", 60_000]
     names = ["x", *(f"n{index}" for index in range(15)), "y"]
     chain = [node("Erf", before, after) for before, after in pairwise(names)]
     heavy = small.model(chain, [small.value("x", FLOAT, wide)], [small.value("y", FLOAT, wide)], {})
