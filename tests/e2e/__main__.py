@@ -7,13 +7,12 @@ installed on this one.
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from concurrent.futures import Executor, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from itertools import chain
 from pathlib import Path
@@ -27,6 +26,7 @@ from tests.gateway.world import gateway_definitions
 
 HERE = Path(__file__).parent
 ON_NODE = HERE / "cluster"
+SECOND_BUILD = HERE / "test_second_build.py"
 PYTEST = (sys.executable, "-m", "pytest", "-v", "--durations", "5")
 # One story needs it, the last of its node: where this takes longer than those before, it waits for the build's lock.
 PROMETHEUS = (sys.executable, "-m", "tests.control_plane.prometheus")
@@ -47,16 +47,18 @@ def main(arguments: Sequence[str]) -> int:
         say(f"== make e2e SKIPPED, nothing was tested: {why}")
         return 0
     with ExitStack() as until_tested:
-        with ThreadPoolExecutor() as beside:  # what one of them fetches, the others compile meanwhile
-            imaged = beside.submit(with_images, until_tested, beside)
+        with ThreadPoolExecutor() as beside:  # what one of them fetches, the other compiles meanwhile
+            imaged = beside.submit(with_images, until_tested)
             with timed("programs"):
                 programs.build_missing(programs.NODE)
                 gateway_definitions()
                 metrics_server.manifests()
             debian, told = imaged.result()
+        without = ("--ignore", str(ON_NODE), "--ignore", str(SECOND_BUILD))
         parts = {
             "prometheus": PROMETHEUS,
-            "images": [*PYTEST, str(HERE), "--ignore", str(ON_NODE), *arguments],
+            "second build": [*PYTEST, str(SECOND_BUILD), *arguments],
+            "images": [*PYTEST, str(HERE), *without, *arguments],
         } | {
             f"node {number}": on_a_node(debian, stories, arguments, f"e2e-{number}.json")
             for number, stories in enumerate(by_node(), start=1)
@@ -67,19 +69,15 @@ def main(arguments: Sequence[str]) -> int:
     return next(iter(statuses - {0, NOTHING_TO_DO}), min(statuses))
 
 
-def with_images(until_tested: ExitStack, beside: Executor) -> tuple[Path, dict[str, str]]:
+def with_images(until_tested: ExitStack) -> tuple[Path, dict[str, str]]:
     """Debian's packages, unpacked and on PATH, and the variables that tell the tests where the images are."""
     with timed("packages"):
         debian = packages.unpacked(say)
     os.environ["PATH"] += f":{debian / 'usr/bin'}"
-    with timed("images, twice"):
-        again = beside.submit(images.digests_otherwise)
+    with timed("images"):
         made = images.build(images.ROOT / "build/images", *images.TARGETS)
         imported = until_tested.enter_context(containerd.imported(one.archive for one in made.values()))
-        otherwise = json.dumps(again.result())
-    return debian, {
-        images.GIVEN: images.handed_on(made), images.OTHERWISE: otherwise, containerd.IMPORTED: str(imported),
-    }  # fmt: skip
+    return debian, {images.GIVEN: images.handed_on(made), containerd.IMPORTED: str(imported)}
 
 
 def by_node() -> list[list[Path]]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import shutil
 import subprocess
 from collections.abc import Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -83,8 +82,9 @@ def started(folder: Path) -> Iterator[Containerd]:
 def imported(archives: Iterable[Path]) -> Iterator[Path]:
     """The root folder of a containerd that was given these images and has ended."""
     with claimed("tidegate-e2e-images", cgroups=False) as (folder, _):
-        with started(folder) as daemon, ThreadPoolExecutor() as beside_each_other:
-            list(beside_each_other.map(daemon.load, archives))
+        with started(folder) as daemon:
+            for archive in archives:
+                daemon.load(archive)
         yield folder / "root"
 
 

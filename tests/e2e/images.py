@@ -8,7 +8,6 @@ import shutil
 import subprocess
 import sys
 import tarfile
-import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +19,6 @@ ROOT = Path(__file__).parents[2]
 REGISTRY = "registry.example.com/ml"  # where a cluster thinks that they come from
 TARGETS = ("cpu", "operator")
 GIVEN = "TIDEGATE_E2E_IMAGES"  # its value says what `make e2e` has built: name, digest and archive of each target
-OTHERWISE = "TIDEGATE_E2E_IMAGES_OTHERWISE"  # its value is what `digests_otherwise` gave `make e2e`
 NOBODY = 65532  # of the Containerfile
 SHELLS = ("usr/bin/sh", "usr/bin/dash", "usr/bin/bash", "usr/bin/rbash")
 # $1: the image's root, $2: a folder that it sees as /mnt; the rest is what runs.
@@ -88,16 +86,6 @@ def build(folder: Path, *targets: str, environment: dict[str, str] | None = None
     return {
         target: Image(name, digest, Path(path)) for target, (digest, name, path) in zip(targets, found, strict=True)
     }
-
-
-def digests_otherwise() -> dict[str, str]:
-    """By target, of a build on a machine that is set up otherwise; `make e2e` has made it before."""
-    if OTHERWISE in os.environ:
-        return dict(json.loads(os.environ[OTHERWISE]))
-    otherwise = {"PYTHONHASHSEED": "7", "TZ": "Asia/Tokyo", "LC_ALL": "C"}
-    with tempfile.TemporaryDirectory() as folder:
-        made = build(Path(folder), *TARGETS, environment=otherwise, umask=0o077)
-    return {target: image.digest for target, image in made.items()}
 
 
 def given() -> dict[str, Image]:
