@@ -30,7 +30,7 @@ class Call:
     ended: float = 0.0
     outputs: Sequence[Array] = ()
     error: Exception | None = None
-    taken: bool = False  # out of the queue
+    taken: bool = False  # out of the queue, to be run
     answered: bool = False
     cancelled: bool = False
     rows_together: int = 0  # of the run that it shared
@@ -118,8 +118,6 @@ class Waiting:
             else:
                 passed.append(call)
         self._calls.extendleft(reversed(passed))
-        for call in calls:
-            call.taken = True
         return Batch(calls, rows, key)
 
     def expired(self, now: float, longest: float) -> list[Call]:

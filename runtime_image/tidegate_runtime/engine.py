@@ -86,9 +86,9 @@ class Engine:
         call.cancelled = True
         self.admission.in_flight -= 1
         if not call.taken:
-            self._waiting.remove(call)
-        if not call.taken or any(call in batch.calls for batch in self._ahead):
             self.admission.queued -= 1
+            if not any(call in batch.calls for batch in self._ahead):
+                self._waiting.remove(call)
 
     def sweep(self, now: float) -> None:
         """Answer what waited or ran too long; called by the server a few times a second."""
@@ -153,7 +153,7 @@ class Engine:
                 self._hand_over(self._waiting.take(self._most_rows))
                 continue
             batch = self._waiting.take(self._costs.short_rows(oldest.key, self._most_rows))
-            self.admission.queued -= len(batch.calls)
+            self._out_of_the_queue(batch)
             ran.append((batch, run_batch(self._model, self._lane, batch)))
             if time.monotonic() > stop_at:
                 self._schedule()
@@ -187,13 +187,20 @@ class Engine:
         if not self._free and len(self._workers) >= self._most_workers:
             self._ahead.append(batch)
         else:
-            self.admission.queued -= len(batch.calls)
+            self._out_of_the_queue(batch)
             if self._free:
                 self._free -= 1
             else:
                 self._workers.append(Worker(self._model, self._watchdog.lane(), self._batches, self._from_thread))
         self._given.add(batch)
         self._batches.put(batch)
+
+    def _out_of_the_queue(self, batch: Batch) -> None:
+        """Its run begins; a call that nobody wants any more was counted when that was seen."""
+        for call in batch.calls:
+            call.taken = True
+            if call.wanted:
+                self.admission.queued -= 1
 
     def _from_thread(self, batch: Batch, runs: list[Run]) -> None:
         self._loop.call_soon_threadsafe(partial(self._back, batch, runs))
@@ -202,7 +209,7 @@ class Engine:
         """A worker has done `batch` and goes on with the next that was put ahead, if one was."""
         self._given.discard(batch)
         if self._ahead:
-            self.admission.queued -= sum(call.wanted for call in self._ahead.popleft().calls)
+            self._out_of_the_queue(self._ahead.popleft())
         else:
             self._free += 1
         if self._waiting:

@@ -317,11 +317,11 @@ def begun(model: FakeModel) -> threading.Semaphore:
 
 
 def test_a_worker_goes_on_with_what_is_full_already_while_the_loop_is_busy() -> None:
-    async def story(most: str, together: int) -> None:
+    async def story(most: str, together: int, key: object) -> None:
         model = FakeModel(costs=LONG)
         runs, bench = begun(model), Bench(model, "--max-batch-size", most)
         for _ in range(1 + 2 * together):
-            bench.submit(rows(1))
+            bench.submit(rows(1), key=key)
             await asyncio.sleep(0)  # a pass of the loop
         assert bench.admission.queued == 2 * together
         model.gate.set()
@@ -331,21 +331,28 @@ def test_a_worker_goes_on_with_what_is_full_already_while_the_loop_is_busy() -> 
         assert model.runs == [1, together, together]
         assert (bench.admission.queued, bench.admission.in_flight) == (0, 0)
 
-    for most, together in (("1", 1), ("2", 2)):
-        asyncio.run(story(most, together))
+    for most, together, key in (("1", 1, None), ("1", 1, "shape"), ("2", 2, None)):
+        asyncio.run(story(most, together, key))
 
 
-@pytest.mark.parametrize(("most", "key"), [("8", None), ("2", "shape")], ids=["more rows", "others of its shape"])
-def test_what_may_yet_be_joined_by_others_waits_for_a_free_worker(most: str, key: object) -> None:
+@pytest.mark.parametrize(
+    ("most", "keys", "runs"),
+    [("8", (None, None), [1, 2]), ("2", ("a", "b", "a"), [1, 2, 1])],
+    ids=["more rows", "others of its shape"],
+)
+def test_what_may_yet_be_joined_by_others_waits_for_a_free_worker(
+    most: str, keys: tuple[object, ...], runs: list[int]
+) -> None:
     async def story() -> None:
         bench = Bench(FakeModel(costs=LONG), "--max-batch-size", most)
         bench.submit(rows(1))
         await bench.until_it_runs(bench.model)
-        waiting = [bench.submit(rows(1), key=key) for _ in range(2)]
-        await asyncio.sleep(0)
-        assert [call.taken for call in waiting] == [False, False]
+        for key in keys:
+            bench.submit(rows(1), key=key)
+            await asyncio.sleep(0)  # a pass of the loop
         bench.model.gate.set()
-        await bench.answers(3)
+        await bench.answers(1 + len(keys))
+        assert bench.model.runs == runs
 
     on_loop(story)
 
@@ -357,7 +364,7 @@ def test_what_is_put_ahead_is_in_the_queue_until_a_worker_takes_it() -> None:
         await bench.until_it_runs(bench.model)
         left = bench.submit(rows(2))
         await asyncio.sleep(0)
-        assert (left.taken, bench.admission.queued, bench.admission.in_flight) == (True, 1, 2)
+        assert (left.taken, bench.admission.queued, bench.admission.in_flight) == (False, 1, 2)
         bench.engine.cancel(left)
         assert (bench.admission.queued, bench.admission.in_flight) == (0, 1)
         bench.model.gate.set()
@@ -368,7 +375,7 @@ def test_what_is_put_ahead_is_in_the_queue_until_a_worker_takes_it() -> None:
         waited = bench.submit(rows(4))
         await asyncio.sleep(0)
         bench.engine.sweep(time.monotonic() + 6)
-        assert (waited.taken, type(waited.error), bench.admission.queued) == (True, Throttled, 0)
+        assert (waited.taken, type(waited.error), bench.admission.queued) == (False, Throttled, 0)
         bench.model.gate.set()
         last = bench.submit(rows(5))
         assert await bench.answers(4) == [first, waited, second, last]
@@ -387,7 +394,7 @@ def test_a_worker_does_not_begin_what_is_late_though_no_sweep_has_seen_it() -> N
         assert runs.acquire(timeout=DEADLINE)
         late = bench.submit(rows(2), deadline=0.5)
         await asyncio.sleep(0)
-        assert late.taken
+        assert [batch.calls for batch in bench.engine._ahead] == [[late]]
         wait_until(lambda: time.monotonic() > late.deadline, "its time is up")
         model.gate.set()
         await bench.answers(2)
