@@ -9,15 +9,14 @@ import signal
 import ssl
 import subprocess
 import sys
-import tempfile
 import tomllib
 from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from image_build import containerfile, debian, namespace, oci, stages
+from image_build import containerfile, debian, layers, namespace, oci, stages
 
 ROOT = Path(__file__).resolve().parents[2]
 CONTAINERFILE = ROOT / "runtime_image/Containerfile"
@@ -43,7 +42,8 @@ def arguments() -> argparse.Namespace:
         default="docker.io/library",
         help="put before the images' names, such as registry.example.com/ml (docker.io/library: no registry's)",
     )
-    parser.add_argument("--cache", type=Path, default=cache(), help="where downloads are kept")
+    parser.add_argument("--cache", type=Path, default=cache(), help="where downloads and layers are kept")
+    parser.add_argument("--no-cache", action="store_true", help="make every layer anew, and keep none")
     parser.add_argument("--debian-mirror", metavar="URL", help="instead of those of this machine's apt")
     parser.add_argument("--build-arg", action="append", default=[], metavar="NAME=VALUE", help="as Docker's")
     given = parser.parse_args()
@@ -60,18 +60,20 @@ def build(given: argparse.Namespace) -> Iterator[tuple[str, Path, str]]:
     file = containerfile.parse(
         CONTAINERFILE.read_text(), of_the_checkout() | dict(map(build_argument, given.build_arg))
     )
-    with folder(given.cache) as work:
-        base = public_image(given, work)
-        builder = stages.Builder(file, ROOT, base, machine(given.cache), work / "stages")
-        blobs: dict[Path, oci.Blob] = {}
+    with layers.building(given.cache, anew=given.no_cache) as making:
+        (given.cache / "pip-cache").mkdir(exist_ok=True)
+        (blobs_folder := making.work / "blobs").mkdir()
+        base = public_image(given, making)
+        builder = stages.Builder(file, ROOT, base, machine(given.cache), making)
+        blobs: dict[str, oci.Blob] = {}
         for target in given.targets:
             made = builder.image(target)
             for layer in made.layers:
-                blobs[layer] = blobs.get(layer) or oci.layer(layer, work / "blobs")
+                blobs[layer.key] = blobs.get(layer.key) or oci.layer(layer.path, blobs_folder)
             name = f"{given.registry}/{NAMES[target].format(file.arguments['VERSION'])}"
             archive = given.output / f"{target}.tar"
-            layers = [blobs[layer] for layer in made.layers]
-            yield name, archive, oci.write_image(name, configuration(made), layers, work / "blobs", archive)
+            written = [blobs[key] for key in made.keys]
+            yield name, archive, oci.write_image(name, configuration(made), written, blobs_folder, archive)
 
 
 def build_argument(text: str) -> tuple[str, str]:
@@ -103,28 +105,15 @@ def git(*words: str) -> str:
     return subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()
 
 
-@contextmanager
-def folder(cache: Path) -> Iterator[Path]:
-    """A folder that goes when the build ends, on a disk that can carry overlays."""
-    cache.mkdir(parents=True, exist_ok=True)
-    (cache / "pip-cache").mkdir(exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=cache, prefix="building-") as name:
-        for part in ("root", "to-build", "blobs", "stages"):
-            (Path(name) / part).mkdir(mode=0o755)
-        yield Path(name)
-
-
-def public_image(given: argparse.Namespace, work: Path) -> stages.Base:
+def public_image(given: argparse.Namespace, making: layers.Layers) -> stages.Base:
     """What stands for the image that the Containerfile is FROM."""
     packages = debian.fetch(given.cache / f"debian-{debian.SUITE}", given.debian_mirror)
-    root, to_build = work / "root", work / "to-build"
-    debian.finished(root, debian.unpack(packages.in_image, root))
-    debian.unpack(packages.to_build, to_build)
-    for command in (["ldconfig"], ["update-ca-certificates"]):
-        subprocess.run(["chroot", root, *command], env={"PATH": stages.PATH}, capture_output=True, check=True)
-    for left in ("dev/null", "var/cache/ldconfig/aux-cache"):  # the latter has times in it
-        (root / left).unlink(missing_ok=True)
-    return stages.Base(root, to_build)
+    in_image = [package.name for package in packages.in_image]
+    to_build = [package.name for package in packages.to_build]
+    return stages.Base(
+        making.layer("base", in_image, make=partial(debian.install, packages.in_image)),
+        making.layer("to build", to_build, make=partial(debian.unpack, packages.to_build)),
+    )
 
 
 def machine(cache: Path) -> stages.Machine:

@@ -19,6 +19,8 @@ from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
 
+from image_build.stages import PATH
+
 SUITE = "trixie"  # of the image that the Containerfile names, with the same minor version of Python
 PYTHON = "python3.13"
 IN_IMAGE = ("?essential", PYTHON, "ca-certificates", "netbase", "tzdata")
@@ -119,6 +121,15 @@ def chosen(folder: Path, wanted: tuple[str, ...]) -> list[str]:
     told = apt(folder, "install", "--simulate", *wanted)
     found = re.findall(r"^Inst (\S+) \((\S+) .*?\[(\w+)\]\)", told, re.MULTILINE)
     return [f"{name}_{version.replace(':', '%3a')}_{kind}.deb" for name, version, kind in found]
+
+
+def install(packages: list[Path], root: Path) -> None:
+    """Make of packages, in the empty folder `root`, what the public image has."""
+    finished(root, unpack(packages, root))
+    for command in (["ldconfig"], ["update-ca-certificates"]):
+        subprocess.run(["chroot", root, *command], env={"PATH": PATH}, capture_output=True, check=True)
+    for left in ("dev/null", "var/cache/ldconfig/aux-cache"):  # the latter has times in it
+        (root / left).unlink(missing_ok=True)
 
 
 def unpack(packages: list[Path], root: Path) -> list[str]:

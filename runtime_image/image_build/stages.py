@@ -6,6 +6,7 @@ Runs as root of a namespace of its own (`namespace.py`), where mounts are seen b
 from __future__ import annotations
 
 import fnmatch
+import hashlib
 import os
 import shlex
 import shutil
@@ -18,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from image_build.containerfile import Containerfile, Instruction, Stage, Unknown
+from image_build.layers import Layer, Layers
 
 PATH = "/usr/local/bin:/usr/local/sbin:/usr/sbin:/usr/bin:/sbin:/bin"
 # What a RUN finds beside its own files; gone when it ends.  A private index may be named by these of Docker's secrets.
@@ -38,10 +40,10 @@ class Failed(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Base:
-    """What stands for the public image: a folder for every stage, and one more for those that only build."""
+    """What stands for the public image: a layer for every stage, and one more for those that only build."""
 
-    root: Path
-    to_build: Path
+    root: Layer
+    to_build: Layer
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +63,7 @@ class Machine:
 class Made:
     """A stage as far as it is made: its layers, lowest first, and what the image's configuration says."""
 
-    layers: list[Path]
+    layers: list[Layer]
     environment: dict[str, str]
     settings: dict[str, Any] = field(default_factory=dict)
     arguments: dict[str, str] = field(default_factory=dict)
@@ -70,19 +72,23 @@ class Made:
     def variables(self) -> dict[str, str]:
         return self.arguments | self.environment
 
+    @property
+    def keys(self) -> list[str]:
+        return [layer.key for layer in self.layers]
+
     def with_setting(self, name: str, value: Any) -> Made:
         return replace(self, settings={**self.settings, name: value})
 
 
 class Builder:
-    """Makes stages of one Containerfile, each once, in the folder `work`."""
+    """Makes stages of one Containerfile, each once."""
 
-    def __init__(self, file: Containerfile, context: Path, base: Base, machine: Machine, work: Path) -> None:
+    def __init__(self, file: Containerfile, context: Path, base: Base, machine: Machine, layers: Layers) -> None:
         self._file = file
         self._context = context
         self._base = base
         self._machine = machine
-        self._work = work
+        self._layers = layers
         self._made: dict[tuple[str, bool], Made] = {}
         self._ignored = [
             line.removeprefix("**/")
@@ -110,8 +116,10 @@ class Builder:
         return Made(layers, {"PATH": PATH, "LANG": "C.UTF-8"})
 
     def _carried_out(self, instruction: Instruction, made: Made) -> Made:
-        if instruction.name in ("COPY", "RUN"):
-            return self._changed(instruction, made)
+        if instruction.name == "RUN":
+            return replace(made, layers=[*made.layers, self._run(instruction, made)])
+        if instruction.name == "COPY":
+            return replace(made, layers=[*made.layers, self._copy(instruction, made)])
         if instruction.name == "ARG":
             found = {name: self._file.arguments.get(name, value) for name, value in instruction.pairs({}).items()}
             return replace(made, arguments=made.arguments | found)
@@ -119,40 +127,50 @@ class Builder:
             return replace(made, environment=made.environment | instruction.pairs(made.variables))
         return configured(instruction, made)
 
-    def _changed(self, instruction: Instruction, made: Made) -> Made:
-        upper = self._work / f"{len(list(self._work.iterdir()))}"
-        upper.mkdir()
-        with mounted(made.layers, self._work, upper) as view:
-            if instruction.name == "RUN":
-                self._run(instruction, made, view)
-            else:
-                self._copy(instruction, made, view)
-        return replace(made, layers=[*made.layers, upper])
-
     # COPY
 
-    def _copy(self, instruction: Instruction, made: Made, view: Path) -> None:
+    def _copy(self, instruction: Instruction, made: Made) -> Layer:
         *sources, target = instruction.words(made.variables)
         flags = dict(instruction.flags)
         stage = flags.pop("from", None)
         if flags:
             raise Unknown(f"line {instruction.line}: of COPY's flags only --from is known")
-        with ExitStack() as stack:
-            if stage is None:
-                origin = self._context
-            else:
-                layers = self._stage(stage, in_image=False).layers
-                origin = stack.enter_context(mounted(layers, self._work))
-            for source in sources:
-                self._copy_one(origin / source.strip("/"), view / target.lstrip("/"), target.endswith("/"), stage)
+        copied_stage = None if stage is None else self._stage(stage, in_image=False)
+        if copied_stage is None:
+            content = [self._content(instruction, source) for source in sources]
+        else:
+            content = [*copied_stage.keys]
 
-    def _copy_one(self, source: Path, target: Path, into: bool, stage: str | None) -> None:
-        if stage is None and self._is_ignored(source.name):
+        def make(upper: Path) -> None:
+            with ExitStack() as stack:
+                origin = self._context
+                if copied_stage is not None:
+                    origin = stack.enter_context(mounted(copied_stage.layers, self._layers.work))
+                view = stack.enter_context(mounted(made.layers, self._layers.work, upper))
+                for source in sources:
+                    self._copy_one(
+                        origin / source.strip("/"),
+                        view / target.lstrip("/"),
+                        target.endswith("/"),
+                        copied_stage is None,
+                    )
+
+        return self._layers.layer("COPY", made.keys, sources, target, content, make=make)
+
+    def _content(self, instruction: Instruction, name: str) -> Any:
+        """What a file or folder of the checkout gives to an image, as JSON in which every difference shows."""
+        source = self._context / name.strip("/")
+        if self._is_ignored(source.name):
             raise Unknown(f"{source} is left out by .dockerignore")
+        if not os.path.lexists(source):
+            raise Unknown(f"line {instruction.line}: {source} is copied and is not there")
+        return content_of_checkout(source, self._is_ignored)
+
+    def _copy_one(self, source: Path, target: Path, into: bool, of_checkout: bool) -> None:
         if into and not source.is_dir():
             target = target / source.name
         target.parent.mkdir(parents=True, exist_ok=True)
-        if stage is None:
+        if of_checkout:
             copied(source, target, copy_of_checkout, self._is_ignored)
         else:
             copied(source, target, shutil.copy2, lambda _: False)
@@ -162,17 +180,22 @@ class Builder:
 
     # RUN
 
-    def _run(self, instruction: Instruction, made: Made, view: Path) -> None:
+    def _run(self, instruction: Instruction, made: Made) -> Layer:
         if made.settings.get("User"):
             raise Unknown(f"line {instruction.line}: RUN after USER")
         script = MOUNTS + "".join(self._mounts(instruction))
         if self._machine.certificates:
             script += bound(self._machine.certificates, CERTIFICATES, "touch")
-        command = ["/bin/sh", "-c", instruction.text]
-        unshared = ["unshare", "--mount", "sh", "-c", script + 'exec chroot "$@"', "sh", str(view), *command]
         environment = {"HOME": "/root", **made.variables, **self._machine.environment}
-        if subprocess.run(unshared, env=environment, stdout=sys.stderr, check=False).returncode:
-            raise Failed(f"line {instruction.line}: RUN {instruction.text}")
+
+        def make(upper: Path) -> None:
+            with mounted(made.layers, self._layers.work, upper) as view:
+                command = ["sh", "-c", script + 'exec chroot "$@"', "sh", str(view), "/bin/sh", "-c", instruction.text]
+                unshared = ["unshare", "--mount", *command]
+                if subprocess.run(unshared, env=environment, stdout=sys.stderr, check=False).returncode:
+                    raise Failed(f"line {instruction.line}: RUN {instruction.text}")
+
+        return self._layers.layer("RUN", made.keys, instruction.text, instruction.flags, made.variables, make=make)
 
     def _mounts(self, instruction: Instruction) -> Iterator[str]:
         for name, value in instruction.flags:
@@ -219,13 +242,13 @@ def configured(instruction: Instruction, made: Made) -> Made:
 
 
 @contextmanager
-def mounted(layers: list[Path], work: Path, upper: Path | None = None) -> Iterator[Path]:
+def mounted(layers: list[Layer], work: Path, upper: Path | None = None) -> Iterator[Path]:
     """A folder that shows `layers`, lowest first, as one tree; what is changed in it goes to `upper`."""
     if upper is None and len(layers) == 1:
-        yield layers[0]
+        yield layers[0].path
         return
     # Relative names: the kernel takes at most a page of options.
-    lower = ":".join(os.path.relpath(layer, work) for layer in reversed(layers))
+    lower = ":".join(os.path.relpath(layer.path, work) for layer in reversed(layers))
     options = f"userxattr,lowerdir={lower}"
     view = work / f"{upper.name if upper else 'of'}-view-{len(list(work.iterdir()))}"
     view.mkdir()
@@ -261,7 +284,21 @@ def copied(source: Path, target: Path, copy: Callable[[Path, Path], object], lef
         copy(source, target)
 
 
+def content_of_checkout(source: Path, left_out: Callable[[str], bool]) -> Any:
+    """What `copied` takes of a checkout: files by their content, names and modes."""
+    if source.is_symlink():
+        return ["link", str(source.readlink())]
+    if source.is_dir():
+        inside = sorted(path for path in source.iterdir() if not left_out(path.name))
+        return {path.name: content_of_checkout(path, left_out) for path in inside}
+    return [mode_of_checkout(source), hashlib.sha256(source.read_bytes()).hexdigest()]
+
+
 def copy_of_checkout(source: Path, target: Path) -> None:
-    """Copy a file with one of two modes, as git knows them: a checkout's own follow its user's umask."""
     shutil.copyfile(source, target)
-    target.chmod(0o755 if os.access(source, os.X_OK) else 0o644)
+    target.chmod(mode_of_checkout(source))
+
+
+def mode_of_checkout(file: Path) -> int:
+    """One of two, as git knows them: a checkout's own follow its user's umask."""
+    return 0o755 if os.access(file, os.X_OK) else 0o644

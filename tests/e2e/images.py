@@ -8,7 +8,7 @@ import shutil
 import subprocess
 import sys
 import tarfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -74,10 +74,12 @@ def blob(digest: str) -> str:
     return f"blobs/{digest.replace(':', '/')}"
 
 
-def build(folder: Path, *targets: str, environment: dict[str, str] | None = None, umask: int = -1) -> dict[str, Image]:
+def build(
+    folder: Path, *targets: str, options: Sequence[str] = (), environment: dict[str, str] | None = None, umask: int = -1
+) -> dict[str, Image]:
     """Build images into `folder`; fails with what the build said."""
     done = subprocess.run(
-        [sys.executable, "-m", "image_build", *targets, "--registry", REGISTRY, "--output", str(folder)],
+        [sys.executable, "-m", "image_build", *targets, "--registry", REGISTRY, "--output", str(folder), *options],
         cwd="/", env={**os.environ, **(environment or {})}, umask=umask,
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=900, check=False,
     )  # fmt: skip

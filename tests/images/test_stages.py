@@ -2,67 +2,8 @@
 
 from __future__ import annotations
 
-import json
-import subprocess
-import sys
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
-
 import pytest
-from tests.namespaces import namespaces
-
-# $1: a folder with `context` (and the Containerfile in it) and `work`; $2: the target.
-BUILD = """
-import json, sys
-from pathlib import Path
-from image_build import containerfile, oci, stages
-folder, target = Path(sys.argv[1]), sys.argv[2]
-file = containerfile.parse((folder / "context/Containerfile").read_text())
-base = stages.Base(folder / "root", folder / "to-build")
-machine = stages.Machine({}, None, folder / "caches", {})
-try:
-    made = stages.Builder(file, folder / "context", base, machine, folder / "work").image(target)
-except containerfile.Unknown as error:
-    sys.exit(f"error: {error}")
-blobs = folder / "blobs"
-print(json.dumps({"layers": [str(oci.layer(one, blobs).path) for one in made.layers],
-                  "environment": made.environment, "settings": made.settings}))
-"""
-
-
-@dataclass
-class Context:
-    folder: Path
-
-    def build(self, text: str, target: str = "image") -> subprocess.CompletedProcess[str]:
-        (self.folder / "context/Containerfile").write_text(text)
-        command = [*namespaces().mounts, sys.executable, "-c", BUILD, str(self.folder), target]
-        return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
-
-    def image(self, text: str) -> Any:
-        done = self.build(text)
-        assert done.returncode == 0, done.stderr
-        return json.loads(done.stdout)
-
-
-@pytest.fixture
-def context(tmp_path: Path) -> Context:
-    for name in ("context/package/__pycache__", "root", "to-build", "work", "blobs", "caches"):
-        (tmp_path / name).mkdir(parents=True)
-    (tmp_path / "context/.dockerignore").write_text("*\n!package\n**/__pycache__\n**/*.so\n")
-    for name in ("module.py", "left.so", "__pycache__/module.pyc", "script"):
-        (tmp_path / "context/package" / name).write_text(name)
-    (tmp_path / "context/package/script").chmod(0o700)
-    (tmp_path / "context/package/module.py").chmod(0o600)
-    return Context(tmp_path)
-
-
-def listed(layer: str) -> dict[str, int]:
-    """Names and modes in a layer."""
-    code = "import sys, tarfile, json; print(json.dumps({m.name: m.mode for m in tarfile.open(sys.argv[1])}))"
-    told = subprocess.run([sys.executable, "-c", code, layer], capture_output=True, text=True, check=True).stdout
-    return dict(json.loads(told))
+from tests.images.context import Context, listed
 
 
 def test_a_copy_of_the_checkout_leaves_out_what_docker_ignores_and_has_the_modes_of_git(context: Context) -> None:
