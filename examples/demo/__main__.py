@@ -90,7 +90,8 @@ def play(
     problems = stage.problems
     if tally.answered < tally.sent:
         problems.append(f"{tally.sent} requests were sent and {tally.answered} answered rightly: {tally.messages}")
-    say(f"\nClients counted {tally.answered:,} right answers, the servers {servers:,}; {tally.errors} errors.")
+    say(f"\nClients counted {tally.answered:,} right answers and {tally.errors} errors.")
+    say(f"The timeline has {servers:,} of them: not what a version's servers answered after its last row.")
     say(f"That is {rate:.0f} a second over all acts, from {load.connections} connections.")
     return acts, problems, tally.answered
 
@@ -137,7 +138,7 @@ def tell(act: Act, row: dict[str, Any], message: str) -> None:
 
 
 def served(product: Product) -> int:
-    """Requests that all servers counted, from the timeline; a revision that comes back counts from nothing again."""
+    """Requests that the timeline has, by the servers' count; a revision that comes back counts from nothing again."""
     total, last = 0, dict[str, int]()
     for row in rows_since(product.timeline, 0.0):
         for revision, seen in row["versions"].items():

@@ -62,18 +62,17 @@ def build(given: argparse.Namespace) -> Iterator[tuple[str, Path, str]]:
     )
     with layers.building(given.cache, anew=given.no_cache) as making:
         (given.cache / "pip-cache").mkdir(exist_ok=True)
-        (blobs_folder := making.work / "blobs").mkdir()
         base = public_image(given, making)
         builder = stages.Builder(file, ROOT, base, machine(given.cache), making)
         blobs: dict[str, oci.Blob] = {}
         for target in given.targets:
             made = builder.image(target)
             for layer in made.layers:
-                blobs[layer.key] = blobs.get(layer.key) or oci.layer(layer.path, blobs_folder)
+                blobs[layer.key] = blobs.get(layer.key) or oci.layer(layer.path)
             name = f"{given.registry}/{NAMES[target].format(file.arguments['VERSION'])}"
             archive = given.output / f"{target}.tar"
             written = [blobs[key] for key in made.keys]
-            yield name, archive, oci.write_image(name, configuration(made), written, blobs_folder, archive)
+            yield name, archive, oci.write_image(name, configuration(made), written, archive)
 
 
 def build_argument(text: str) -> tuple[str, str]:

@@ -11,7 +11,7 @@ import json
 import os
 import stat
 import tarfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
@@ -26,9 +26,12 @@ CHUNK = 1 << 20
 
 @dataclass(frozen=True, slots=True)
 class Blob:
-    """A file that an image names by its digest; `sha256:` and 64 hexadecimal digits."""
+    """What an image names by its digest, `sha256:` and 64 hexadecimal digits; `content` gives it anew at each call.
 
-    path: Path
+    Nothing of it is written to a disk before it is written to an archive.
+    """
+
+    content: Callable[[], Iterable[bytes]]
     digest: str
     size: int
 
@@ -36,13 +39,38 @@ class Blob:
         return {"mediaType": media_type, "digest": self.digest, "size": self.size}
 
 
-def layer(tree: Path, blobs: Path) -> Blob:
+def blob(content: Callable[[], Iterable[bytes]]) -> Blob:
+    digest, size = hashlib.sha256(), 0
+    for chunk in content():
+        digest.update(chunk)
+        size += len(chunk)
+    return Blob(content, f"sha256:{digest.hexdigest()}", size)
+
+
+def layer(tree: Path) -> Blob:
     """The files under `tree`, an overlay's upper folder, as a layer: root's, from 1970, in the order of their names."""
-    unfinished = blobs / "unfinished"
-    with tarfile.open(unfinished, "w", format=tarfile.PAX_FORMAT) as made:
+    return blob(lambda: packed(entries(tree)))
+
+
+def document(content: dict[str, Any]) -> Blob:
+    text = json.dumps(content, sort_keys=True, separators=(",", ":")).encode()
+    return blob(lambda: [text])
+
+
+def packed(files: Iterable[tuple[tarfile.TarInfo, Iterable[bytes]]]) -> Iterator[bytes]:
+    """An archive of files: what `tar` calls each, and its content."""
+    for member, content in files:
+        yield member.tobuf(tarfile.PAX_FORMAT)
+        yield from content
+        yield bytes(-member.size % tarfile.BLOCKSIZE)
+    yield bytes(2 * tarfile.BLOCKSIZE)
+
+
+def entries(tree: Path) -> Iterator[tuple[tarfile.TarInfo, Iterable[bytes]]]:
+    """What a layer has of each file under `tree`."""
+    with tarfile.open(fileobj=BytesIO(), mode="w") as known:  # nothing is written to it: it knows hard links again
         for path in walked(tree):
-            add(made, path, str(path.relative_to(tree)))
-    return stored(unfinished, blobs)
+            yield entry(known, path, str(path.relative_to(tree)))
 
 
 def walked(folder: Path) -> Iterator[Path]:
@@ -52,78 +80,57 @@ def walked(folder: Path) -> Iterator[Path]:
             yield from walked(path)
 
 
-def add(made: tarfile.TarFile, path: Path, name: str) -> None:
+def entry(known: tarfile.TarFile, path: Path, name: str) -> tuple[tarfile.TarInfo, Iterable[bytes]]:
     status = path.lstat()
     if stat.S_ISCHR(status.st_mode) and status.st_rdev == 0:  # overlayfs says so that a file below is gone
         parent, _, last = name.rpartition("/")
-        made.addfile(tarfile.TarInfo(f"{parent}/.wh.{last}".lstrip("/")))
-        return
+        return tarfile.TarInfo(f"{parent}/.wh.{last}".lstrip("/")), ()
     if stat.S_ISDIR(status.st_mode) and "user.overlay.opaque" in os.listxattr(path):
         raise OSError(
             f"{name} replaces a folder of the layer below, which is not written here: remove its files singly"
         )
-    member = made.gettarinfo(path, name)
-    member.uid = member.gid = member.mtime = 0
-    member.uname = member.gname = ""
-    if member.isreg():
-        with path.open("rb") as content:
-            made.addfile(member, content)
-    else:
-        made.addfile(member)
+    found = known.gettarinfo(path, name)
+    found.uid = found.gid = found.mtime = 0
+    found.uname = found.gname = ""
+    return found, chunks(path) if found.isreg() else ()
 
 
-def stored(unfinished: Path, blobs: Path) -> Blob:
-    """A finished file under the name of its digest."""
-    digest = hashlib.sha256()
-    with unfinished.open("rb") as content:
+def chunks(file: Path) -> Iterator[bytes]:
+    with file.open("rb") as content:
         while chunk := content.read(CHUNK):
-            digest.update(chunk)
-    path = unfinished.rename(blobs / digest.hexdigest())
-    return Blob(path, f"sha256:{digest.hexdigest()}", path.stat().st_size)
+            yield chunk
 
 
-def document(content: dict[str, Any], blobs: Path) -> Blob:
-    unfinished = blobs / "unfinished"
-    unfinished.write_text(json.dumps(content, sort_keys=True, separators=(",", ":")))
-    return stored(unfinished, blobs)
-
-
-def write_image(name: str, configuration: dict[str, Any], layers: list[Blob], blobs: Path, archive: Path) -> str:
+def write_image(name: str, configuration: dict[str, Any], layers: list[Blob], archive: Path) -> str:
     """Write an archive that `ctr images import`, `skopeo` and `podman load` take; returns the image's digest.
 
     `name` is what it will be called, with its tag; `configuration` is the image's, without its layers.
     """
     found = {**configuration, "rootfs": {"type": "layers", "diff_ids": [one.digest for one in layers]}}
-    config = document(found, blobs)
-    manifest = document(
-        {
-            "schemaVersion": 2,
-            "mediaType": MANIFEST,
-            "config": config.described(CONFIG),
-            "layers": [one.described(LAYER) for one in layers],
-        },
-        blobs,
-    )
+    config = document(found)
+    manifest = document({
+        "schemaVersion": 2,
+        "mediaType": MANIFEST,
+        "config": config.described(CONFIG),
+        "layers": [one.described(LAYER) for one in layers],
+    })  # fmt: skip
     names = {"io.containerd.image.name": name, "org.opencontainers.image.ref.name": name.rpartition(":")[2]}
-    index = {
+    index = document({
         "schemaVersion": 2,
         "mediaType": INDEX,
         "manifests": [{**manifest.described(MANIFEST), "annotations": names}],
-    }
+    })  # fmt: skip
+    files = {f"blobs/{one.digest.replace(':', '/')}": one for one in (config, manifest, *layers)}
+    files = dict(sorted(files.items())) | {"index.json": index, "oci-layout": document({"imageLayoutVersion": "1.0.0"})}
     archive.parent.mkdir(parents=True, exist_ok=True)
     unfinished = archive.with_name(archive.name + ".new")
-    with tarfile.open(unfinished, "w", format=tarfile.PAX_FORMAT) as made:
-        for blob in sorted(
-            {one.digest: one for one in (config, manifest, *layers)}.values(), key=lambda one: one.digest
-        ):
-            member = tarfile.TarInfo(f"blobs/sha256/{blob.path.name}")
-            member.size = blob.size
-            with blob.path.open("rb") as content:
-                made.addfile(member, content)
-        for file, text in (("index.json", index), ("oci-layout", {"imageLayoutVersion": "1.0.0"})):
-            content_of_file = json.dumps(text, sort_keys=True).encode()
-            member = tarfile.TarInfo(file)
-            member.size = len(content_of_file)
-            made.addfile(member, BytesIO(content_of_file))
+    with unfinished.open("wb") as written:
+        written.writelines(packed((named(name, one), one.content()) for name, one in files.items()))
     unfinished.replace(archive)
     return manifest.digest
+
+
+def named(name: str, content: Blob) -> tarfile.TarInfo:
+    member = tarfile.TarInfo(name)
+    member.size = content.size
+    return member

@@ -23,7 +23,10 @@ machine = stages.Machine({}, None, folder / "cache", {})
 try:
     with layers.building(folder / "cache", anew=anew) as making:
         made = stages.Builder(file, folder / "context", base, machine, making).image(target)
-        written = [str(oci.layer(one.path, folder / "blobs").path) for one in made.layers]
+        written = []
+        for layer in (oci.layer(one.path) for one in made.layers):
+            (file := folder / "blobs" / layer.digest).write_bytes(b"".join(layer.content()))
+            written.append(str(file))
 except (containerfile.Unknown, stages.Failed) as error:
     sys.exit(f"error: {error}")
 print(json.dumps({"layers": written, "environment": made.environment, "settings": made.settings}))

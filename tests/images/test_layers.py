@@ -8,6 +8,7 @@ import os
 import stat
 import sys
 import tarfile
+from io import BytesIO
 from pathlib import Path
 
 import pytest
@@ -18,10 +19,8 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="layers are over
 FILES = ("bin/program", "etc/settings", "a")
 
 
-@pytest.fixture
-def blobs(tmp_path: Path) -> Path:
-    (tmp_path / "blobs").mkdir()
-    return tmp_path / "blobs"
+def opened(layer: oci.Blob) -> tarfile.TarFile:
+    return tarfile.open(fileobj=BytesIO(b"".join(layer.content())))
 
 
 def tree(folder: Path, names: tuple[str, ...], *, time: int) -> Path:
@@ -38,39 +37,39 @@ def tree(folder: Path, names: tuple[str, ...], *, time: int) -> Path:
     return folder
 
 
-def test_a_layer_depends_on_names_modes_and_content_alone(tmp_path: Path, blobs: Path) -> None:
-    one = oci.layer(tree(tmp_path / "one", FILES, time=1), blobs)
-    other = oci.layer(tree(tmp_path / "other", FILES[::-1], time=2_000_000_000), blobs)
+def test_a_layer_depends_on_names_modes_and_content_alone(tmp_path: Path) -> None:
+    one = oci.layer(tree(tmp_path / "one", FILES, time=1))
+    other = oci.layer(tree(tmp_path / "other", FILES[::-1], time=2_000_000_000))
     (tmp_path / "other/a").chmod(0o755)
-    changed = oci.layer(tmp_path / "other", blobs)
+    changed = oci.layer(tmp_path / "other")
 
     assert one.digest == other.digest != changed.digest
-    with tarfile.open(one.path) as layer:
+    with opened(one) as layer:
         assert {(member.uid, member.gid, member.mtime, member.uname) for member in layer} == {(0, 0, 0, "")}
         assert layer.getnames() == sorted(layer.getnames())
         assert layer.getmember("same").linkname == "a"
 
 
-def test_a_file_that_a_later_layer_removes_is_marked_as_gone(tmp_path: Path, blobs: Path) -> None:
+def test_a_file_that_a_later_layer_removes_is_marked_as_gone(tmp_path: Path) -> None:
     (tmp_path / "tree/etc").mkdir(parents=True)
     os.mknod(tmp_path / "tree/etc/gone", stat.S_IFCHR, 0)
 
-    with tarfile.open(oci.layer(tmp_path / "tree", blobs).path) as layer:
+    with opened(oci.layer(tmp_path / "tree")) as layer:
         assert layer.getnames() == ["etc", "etc/.wh.gone"]
 
 
-def test_a_folder_that_hides_the_one_below_is_refused(tmp_path: Path, blobs: Path) -> None:
+def test_a_folder_that_hides_the_one_below_is_refused(tmp_path: Path) -> None:
     (tmp_path / "tree/etc").mkdir(parents=True)
     os.setxattr(tmp_path / "tree/etc", "user.overlay.opaque", b"y")
 
     with pytest.raises(OSError, match="etc replaces a folder of the layer below"):
-        oci.layer(tmp_path / "tree", blobs)
+        oci.layer(tmp_path / "tree")
 
 
-def test_an_archive_names_its_image_and_every_digest_in_it_is_true(tmp_path: Path, blobs: Path) -> None:
-    layer = oci.layer(tree(tmp_path / "tree", FILES, time=1), blobs)
+def test_an_archive_names_its_image_and_every_digest_in_it_is_true(tmp_path: Path) -> None:
+    layer = oci.layer(tree(tmp_path / "tree", FILES, time=1))
 
-    digest = oci.write_image("example.com/a:1", {"os": "linux"}, [layer], blobs, tmp_path / "out/a.tar")
+    digest = oci.write_image("example.com/a:1", {"os": "linux"}, [layer], tmp_path / "out/a.tar")
 
     with tarfile.open(tmp_path / "out/a.tar") as archive:
         content = {name: file.read() for name in archive.getnames() if (file := archive.extractfile(name))}
