@@ -43,7 +43,7 @@ ROUNDS = 3
 SETUPS = {"medium": ((1, 1), (1, 2)), "tiny": ((1, 1), (1, 2), (2, 2))}  # processes and cores
 SECONDS = {"tiny": 2.0, "medium": 24.0}  # so many runs that the last one of each core makes no difference
 CONNECTIONS = {"tiny": 64, "medium": 8}
-CALIBRATION = 2.0
+CALIBRATION = 4.0
 PROBES = 300
 SATURATING = 16  # connections
 NOT_KEPT = {"connection": "close"}  # a kubelet's probe is a new connection each time
@@ -80,18 +80,19 @@ class Row:
 
 
 def raw_runs_per_second(model: BenchModel, session: Any, threads: int = 1) -> float:
-    """Plain runs over one session, by so many threads."""
-    feeds, until = {model.input: model.sample()}, time.perf_counter() + CALIBRATION
+    """Plain runs over one session, by so many threads; the last run of each counts with all of its time."""
+    feeds, began = {model.input: model.sample()}, time.perf_counter()
 
-    def run() -> int:
-        runs = 0
-        while time.perf_counter() < until:
+    def run() -> float:
+        runs, taken = 0, 0.0
+        while taken < CALIBRATION:
             session.run(None, feeds)
             runs += 1
-        return runs
+            taken = time.perf_counter() - began
+        return runs / taken
 
     with ThreadPoolExecutor(threads) as pool:
-        return sum(pool.map(lambda _: run(), range(threads))) / CALIBRATION
+        return sum(pool.map(lambda _: run(), range(threads)))
 
 
 @contextlib.contextmanager

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import Final
 
 INLINE_SECONDS: Final = 0.0005
-INLINE_ON_ONE_CORE: Final = 0.001  # a second thread would only take turns with the loop
+INLINE_ON_ONE_CORE: Final = 0.002  # a second thread would only take turns with the loop (8 % of a run of 1 ms)
 SHAPES: Final = 512
 WEIGHT = 0.1
 JUMP = 4.0  # one slower run (the machine was busy) moves the estimate by at most 30 %

@@ -94,6 +94,19 @@ def test_short_runs_of_one_pass_of_the_loop_are_made_together_on_the_loop() -> N
     on_loop(story)
 
 
+@pytest.mark.parametrize(("seconds", "on_the_loop"), [(0.0019, True), (0.0021, False)])
+def test_with_one_thread_for_runs_those_of_two_milliseconds_are_made_on_the_loop(
+    seconds: float, on_the_loop: bool
+) -> None:
+    async def story() -> None:
+        bench = Bench(open_model(costs=((1, seconds),)))
+        bench.submit(rows(1))
+        await bench.answers(1)
+        assert (bench.model.threads == {threading.current_thread().name}) is on_the_loop
+
+    on_loop(story)
+
+
 def test_a_long_run_is_made_on_a_thread_and_what_waits_meanwhile_shares_the_next() -> None:
     async def story() -> None:
         bench = Bench(FakeModel(costs=LONG))

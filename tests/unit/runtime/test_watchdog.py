@@ -8,13 +8,14 @@ import threading
 import time
 
 import pytest
+from tests.waiting import wait_until
 
 from tidegate_runtime import lifeline
-from tidegate_runtime.watchdog import RunLane, Watchdog
+from tidegate_runtime.watchdog import LONGEST_SLEEP, TICK, NextLook, RunLane, Watchdog, pause
 
 
 def test_a_run_within_its_deadline_is_left_alone() -> None:
-    lane = RunLane()
+    lane = RunLane(NextLook())
     lane.begin(time.monotonic() + 60)
 
     assert not lane.watch(time.monotonic(), 10)
@@ -23,7 +24,7 @@ def test_a_run_within_its_deadline_is_left_alone() -> None:
 
 
 def test_a_late_run_is_terminated_and_the_next_one_is_not() -> None:
-    lane = RunLane()
+    lane = RunLane(NextLook())
     lane.begin(time.monotonic() - 0.01)
     ended = lane.options
 
@@ -37,7 +38,7 @@ def test_a_late_run_is_terminated_and_the_next_one_is_not() -> None:
 
 
 def test_a_run_that_came_back_late_but_by_itself_was_not_terminated() -> None:
-    lane = RunLane()
+    lane = RunLane(NextLook())
     lane.begin(time.monotonic() - 0.01)
 
     assert lane.end() is False
@@ -83,6 +84,51 @@ def test_the_thread_terminates_without_being_asked() -> None:
     watchdog.stop()
 
     assert lane.end() is True
+
+
+@pytest.mark.parametrize(
+    ("left", "seconds"),
+    [
+        ([], LONGEST_SLEEP),
+        ([math.inf, 30.0], LONGEST_SLEEP),
+        ([30.0, 0.1], 0.1 + TICK / 2),
+        ([0.001], TICK),
+        ([-20.0, 30.0], TICK),
+    ],
+)
+def test_it_sleeps_until_the_first_run_may_be_late(left: list[float], seconds: float) -> None:
+    assert pause(left) == seconds
+
+
+def test_a_run_that_begins_while_it_sleeps_and_must_end_sooner_wakes_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tidegate_runtime.watchdog.LONGEST_SLEEP", 1000.0)
+    watchdog = Watchdog()
+    lane = watchdog.lane()
+    watchdog.start()
+    wait_until(lambda: watchdog.next_look.at > time.monotonic() + 900, "it sleeps")
+
+    lane.begin(time.monotonic() + 0.01)
+
+    wait_until(lambda: bool(lane.options.terminate), "the run is ended")
+    watchdog.stop()
+
+
+def test_runs_that_have_time_or_hardly_any_do_not_keep_it_awake(monkeypatch: pytest.MonkeyPatch) -> None:
+    looks: list[float] = []
+    monkeypatch.setattr(Watchdog, "look", lambda _, now: looks.append(now))
+    watchdog = Watchdog()
+    lane = watchdog.lane()
+    watchdog.start()
+    began = time.monotonic()
+
+    while time.monotonic() < began + 0.3:
+        for seconds in (30.0, 0.001):
+            lane.begin(time.monotonic() + seconds)
+            lane.end()
+
+    took = time.monotonic() - began
+    watchdog.stop()
+    assert len(looks) <= took / TICK + 3
 
 
 @pytest.mark.parametrize("words", [b"", b"some words first"])
