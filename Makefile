@@ -114,7 +114,7 @@ peers-lock: $(READY)  ## resolve the packages of the benchmarked peers again
 bench-traces: $(READY)  ## what tracing costs a request
 	@$(BIN)/python -m benchmarks.traces
 
-bench-cores: $(READY)  ## what a second core and a second process give, five minutes (build/bench/cores.json)
+bench-cores: $(READY)  ## what a second core and a second process give, seven minutes (build/bench/cores.json)
 	@$(BIN)/python -m benchmarks.cores
 
 bench-fetch: $(READY)  ## the verified fetch beside s5cmd (build/bench/fetch.json)
