@@ -110,8 +110,10 @@ def public_image(given: argparse.Namespace, making: layers.Layers) -> stages.Bas
     in_image = [package.name for package in packages.in_image]
     to_build = [package.name for package in packages.to_build]
     return stages.Base(
-        making.layer("base", in_image, make=partial(debian.install, packages.in_image)),
-        making.layer("to build", to_build, make=partial(debian.unpack, packages.to_build)),
+        making.layer("packages of Debian", "base", in_image, make=partial(debian.install, packages.in_image)),
+        making.layer(
+            "packages of Debian that only build", "to build", to_build, make=partial(debian.unpack, packages.to_build)
+        ),
     )
 
 
@@ -148,6 +150,11 @@ def main() -> None:
             sys.stdout.write(f"{digest}  {name}  {archive}\n")
     except FAULTS as error:
         raise SystemExit(f"error: {error}") from None
+    except OSError as error:  # the disk is full, or a folder is none of this user's
+        raise SystemExit(f"error: {error} (other folders are given by --cache and --output)") from None
+    except KeyboardInterrupt:
+        sys.stderr.write("interrupted: the layers that were finished are kept for the next build\n")
+        raise SystemExit(128 + signal.SIGINT) from None
 
 
 if __name__ == "__main__":

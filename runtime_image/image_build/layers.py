@@ -14,6 +14,7 @@ import json
 import os
 import shutil
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -24,6 +25,7 @@ from typing import IO, Any
 
 UNUSED_SECONDS = 7 * 24 * 3600.0  # after so long without a build that takes it, a layer is removed
 BUILDING = "building-"
+MOST_TOLD = 110  # characters of what is told of a layer
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,12 +45,16 @@ class Layers:
         self._made: list[Layer] = []
         self._program = program()
 
-    def layer(self, *made_of: Any, make: Callable[[Path], object]) -> Layer:
-        """The layer that `make` puts into the folder that it is given; `made_of` is JSON that says what comes out."""
+    def layer(self, called: str, *made_of: Any, make: Callable[[Path], object]) -> Layer:
+        """The layer that `make` puts into the folder that it is given; `made_of` is JSON that says what comes out.
+
+        `called` is told to the user while it is made.
+        """
         key = digest(self._program, *made_of)[:32]  # short, as the kernel takes a page of overlay's options
         if self._kept is not None and (earlier := self._kept / key).is_dir():
             os.utime(earlier)
             return Layer(earlier, key)
+        sys.stderr.write(f"{called[:MOST_TOLD]}\n")
         folder = self.work / f"{len(self._made)}"
         folder.mkdir(mode=0o755)
         make(folder)

@@ -155,7 +155,8 @@ class Builder:
                         copied_stage is None,
                     )
 
-        return self._layers.layer("COPY", made.keys, sources, target, content, make=make)
+        told = f"line {instruction.line}: COPY {instruction.text}"
+        return self._layers.layer(told, "COPY", made.keys, sources, target, content, make=make)
 
     def _content(self, instruction: Instruction, name: str) -> Any:
         """What a file or folder of the checkout gives to an image, as JSON in which every difference shows."""
@@ -195,7 +196,10 @@ class Builder:
                 if subprocess.run(unshared, env=environment, stdout=sys.stderr, check=False).returncode:
                     raise Failed(f"line {instruction.line}: RUN {instruction.text}")
 
-        return self._layers.layer("RUN", made.keys, instruction.text, instruction.flags, made.variables, make=make)
+        told = f"line {instruction.line}: RUN {instruction.text}"
+        return self._layers.layer(
+            told, "RUN", made.keys, instruction.text, instruction.flags, made.variables, make=make
+        )
 
     def _mounts(self, instruction: Instruction) -> Iterator[str]:
         for name, value in instruction.flags:

@@ -189,7 +189,7 @@ def test_two_builds_at_once_may_make_the_same_layer(tmp_path: Path) -> None:
     for name in ("one", "two", "kept"):
         (tmp_path / name).mkdir()
     both = [Layers(tmp_path / name, tmp_path / "kept") for name in ("one", "two")]
-    made = [layers.layer("RUN", make=lambda folder: (folder / "file").touch()) for layers in both]
+    made = [layers.layer("it", "RUN", make=lambda folder: (folder / "file").touch()) for layers in both]
 
     for layers in both:
         layers.keep()

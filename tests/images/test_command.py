@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from tests.namespaces import namespaces
 
 from image_build import debian, namespace
+from image_build.__main__ import main
 
 
 def run(*words: str) -> subprocess.CompletedProcess[str]:
@@ -35,6 +37,38 @@ def test_a_target_that_is_not_there_is_told_with_those_that_are() -> None:
     assert done.returncode == 2
     assert "invalid choice: 'gpu'" in done.stderr
     assert "operator" in done.stderr
+
+
+def test_a_cache_that_cannot_be_there_is_told_with_the_way_out(tmp_path: Path) -> None:
+    namespaces()
+    (tmp_path / "file").touch()
+
+    done = run("operator", "--cache", str(tmp_path / "file"))
+
+    assert done.returncode == 1
+    assert "Not a directory" in done.stderr
+    assert done.stderr.endswith("(other folders are given by --cache and --output)\n")
+
+
+def test_an_interrupted_build_says_what_is_kept_and_leaves_no_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupted(*_: object) -> None:
+        assert len(list(tmp_path.glob("building-*"))) == 1
+        raise KeyboardInterrupt
+
+    monkeypatch.setenv(namespace.ENTERED, "1")
+    monkeypatch.setattr(sys, "argv", ["image_build", "operator", "--cache", str(tmp_path)])
+    monkeypatch.setattr(debian, "fetch", interrupted)
+    monkeypatch.setattr("signal.signal", lambda *_: None)
+    monkeypatch.setattr("os.umask", lambda _: 0)
+
+    with pytest.raises(SystemExit) as ended:
+        main()
+
+    assert ended.value.code == 130
+    assert capsys.readouterr().err == "interrupted: the layers that were finished are kept for the next build\n"
+    assert list(tmp_path.glob("building-*")) == []
 
 
 def test_where_nobody_may_make_namespaces_it_says_what_to_enable(monkeypatch: pytest.MonkeyPatch) -> None:
