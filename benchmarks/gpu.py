@@ -27,7 +27,7 @@ import orjson
 import uvloop
 from benchmarks.gpu_checks import Check, checked
 from benchmarks.gpu_checks import table as table_checked
-from benchmarks.gpu_runs import WAYS, Subject, Timed, Way, half, timed
+from benchmarks.gpu_runs import WAYS, Subject, Timed, Way, half, kept_engines, timed
 from benchmarks.gpu_server import SERVER, NeverReady, serving
 from benchmarks.gpu_tables import Served, Start, cell, table, table_served, table_starts, write_docs
 from benchmarks.load import load, post
@@ -104,19 +104,23 @@ def served(
         folder / f"served-{subject.name}-{device.replace(', ', '-').replace(' ', '-')}", subject.graph, name="bench"
     )
     found = []
-    with serving(bundle, FLAGS[device], server) as running:
-        for count in connections:
-            result = uvloop.run(load("127.0.0.1", running.http, request_of(subject), count, LOAD_SECONDS))
-            if result.errors:
-                raise RuntimeError(f"{result.errors} requests failed")
-            found.append(Served(subject.name, device, count, result.rps, result.quantile(0.5), result.quantile(0.99)))
+    try:
+        with serving(bundle, [*FLAGS[device], *kept_engines(device, folder)], server) as running:
+            for count in connections:
+                result = uvloop.run(load("127.0.0.1", running.http, request_of(subject), count, LOAD_SECONDS))
+                if result.errors:
+                    raise RuntimeError(f"{result.errors} requests failed")
+                p50, p99 = (result.quantile(share) for share in (0.5, 0.99))
+                found.append(Served(subject.name, device, count, result.rps, p50, p99))
+    except NeverReady as error:
+        found.append(Served(subject.name, device, failed=str(error)))
     return found
 
 
 def starts(subject: Subject, folder: Path, server: Sequence[str] = SERVER) -> list[Start]:
     """Cold starts: CUDA, TensorRT that builds its engines, and TensorRT that finds them."""
     bundle = small.write_bundle(folder / f"started-{subject.name}", subject.graph, name="bench")
-    kept = (*FLAGS["tensorrt"], "--engine-cache", str(folder / "engines"))
+    kept = (*FLAGS["tensorrt"], "--engine-cache", str(folder / f"engines-{subject.name}"))
     found = []
     for what, flags in (("CUDA", FLAGS["cuda"]), ("TensorRT, builds", kept), ("TensorRT, finds", kept)):
         try:
@@ -132,10 +136,7 @@ def runs_of(folder: Path) -> list[Timed]:
 
 
 def served_of(folder: Path) -> list[Served]:
-    devices = ("cuda", "cuda, 2 sessions")
-    return [
-        row for make in subjects(NAMES) for device in devices for row in served(make(1), device, CONNECTIONS, folder)
-    ]
+    return [row for make in subjects(NAMES) for device in FLAGS for row in served(make(1), device, CONNECTIONS, folder)]
 
 
 def starts_of(folder: Path) -> list[Start]:

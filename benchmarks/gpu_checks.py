@@ -24,8 +24,11 @@ from onnx import TensorProto, helper
 from tests.runtime import small_bundles as small
 
 from tidegate.bundle.golden import GoldenSample
+from tidegate_runtime.gpu import libraries
 
 UNAVAILABLE: Final = 503
+CUDA: Final = ("--device", "cuda")
+TENSORRT: Final = ("--device", "tensorrt")
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,18 +40,22 @@ class Check:
     kept: bool
 
 
+def having(options: str, device: Sequence[str] = CUDA) -> tuple[str, ...]:
+    """The flags of a device with provider options."""
+    return (*device, "--provider-options", options)
+
+
 @contextlib.contextmanager
 def served(
     folder: Path,
     graph: onnx.ModelProto,
     samples: Sequence[GoldenSample] = (),
-    options: str = "",
+    flags: Sequence[str] = CUDA,
     command: Sequence[str] = (),
     **environment: str,
 ) -> Iterator[Server | str]:
     """A ready server of the model, or why there is none."""
     bundle = small.write_bundle(folder / f"bundle-{time.monotonic_ns()}", graph, samples, name="bench")
-    flags = ("--device", "cuda", *(("--provider-options", options) if options else ()))
     with contextlib.ExitStack() as stack:
         try:
             server = stack.enter_context(serving(bundle, flags, command or SERVER, **environment))
@@ -96,17 +103,18 @@ def scores_are(x: Any, body: Any) -> bool:
     )
 
 
-def proved(folder: Path) -> Check:
+def proved(folder: Path, flags: Sequence[str] = CUDA, promise: str = "a sound model is ready") -> Check:
     """Samples of the processor hold on the GPU, and the operators that ran are counted by provider."""
-    with served(folder, small.laboured(small.WEIGHTS, 6), small.linear_samples()) as server:
+    graph, samples = small.laboured(small.WEIGHTS, 6), small.linear_samples()
+    with served(folder, graph, samples, flags) as server:
         if isinstance(server, str):
-            return Check("a sound model is ready", server, kept=False)
+            return Check(promise, server, kept=False)
         x = np.arange(12, dtype=np.float32).reshape(3, 4)
         status, body = server.infer("x", x)
         right = scores_are(x, body)
         work = server.figures("tidegate_device_operators")
     found = ", ".join(f"{name.rpartition('provider=')[2][1:-2]} {number:.0f}" for name, number in work.items())
-    return Check("a sound model is ready, and answers rightly", f"{status}; {found}", right and bool(work))
+    return Check(f"{promise}, and answers rightly", f"{status}; {found}", right and bool(work))
 
 
 def figures(folder: Path) -> Check:
@@ -138,7 +146,7 @@ def refused(promise: str, words: str, **given: Any) -> Callable[[Path], Check]:
 def full(folder: Path) -> Check:
     """Too many rows for the memory are refused, and the next request is answered."""
     promise = "a run without memory is 503, and the next one is answered"
-    with served(folder, widening(2**20), options=f"gpu_mem_limit={2**28}") as server:
+    with served(folder, widening(2**20), flags=having(f"gpu_mem_limit={2**28}")) as server:
         if isinstance(server, str):
             return Check(promise, server, kept=False)
         few, many = (np.ones((rows, 1), np.float32) for rows in (1, 64))
@@ -164,13 +172,13 @@ def shaped(folder: Path) -> Check:
     return Check(promise, f"{50 - wrong} of 50", wrong == 0)
 
 
-def recorded(folder: Path) -> Check:
+def recorded(folder: Path, device: Sequence[str] = CUDA) -> Check:
     """A recorded graph answers by the input it is given, not by the one it was recorded with."""
-    promise = "a recorded CUDA graph answers each input by itself"
+    promise = f"{'TensorRT: ' if device == TENSORRT else ''}a recorded CUDA graph answers each input by itself"
     graph = small.laboured(small.WEIGHTS, 6)
     for tensor in (*graph.graph.input, *graph.graph.output):
         tensor.type.tensor_type.shape.dim[0].dim_value = 3
-    with served(folder, graph, options="enable_cuda_graph=1") as server:
+    with served(folder, graph, flags=having("enable_cuda_graph=1", device)) as server:
         if isinstance(server, str):
             return Check(promise, server, kept=False)
         random, right = np.random.default_rng(6), 0
@@ -202,6 +210,51 @@ def lost(folder: Path) -> Check:
     return Check(promise, f"{before}, then {status}: {error}, {told}, then {again}", kept)
 
 
+def proved_by_tensorrt(folder: Path) -> Check:
+    return proved(folder, TENSORRT, "TensorRT: a sound model is ready")
+
+
+def proved_in_fp16(folder: Path) -> Check:
+    return proved(folder, having("trt_fp16_enable=1", TENSORRT), "TensorRT in FP16: a sound model is ready")
+
+
+def recorded_by_tensorrt(folder: Path) -> Check:
+    return recorded(folder, TENSORRT)
+
+
+def other_weights(folder: Path) -> Check:
+    """Engines are kept for a model, not for a graph: another training of it is the usual new version."""
+    promise = "TensorRT: kept engines are used again, and not for other weights of the same graph"
+    x, flags = np.ones((3, 4), np.float32), (*TENSORRT, "--engine-cache", str(folder / "engines"))
+    right, seconds = [], []
+    for factor in (1, -1, 1):
+        with served(folder, small.laboured(factor * small.WEIGHTS, 6), flags=flags) as server:
+            if isinstance(server, str):
+                return Check(promise, server, kept=False)
+            right.append(scores_are(factor * x, server.infer("x", x)[1]))
+            seconds.append(server.seconds)
+    folders = len(list((folder / "engines").iterdir()))
+    seen = f"{sum(right)} of 3 right, {folders} folders, ready after {', '.join(f'{one:.1f}' for one in seconds)} s"
+    return Check(promise, seen, right == [True] * 3 and folders == 2)
+
+
+def too_many_rows(folder: Path) -> Check:
+    """Engines are built for so many rows; more of them would be built anew in a request."""
+    promise = "TensorRT: a request of more rows than the engines are for is 400"
+    with served(folder, small.linear(), flags=(*TENSORRT, "--max-batch-size", "4")) as server:
+        if isinstance(server, str):
+            return Check(promise, server, kept=False)
+        answers = [server.infer("x", np.ones((rows, 4), np.float32)) for rows in (4, 5, 1)]
+    found = [status for status, _ in answers]
+    return Check(promise, f"{found}: {answers[1][1].get('error', '')}", found == [200, 400, 200])
+
+
+def stretching() -> onnx.ModelProto:
+    """A second size that only the user knows."""
+    x, y = (small.value(name, TensorProto.FLOAT, ["N", "LENGTH"]) for name in "xy")
+    return small.model([helper.make_node("Tanh", ["x"], ["y"])], [x], [y], {})
+
+
 def come_true(condition: Callable[[], bool], seconds: float = 10.0) -> bool:
     until = time.monotonic() + seconds
     while not (found := condition()) and time.monotonic() < until:
@@ -221,14 +274,28 @@ CHECKS: Final[Sequence[Callable[[Path], Check]]] = (
     refused("no GPU is no slow success", "DeviceUnavailable", graph=small.linear(), CUDA_VISIBLE_DEVICES="-1"),
     refused(
         "weights that do not fit are the machine's fault", "DeviceUnavailable", graph=widening(2**26),
-        options=f"gpu_mem_limit={2**24}",
+        flags=having(f"gpu_mem_limit={2**24}"),
     ),
     refused("a graph that the GPU cannot run is not run slowly", "DeviceUnavailable", graph=shifts()),
     refused("wrong samples refuse the model", "GoldenMismatch", graph=small.linear(), samples=WRONG),
     refused(
-        "a wrong option is named", "cudnn_conv_algo_search", graph=small.linear(), options="cudnn_conv_algo_search=9"
+        "a wrong option is named", "cudnn_conv_algo_search", graph=small.linear(),
+        flags=having("cudnn_conv_algo_search=9"),
     ),
     lost,
+)  # fmt: skip
+
+
+TENSORRT_CHECKS: Final[Sequence[Callable[[Path], Check]]] = (
+    proved_by_tensorrt,
+    proved_in_fp16,
+    recorded_by_tensorrt,
+    other_weights,
+    too_many_rows,
+    refused(
+        "TensorRT: sizes that only the user knows are asked for", "leaves 'LENGTH' open", graph=stretching(),
+        flags=TENSORRT,
+    ),
 )  # fmt: skip
 
 
@@ -240,8 +307,9 @@ def table(found: Sequence[Check]) -> str:
 
 
 def checked(folder: Path) -> list[Check]:
+    libraries.load("tensorrt")
     found = []
-    for check in CHECKS:
+    for check in (*CHECKS, *(TENSORRT_CHECKS if libraries.tensorrt_version() else ())):
         found.append(check(folder))
         print(
             f"  {'ok ' if found[-1].kept else 'NOT'} {found[-1].promise}: {found[-1].seen}", file=sys.stderr, flush=True

@@ -143,7 +143,8 @@ def opened(subject: Subject, way: Way, watchdog: Watchdog, folder: Path) -> Run:
         small.write_bundle(bundle, subject.fixed() if way.fixed else subject.graph, name="bench")
     feeds = {subject.input: subject.x}
     rows = str(max(32, subject.rows))
-    settings = parse(["--bundle", str(bundle), "--max-batch-size", rows, *way.flags], {})
+    flags = [*way.flags, *kept_engines(way.device, folder)]
+    settings = parse(["--bundle", str(bundle), "--max-batch-size", rows, *flags], {})
     if way.plain:
         made = placement.Placement(read_bundle_dir(bundle), (), settings, folder)
         path, onnx_runtime = str(bundle / "model.onnx"), ort.onnxruntime
@@ -156,6 +157,11 @@ def opened(subject: Subject, way: Way, watchdog: Watchdog, folder: Path) -> Run:
     with contextlib.nullcontext() if way.pinned else pageable():
         model = session.load(settings, watchdog.lane())
     return lambda: model.run(feeds, lane)
+
+
+def kept_engines(device: str, folder: Path) -> list[str]:
+    """TensorRT builds the engines of a bundle once for all that run it: its flags."""
+    return ["--engine-cache", str(folder / "engines")] if device == "tensorrt" else []
 
 
 @contextlib.contextmanager

@@ -12,19 +12,20 @@ from benchmarks.plot import bars
 
 PLOT = "performance-gpu.svg"
 BARE = "session.run"
-PLOTTED = (BARE, "bound, pinned", "without TF32", "CUDA graph")
+PLOTTED = (BARE, "bound, pinned", "CUDA graph", "TensorRT", "TensorRT fp16", "TensorRT fp16, graph")
 
 
 @dataclass(frozen=True, slots=True)
 class Served:
-    """The server under load: requests per second, of a row each, and how long they took."""
+    """The server under load: requests per second, of a row each, and how long they took; `failed`: why it never was."""
 
     model: str
     device: str
-    connections: int
-    rps: float
-    p50: float  # seconds
-    p99: float
+    connections: int = 0
+    rps: float = 0.0
+    p50: float = 0.0  # seconds
+    p99: float = 0.0
+    failed: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,17 +63,17 @@ def _reasons(failed: Sequence[tuple[str, str]]) -> list[str]:
 
 def table_served(found: Sequence[Served]) -> str:
     """Requests per second and the slowest hundredth, a line for each model and way to serve it."""
-    counts = sorted({one.connections for one in found})
+    counts = sorted({one.connections for one in found if not one.failed})
     lines = [
         f"| model | device | {' | '.join(f'by {count}' for count in counts)} | p99 ms |",
         "|---|---|" + "---|" * (len(counts) + 1),
     ]
-    for model, device in dict.fromkeys((one.model, one.device) for one in found):
+    for model, device in dict.fromkeys((one.model, one.device) for one in found if not one.failed):
         row = {one.connections: one for one in found if (one.model, one.device) == (model, device)}
         rates = " | ".join(f"{row[count].rps:,.0f}" if count in row else "–" for count in counts)
         slowest = ", ".join(f"{row[count].p99 * 1e3:.3g}" for count in counts if count in row)
         lines.append(f"| {model} | {device} | {rates} | {slowest} |")
-    return "\n".join(lines)
+    return "\n".join([*lines, *_reasons([(one.device, one.failed) for one in found])])
 
 
 def table_starts(found: Sequence[Start]) -> str:

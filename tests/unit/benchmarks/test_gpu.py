@@ -76,7 +76,10 @@ def test_the_server_is_measured_under_load_and_at_its_start(quick: PretendedGpu,
     found = gpu.served(make(1), "cuda", [1, 2], tmp_path, PRETENDED)
     cold = gpu.starts(make(1), tmp_path, PRETENDED)
 
+    refused = gpu.served(make(1), "tensorrt", [1], tmp_path, (*PRETENDED[:-1], '{"starts": false}'))
+
     assert [one.connections for one in found] == [1, 2]
+    assert "fell back to CPUExecutionProvider" in refused[0].failed
     assert all(one.rps > 0 and 0 < one.p50 <= one.p99 for one in found)
     assert [one.what for one in cold] == ["CUDA", "TensorRT, builds", "TensorRT, finds"]
     assert all(one.seconds > 0 for one in cold)
@@ -91,6 +94,30 @@ def test_a_servers_promises_are_checked_from_outside(monkeypatch: pytest.MonkeyP
     assert [one.kept for one in found] == [True] * 3
     assert [one.seen for one in found] == ["200; CUDAExecutionProvider 16", "50 of 50", "50 of 50"]
     assert "| a recorded CUDA graph answers each input by itself | 50 of 50 | kept |" in gpu_checks.table(found)
+
+
+def test_tensorrts_promises_are_checked_where_it_is(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(gpu_checks, "SERVER", PRETENDED)
+    monkeypatch.setattr(gpu_checks, "CHECKS", ())
+    monkeypatch.setattr(gpu_checks.libraries, "load", lambda device: None)
+    monkeypatch.setattr(gpu_checks.libraries, "tensorrt_version", lambda: "101500")
+
+    found = gpu_checks.checked(tmp_path)
+
+    assert [one.promise for one in found if not one.kept] == []
+    assert [one.seen for one in found[:3]] == [
+        "200; TensorrtExecutionProvider 16",
+        "200; TensorrtExecutionProvider 16",
+        "50 of 50",
+    ]
+    assert found[3].seen.startswith("3 of 3 right, 2 folders")
+    assert found[4].seen.startswith("[200, 400, 200]: ")
+
+
+def test_where_tensorrt_is_not_nothing_is_said_of_it(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(gpu_checks, "CHECKS", ())
+
+    assert gpu_checks.checked(tmp_path) == []
 
 
 def test_a_promise_that_is_not_kept_is_said_so(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -150,6 +177,18 @@ def test_rates_stand_beside_each_other_by_connections() -> None:
         "| model | device | by 1 | by 16 | p99 ms |",
         "|---|---|---|---|---|",
         "| m | cuda | 1,000 | 16,000 | 2, 32 |",
+    ]
+
+
+def test_why_a_server_never_was_under_load_is_told() -> None:
+    found = [gpu_tables.Served("m", "cuda", 1, 1000.0, 0.001, 0.002), gpu_tables.Served("m", "tensorrt", failed="gone")]
+
+    assert gpu_tables.table_served(found).splitlines() == [
+        "| model | device | by 1 | p99 ms |",
+        "|---|---|---|---|",
+        "| m | cuda | 1,000 | 2 |",
+        "",
+        "– tensorrt: gone",
     ]
 
 
