@@ -120,6 +120,10 @@ class Waiting:
         self._calls.extendleft(reversed(passed))
         return Batch(calls, rows, key)
 
+    def put_back(self, batch: Batch) -> None:
+        """Calls that were taken and not run are the oldest again."""
+        self._calls.extendleft(reversed(batch.calls))
+
     def expired(self, now: float, longest: float) -> list[Call]:
         """Calls that waited too long or whose time is up, taken out."""
         late = [call for call in self._calls if call.is_overdue(now, longest)]

@@ -6,12 +6,14 @@ import asyncio
 import threading
 import time
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from tests.unit.runtime.fake_model import POISON, FakeModel, FakeWatchdog, rows
 from tests.waiting import wait_until
 
+from tidegate_runtime import engine
 from tidegate_runtime.admission import Admission
 from tidegate_runtime.batcher import Call
 from tidegate_runtime.costs import STALL, Costs
@@ -103,6 +105,28 @@ def test_with_one_thread_for_runs_those_of_two_milliseconds_are_made_on_the_loop
         bench.submit(rows(1))
         await bench.answers(1)
         assert (bench.model.threads == {threading.current_thread().name}) is on_the_loop
+
+    on_loop(story)
+
+
+def test_what_short_runs_leave_no_time_for_is_the_oldest_again_after_a_look_at_the_sockets(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    model = open_model(costs=((1, 1e-6),))
+    monkeypatch.setattr(engine, "time", SimpleNamespace(monotonic=lambda: time.monotonic() + len(model.runs)))
+
+    async def story() -> None:
+        bench = Bench(model, "--max-batch-size", "1")
+        seen: list[tuple[int, int]] = []
+        calls = [bench.submit(rows(1, value)) for value in (1.0, 2.0, 3.0)]
+        asyncio.get_running_loop().call_soon(lambda: seen.append((len(bench.done), bench.admission.queued)))
+        await asyncio.sleep(0)
+        bench.engine.cancel(calls[1])
+        calls.append(bench.submit(rows(1, 4.0)))
+        await bench.answers(3)
+        assert seen == [(1, 2)]
+        assert bench.done == [calls[0], calls[2], calls[3]]
+        assert (bench.admission.queued, bench.admission.in_flight) == (0, 0)
 
     on_loop(story)
 
