@@ -39,11 +39,11 @@ from tests.runtime.running_server import RunningServer, serve
 from tidegate.bench.record import quantile
 
 OUT = Path(__file__).resolve().parents[1] / "build/bench"
-ROUNDS = 3
+ROUNDS = {"tiny": 9, "medium": 3}  # a tiny one's rate swings by a fifth from round to round
 SETUPS = {"medium": ((1, 1), (1, 2)), "tiny": ((1, 1), (1, 2), (2, 2))}  # processes and cores
 SECONDS = {"tiny": 2.0, "medium": 24.0}  # so many runs that the last one of each core makes no difference
 CONNECTIONS = {"tiny": 64, "medium": 8}
-CALIBRATION = 4.0
+CALIBRATION = {"tiny": 1.0, "medium": 4.0}
 PROBES = 1000  # so many that a hundredth of them is no chance
 SATURATING = 16  # connections
 NOT_KEPT = {"connection": "close"}  # a kubelet's probe is a new connection each time
@@ -85,7 +85,7 @@ def raw_runs_per_second(model: BenchModel, session: Any, threads: int = 1) -> fl
 
     def run() -> float:
         runs, taken = 0, 0.0
-        while taken < CALIBRATION:
+        while taken < CALIBRATION[model.name]:
             session.run(None, feeds)
             runs += 1
             taken = time.perf_counter() - began
@@ -172,9 +172,9 @@ def measure_model(name: str, setups: Sequence[tuple[int, int]], scratch: Path) -
     session = one_thread(model.graph.SerializeToString())
     rounds = [
         [measure(model, bundle, scratch / "run", processes=p, cores=c, session=session) for p, c in setups]
-        for _ in range(ROUNDS)
+        for _ in range(ROUNDS[name])
     ]
-    return [sorted(column, key=lambda row: row.times_raw)[ROUNDS // 2] for column in zip(*rounds, strict=True)]
+    return [sorted(column, key=lambda row: row.times_raw)[len(rounds) // 2] for column in zip(*rounds, strict=True)]
 
 
 def main() -> int:
