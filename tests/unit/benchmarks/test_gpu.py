@@ -16,6 +16,8 @@ from benchmarks.gpu_wheels import join, split
 from tests.runtime import small_bundles as small
 from tests.runtime.gpu.pretended import PretendedGpu, install
 
+from tidegate_runtime.gpu import libraries
+
 PRETENDED = (sys.executable, "-m", "tests.runtime.gpu.pretended", "{}")
 
 
@@ -99,8 +101,8 @@ def test_a_servers_promises_are_checked_from_outside(monkeypatch: pytest.MonkeyP
 def test_tensorrts_promises_are_checked_where_it_is(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(gpu_checks, "SERVER", PRETENDED)
     monkeypatch.setattr(gpu_checks, "CHECKS", ())
-    monkeypatch.setattr(gpu_checks.libraries, "load", lambda device: None)
-    monkeypatch.setattr(gpu_checks.libraries, "tensorrt_version", lambda: "101500")
+    monkeypatch.setattr(libraries, "load", lambda device: None)
+    monkeypatch.setattr(libraries, "tensorrt_version", lambda: "101500")
 
     found = gpu_checks.checked(tmp_path)
 
