@@ -170,10 +170,13 @@ def measure_model(name: str, setups: Sequence[tuple[int, int]], scratch: Path) -
     model = MODELS[name]()
     bundle = small.write_bundle(scratch / name, model.graph, name="bench")
     session = one_thread(model.graph.SerializeToString())
-    rounds = [
-        [measure(model, bundle, scratch / "run", processes=p, cores=c, session=session) for p, c in setups]
-        for _ in range(ROUNDS[name])
-    ]
+    rounds = []
+    for number in range(ROUNDS[name]):
+        rounds.append(
+            [measure(model, bundle, scratch / "run", processes=p, cores=c, session=session) for p, c in setups]
+        )
+        told = ", ".join(f"{row.times_raw:.2f}" for row in rounds[-1])
+        print(f"{name}, round {number + 1} of {ROUNDS[name]}: {told} times one raw thread", file=sys.stderr, flush=True)
     return [sorted(column, key=lambda row: row.times_raw)[len(rounds) // 2] for column in zip(*rounds, strict=True)]
 
 

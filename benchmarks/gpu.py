@@ -120,7 +120,7 @@ def served(
 def starts(subject: Subject, folder: Path, server: Sequence[str] = SERVER) -> list[Start]:
     """Cold starts: CUDA, TensorRT that builds its engines, and TensorRT that finds them."""
     bundle = small.write_bundle(folder / f"started-{subject.name}", subject.graph, name="bench")
-    kept = (*FLAGS["tensorrt"], "--engine-cache", str(folder / f"engines-{subject.name}"))
+    kept = (*FLAGS["tensorrt"], "--engine-cache", str(folder / f"engines-{subject.name}"))  # which no other has built
     found = []
     for what, flags in (("CUDA", FLAGS["cuda"]), ("TensorRT, builds", kept), ("TensorRT, finds", kept)):
         try:

@@ -226,16 +226,17 @@ def other_weights(folder: Path) -> Check:
     """Engines are kept for a model, not for a graph: another training of it is the usual new version."""
     promise = "TensorRT: kept engines are used again, and not for other weights of the same graph"
     x, flags = np.ones((3, 4), np.float32), (*TENSORRT, "--engine-cache", str(folder / "engines"))
-    right, seconds = [], []
+    right, seconds, written = [], [], []
     for factor in (1, -1, 1):
         with served(folder, small.laboured(factor * small.WEIGHTS, 6), flags=flags) as server:
             if isinstance(server, str):
                 return Check(promise, server, kept=False)
             right.append(scores_are(factor * x, server.infer("x", x)[1]))
             seconds.append(server.seconds)
+        written.append({path: path.stat().st_mtime_ns for path in (folder / "engines").glob("*/*.engine")})
     folders = len(list((folder / "engines").iterdir()))
     seen = f"{sum(right)} of 3 right, {folders} folders, ready after {', '.join(f'{one:.1f}' for one in seconds)} s"
-    return Check(promise, seen, right == [True] * 3 and folders == 2)
+    return Check(promise, seen, right == [True] * 3 and folders == 2 and written[1] == written[2])
 
 
 def too_many_rows(folder: Path) -> Check:

@@ -206,7 +206,8 @@ def test_what_was_found_on_another_machine_goes_into_the_page(monkeypatch: pytes
     written = page.read_text()
     assert "NVIDIA H200, driver 580.1, ONNX Runtime 1.31.1" in written
     assert written.startswith("before\n") and written.endswith("after\n") and "old" not in written
-    assert ">1.62<" in (tmp_path / "performance-gpu.svg").read_text()
+    plot = (tmp_path / "performance-gpu.svg").read_text()
+    assert ">1.62<" in plot and "CUDA graph" in plot and "TensorRT" not in plot
 
 
 def test_wheels_come_out_of_their_parts_as_they_went_in(tmp_path: Path) -> None:
