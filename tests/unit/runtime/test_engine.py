@@ -30,11 +30,11 @@ DEADLINE = 10.0
 class Bench:
     """An engine on the running loop, and the calls given to it."""
 
-    def __init__(self, model: FakeModel, *flags: str) -> None:
+    def __init__(self, model: FakeModel, *flags: str, room: int = 8) -> None:
         self.model = model
         self.watchdog = FakeWatchdog()
         self.recorder = Counters()
-        self.admission = Admission(8)
+        self.admission = Admission(room)
         settings = parse(["--bundle", "b", "--intra-op", "1000", *flags], {})
         loop = asyncio.get_running_loop()
         self.engine = Engine(model, None, Surroundings(loop, settings, self.watchdog, self.recorder, self.admission))
@@ -126,6 +126,52 @@ def test_what_short_runs_leave_no_time_for_is_the_oldest_again_after_a_look_at_t
         await bench.answers(3)
         assert seen == [(1, 2)]
         assert bench.done == [calls[0], calls[2], calls[3]]
+        assert (bench.admission.queued, bench.admission.in_flight) == (0, 0)
+
+    on_loop(story)
+
+
+@pytest.mark.parametrize(
+    ("waiting", "cores", "runs"),
+    [
+        (8, 1, 5),  # 2 ms
+        (60, 1, 8),  # an eighth of the 24 ms that wait
+        (200, 1, 20),  # never more than 8 ms
+        (60, 2, 5),  # workers wait for the loop
+    ],
+)
+def test_the_more_waits_for_one_core_the_longer_are_the_turns_of_short_runs(
+    monkeypatch: pytest.MonkeyPatch, waiting: int, cores: int, runs: int
+) -> None:
+    model = open_model(costs=((1, 0.0004),))
+    monkeypatch.setattr(engine, "time", SimpleNamespace(monotonic=lambda: len(model.runs) * 0.0004))
+    monkeypatch.setattr("tidegate_runtime.settings.usable_cores", lambda: float(cores))
+
+    async def story() -> None:
+        bench = Bench(model, "--max-batch-size", "1", "--intra-op", "1", room=waiting)
+        for _ in range(waiting):
+            bench.submit(rows(1))
+        await asyncio.sleep(0)
+        assert len(bench.done) == runs
+        await bench.answers(waiting)
+        assert (bench.admission.queued, bench.admission.in_flight) == (0, 0)
+
+    on_loop(story)
+
+
+def test_a_call_whose_time_is_up_in_the_turn_of_short_runs_is_not_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = open_model(costs=((1, 0.0004),))
+    began = time.monotonic()
+    monkeypatch.setattr(engine, "time", SimpleNamespace(monotonic=lambda: began + 0.0004 * len(model.runs)))
+
+    async def story() -> None:
+        bench = Bench(model, "--max-batch-size", "1")
+        first, late, last = (bench.submit(rows(1, value), deadline=left) for value, left in ((1, 9), (2, 0), (3, 9)))
+        late.deadline = began + 0.0003
+        await bench.answers(3)
+        assert isinstance(late.error, TooSlow)
+        assert [call.error for call in (first, last)] == [None, None]
+        assert model.runs == [1, 1]
         assert (bench.admission.queued, bench.admission.in_flight) == (0, 0)
 
     on_loop(story)
