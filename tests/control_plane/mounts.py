@@ -24,6 +24,7 @@ TERMINATION_LOG = "/dev/termination-log"
 MOST_BYTES = 4096  # of a termination message
 # What the Containerfile sets.
 IMAGE = {
+    "GLIBC_TUNABLES": "glibc.malloc.tcache_count=1000:glibc.malloc.mxfast=0",
     "HOME": TMP,
     "OPENBLAS_NUM_THREADS": "1",
     "ORT_DISABLE_TELEMETRY": "1",

@@ -20,6 +20,7 @@ from tests.waiting import wait_until
 import tidegate
 import tidegate_runtime
 from tidegate.bundle.golden import GoldenSample
+from tidegate_runtime.allocator import SETTINGS, VARIABLE
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -41,6 +42,14 @@ def test_the_line_on_stdout_tells_ports_process_and_instance(
     assert running.end() == 0
     assert running.process.stdout is not None
     assert running.process.stdout.read() == ""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells what a process began with")
+def test_it_has_the_allocators_settings(bundles: Callable[..., Path], serve: Callable[..., Running]) -> None:
+    running = serve(bundles(small.linear(), small.linear_samples()))
+    began_with = Path(f"/proc/{running.process.pid}/environ").read_text().split("\0")
+    first, _, _ = SETTINGS.partition(":")  # glibc cuts the text into settings where it stands
+    assert any(entry.startswith(f"{VARIABLE}={first}") for entry in began_with)
 
 
 def test_a_golden_mismatch_ends_it_with_a_reason_before_it_is_ever_ready(
