@@ -96,10 +96,10 @@ lock: $(READY)  ## resolve the dependencies of pyproject.toml again
 	$(LOCK) --python-version 3.13 --extra runtime-cuda --output-file locks/runtime-cuda.txt
 	@for one in $(FRAMEWORKS); do $(LOCK) --python-version 3.11 --extra $$one --output-file locks/frameworks/$$one.txt || exit 1; done
 
-bench-runtime: $(READY)  ## the server beside raw ONNX Runtime, two minutes (build/bench/runtime.json; ARGS="--help")
+bench-runtime: $(READY)  ## the server beside raw ONNX Runtime, six minutes (build/bench/runtime.json; ARGS="--help")
 	@$(BIN)/python -m benchmarks.runtime $(ARGS)
 
-bench-peers: $(READY)  ## the same with KServe, MLServer, LitServe, BentoML and Triton in one run, ten minutes
+bench-peers: $(READY)  ## the same with KServe, MLServer, LitServe, BentoML and Triton in one run, twelve minutes
 	@$(BIN)/python -m benchmarks.runtime --peers all $(ARGS)
 
 bench-overload: $(READY)  ## ten times as many requests as the server can answer (build/bench/overload.json)

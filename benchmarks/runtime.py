@@ -1,4 +1,4 @@
-"""The server beside raw ONNX Runtime, and beside its peers: `make bench-runtime`, two minutes; `make bench-peers`, ten.
+"""The server beside raw ONNX Runtime, and beside its peers: `make bench-runtime` and `make bench-peers`.
 
 All systems of a run share core 0 and its rounds: each round gives every system and protocol a turn, with raw runs
 between the turns, and the middle one of a cell's rounds counts.  Writes build/bench/runtime.json, runtime.md and the
@@ -25,12 +25,13 @@ from benchmarks.forms import FORMS, ask
 from benchmarks.machine import machine
 from benchmarks.models import MODELS, BenchModel
 from benchmarks.packages import NotInstalled
-from benchmarks.peers.systems import ALL, OURS, System, runtime
+from benchmarks.peers.systems import ALL, BARE, OURS, System, runtime
 from benchmarks.processes import Started, leave_nothing_behind
 from benchmarks.runtime_table import page, picture
 
 OUT = Path(__file__).resolve().parents[1] / "build/bench"
-ROUNDS = 3
+ROUNDS = 9  # a neighbour on the machine moves single ones by a tenth
+ROUNDS_BESIDE_PEERS = 3
 STARTS = 5
 ALONE = (("tiny", "json"), ("tiny", "binary"), ("tiny", "grpc"), ("small", "binary"), ("small", "grpc"))
 ALONE_SECONDS = 1.0
@@ -107,8 +108,7 @@ def measure_model(model: BenchModel, systems: Sequence[System], options: argpars
             middle = ordered[len(ordered) // 2]
             found.cells.append(middle)
             found.ranges[middle.system, middle.model, middle.protocol] = (ordered[0].ratio, ordered[-1].ratio)
-        if OURS in servers:
-            measure_alone(servers[OURS], model, raw, found)
+        measure_alone(servers, model, raw, found)
 
 
 Turn = tuple[str, Started, str]
@@ -143,17 +143,18 @@ def one_round(turns: Sequence[Turn], model: BenchModel, raw: Raw, scale: float) 
     return cells
 
 
-def measure_alone(server: Started, model: BenchModel, raw: Raw, found: Found) -> None:
-    """What one request at a time takes beyond a raw run."""
+def measure_alone(servers: Mapping[System, Started], model: BenchModel, raw: Raw, found: Found) -> None:
+    """What one request at a time takes beyond a raw run, with our server and with the bare one."""
     for name, protocol in ALONE:
-        if name == model.name:
-            result, _ = pressed(server, model, protocol, 1, ALONE_SECONDS)
-            run = raw.latency()
-            found.alone.append({
-                "model": name, "protocol": protocol, "rawMs": round(run * 1e3, 4),
-                "p50Ms": round(result.quantile(0.5) * 1e3, 4), "p99Ms": round(result.quantile(0.99) * 1e3, 4),
-                "addedMs": round((result.quantile(0.5) - run) * 1e3, 4),
-            })  # fmt: skip
+        for system in (OURS, BARE):
+            if name == model.name and protocol in system.protocols and system in servers:
+                result, _ = pressed(servers[system], model, protocol, 1, ALONE_SECONDS)
+                run = raw.latency()
+                found.alone.append({
+                    "system": system.name, "model": name, "protocol": protocol, "rawMs": round(run * 1e3, 4),
+                    "p50Ms": round(result.quantile(0.5) * 1e3, 4), "p99Ms": round(result.quantile(0.99) * 1e3, 4),
+                    "addedMs": round((result.quantile(0.5) - run) * 1e3, 4),
+                })  # fmt: skip
 
 
 def own_starts(found: Found) -> None:
@@ -172,15 +173,16 @@ def own_starts(found: Found) -> None:
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="benchmarks.runtime", description=__doc__)
     parser.add_argument(
-        "--peers", default="", help=f"others to measure in the same run: all, or some of {','.join(ALL)}"
+        "--peers", default=BARE.name, help=f"others to measure in the same run: all, or some of {','.join(ALL)}"
     )
     parser.add_argument("--models", default="tiny,small,medium", help=f"some of {','.join(MODELS)}")
-    parser.add_argument("--rounds", type=int, default=ROUNDS)
+    parser.add_argument("--rounds", type=int, help=f"usually {ROUNDS}, beside peers {ROUNDS_BESIDE_PEERS}")
     parser.add_argument("--scale", type=float, default=1.0, help="how much longer a turn is than usual")
     parser.add_argument("--write-docs", action="store_true", help="put table and plot into docs/performance.md")
     given = parser.parse_args()
     given.peers = list(ALL) if given.peers == "all" else [name for name in given.peers.split(",") if name]
     given.models = given.models.split(",")
+    given.rounds = given.rounds or (ROUNDS if set(given.peers) <= {BARE.name} else ROUNDS_BESIDE_PEERS)
     if wrong := [name for name in given.peers if name not in ALL] + [
         name for name in given.models if name not in MODELS
     ]:

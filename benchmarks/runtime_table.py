@@ -107,11 +107,9 @@ def alone(found: Document) -> str:
         return ""
     lines = ["| one request at a time | p50 ms | raw run ms | added ms | must |", "|---|---|---|---|---|"]
     for one in found["alone"]:
-        must = f"{ADDED_MUST:g}" if one["protocol"] != "grpc" else ""
-        lines.append(
-            f"| {one['model']} {one['protocol']} | {one['p50Ms']:.3f} | {one['rawMs']:.3f} | "
-            f"**{one['addedMs']:.3f}** | {must} |"
-        )
+        must = f"{ADDED_MUST:g}" if one["system"] == OURS and one["protocol"] != "grpc" else ""
+        label = " ".join(one[key] for key in ("system", "model", "protocol") if one[key] != OURS)
+        lines.append(f"| {label} | {one['p50Ms']:.3f} | {one['rawMs']:.3f} | **{one['addedMs']:.3f}** | {must} |")
     return "\n".join(lines)
 
 

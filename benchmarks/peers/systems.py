@@ -2,7 +2,8 @@
 
 All of them run the same ONNX Runtime with one thread a run.  Peers have virtual environments of their own, from
 locks with hashes; Triton is the C++ server of nvidia-pytriton's wheel.  That wheel holds the Python backend only, so
-Triton here runs the session in it: with its own ONNX Runtime backend it is faster (docs/performance.md).
+Triton here runs the session in it: with its own ONNX Runtime backend it is faster (docs/performance.md).  The bare
+server is no peer: it shows what no server in Python can go below on this machine.
 """
 
 from __future__ import annotations
@@ -53,6 +54,11 @@ def runtime(model: BenchModel, folder: Path, *more: str, with_grpc: bool) -> Lau
         *QUICK_END, *more,
     ]  # fmt: skip
     return Launch(command, http, grpc)
+
+
+def bare(model: BenchModel, folder: Path) -> Launch:
+    http = free_port()
+    return Launch([sys.executable, SERVED / "bare_server.py", onnx_file(model, folder), str(http)], http)
 
 
 def kserve(model: BenchModel, folder: Path) -> Launch:
@@ -139,7 +145,9 @@ def onnx_file(model: BenchModel, folder: Path) -> Path:
 
 
 OURS = System("tidegate", ("json", "binary", "grpc"), tidegate)
+BARE = System("bare", ("binary",), bare)
 ALL = {
+    "bare": BARE,
     "kserve": System("KServe", ("kserve", "binary", "grpc"), kserve),
     "mlserver": System("MLServer", ("json", "grpc"), mlserver),
     "litserve": System("LitServe", ("litserve",), litserve),

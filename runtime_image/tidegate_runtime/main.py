@@ -20,7 +20,6 @@ from typing import NoReturn
 
 from tidegate.interrupts import INTERRUPTED, ends_at_once
 from tidegate_runtime import __version__
-from tidegate_runtime.allocator import begin_with_settings
 
 COMMANDS: dict[str, tuple[str, str]] = {
     "serve": ("tidegate_runtime.serve", "serve the model of a bundle directory"),
@@ -44,10 +43,8 @@ class Parser(argparse.ArgumentParser):
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one subcommand; its exit code."""
-    words = list(sys.argv[1:] if arguments is None else arguments)
-    if arguments is None and words[:1] == ["serve"]:
-        begin_with_settings()
     _leave_no_core()
+    words = list(sys.argv[1:] if arguments is None else arguments)
     parser = Parser(prog="tidegate-runtime", description="The model server of Tidegate.")
     parser.add_argument("--version", action="version", version=f"tidegate-runtime {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")

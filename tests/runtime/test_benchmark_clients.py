@@ -12,9 +12,9 @@ import uvloop
 from benchmarks import grpc_load
 from benchmarks.cells import Raw, WrongAnswer, check_answer, pressed
 from benchmarks.forms import FORMS
-from benchmarks.models import BenchModel, tiny
+from benchmarks.models import BenchModel, synthetic, tiny
 from benchmarks.packages import NotInstalled
-from benchmarks.peers.systems import OURS, System
+from benchmarks.peers.systems import BARE, OURS, System
 from benchmarks.processes import Launch, Started
 from benchmarks.runtime import Found, measure_model, served
 from benchmarks.soak import streams, turn
@@ -37,6 +37,16 @@ def test_each_protocol_gets_the_answer_of_a_raw_run_and_is_counted(server: Start
     assert result.requests == len(result.latencies) > 4
     assert 0 < cpu < 10
     assert server.rss_mib() > 20
+
+
+@pytest.mark.parametrize("model", [tiny(), synthetic()], ids=lambda model: model.name)
+def test_the_bare_server_answers_as_a_raw_run_does_whatever_the_size_of_a_request(model: BenchModel) -> None:
+    with served(BARE, model) as bare:
+        check_answer(bare, model, "binary", Raw(model).answer())
+
+        result, _ = pressed(bare, model, "binary", 4, 0.2)
+
+    assert result.requests == len(result.latencies) > 4
 
 
 def test_other_numbers_than_a_raw_run_gives_are_not_compared(server: Started) -> None:

@@ -53,6 +53,15 @@ def test_peers_stand_beside_us_and_who_could_not_be_measured_is_told() -> None:
     assert "- not measured: Triton, tiny: no wheel for this Python" in text
 
 
+def test_what_one_request_at_a_time_adds_is_told_of_ours_with_its_must_and_of_the_bare_server() -> None:
+    one = {"model": "tiny", "protocol": "binary", "rawMs": 0.1, "p50Ms": 0.25, "p99Ms": 1.0, "addedMs": 0.15}
+
+    text = page(measured(alone=[{"system": "tidegate", **one}, {"system": "bare", **one}]))
+
+    assert "| tiny binary | 0.250 | 0.100 | **0.150** | 0.2 |" in text
+    assert "| bare tiny binary | 0.250 | 0.100 | **0.150** |  |" in text
+
+
 def test_the_plot_is_a_picture_with_a_bar_for_each_system() -> None:
     drawn = picture(measured(row("tidegate", "tiny", "json"), row("KServe", "tiny", "json", 0.01)))
 
