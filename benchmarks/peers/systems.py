@@ -3,7 +3,7 @@
 All of them run the same ONNX Runtime with one thread a run.  Peers have virtual environments of their own, from
 locks with hashes; Triton is the C++ server of nvidia-pytriton's wheel.  That wheel holds the Python backend only, so
 Triton here runs the session in it: with its own ONNX Runtime backend it is faster (docs/performance.md).  The bare
-server is no peer: it shows what no server in Python can go below on this machine.
+server is no peer: it shows what the way from a socket to a session and back costs on this machine.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The least that a server can be: a request's bytes from a socket to one session, and the answer's back.
 
-It believes whatever it is told, knows one form of request (binary) and tells nobody what it did.  What it costs no
-server in Python can go below, so it shows how much of R is left for one to lose: `python bare_server.py MODEL PORT`.
+It believes whatever it is told, knows one form of request (binary), makes a run for each and tells nobody what it
+did.  It shows how much of R the way alone costs on a machine: `python bare_server.py MODEL PORT`.
 """
 
 import re
