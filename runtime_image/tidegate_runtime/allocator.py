@@ -7,12 +7,14 @@ run.  With all of them at hand tiny and small models cost 3 % less CPU a request
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 from typing import Final
 
 VARIABLE: Final = "GLIBC_TUNABLES"
 SETTINGS: Final = "glibc.malloc.tcache_count=1000:glibc.malloc.mxfast=0"  # the images have them from the Containerfile
+BEGUN: Final = "TIDEGATE_BEGUN"  # the process that did begin again: glibc takes the settings from a privileged one
 
 
 def begin_with_settings() -> None:
@@ -20,11 +22,13 @@ def begin_with_settings() -> None:
 
     What the user has set comes after ours and so counts.
     """
-    given = os.environ.get(VARIABLE, "")
-    if given.startswith(SETTINGS) or not sys.executable or not _is_glibc():
+    given, process = os.environ.get(VARIABLE, ""), str(os.getpid())
+    if given.startswith(SETTINGS) or os.environ.get(BEGUN) == process or not sys.executable or not _is_glibc():
         return
     os.environ[VARIABLE] = f"{SETTINGS}:{given}" if given else SETTINGS
-    os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])  # noqa: S606 - no shell is wanted
+    os.environ[BEGUN] = process
+    with contextlib.suppress(OSError):  # it serves without them, too
+        os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])  # noqa: S606 - no shell is wanted
 
 
 def _is_glibc() -> bool:

@@ -12,14 +12,16 @@ from typing import NoReturn
 import pytest
 from tests.control_plane.mounts import IMAGE
 
-from tidegate_runtime.allocator import SETTINGS, VARIABLE, begin_with_settings
+from tidegate_runtime.allocator import BEGUN, SETTINGS, VARIABLE, begin_with_settings
 
 PROGRAM = f"""
 import json, os, sys
 print("began", flush=True)
+if "WITHOUT" in os.environ:
+    os.environ.pop("{VARIABLE}", None)
 from tidegate_runtime.allocator import begin_with_settings
 begin_with_settings()
-print(json.dumps([os.getpid(), os.environ["{VARIABLE}"], sys.argv[1:], sys.flags.safe_path]))
+print(json.dumps([os.getpid(), os.environ.get("{VARIABLE}"), sys.argv[1:], sys.flags.safe_path]))
 """
 WORDS = ["serve", "--name", "two words"]
 LOADER = next(iter(sorted(Path("/").glob("lib*/ld-linux-*.so.*"))), None)
@@ -28,7 +30,7 @@ needs_glibc = pytest.mark.skipif(LOADER is None, reason="no glibc here: there is
 
 def begin(**environment: str) -> tuple[int, list[str]]:
     """A program that begins with the settings: its process, and its lines."""
-    clean = {name: value for name, value in os.environ.items() if name != VARIABLE}
+    clean = {name: value for name, value in os.environ.items() if name not in (VARIABLE, BEGUN)}
     command = [sys.executable, "-P", "-c", PROGRAM, *WORDS]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=clean | environment)
     lines, _ = process.communicate(timeout=60)
@@ -55,6 +57,24 @@ def test_what_the_user_has_set_counts() -> None:
 
     assert "glibc.malloc.tcache_count: 0x9 " in told
     assert "glibc.malloc.mxfast: 0x0 " in told
+
+
+@needs_glibc
+def test_it_begins_again_once_also_where_the_system_takes_the_settings_away() -> None:
+    pid, lines = begin(WITHOUT="1")
+
+    assert lines[:-1] == ["began", "began"]
+    assert json.loads(lines[-1]) == [pid, None, WORDS, True]
+
+
+@needs_glibc
+def test_it_goes_on_without_them_where_it_cannot_begin_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "environ", {})
+    monkeypatch.setattr(sys, "executable", "/nonexistent/python")
+
+    begin_with_settings()
+
+    assert os.environ == {VARIABLE: SETTINGS, BEGUN: str(os.getpid())}  # it did try
 
 
 def test_an_image_has_them_from_the_start() -> None:
