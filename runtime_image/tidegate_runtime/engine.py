@@ -17,6 +17,7 @@ from typing import Final
 from tidegate_runtime.admission import Admission
 from tidegate_runtime.batcher import Batch, Call, Waiting
 from tidegate_runtime.batching import decide
+from tidegate_runtime.busy_poll import BusyPoll
 from tidegate_runtime.costs import INLINE_ON_ONE_CORE, INLINE_SECONDS, Costs
 from tidegate_runtime.errors import NO_TIME_LEFT, Throttled, TooSlow, Unavailable
 from tidegate_runtime.interfaces import LoadedModel, Recorder, Watchdog
@@ -64,6 +65,7 @@ class Engine:
         self._ahead: deque[Batch] = deque()  # the last of those: given while none was free
         self._given: set[Batch] = set()  # to workers, and not back yet
         self._scheduled = False
+        self._busy_poll = BusyPoll(around.loop)
 
     def submit(self, call: Call) -> None:
         """Take `call` on; raises Throttled when too many wait and Unavailable when a run is stuck."""
@@ -73,6 +75,8 @@ class Engine:
             raise Unavailable("a run of the model does not end: this server will be restarted")
         if self._watchdog.lost:
             raise Unavailable("the GPU is lost: this server will be restarted")
+        if not self.admission.in_flight:
+            self._busy_poll.asked()
         self.admission.queued += 1
         self.admission.in_flight += 1
         self._waiting.add(call)
@@ -254,6 +258,8 @@ class Engine:
         for call in batch.calls:
             if call.wanted:
                 self._answer(call)
+        if not self.admission.in_flight:
+            self._busy_poll.answered()
 
     def _count(self, run: Run) -> None:
         ran = run.batch

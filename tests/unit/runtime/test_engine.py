@@ -177,6 +177,25 @@ def test_a_call_whose_time_is_up_in_the_turn_of_short_runs_is_not_run(monkeypatc
     on_loop(story)
 
 
+def test_the_next_request_is_looked_for_from_the_last_answer_until_it_comes(monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[str] = []
+    poll = SimpleNamespace(asked=lambda: told.append("asked"), answered=lambda: told.append("answered"))
+    monkeypatch.setattr(engine, "BusyPoll", lambda _loop: poll)
+
+    async def story() -> None:
+        bench = Bench(open_model(), "--max-batch-size", "1")
+        bench.submit(rows(1))
+        bench.submit(rows(1))
+        bench.submit(rows(1), key="on a thread", apart=True)
+        await bench.answers(3)
+        assert told == ["asked", "answered"]
+        bench.submit(rows(1))
+        await bench.answers(4)
+        assert told == ["asked", "answered", "asked", "answered"]
+
+    on_loop(story)
+
+
 def test_a_long_run_is_made_on_a_thread_and_what_waits_meanwhile_shares_the_next() -> None:
     async def story() -> None:
         bench = Bench(FakeModel(costs=LONG))
