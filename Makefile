@@ -105,7 +105,7 @@ bench-peers: $(READY)  ## the same with KServe, MLServer, LitServe, BentoML and 
 bench-overload: $(READY)  ## ten times as many requests as the server can answer (build/bench/overload.json)
 	@$(BIN)/python -m benchmarks.overload $(ARGS)
 
-bench-soak: $(READY)  ## memory over two million requests of all kinds (build/bench/soak.json)
+bench-soak: $(READY)  ## memory over two and a half million requests of all kinds, six minutes (build/bench/soak.json)
 	@$(BIN)/python -m benchmarks.soak $(ARGS)
 
 peers-lock: $(READY)  ## resolve the packages of the benchmarked peers again

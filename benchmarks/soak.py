@@ -1,4 +1,4 @@
-"""Does the server's memory stay where it is?  `make bench-soak`: two million requests of mixed shapes and protocols.
+"""Does the server's memory stay where it is?  `make bench-soak`: 2.5 million requests of mixed shapes and protocols.
 
 In turns of two seconds all kinds of request are sent at the same time, each over new connections: rows by the one
 and by the hundred, JSON, binary, gRPC, compressed, TensorFlow Serving's form, and some that are refused.  Memory is
@@ -30,7 +30,9 @@ from benchmarks.processes import Started, leave_nothing_behind, on_core
 from benchmarks.runtime import served
 
 OUT = Path(__file__).resolve().parents[1] / "build/bench"
-REQUESTS = {"tiny": 2_000_000, "small": 200_000}
+# The small model's bodies fill the heap up to a ceiling, from which glibc gives back a fifth now and then: of 200,000
+# requests the first third did not always reach it.
+REQUESTS = {"tiny": 2_000_000, "small": 500_000}
 ROWS = {"tiny": (1, 16, 700), "small": (1, 3, 4)}
 TURN_SECONDS = 2.0
 CONNECTIONS = 4
@@ -123,7 +125,7 @@ def line(name: str, readings: Sequence[Reading]) -> str:
 def main() -> int:
     leave_nothing_behind()
     parser = argparse.ArgumentParser(prog="benchmarks.soak", description=__doc__)
-    parser.add_argument("--share", type=float, default=1.0, help="of the two million requests")
+    parser.add_argument("--share", type=float, default=1.0, help="of the two and a half million requests")
     parser.add_argument("--write-docs", action="store_true", help="put the table into docs/performance.md")
     given = parser.parse_args()
     found = {name: soak(MODELS[name](), int(given.share * count)) for name, count in REQUESTS.items()}
