@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 from tests.local.local_run import Local
@@ -48,6 +49,21 @@ def test_a_guarded_deployment_is_promoted_and_shut_to_strangers(local: Local) ->
     wait_until(lambda: local.ask(BEN)[0] in (200, 403), "the new file is taken up")
     assert local.ask(ANA)[0] == 401
     assert local.servers("v2") == before
+
+
+def test_who_asked_is_written_down_where_the_manifest_says_so(local: Local) -> None:
+    prepared(local)
+    local.write("v1", runtime={**GUARDED, "requestLogs": {"audit": True}})
+    local.spawn()
+    local.until(lambda: local.serving("v1") and serves_ana(local, "v1"), "v1 serves who has a token")
+    local.ask()
+
+    def written() -> set[tuple[str, int]]:
+        lines = [json.loads(line) for file in local.folder.rglob("audit.log") for line in file.read_text().splitlines()]
+        return {(line["client"], line["code"]) for line in lines if line["scope"] == "infer"}
+
+    wait_until(lambda: {("ana", 200), ("", 401)} <= written(), "the log names client and stranger")
+    assert not list(local.folder.rglob("access.log"))
 
 
 def test_a_secret_that_nobody_gave_is_missed_by_name(local: Local) -> None:

@@ -33,6 +33,8 @@ LOCAL_MEANING: dict[str, str] = {
     "runtime.queue.*": SAME,
     "runtime.explain": SAME,
     "runtime.explain.*": SAME,
+    "runtime.requestLogs": "Into `audit.log` and `access.log` beside the servers' logs, in `--state`.",
+    "runtime.requestLogs.*": "As runtime.requestLogs.",
     "runtime.grace": SAME,
     "runtime.providerOptions": "The same, as far as the device that `--device` names has them.",
     "runtime.env": SAME,

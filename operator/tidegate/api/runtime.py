@@ -139,6 +139,22 @@ class Explain(ApiModel):
     )
 
 
+class RequestLogs(ApiModel):
+    """What the servers write of each request: lines of JSON, without what was sent or answered."""
+
+    RULES: ClassVar = (
+        Rule(
+            "self.audit || self.accessSample > 0.0",
+            "nothing would be written: write audit: true or an accessSample, or leave requestLogs out",
+            lambda logs: logs.audit or logs.access_sample > 0,
+        ),
+    )
+    audit: bool = Field(False, description="A line for each request of the model: who asked for what, and the code.")
+    access_sample: Annotated[float, Field(ge=0, le=1), NUMBER] = Field(
+        0.0, description="Share of all requests that get a line with path and times; 0: none, 1: all."
+    )
+
+
 class EnvVar(ApiModel):
     """A variable of the server's environment."""
 
@@ -235,6 +251,11 @@ class Runtime(ApiModel):
         description="Explanations of answers (POST …/explain); without it nothing is explained.",
         exclude_if=_is_none,  # the names of revisions are hashes of this: those from before it was there stay
     )
+    request_logs: RequestLogs | None = Field(
+        None,
+        description="What servers write of each request, on their standard output; nothing without it.",
+        exclude_if=_is_none,  # as with explain
+    )
     grace: Annotated[timedelta, Between("1s", "1h")] = Field(
         timedelta(seconds=30), description="Time to finish requests in work when a server stops."
     )
@@ -264,3 +285,14 @@ def explain_flags(runtime: Runtime) -> dict[str, int]:
     if runtime.explain is None:
         return {}
     return {"explain": runtime.explain.concurrency, "explain-rows": runtime.explain.max_rows}
+
+
+def request_log_flags(runtime: Runtime, audit: str, access: str) -> dict[str, str]:
+    """What the server is told of `requestLogs`, with the files for it; nothing where it is not there."""
+    logs = runtime.request_logs
+    if logs is None:
+        return {}
+    flags = {"audit-log": audit} if logs.audit else {}
+    if logs.access_sample:
+        flags |= {"access-log": access, "access-log-sample": f"{logs.access_sample:g}"}
+    return flags

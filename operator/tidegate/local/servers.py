@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
 
-from tidegate.api.runtime import explain_flags, provider_options
+from tidegate.api.runtime import explain_flags, provider_options, request_log_flags
 from tidegate.errors import TidegateError
 from tidegate.internal.calls import Address, Answer, NoAnswer, call
 from tidegate.local.children import Lifeline, Start, child_environment, last_lines, start_child, stop_child
@@ -92,6 +92,7 @@ def serve_command(place: Workplace, wanted: RevisionWanted, bundle: Path, last_w
         "drain-delay": "0ms",
         "drain": milliseconds(runtime.grace),
         **explain_flags(runtime),
+        **request_log_flags(runtime, str(place.folder / "audit.log"), str(place.folder / "access.log")),
         **guarding_flags(runtime, place.secrets),
     }
     if device == "tensorrt":

@@ -90,6 +90,10 @@ REFUSED: dict[str, tuple[str, str, str]] = {
     "a metric's odd name": ("acceptance: {metrics: {1f: {min: 1}}}", "spec.acceptance.metrics.1f", "letter"),
     "an unknown mode": ("acceptance: {golden: Maybe}", "spec.acceptance.golden", "'Require', 'Report' or 'Skip'"),
     "a GPU without accelerator": ("runtime: {device: cuda}", "spec.runtime", "add accelerator"),
+    "logs of nothing": ("runtime: {requestLogs: {}}", "spec.runtime.requestLogs", "nothing would be written"),
+    "more than all requests": (
+        "runtime: {requestLogs: {accessSample: 5}}", "spec.runtime.requestLogs.accessSample", "1 or less",
+    ),
     "an accelerator without GPU": ("runtime: {accelerator: {}}", "spec.runtime", "stand idle"),
     "provider options on a CPU": ("runtime: {providerOptions: {use_tf32: '0'}}", "spec.runtime", "device: cpu"),
     "TensorRT's option without it": (

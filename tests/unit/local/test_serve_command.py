@@ -1,4 +1,4 @@
-"""A server of a local run explains where the manifest says so."""
+"""What a server of a local run is told of the manifest's wishes: explanations, logs of requests."""
 
 from __future__ import annotations
 
@@ -29,3 +29,14 @@ def test_it_makes_as_many_explanations_at_a_time_as_the_manifest_says(tmp_path: 
 
 def test_it_explains_nothing_where_the_manifest_says_nothing(tmp_path: Path) -> None:
     assert told(tmp_path).explain == 0
+
+
+def test_it_writes_of_requests_what_the_manifest_says_into_files_beside_its_own_log(tmp_path: Path) -> None:
+    both = told(tmp_path, requestLogs={"audit": True, "accessSample": 0.05})
+
+    assert (both.audit_log, both.access_log) == (str(tmp_path / "audit.log"), str(tmp_path / "access.log"))
+    assert both.access_log_sample == 0.05
+
+
+def test_it_writes_nothing_of_them_where_the_manifest_says_nothing(tmp_path: Path) -> None:
+    assert (told(tmp_path).audit_log, told(tmp_path).access_log) == (None, None)

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from tidegate.api.runtime import Explain, Runtime
+from tidegate.api.runtime import Explain, RequestLogs, Runtime
 from tidegate.plan.observed import Failure, FailureClass
 
 from .conftest import Story
@@ -175,7 +175,13 @@ def test_the_time_of_a_condition_moves_only_when_it_changes(scenario: Scenario) 
     assert after.last_transition_time > promoted.last_transition_time
 
 
-def test_a_runtime_that_says_nothing_of_explanations_is_the_revision_that_it_was_before_there_were_any() -> None:
+@pytest.mark.parametrize(
+    ("field", "said"),
+    [("explain", Runtime(explain=Explain())), ("request_logs", Runtime(request_logs=RequestLogs(audit=True)))],
+)
+def test_a_runtime_that_says_nothing_of_a_later_field_is_the_revision_that_it_was_before(
+    field: str, said: Runtime
+) -> None:
     """Names of revisions are hashes of what is written: an upgrade must not make a new one of each."""
-    assert "explain" not in Runtime().model_dump(mode="json")
-    assert "explain" in Runtime(explain=Explain()).model_dump(mode="json")
+    assert field not in Runtime().model_dump(mode="json")
+    assert field in said.model_dump(mode="json")

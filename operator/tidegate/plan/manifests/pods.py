@@ -4,11 +4,11 @@
     server   the model server, which finds the bundle there and writes nothing to it
 
 What the fields of `spec.runtime` do: `image`, `device`, `providerOptions`, `sessions`, `threads`, `batching`, `queue`,
-`explain` and `grace` are the server's image and flags; `accelerator` and `resources` the containers' resources; `env`
-both containers' variables; `pod` the fields of the pod that carry the same names (a spread counts the revision's own
-pods); `cache` the volume that bundles lie in, by digest: nothing removes them from there yet; `auth` and `tls` the
-Secrets that the server reads its clients and its certificate from, again whenever they change: their rotation restarts
-nothing.  Of an encrypted bundle the server sees the plain text only, in memory (plaintext.py), and TensorRT's
+`explain`, `requestLogs` and `grace` are the server's image and flags; `accelerator` and `resources` the containers'
+resources; `env` both containers' variables; `pod` the fields of the pod that carry the same names (a spread counts the
+revision's own pods); `cache` the volume that bundles lie in, by digest: nothing removes them from there yet; `auth` and
+`tls` the Secrets that the server reads its clients and its certificate from, again whenever they change: their rotation
+restarts nothing.  Of an encrypted bundle the server sees the plain text only, in memory (plaintext.py), and TensorRT's
 engines, which hold the weights, are not kept.
 """
 
@@ -22,7 +22,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from tidegate.api.pod import Pod
-from tidegate.api.runtime import Runtime, explain_flags, provider_options
+from tidegate.api.runtime import Runtime, explain_flags, provider_options, request_log_flags
 from tidegate.plan.manifests import quantities
 from tidegate.plan.manifests.identity import LABEL_COMPONENT, SERVER, Owner, access_name, labels, pods_of
 from tidegate.plan.manifests.origins import Credentials, Origin, environment
@@ -37,6 +37,7 @@ from tidegate.plan.wanted import GoldenMode
 FETCH_CONTAINER, SERVER_CONTAINER = "fetch", "server"
 HTTP_PORT, GRPC_PORT, METRICS_PORT = 8080, 9000, 9090
 TERMINATION_LOG = "/dev/termination-log"
+STDOUT = "-"  # where a server's logs of requests go: whatever collects a cluster's logs reads it
 ENGINES = "/engines"
 BUNDLES = "/bundles"
 BUNDLES_SIZE = "64Gi"  # where no limit on the pod's disk says less
@@ -233,6 +234,7 @@ def _serve_arguments(owner: Owner, record: RevisionRecord, golden: GoldenMode) -
         "drain-delay": _milliseconds(DRAIN_DELAY),
         "drain": _milliseconds(DRAIN_DELAY + runtime.grace),  # counts from SIGTERM, the delay included
         **explain_flags(runtime),
+        **request_log_flags(runtime, STDOUT, STDOUT),
         **_guarding_flags(runtime),
         **_gpu_flags(record),
     }

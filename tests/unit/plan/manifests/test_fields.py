@@ -49,6 +49,7 @@ EXAMPLES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "runtime.queue.maxLength": ({"queue": {"maxLength": 2}}, {}),
     "runtime.queue.timeout": ({"queue": {"timeout": "2s"}}, {}),
     "runtime.explain": ({"explain": {"concurrency": 2}}, {}),
+    "runtime.requestLogs": ({"requestLogs": {"audit": True, "accessSample": 1}}, {}),
     "runtime.grace": ({"grace": "2s"}, {}),
     "runtime.providerOptions": ({"providerOptions": {"use_tf32": "0"}}, GPU),
     "runtime.env": ({"env": [{"name": "TZ", "value": "UTC"}]}, {}),

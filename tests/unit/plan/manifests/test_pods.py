@@ -86,6 +86,26 @@ def test_a_server_explains_where_the_spec_says_so_and_is_told_nothing_of_it_else
     assert "--explain" not in server()["args"]
 
 
+@pytest.mark.parametrize(
+    ("logs", "audit", "access", "share"),
+    [
+        ({"audit": True}, "-", None, 1.0),
+        ({"accessSample": 1}, None, "-", 1.0),
+        ({"audit": True, "accessSample": 0.07}, "-", "-", 0.07),
+    ],
+)
+def test_a_server_writes_of_requests_what_the_spec_says_to_its_standard_output(
+    logs: dict[str, object], audit: str | None, access: str | None, share: float
+) -> None:
+    settings = parse(server(requestLogs=logs)["args"][1:], {})
+
+    assert (settings.audit_log, settings.access_log, settings.access_log_sample) == (audit, access, share)
+
+
+def test_a_server_is_told_nothing_of_logs_where_the_spec_says_nothing() -> None:
+    assert not [argument for argument in server()["args"] if "-log" in argument and "termination" not in argument]
+
+
 def test_the_server_is_told_the_number_that_is_its_version_for_clients_of_tensorflow_serving() -> None:
     settings = parse(container(template(record(number=7)), "server")["args"][1:], {})
 
