@@ -3,7 +3,8 @@
 For each model the peak comes first, and again at the end: as many answers a second as a closed loop gets.  In between
 requests are due at a multiple of it, whatever the server answers; each one's time counts from when it was due.  There
 are 3,000 clients: what is due while all of them wait for an answer is not sent.  Of tiny a client on one core cannot
-ask for ten times the peak: there 3,000 connections ask again as soon as they are answered.
+ask for ten times the peak: there 3,000 connections ask again as soon as they are answered, and so do 640 over gRPC, ten
+times as many as at the peak, whatever they are told.
 
 Wanted: at least nine tenths of the peak, the rest refused with 429 within `--queue-timeout`, and a bounded wait for who
 is let in.  On a machine that others use, too, answers per second of the server's CPU tell more than those per second;
@@ -20,6 +21,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import uvloop
+from benchmarks import grpc_load
 from benchmarks.cells import CLIENT_CORE, pressed, usual
 from benchmarks.docs import write_section
 from benchmarks.flood import Flood, Flooded
@@ -32,12 +34,30 @@ from benchmarks.processes import Started, leave_nothing_behind, on_core
 from benchmarks.runtime import served
 
 OUT = Path(__file__).resolve().parents[1] / "build/bench"
-CASES = {"wide": 10.0, "small": 3.0, "medium": 3.0, "tiny": None}
 SECONDS = {"medium": 12.0}
 ROUNDS = 3
 USUAL_SECONDS = 8.0
 CLIENTS = 3000  # and some hundred connections linger after a 429: below --max-connections in all
-FORM = "binary"
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """One row: requests at a multiple of the peak, or so many clients that ask again at once."""
+
+    model: str
+    form: str = "binary"
+    multiple: float | None = None
+    clients: int = CLIENTS
+
+    @property
+    def name(self) -> str:
+        return self.model if self.form == "binary" else f"{self.model}, gRPC"
+
+
+CASES = (
+    Case("wide", multiple=10.0), Case("small", multiple=3.0), Case("medium", multiple=3.0), Case("tiny"),
+    Case("wide", "grpc", clients=640), Case("small", "grpc", clients=640), Case("tiny", "grpc", clients=640),
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,26 +94,28 @@ class Reading:
         return self.good.per_cpu_second / self.peak.per_cpu_second
 
 
-def middle(model: BenchModel, multiple: float | None, rounds: int) -> Reading:
-    readings = sorted((overload(model, multiple) for _ in range(rounds)), key=lambda one: one.kept_by_cpu)
+def middle(case: Case, rounds: int) -> Reading:
+    model = MODELS[case.model]()
+    readings = sorted((overload(case, model) for _ in range(rounds)), key=lambda one: one.kept_by_cpu)
     return readings[rounds // 2]
 
 
-def overload(model: BenchModel, multiple: float | None, system: System = OURS) -> Reading:
+def overload(case: Case, model: BenchModel, system: System = OURS) -> Reading:
     with served(system, model) as server:
-        before = peak(server, model)
+        before = peak(server, model, case.form)
         with on_core(CLIENT_CORE):
-            seconds, request = SECONDS.get(model.name, USUAL_SECONDS), FORMS[FORM].write(model)
-            if multiple is None:
+            seconds, request = SECONDS.get(model.name, USUAL_SECONDS), FORMS[case.form].write(model)
+            if case.multiple is None:
+                send, port = (grpc_load.load, server.grpc) if case.form == "grpc" else (load, server.http)
                 used = server.cpu_seconds()
-                closed = uvloop.run(load("127.0.0.1", server.http, request, CLIENTS, seconds))
+                closed = uvloop.run(send("127.0.0.1", port or 0, request, case.clients, seconds))
                 used = server.cpu_seconds() - used
-                return at_once(model.name, before.mean(peak(server, model)), closed, used)
-            found, used = uvloop.run(flooded(server, request, multiple * before.rate, seconds))
-        paces = before.mean(peak(server, model))
+                return at_once(case.name, before.mean(peak(server, model, case.form)), closed, used)
+            found, used = uvloop.run(flooded(server, request, case.multiple * before.rate, seconds))
+        paces = before.mean(peak(server, model, case.form))
     answers, lasted = found.answers, found.seconds
     return Reading(
-        model.name, paces, (found.sent + found.turned_away) / lasted / paces.rate,
+        case.name, paces, (found.sent + found.turned_away) / lasted / paces.rate,
         Pace(found.in_time[200] / lasted, answers[200] / used), found.quantile(200, 0.99), found.in_time[429] / lasted,
         found.quantile(429, 0.99), found.turned_away / lasted, sum(answers.values()) - answers[200] - answers[429],
     )  # fmt: skip
@@ -108,8 +130,8 @@ async def flooded(server: Started, request: bytes, rate: float, seconds: float) 
     return found, server.cpu_seconds() - used
 
 
-def peak(server: Started, model: BenchModel) -> Pace:
-    result, used = pressed(server, model, FORM, *usual(model, 1.0))
+def peak(server: Started, model: BenchModel, form: str) -> Pace:
+    result, used = pressed(server, model, form, *usual(model, 1.0))
     return Pace(result.rps, result.requests / used)
 
 
@@ -139,11 +161,14 @@ def table(readings: Sequence[Reading]) -> str:
 def main() -> int:
     leave_nothing_behind()
     parser = argparse.ArgumentParser(prog="benchmarks.overload", description=__doc__)
-    parser.add_argument("--models", default=",".join(CASES))
+    parser.add_argument("--rows", default="", help=f"some of {'; '.join(case.name for case in CASES)} (else all)")
     parser.add_argument("--rounds", type=int, default=ROUNDS)
     parser.add_argument("--write-docs", action="store_true", help="put the table into docs/performance.md")
     given = parser.parse_args()
-    readings = [middle(MODELS[name](), CASES[name], given.rounds) for name in given.models.split(",")]
+    wanted = [name.strip() for name in given.rows.split(";") if name.strip()]
+    if wrong := set(wanted) - {case.name for case in CASES}:
+        parser.error(f"not known: {', '.join(sorted(wrong))}")
+    readings = [middle(case, given.rounds) for case in CASES if not wanted or case.name in wanted]
     text = f"{table(readings)}\n\n{sentence(machine())}"
     OUT.mkdir(parents=True, exist_ok=True)
     rows = [{**asdict(one), "kept": round(one.kept, 3), "keptByCpu": round(one.kept_by_cpu, 3)} for one in readings]
