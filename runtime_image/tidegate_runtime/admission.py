@@ -19,7 +19,7 @@ class Admission:
         self.in_flight = 0
         self.queued = 0
         self.connections = 0
-        self.unread = 0  # connections whose request waits for room in the queue
+        self.unread = 0  # connections, and calls of gRPC, that wait for room in the queue
 
     @property
     def full(self) -> bool:

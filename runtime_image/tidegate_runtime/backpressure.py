@@ -2,9 +2,10 @@
 
 To refuse a request costs 20 to 100 µs, as much as a small model's answer: a server that reads everything in order to
 refuse nine tenths of it has no time for the rest.  So only so many are refused at once; of the others the first piece
-is kept and no more is read, which costs little and slows senders of large bodies down.  They are let in, in their
-order, as the queue has room, or when the queue's timeout is over.  (With 2,048 connections that all ask, a model of
-4 µs kept 2 % of its peak before this; docs/performance.md has what is kept.)
+is kept and no more is read, which costs little and slows senders of large bodies down; a call of gRPC, whose
+connection has others, is kept as far as its window lets it come.  They are let in, in their order, as the queue has
+room, or when the queue's timeout is over.  (With 2,048 connections that all ask, a model of 4 µs kept 2 % of its peak
+before this; docs/performance.md has what is kept.)
 """
 
 from __future__ import annotations
@@ -20,11 +21,11 @@ REFUSALS_A_SECOND: Final = 100.0  # some 1 % of a core
 BURST: Final = 128.0
 LOOK_SECONDS: Final = 0.001
 POST: Final = b"POST "
-MOST_KEPT: Final = 16 * 1024 * 1024  # bytes of all who wait; beyond it no more than the method is read of a request
+MOST_KEPT: Final = 16 * 1024 * 1024  # bytes of all who wait; beyond it a request is read to its method, a call refused
 
 
 class Unread(Protocol):
-    """A connection on which a request has begun, and waits before it is looked at."""
+    """A connection on which a request has begun, or a call, and waits before it is looked at."""
 
     def let_in(self, first: bytes, since: float) -> None:
         """Read on where `first` ends; it has waited since `since` (time.monotonic)."""
@@ -54,16 +55,21 @@ class Backpressure:
 
         Health and metadata, which are no POST, never wait.
         """
+        return first[: len(POST)] == POST[: len(first)] and self.holds(connection, bytes(first))
+
+    def holds(self, one: Unread, first: bytes = b"") -> bool:
+        """Whether `one` waits, now in the line: not if it is refused at once."""
         now = time.monotonic()
-        if first[: len(POST)] != POST[: len(first)] or (self._admission.full and self._may_refuse(now)):
+        if self._admission.full and self._may_refuse(now):
             return False
-        self._unread.append((now, connection, bytes(first)))
-        self._keep(len(first))
+        self._unread.append((now, one, first))
+        self.keep(len(first))
         self._admission.unread = len(self._unread)
         self._look_soon()
         return True
 
-    def _keep(self, size: int) -> None:
+    def keep(self, size: int) -> None:
+        """So many bytes of those who wait have come, or, below zero, are not kept any more."""
         self._kept += size
         self.thrifty = self._kept > MOST_KEPT
 
@@ -87,7 +93,7 @@ class Backpressure:
         while self._unread and (room > 0 or self._unread[0][0] < late):
             since, connection, first = self._unread.popleft()
             room -= 1
-            self._keep(-len(first))
+            self.keep(-len(first))
             connection.let_in(first, since)
         self._admission.unread = len(self._unread)
         if self._unread:

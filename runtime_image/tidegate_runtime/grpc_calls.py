@@ -41,6 +41,7 @@ class Call(Protocol):
     trailing: Metadata  # what is sent with the end, good or bad
     abandon: Callable[[], None] | None  # what to do when the client leaves before the end
     noted: Noted | None  # what the logs will say; None: nothing
+    waited: float  # seconds before it was looked at, as too many asked
 
     @property
     def metadata(self) -> Mapping[str, str]:
@@ -74,13 +75,15 @@ class Method:
     """`handle` gets the only message of a call, or, of `many`, each; a call of `many` ends when the client's side does.
 
     `streams` says that there may be several answers.  `admit` is asked first, where that can be done before a message
-    is received, and raises what stands against the call.
+    is received, and raises what stands against the call.  One that `waits` may be made to before it is asked, while
+    too many are called.
     """
 
     handle: Handle
     many: bool = False
     streams: bool = False
     admit: Callable[[Call], None] | None = None
+    waits: bool = False
 
 
 Methods = Mapping[str, Method]  # by path: /service/method

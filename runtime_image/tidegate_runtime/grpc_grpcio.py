@@ -158,6 +158,7 @@ class _Call:
         self.trailing: Metadata = ()
         self.abandon: Callable[[], None] | None = None
         self.noted: Noted | None = None
+        self.waited = 0.0
         self.error: RequestError | None = None
         self.messages: asyncio.Queue[bytes | None] = asyncio.Queue()
 

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 from typing import Final
 
+from tidegate_runtime.backpressure import Backpressure
 from tidegate_runtime.grpc_services import Services
 from tidegate_runtime.grpc_stream import Asked, GrpcStream, asked
 from tidegate_runtime.handshakes import Handshakes
@@ -29,12 +30,15 @@ LOOK_SECONDS: Final = 0.02
 class NativeServer:
     """Everything happens on the loop it was made on."""
 
-    def __init__(self, settings: Settings, port: int, health: Health, protection: Protection) -> None:
+    def __init__(
+        self, settings: Settings, port: int, health: Health, protection: Protection, pressure: Backpressure
+    ) -> None:
         self._host, self._number = settings.host, port
         self._most = settings.max_connections
         self._services = Services(health, protection)
         self._methods = self._services.methods()
         self._limits = Limits(settings.max_body, settings.header_timeout, settings.body_timeout, settings.idle_timeout)
+        self._pressure = pressure  # one line for those who ask over HTTP and over gRPC
         self._connections: set[Connection] = set()
         self._port = Port(self._limits, self._begin, self._opened, self._closed)
         self._handshakes = None if protection.tls is None else self._shaking_hands(protection.tls)
@@ -84,7 +88,7 @@ class NativeServer:
         said: Asked | None = head.meaning
         if said is None:
             said = head.meaning = asked(head, self._methods)
-        return GrpcStream(connection, number, head, said, self._limits)
+        return GrpcStream(connection, number, head, said, self._limits, self._pressure)
 
     def _opened(self, connection: Connection) -> bool:
         self._connections.add(connection)

@@ -62,7 +62,7 @@ class InferenceService:
             "ServerMetadata": (METADATA, simple(ServerMetadataRequest, self._server_metadata)),
             "ModelReady": (OPEN, simple(ModelReadyRequest, self._model_ready)),
             "ModelMetadata": (METADATA, simple(ModelMetadataRequest, self._model_metadata)),
-            "ModelInfer": (INFER, Method(self._model_infer, admit=self._require_room)),
+            "ModelInfer": (INFER, Method(self._model_infer, admit=self._require_room, waits=True)),
         }
         named = ((f"/{SERVICE}/{name}", scope, method) for name, (scope, method) in methods.items())
         return {path: self._guarded(path, scope, method) for path, scope, method in named}
@@ -123,7 +123,7 @@ class InferenceService:
             raise full
 
     def _model_infer(self, call: Call, raw: bytes | memoryview) -> None:
-        arrived, source = time.monotonic(), GrpcSource(call.metadata)
+        arrived, source = time.monotonic() - call.waited, GrpcSource(call.metadata)
         if call.noted is not None:
             call.noted.arrived = arrived
         model = self._require_model()

@@ -21,7 +21,8 @@ from hpack import Encoder
 from hpack.struct import NeverIndexedHeaderTuple
 
 from tidegate_runtime import grpc_calls
-from tidegate_runtime.errors import RequestError, TooLarge
+from tidegate_runtime.backpressure import Backpressure
+from tidegate_runtime.errors import RequestError, Throttled, TooLarge
 from tidegate_runtime.grpc_calls import UNIMPLEMENTED, Metadata, Method, carry_out
 from tidegate_runtime.grpc_log import Noted
 from tidegate_runtime.http2.connection import Connection
@@ -70,18 +71,22 @@ def asked(head: Head, methods: grpc_calls.Methods) -> Asked:
 class GrpcStream(Stream):
     """See `grpc_calls.Call`, and `http2.stream.Stream`."""
 
-    __slots__ = ("_asked", "_filled", "_limits", "_many", "_message", "_method", "_most", "_prefix", "_room",
-                 "_started", "abandon", "arrived", "noted", "trailing")  # fmt: skip
+    __slots__ = ("_asked", "_filled", "_held", "_kept", "_limits", "_many", "_message", "_method", "_most", "_prefix",
+                 "_pressure", "_room", "_started", "abandon", "arrived", "noted", "trailing", "waited")  # fmt: skip
 
-    def __init__(self, connection: Connection, number: int, head: Head, said: Asked, limits: Limits) -> None:
+    def __init__(
+        self, connection: Connection, number: int, head: Head, said: Asked, limits: Limits, pressure: Backpressure
+    ) -> None:
         super().__init__(connection, number, head.length)
-        self._asked, self._limits = said, limits
+        self._asked, self._limits, self._pressure = said, limits, pressure
         self._method = said.method
         self._many = said.method is not None and said.method.many
         # Many messages come within the window, whose memory every stream may have, and never ask for more room.
         self._most = min(limits.max_body, STREAM_WINDOW) if self._many else limits.max_body
         self.arrived = time.monotonic()
         self.deadline = self.arrived + limits.body_timeout
+        self._held, self._kept = False, 0  # it waits because too many are called; bytes of it that came meanwhile
+        self.waited = 0.0
         self.trailing: Metadata = ()
         self.abandon: Callable[[], None] | None = None
         self.noted: Noted | None = None
@@ -97,12 +102,46 @@ class GrpcStream(Stream):
         if self._method is None:
             if not self._asked.bad:
                 self.refuse(RequestError("this method is not offered", UNIMPLEMENTED))
+        elif self._method.waits and self._pressure.on and self._pressure.holds(self):
+            self._held = True
+            self.deadline = math.inf if self._asked.timeout is None else self.arrived + self._asked.timeout
         elif self._method.admit is not None:
             carry_out(self, self._method.admit)
+
+    def let_in(self, first: bytes, since: float) -> None:  # noqa: ARG002 - of a call nothing is kept elsewhere
+        """It has waited long enough: look at it, and at what came of its message, for the first time."""
+        self._let_go()
+        self._held = False
+        if self.ended:
+            return
+        now = time.monotonic()
+        self.waited, self.deadline = now - since, now + self._limits.body_timeout
+        if self._method is not None and self._method.admit is not None:
+            carry_out(self, self._method.admit)
+        if self._room is not None:
+            self._ask_for_rest(self._room)
+        if self.remote_ended:
+            self.complete()
+
+    def _let_go(self) -> None:
+        """Nothing of it is kept in the line any more."""
+        self._pressure.keep(-self._kept)
+        self._kept = 0
+
+    def _keep(self, size: int) -> None:
+        """Take note of what came while it waits; raises Throttled when there is no memory left for those who do."""
+        if self._pressure.thrifty:
+            raise Throttled("too many calls wait", retry_after=1)
+        self._kept += size
+        self._pressure.keep(size)
 
     def data(self, payload: memoryview) -> None:
         if self._method is None or self.ended:
             return
+        if self._held:
+            carry_out(self, GrpcStream._keep, len(payload))
+            if self.ended:
+                return
         if self._room is None and self._message is None and not self._prefix and len(payload) >= PREFIX.size:
             packed, size = PREFIX.unpack_from(payload)
             if len(payload) == size + PREFIX.size and size <= self._most:  # nearly always
@@ -140,9 +179,15 @@ class GrpcStream(Stream):
             self._whole(packed, b"")
             return
         self._room, self._filled = np.empty(size, np.uint8).data, 0  # memory is only taken as bytes arrive
-        if size > self.window and not self._many:
-            self.connection.streams.let_in(self, size - self.window)
+        if not self._held:
+            self._ask_for_rest(self._room)
         self._close_room()
+
+    def _ask_for_rest(self, room: memoryview) -> None:
+        """Have the client send what its window has no room for."""
+        missing = len(room) - self._filled - self.window
+        if missing > 0 and not self._many:
+            self.connection.streams.let_in(self, missing)
 
     def _close_room(self) -> None:
         if self._room is not None and self._filled == len(self._room):
@@ -162,7 +207,7 @@ class GrpcStream(Stream):
 
     def complete(self) -> None:
         method, message = self._method, self._message
-        if self.ended:
+        if self.ended or self._held:
             return
         if method is None:
             self._answer_http(self._asked.bad)
@@ -184,6 +229,7 @@ class GrpcStream(Stream):
 
     def lost(self) -> None:
         self._room = self._message = None
+        self._let_go()
         abandon, self.abandon = self.abandon, None
         if abandon is not None:
             abandon()
@@ -239,7 +285,8 @@ class GrpcStream(Stream):
     def refuse(self, error: RequestError) -> None:
         if self.ended:
             return
-        self.abandon = self._room = None
+        self.abandon = self._room = self._message = None
+        self._let_go()
         if self.noted is not None:
             self.noted.end(error.status, 0)
         status, sentence = grpc_calls.status_of(error), error.message[:LONGEST_SENTENCE]

@@ -174,7 +174,7 @@ class _Process:
         if self._settings.grpc_server == "native":
             from tidegate_runtime.grpc_native import NativeServer
 
-            return NativeServer(self._settings, port, self._parts.health, protection)
+            return NativeServer(self._settings, port, self._parts.health, protection, self._server.front.pressure)
         for name, value in GRPC_ENVIRONMENT.items():
             os.environ.setdefault(name, value)
         from tidegate_runtime.grpc_grpcio import GrpcioServer

@@ -48,6 +48,7 @@ class OneCall:
     trailing: Metadata = ()
     abandon: Callable[[], None] | None = None
     noted: Noted | None = None
+    waited: float = 0.0
 
     def seconds_left(self) -> float | None:
         return None

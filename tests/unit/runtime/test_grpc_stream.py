@@ -9,6 +9,8 @@ import pytest
 from hpack import Decoder
 from tests.unit.runtime.http2.asking import BODY_SECONDS, Line
 
+from tidegate_runtime.admission import Admission
+from tidegate_runtime.backpressure import Backpressure
 from tidegate_runtime.errors import BadRequest
 from tidegate_runtime.grpc_calls import Call, Method
 from tidegate_runtime.grpc_stream import PREFIX, GrpcStream, asked
@@ -19,6 +21,7 @@ from tidegate_runtime.http2.heads import Head
 from tidegate_runtime.http2.stream import STREAM_WINDOW, Stream
 
 MEGABYTE = 1 << 20
+PATIENCE = 60.0
 NO_WINDOW = frames.PREFACE + frames.settings({INITIAL_WINDOW_SIZE: 0})
 INVALID_ARGUMENT, DEADLINE_EXCEEDED, RESOURCE_EXHAUSTED, UNIMPLEMENTED = "3", "4", "8", "12"
 
@@ -45,11 +48,13 @@ class Calls(Line):
 
     def __init__(self, hello: bytes = frames.PREFACE + frames.settings({}), max_body: int = MEGABYTE) -> None:
         self.calls: list[GrpcStream] = []
+        self.admission = Admission(1)
+        self.pressure = Backpressure(self.admission, PATIENCE)
         self._decoder = Decoder()
         super().__init__(hello=hello, max_body=max_body)
 
     def _begin(self, connection: Connection, number: int, head: Head) -> Stream:
-        self.calls.append(GrpcStream(connection, number, head, asked(head, METHODS), self.limits))
+        self.calls.append(GrpcStream(connection, number, head, asked(head, METHODS), self.limits, self.pressure))
         return self.calls[-1]
 
     def call(self, number: int, path: str, content: bytes = b"", method: str = "POST") -> GrpcStream:
