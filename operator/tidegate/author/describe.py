@@ -10,6 +10,9 @@ from tidegate.bundle.element_types import BY_ONNX_NUMBER
 from tidegate.bundle.errors import ModelInvalid
 from tidegate.bundle.manifest import Interface, Model, TensorSpec
 
+PLAIN = "export the model with plain tensors"
+LISTS = f"{PLAIN} (scikit-learn: zipmap off; a sequence of tensors: joined in the graph by ConcatFromSequence)"
+
 
 def model_facts(model: onnx.ModelProto, file: str) -> Model:
     """Operator sets, IR version and producer; the minimum is the ONNX Runtime that the proofs ran on."""
@@ -35,7 +38,7 @@ def _spec(value: onnx.ValueInfoProto, side: str) -> TensorSpec:
         raise ModelInvalid(
             f"the {side} '{value.name}' is a {known}, which no request can carry",
             where="model.onnx",
-            do="export the model with plain tensors (scikit-learn: zipmap off)",
+            do=LISTS if kind in ("sequence_type", "map_type") else PLAIN,
         )
     dims = value.type.tensor_type.shape.dim
     shape = tuple(_size(dim, value.name, axis) for axis, dim in enumerate(dims))

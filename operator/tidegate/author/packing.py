@@ -24,6 +24,7 @@ from tidegate.author.evaluation import evaluate
 from tidegate.author.frameworks import Converted, convert
 from tidegate.author.golden import tolerances
 from tidegate.author.graph import is_quantized
+from tidegate.author.opened import LABELS
 from tidegate.author.parent import find_parent
 from tidegate.author.parity import Comparison, Parity
 from tidegate.author.provenance import created_at, environment, git_source
@@ -147,6 +148,7 @@ def fresh_folder(out: Path) -> Iterator[Path]:
 
 def _manifest(draft: _Draft, request: PackRequest, folder: Path | None) -> Manifest:
     _copy_files(request.files, draft.folder)
+    _write_labels(draft.converted.labels, draft.folder / LABELS)
     runner = open_runner(draft.folder / "model.onnx", draft.interface)
     request.told("comparing with the original, and measuring")
     parity = _parity(draft, runner, request)
@@ -221,6 +223,12 @@ def _copy_files(files: tuple[Path, ...], folder: Path) -> None:
         if target.exists() or target.name in ("bundle.yaml", "bundle.sig"):
             raise Invalid(f"the bundle has a file '{path.name}' already", where=str(path))
         shutil.copyfile(path, target)
+
+
+def _write_labels(labels: tuple[str, ...], path: Path) -> None:
+    """The model's own names of its classes, where the user gave no others."""
+    if labels and not path.exists():
+        path.write_text("".join(f"{label}\n" for label in labels), encoding="utf-8")
 
 
 def listed_files(folder: Path) -> tuple[FileEntry, ...]:

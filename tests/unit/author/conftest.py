@@ -45,6 +45,19 @@ def onnx_file(tmp_path: Path) -> Callable[..., Path]:
 
 
 @pytest.fixture
+def saved(tmp_path: Path) -> Callable[..., Path]:
+    """Write a model as a file."""
+
+    def write(model: onnx.ModelProto, **options: Any) -> Path:
+        path = tmp_path / "source" / "model.onnx"
+        path.parent.mkdir(exist_ok=True)
+        onnx.save(model, path, **options)
+        return path
+
+    return write
+
+
+@pytest.fixture
 def linear(onnx_file: Callable[..., Path]) -> Callable[..., Path]:
     """y = x·W with a weight of any size."""
 

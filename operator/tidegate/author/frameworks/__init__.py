@@ -58,10 +58,11 @@ class Original(Protocol):
 class Converted:
     """A model as ONNX, with its weights inside or as external data in the folder `weights`.
 
-    `original` is None for what was ONNX already.  `data` are the rows of `PackRequest.data`, or else of the example,
-    as the model's inputs.  `packages` are the distributions that took part; `cures` say what was mended, each a
-    sentence.  `training` and `metrics` go into the manifest as they are; `samples` are requests with their answers
-    that came with the model, by input and output name.
+    `original` is None for what was ONNX already and stays as it is.  `data` are the rows of `PackRequest.data`, or else
+    of the example, as the model's inputs.  `packages` are the distributions that took part; `cures` say what was
+    mended, each a sentence.  `training` and `metrics` go into the manifest as they are; `samples` are requests with
+    their answers that came with the model, by input and output name; `labels` are the classes of its scores, for
+    labels.txt.
     """
 
     model: onnx.ModelProto
@@ -73,6 +74,7 @@ class Converted:
     training: Mapping[str, Any] = field(default_factory=dict)
     metrics: Mapping[str, float] = field(default_factory=dict)
     samples: tuple[tuple[Tensors, Tensors], ...] = ()
+    labels: tuple[str, ...] = ()
 
 
 NEWEST_OPSET = 21  # what ONNX Runtime 1.20 and later run; no converter is asked for more
