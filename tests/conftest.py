@@ -2,7 +2,8 @@
 
 Machines are shared: how long an example of hypothesis takes says nothing, and one that stands still for ten seconds
 breaks a deadline of some story among the thousands that real programs tell here.  Such a test has a second try, of
-which the last lines of a run tell; tests of pure code have none.  Many second tries are no chance: then the run fails.
+which the last lines of a run tell; tests of pure code have none, and what looks for failures by chance neither: what it
+finds once is found.  Many second tries are no chance: then the run fails.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from hypothesis import settings
 
 BUCKET = "models"
 HERE = Path(__file__).parent
+BY_CHANCE = "test_fuzz_"
 OVER_LOOPBACK = {"bench", "benchmarks", "client", "cluster", "internal", "runtime"}  # unit tests with servers in them
 settings.register_profile("shared", deadline=None)
 settings.load_profile("shared")
@@ -28,7 +30,7 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # in a shell's background
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
-        if needs_more_than_its_process(item):
+        if needs_more_than_its_process(item) and not item.path.name.startswith(BY_CHANCE):
             item.add_marker(pytest.mark.flaky(reruns=1))
 
 

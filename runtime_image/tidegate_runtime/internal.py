@@ -73,6 +73,10 @@ class InternalServer:
             "/internal/golden": {"POST": self._golden},
         }
 
+    def paths(self) -> list[str]:
+        """All that this port answers."""
+        return [*self._open, *self._guarded]
+
     def start(self) -> int:
         """Bind, serve, and give the port; raises Failed when the port cannot be had."""
         settings = self._parts.settings

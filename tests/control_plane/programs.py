@@ -96,6 +96,9 @@ CONTROLLERS = kubernetes("kube-controller-manager")
 SCHEDULER = kubernetes("kube-scheduler")
 KWOK = Program("kwok", "kwok", "sigs.k8s.io/kwok", "sigs.k8s.io/kwok/cmd/kwok")
 H2SPEC = Program("h2spec", "h2spec", "github.com/summerwind/h2spec", "github.com/summerwind/h2spec/cmd/h2spec")
+GRPCURL = Program(
+    "grpcurl", "grpcurl", "github.com/fullstorydev/grpcurl", "github.com/fullstorydev/grpcurl/cmd/grpcurl"
+)
 KUBECTL = kubernetes("kubectl", "node")
 KUBELET = kubernetes("kubelet", "node")
 KUBE_PROXY = kubernetes("kube-proxy", "node")
@@ -245,5 +248,5 @@ def say(line: str) -> None:
 
 
 if __name__ == "__main__":
-    for made in build_missing((*ALL, H2SPEC, HELM, CONTOUR, REGISTRY, KUBECTL)).values():
+    for made in build_missing((*ALL, H2SPEC, GRPCURL, HELM, CONTOUR, REGISTRY, KUBECTL)).values():
         print(made)  # noqa: T201

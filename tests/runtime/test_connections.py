@@ -266,7 +266,7 @@ def wait_for(condition: Callable[[], Any]) -> Any:
     raise AssertionError("it did not come to this in time")
 
 
-def test_a_client_that_leaves_is_counted_and_nothing_is_left_of_its_request(fraud: Running) -> None:
+def test_of_clients_that_leave_before_their_answer_no_request_stays_in_flight_or_queued(fraud: Running) -> None:
     def metric(name: str) -> float:
         lines = fraud.probe("/metrics").body.decode().splitlines()
         return sum(float(line.rsplit(" ", 1)[1]) for line in lines if line.startswith(name))

@@ -112,3 +112,9 @@ def test_a_damaged_body_of_v1_is_read_or_refused(body: bytes) -> None:
         check(refusal)
         return
     json.loads(PREDICT.encode(prediction, outputs(prediction.feeds)))
+
+
+def test_what_fuzzing_finds_no_second_try_can_hide(request: pytest.FixtureRequest) -> None:
+    fuzzing = [item for item in request.session.items if item.path.name.startswith("test_fuzz_")]
+
+    assert [item.name for item in fuzzing if item.get_closest_marker("flaky") is not None] == []

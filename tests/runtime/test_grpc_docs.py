@@ -1,83 +1,50 @@
-"""Every grpcurl line of docs/protocols.md gives the answer that stands below it.
-
-grpcurl itself is no package of a registry that the tests use: here its arguments are read and done in its way, which is
-to ask the server by reflection what the service and its messages are.
-"""
+"""Every grpcurl line of docs/protocols.md, run as it stands there by grpcurl itself, gives the answer below it."""
 
 from __future__ import annotations
 
-import json
-import re
-import shlex
-from collections.abc import Callable, Iterator
+import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from google.protobuf import descriptor_pb2, json_format
-from google.protobuf.descriptor_pool import DescriptorPool
-from google.protobuf.message_factory import GetMessageClass
-from grpc_reflection.v1alpha.reflection_pb2 import ServerReflectionRequest, ServerReflectionResponse
+from tests.control_plane.programs import GRPCURL, find
 from tests.runtime import small_bundles as small
-from tests.runtime.conftest import DEADLINE, Running
-from tests.runtime.grpc_client import Client, Refusal
+from tests.runtime.conftest import Running
+from tests.runtime.page_examples import Example, examples, printed
 
 PAGE = (Path(__file__).resolve().parents[2] / "docs/protocols.md").read_text()
-SECTION = PAGE.split("\n## gRPC\n")[1].split("\n## ")[0]
-EXAMPLES = re.findall(r"```sh\n(.*?)```\n```(?:json|text)\n(.*?)```", SECTION, re.DOTALL)
+EXAMPLES = [example for example in examples(PAGE) if "grpcurl" in example.command]
+REFLECTION = "grpc.reflection."
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]  # grpcurl may have to be built first
+Shell = Callable[[str], str]
 
 
 @pytest.fixture(scope="module")
-def client(bundles: Callable[..., Path], serve: Callable[..., Running], grpc_on: tuple[str, ...]) -> Iterator[Client]:
-    bundle = bundles(small.linear(), small.linear_samples(), labels="low\nmiddle\nhigh\n")
-    with Client(serve(bundle, *grpc_on).grpc) as found:
-        yield found
+def shell(bundles: Callable[..., Path], serve: Callable[..., Running], grpc_on: tuple[str, ...]) -> Shell:
+    """What a line prints where grpcurl is on the PATH, asking the server that the page talks about."""
+    path = f"{find(GRPCURL).parent}:{os.environ['PATH']}"
+    server = serve(bundles(small.linear(), small.linear_samples(), labels="low\nmiddle\nhigh\n"), *grpc_on)
+    return lambda line: printed(line, {9000: server.grpc}, PATH=path)
 
 
-def reflected(client: Client, question: ServerReflectionRequest) -> ServerReflectionResponse:
-    method = client.channel.stream_stream(
-        "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo",
-        request_serializer=ServerReflectionRequest.SerializeToString,
-        response_deserializer=ServerReflectionResponse.FromString,
-    )
-    (answer,) = method(iter([question]), timeout=DEADLINE)
-    assert isinstance(answer, ServerReflectionResponse)
-    return answer
+@pytest.mark.parametrize("example", EXAMPLES, ids=[example.command.split("9000 ")[1].strip() for example in EXAMPLES])
+def test_an_example_of_the_docs_gives_its_answer(shell: Shell, example: Example) -> None:
+    found = shell(example.command)
+
+    assert example.fits(found), found
 
 
-def grpcurl(client: Client, arguments: list[str]) -> str:
-    """What grpcurl prints: names, a message as JSON, or a status."""
-    *flags, _, asked = arguments
-    if asked == "list":
-        services = reflected(client, ServerReflectionRequest(list_services="")).list_services_response.service
-        return "\n".join(service.name for service in services) + "\n"
-    service, method_name = asked.split("/")
-    pool = DescriptorPool()
-    about = reflected(client, ServerReflectionRequest(file_containing_symbol=service))
-    for content in about.file_descriptor_response.file_descriptor_proto:
-        pool.Add(descriptor_pb2.FileDescriptorProto.FromString(content))
-    method = pool.FindServiceByName(service).methods_by_name[method_name]
-    question = json_format.Parse(
-        flags[flags.index("-d") + 1] if "-d" in flags else "{}", GetMessageClass(method.input_type)()
-    )
-    try:
-        raw = client.ask(f"/{asked}", question.SerializeToString())
-    except Refusal as error:
-        code = error.code.title().replace("_", "")
-        return f"ERROR:\n  Code: {code}\n  Message: {error.sentence}\n"
-    answer = GetMessageClass(method.output_type).FromString(raw)
-    printed: str = json_format.MessageToJson(answer, preserving_proto_field_name=True)
-    return printed
+def test_every_method_that_the_server_has_is_asked_by_an_example(shell: Shell) -> None:
+    services = [name for name in shell("grpcurl -plaintext localhost:9000 list").split() if REFLECTION not in name]
+    methods = " ".join(shell(f"grpcurl -plaintext localhost:9000 list {service}") for service in services).split()
+    shown = " ".join(example.command for example in EXAMPLES)
+
+    assert {"inference.GRPCInferenceService", "grpc.health.v1.Health"} == set(services)
+    assert [method for method in methods if slashed(method) not in shown] == []
+    assert "9000 list\n" in shown  # this is what asks reflection
 
 
-@pytest.mark.parametrize(("command", "answer"), EXAMPLES, ids=[c.split("9000 ")[1].strip() for c, _ in EXAMPLES])
-def test_an_example_of_the_docs_gives_its_answer(client: Client, command: str, answer: str) -> None:
-    program, plaintext, *arguments = shlex.split(command)
-    printed = grpcurl(client, arguments)
-
-    assert (program, plaintext) == ("grpcurl", "-plaintext")
-    assert (json.loads(printed) == json.loads(answer)) if answer.startswith("{") else printed == answer
-
-
-def test_the_section_has_an_example_of_every_method() -> None:
-    for method in ("ServerLive", "ServerReady", "ModelReady", "ModelMetadata", "ModelInfer", "Health/Check"):
-        assert any(method in command for command, _ in EXAMPLES), method
+def slashed(method: str) -> str:
+    """The name of a method as a call has it."""
+    service, _, name = method.rpartition(".")
+    return f"{service}/{name}"

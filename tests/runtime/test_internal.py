@@ -178,6 +178,14 @@ def test_requests_that_mean_nothing_get_a_status_of_their_own(
     assert server.ask(method, path, body).status == status
 
 
+@pytest.mark.parametrize("method", ["GET", "POST"])
+@pytest.mark.parametrize("path", ["/debug", "/debug/", "/debug/pprof/", "/debug/vars", "/debug/requests"])
+def test_nothing_answers_below_debug_on_any_port(server: RunningServer, method: str, path: str) -> None:
+    body = b"{}" if method == "POST" else None
+
+    assert [server.ask(method, path, body, port=port).status for port in (server.http, server.metrics)] == [404, 404]
+
+
 @pytest.mark.parametrize("junk", [b"\x16\x03\x01\x02\x00", b"GET\r\n\r\n", b"GET / HTTP/1.1\r\nA: b\r\n" * 3000])
 def test_bytes_that_are_no_request_close_the_connection_and_nothing_else(server: RunningServer, junk: bytes) -> None:
     with socket.create_connection(("127.0.0.1", server.metrics), timeout=5) as connection:

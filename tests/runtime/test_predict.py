@@ -7,9 +7,7 @@ answer; where this server differs (NaN, bytes that are no text), docs/protocols.
 from __future__ import annotations
 
 import json
-import re
 import signal
-import subprocess
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -23,9 +21,6 @@ from tests.runtime.conftest import DEADLINE, Answer, Running
 from tests.runtime.predict_models import MODELS
 
 CORPUS = Path(__file__).parent / "corpus/tfserving"
-PAGE = (Path(__file__).resolve().parents[2] / "docs/protocols.md").read_text(encoding="utf-8")
-SECTION = PAGE.split("## TensorFlow Serving and KServe v1\n")[1].split("\n## ")[0]
-EXAMPLES = re.findall(r"```sh\n(.*?)```\n```json\n(.*?)```", SECTION, re.DOTALL)
 ROW = [1.0, 2.0, 3.0, 4.0]
 Server = Callable[[str], Running]
 
@@ -255,17 +250,3 @@ def test_a_server_that_drains_says_that_it_is_not_ready(
     assert answer.json["ready"] is False
     assert answer.json["model_version_status"][0]["state"] == "UNLOADING"
     assert predict(server, {"instances": [ROW]}).status == 200
-
-
-# -- the docs
-
-
-@pytest.mark.parametrize(("command", "answer"), EXAMPLES, ids=[re.split("8080| -d", c)[1] for c, _ in EXAMPLES])
-def test_an_example_of_the_docs_gives_its_answer(fraud: Running, command: str, answer: str) -> None:
-    here = command.replace("localhost:8080", f"127.0.0.1:{fraud.http}")
-    ran = subprocess.run(["sh", "-c", here], capture_output=True, text=True, timeout=DEADLINE, check=True)
-    assert json.loads(ran.stdout) == json.loads(answer)
-
-
-def test_the_docs_have_examples() -> None:
-    assert len(EXAMPLES) >= 8
