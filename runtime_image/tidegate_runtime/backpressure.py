@@ -21,7 +21,8 @@ REFUSALS_A_SECOND: Final = 100.0  # some 1 % of a core
 BURST: Final = 128.0
 LOOK_SECONDS: Final = 0.001
 POST: Final = b"POST "
-MOST_KEPT: Final = 16 * 1024 * 1024  # bytes of all who wait; beyond it a request is read to its method, a call refused
+MOST_KEPT: Final = 16 * 1024 * 1024  # bytes of all who wait; beyond it no more than the method is read of a request
+MOST_OF_ALL: Final = 4 * MOST_KEPT  # beyond it calls of gRPC are refused; one read of each connection comes in any case
 
 
 class Unread(Protocol):
@@ -43,7 +44,7 @@ class Backpressure:
         self._refusals, self._refilled = BURST, time.monotonic()
         self._looking = False
         self._kept = 0
-        self.thrifty = False  # whether no more than `POST` may be read of a request that begins
+        self.thrifty = False  # whether nothing should be read of who waits, and no more than `POST` of who begins
 
     @property
     def on(self) -> bool:
@@ -72,6 +73,11 @@ class Backpressure:
         """So many bytes of those who wait have come, or, below zero, are not kept any more."""
         self._kept += size
         self.thrifty = self._kept > MOST_KEPT
+
+    @property
+    def crammed(self) -> bool:
+        """Whether nothing more can be kept of those who wait."""
+        return self._kept > MOST_OF_ALL
 
     def _may_refuse(self, now: float) -> bool:
         self._refusals = min(BURST, self._refusals + (now - self._refilled) * REFUSALS_A_SECOND)

@@ -72,7 +72,8 @@ class GrpcStream(Stream):
     """See `grpc_calls.Call`, and `http2.stream.Stream`."""
 
     __slots__ = ("_asked", "_filled", "_held", "_kept", "_limits", "_many", "_message", "_method", "_most", "_prefix",
-                 "_pressure", "_room", "_started", "abandon", "arrived", "noted", "trailing", "waited")  # fmt: skip
+                 "_pressure", "_room", "_started", "_unread", "abandon", "arrived", "noted", "trailing",
+                 "waited")  # fmt: skip
 
     def __init__(
         self, connection: Connection, number: int, head: Head, said: Asked, limits: Limits, pressure: Backpressure
@@ -86,6 +87,7 @@ class GrpcStream(Stream):
         self.arrived = time.monotonic()
         self.deadline = self.arrived + limits.body_timeout
         self._held, self._kept = False, 0  # it waits because too many are called; bytes of it that came meanwhile
+        self._unread = False  # and nothing more is read of its connection
         self.waited = 0.0
         self.trailing: Metadata = ()
         self.abandon: Callable[[], None] | None = None
@@ -127,13 +129,22 @@ class GrpcStream(Stream):
         """Nothing of it is kept in the line any more."""
         self._pressure.keep(-self._kept)
         self._kept = 0
+        if self._unread:
+            self._unread = False
+            self.connection.read_on()
 
     def _keep(self, size: int) -> None:
-        """Take note of what came while it waits; raises Throttled when there is no memory left for those who do."""
-        if self._pressure.thrifty:
-            raise Throttled("too many calls wait", retry_after=1)
+        """Take note of what came while it waits; raises Throttled when there is no memory left for those who do.
+
+        Before that its connection is not read any more, other calls included: they would wait as well.
+        """
+        if self._pressure.crammed:
+            raise Throttled("too many calls wait")
         self._kept += size
         self._pressure.keep(size)
+        if self._pressure.thrifty and not self._unread:
+            self._unread = True
+            self.connection.stop_reading()
 
     def data(self, payload: memoryview) -> None:
         if self._method is None or self.ended:

@@ -64,7 +64,11 @@ def _lines(counters: Counters, now: Now) -> Iterator[str]:
         ("requests_in_flight", "Requests accepted and not yet answered.", now.in_flight),
         ("requests_queued", "Requests that wait for a run.", now.queued),
         ("connections", "Open connections.", now.connections),
-        ("connections_unread", "Connections whose request waits unread for room in the queue, and calls of gRPC that do.", now.unread),
+        (
+            "connections_unread",
+            "Connections whose request waits unread for room in the queue, and calls of gRPC that do.",
+            now.unread,
+        ),
         ("processes", "Processes that answer (--workers).", now.processes),
         ("start_time_seconds", "When this process started (Unix time).", counters.clock.start),
     ):

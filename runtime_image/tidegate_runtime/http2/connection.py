@@ -42,7 +42,7 @@ class Connection(asyncio.BufferedProtocol):
     """Made by the server, one per accepted socket."""
 
     __slots__ = ("_deadline", "_draining", "_ended", "_full_since", "_greeting", "_heard", "_incoming", "_kept",
-                 "_patience", "_pinged", "_port", "_transport", "ending", "out", "streams")  # fmt: skip
+                 "_patience", "_pinged", "_port", "_transport", "_unwanted", "ending", "out", "streams")  # fmt: skip
 
     def __init__(self, port: Port) -> None:
         self._port = port
@@ -55,6 +55,7 @@ class Connection(asyncio.BufferedProtocol):
         self._kept = b""  # the beginning of a frame whose rest has not come
         self.ending = False  # nothing is read any more
         self._draining = False
+        self._unwanted = 0  # so many want nothing to be read
         self._full_since = self._pinged = self._ended = math.inf
         self._heard = time.monotonic()
         self._deadline = self._heard + port.limits.header_timeout
@@ -85,7 +86,24 @@ class Connection(asyncio.BufferedProtocol):
 
     def resume_writing(self) -> None:
         self._full_since = math.inf
+        self._read_if_wanted()
+
+    def stop_reading(self) -> None:
+        """Leave what comes to the kernel, and so to the client, until `read_on` was called as often as this."""
+        self._unwanted += 1
+        self._pinged = math.inf  # its answer will not be read
         if not self._transport.is_closing():
+            self._transport.pause_reading()
+
+    def read_on(self) -> None:
+        self._unwanted -= 1
+        self._heard = time.monotonic()
+        if self._incoming.amid:
+            self.hurry()  # headers had no time meanwhile
+        self._read_if_wanted()
+
+    def _read_if_wanted(self) -> None:
+        if not self._unwanted and self._full_since == math.inf and not self._transport.is_closing():
             self._transport.resume_reading()
 
     def get_buffer(self, sizehint: int) -> memoryview:  # noqa: ARG002 - asyncio's signature
@@ -196,7 +214,8 @@ class Connection(asyncio.BufferedProtocol):
         if now > self._full_since + longest or now > self._pinged + GONE_SECONDS:
             self.abort()
         elif now > self._deadline:
-            self._overdue(now)
+            if self.ending or not self._unwanted:  # else what it should have sent may be in the kernel
+                self._overdue(now)
         elif not self.ending:
             self._look(now)
         for stream in list(self.streams.active.values()):
@@ -207,6 +226,8 @@ class Connection(asyncio.BufferedProtocol):
 
     def _look(self, now: float) -> None:
         """Nothing is over its time: is there anything under way, and anybody?"""
+        if self._unwanted:
+            return  # there is, and what the client says is not read
         if not self.streams.active and self._deadline == math.inf:
             self.rest()  # the client has reset the last of its streams
         if self._draining and not self.streams.active and now > self._heard + QUIET_SECONDS:

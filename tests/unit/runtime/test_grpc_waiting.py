@@ -16,7 +16,7 @@ from tests.unit.runtime.test_grpc_stream import (
     message,
 )
 
-from tidegate_runtime.backpressure import MOST_KEPT, Backpressure
+from tidegate_runtime.backpressure import MOST_KEPT, MOST_OF_ALL, Backpressure
 from tidegate_runtime.grpc_calls import Call, Method
 from tidegate_runtime.grpc_stream import PREFIX, GrpcStream, asked
 from tidegate_runtime.http2 import frames
@@ -162,16 +162,53 @@ def test_what_is_kept_of_those_who_wait_is_counted_until_they_do_not(line: Crowd
 
 
 def test_when_those_who_wait_keep_too_much_the_next_to_send_is_refused(line: Crowded) -> None:
-    line.pressure.keep(MOST_KEPT)
+    line.pressure.keep(MOST_OF_ALL)
     line.call(1, "/run")
     line.data(1, message(b"first"))
     line.call(3, "/run")
     line.data(3, message(b"second"))
 
     assert line.statuses() == [RESOURCE_EXHAUSTED]
-    assert kept(line) == MOST_KEPT + 10
+    assert kept(line) == MOST_OF_ALL + 10
     line.reset(1)
-    assert kept(line) == MOST_KEPT
+    assert kept(line) == MOST_OF_ALL
+
+
+@pytest.mark.parametrize("end", ["let in", "reset"])
+def test_when_they_keep_much_no_more_is_read_of_a_connection_until_its_calls_do_not_wait(
+    line: Crowded, end: str
+) -> None:
+    line.pressure.keep(MOST_KEPT)
+    line.call(1, "/run", message(b"first"))
+    line.call(3, "/run", message(b"second"))
+    assert not line.transport.reading
+
+    line.connection.pause_writing()
+    line.connection.resume_writing()
+    assert not line.transport.reading
+
+    if end == "let in":
+        for _ in range(3):
+            line.look()
+    else:
+        line.reset(1)
+        assert not line.transport.reading
+        line.reset(3)
+
+    assert line.transport.reading
+
+
+def test_a_client_that_is_not_read_is_neither_asked_whether_it_lives_nor_hurried(line: Crowded) -> None:
+    line.pressure.keep(MOST_KEPT)
+    line.call(1, "/run", message(b"first"))
+    line.receive(frames.frame(frames.HEADERS, 0, 3, b""))
+    line.transport.frames()
+
+    for minutes in range(1, 5):
+        line.connection.sweep(after(60.0 * minutes))
+
+    assert line.transport.frames() == []
+    assert not line.transport.aborted
 
 
 def kept(line: Crowded) -> Any:
