@@ -10,7 +10,7 @@ PROTOCOL := operator/tidegate/protocol
 export PYTHONDONTWRITEBYTECODE := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test e2e images test-unit fuzz control-plane coverage lint frameworks format crds docs protos argocd dashboard-pictures canary-picture lock bench-runtime bench-fetch bench-decisions bench-plan bench-operator bench-gpu bench-traces peers-lock bench-peers bench-overload bench-soak bench-cores bench-dashboard bench-traffic bench-optimize clean
+.PHONY: help demo test e2e images test-unit fuzz control-plane coverage lint backend-cases frameworks format crds docs protos argocd dashboard-pictures canary-picture lock bench-runtime bench-fetch bench-decisions bench-plan bench-operator bench-gpu bench-traces peers-lock bench-peers bench-overload bench-soak bench-cores bench-dashboard bench-traffic bench-optimize clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-18s %s\n", $$1, $$2}'
@@ -27,6 +27,9 @@ test: $(READY)  ## every test that needs no root
 
 e2e: $(READY)  ## the images, and with them the chart on a real node of the tests' own (root; installs nothing; ARGS="-k drain")
 	@$(BIN)/python -m tests.e2e $(ARGS)
+
+backend-cases: $(READY)  ## every one of ONNX's test cases packed and served for real, a quarter of an hour (docs/backend-cases.md)
+	@$(BIN)/python -m tests.runtime.every_backend_case $(ARGS)
 
 frameworks: $(READY)  ## every framework's models packed and compared, each in an environment of its own (ARGS="--only onnx", "--quick")
 	@$(BIN)/python -m tests.frameworks --write $(ARGS)

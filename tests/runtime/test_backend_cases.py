@@ -1,16 +1,18 @@
 """ONNX's backend test cases through every protocol: the bits of a plain session, or a reason that the docs give.
 
-All of them go through the server's parsers and its way of loading and running, some through a real server.
+All of them go through the server's parsers and its way of loading and running, some through a real server;
+`make backend-cases` puts every one through it.
 """
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
+from tests.runtime import every_backend_case
 from tests.runtime.backend_cases import (
     FORMS,
     RANDOM,
@@ -25,7 +27,8 @@ from tests.runtime.backend_cases import (
     write_bundle,
 )
 from tests.runtime.conftest import Running
-from tests.runtime.grpc_client import SERVICE, Client
+from tests.runtime.every_backend_case import Served
+from tests.runtime.grpc_client import Client
 from tests.runtime.loaded_elsewhere import Elsewhere
 
 PAGE = (Path(__file__).resolve().parents[2] / "docs/protocols.md").read_text()
@@ -63,7 +66,7 @@ class Outcomes:
     """What became of all cases."""
 
     differences: list[str] = field(default_factory=list)
-    left_out: Counter[str] = field(default_factory=Counter)
+    left_out: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
     forms: Counter[str] = field(default_factory=Counter)  # how many cases were compared in each
 
 
@@ -79,7 +82,7 @@ def outcomes(all_cases: dict[str, Case], tmp_path_factory: pytest.TempPathFactor
         try:
             known = expected(case)
         except LeftOut as reason:
-            found.left_out[str(reason)] += 1
+            found.left_out[str(reason)].append(name)
             continue
         found.forms.update(form.__name__ for form in FORMS if carries(form, known))
         elsewhere.load(write_bundle(known, root / name))
@@ -103,24 +106,13 @@ def test_the_docs_say_how_many_cases_there_are_and_why_some_are_left_out(
     for form, title in TITLES.items():
         assert f"\n| {title} | {outcomes.forms[form]} |" in SECTION
     for reason in (TYPE, RUNTIME, RANDOM):
-        assert f"\n| {reason} | {outcomes.left_out[reason]} |" in SECTION
+        assert f"\n| {reason} | {len(outcomes.left_out[reason])} |" in SECTION
 
 
-class Served:
-    """See `tensor_forms.Target`: a real server."""
-
-    def __init__(self, server: Running, client: Client) -> None:
-        self._server, self._client = server, client
-
-    def http(self, body: bytes, json_length: int | None) -> tuple[bytes, int | None]:
-        headers = {} if json_length is None else {"inference-header-content-length": str(json_length)}
-        answer = self._server.infer(body, headers=headers)
-        assert answer.status == 200, answer.body
-        length = answer.headers.get("inference-header-content-length")
-        return answer.body, int(length) if length else None
-
-    def grpc(self, request: bytes) -> bytes:
-        return self._client.ask(f"{SERVICE}/ModelInfer", request)
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_the_docs_name_every_case_that_is_left_out(outcomes: Outcomes) -> None:
+    assert every_backend_case.PAGE.read_text() == every_backend_case.page(outcomes.left_out)
 
 
 @pytest.mark.parametrize("name", THROUGH_A_SERVER)
