@@ -28,7 +28,7 @@ test: $(READY)  ## every test that needs no root
 e2e: $(READY)  ## the images, and with them the chart on a real node of the tests' own (root; installs nothing; ARGS="-k drain")
 	@$(BIN)/python -m tests.e2e $(ARGS)
 
-backend-cases: $(READY)  ## every one of ONNX's test cases packed and served for real, a quarter of an hour (docs/backend-cases.md)
+backend-cases: $(READY)  ## every one of ONNX's test cases packed and served for real, six minutes (docs/backend-cases.md)
 	@$(BIN)/python -m tests.runtime.every_backend_case $(ARGS)
 
 frameworks: $(READY)  ## every framework's models packed and compared, each in an environment of its own (ARGS="--only onnx", "--quick")
