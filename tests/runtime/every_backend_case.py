@@ -17,6 +17,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from tests.runtime.backend_cases import (
@@ -114,10 +115,9 @@ def inputs_of(known: Expected, file: Path) -> str:
     """
     if not known.inputs or any(tensor.datatype == "BF16" for tensor in known.inputs.values()):
         return NONE
-    arrays = {name: tensor.array for name, tensor in known.inputs.items()}
-    np.savez(
-        file, **{name: array.astype(np.str_) if array.dtype == object else array for name, array in arrays.items()}
-    )
+    arrays: dict[str, Any] = {name: tensor.array for name, tensor in known.inputs.items()}
+    texts = {name: array.astype(np.str_) for name, array in arrays.items() if array.dtype == object}
+    np.savez(file, **(arrays | texts))
     return str(file)
 
 

@@ -14,7 +14,7 @@ import grpc
 import pytest
 from tests.runtime import slow_model as slow
 from tests.runtime.conftest import DEADLINE, Running
-from tests.runtime.grpc_client import ALONE, SERVICE
+from tests.runtime.grpc_client import ALONE, SERVICE, Client
 from tests.runtime.test_overload import gauge, wait_for_gauge
 from tests.waiting import wait_until
 
@@ -41,12 +41,13 @@ def message_of(number: int) -> bytes:
     padded = {"padding": messages.InferParameter(string_param="x" * PADDING)} if number % 2 else {}
     steps = messages.ModelInferRequest.InferInputTensor(name="steps", datatype="INT64", shape=[1])
     steps.contents.int64_contents.append(slow.SHORT)
-    return messages.ModelInferRequest(model_name="fraud", inputs=[steps], parameters=padded).SerializeToString()
+    request = messages.ModelInferRequest(model_name="fraud", inputs=[steps], parameters=padded)
+    return bytes(request.SerializeToString())
 
 
 async def crowd(port: int, count: int, seconds: float = PATIENCE) -> Counter[str]:
     """How so many calls at once end, over a few connections."""
-    channels = [grpc.aio.insecure_channel(f"127.0.0.1:{port}", options=ALONE) for _ in range(CHANNELS)]
+    channels: list[Any] = [grpc.aio.insecure_channel(f"127.0.0.1:{port}", options=ALONE) for _ in range(CHANNELS)]
     try:
         calls = [channels[one % CHANNELS].unary_unary(f"{SERVICE}/ModelInfer")(message_of(one), timeout=seconds)
                  for one in range(count)]  # fmt: skip
@@ -71,8 +72,8 @@ def test_a_crowd_is_answered_in_turn_and_what_is_asked_beside_it_at_once(narrow:
     server = narrow("--queue-timeout", "3s")
 
     def beside() -> None:
-        with grpc.insecure_channel(f"127.0.0.1:{server.grpc}", options=ALONE) as channel:
-            ready = channel.unary_unary(f"{SERVICE}/ServerReady")(b"", timeout=2.0)
+        with Client(server.grpc) as client:
+            ready = client.ask(f"{SERVICE}/ServerReady", b"", timeout=2.0)
         assert messages.ServerReadyResponse.FromString(ready).ready
 
     answers = during(server, 400, beside)
