@@ -22,7 +22,7 @@ from hpack.struct import NeverIndexedHeaderTuple
 
 from tidegate_runtime import grpc_calls
 from tidegate_runtime.backpressure import Backpressure
-from tidegate_runtime.errors import RequestError, Throttled, TooLarge
+from tidegate_runtime.errors import RequestError, TooLarge
 from tidegate_runtime.grpc_calls import UNIMPLEMENTED, Metadata, Method, carry_out
 from tidegate_runtime.grpc_log import Noted
 from tidegate_runtime.http2.connection import Connection
@@ -112,6 +112,8 @@ class GrpcStream(Stream):
 
     def let_in(self, first: bytes, since: float) -> None:  # noqa: ARG002 - of a call nothing is kept elsewhere
         """It has waited long enough: look at it, and at what came of its message, for the first time."""
+        if not self._held:
+            return  # that was done when there was no memory for it
         self._let_go()
         self._held = False
         if self.ended:
@@ -134,12 +136,14 @@ class GrpcStream(Stream):
             self.connection.read_on()
 
     def _keep(self, size: int) -> None:
-        """Take note of what came while it waits; raises Throttled when there is no memory left for those who do.
+        """Take note of what came while it waits.
 
-        Before that its connection is not read any more, other calls included: they would wait as well.
+        When those who wait keep much, its connection is not read any more, other calls included: they would wait as
+        well.  When they keep too much, it waits no longer, to be refused where the queue is still full.
         """
         if self._pressure.crammed:
-            raise Throttled("too many calls wait")
+            self.let_in(b"", self.arrived)
+            return
         self._kept += size
         self._pressure.keep(size)
         if self._pressure.thrifty and not self._unread:
@@ -150,7 +154,7 @@ class GrpcStream(Stream):
         if self._method is None or self.ended:
             return
         if self._held:
-            carry_out(self, GrpcStream._keep, len(payload))
+            self._keep(len(payload))
             if self.ended:
                 return
         if self._room is None and self._message is None and not self._prefix and len(payload) >= PREFIX.size:

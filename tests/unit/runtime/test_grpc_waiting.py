@@ -172,6 +172,21 @@ def test_when_those_who_wait_keep_too_much_the_next_to_send_is_refused(line: Cro
     assert kept(line) == MOST_OF_ALL + 10
     line.reset(1)
     assert kept(line) == MOST_OF_ALL
+    for _ in range(3):
+        line.look()
+    assert line.statuses() == []
+
+
+def test_when_they_keep_too_much_and_there_is_room_by_now_the_next_to_send_goes_on(line: Crowded) -> None:
+    line.pressure.keep(MOST_OF_ALL + 1)
+    line.call(1, "/run")
+    line.admission.queued = 0
+    line.data(1, message(b"question"), frames.END_STREAM)
+
+    for _ in range(3):
+        line.look()
+
+    assert line.statuses() == [OK]
 
 
 @pytest.mark.parametrize("end", ["let in", "reset"])
