@@ -60,14 +60,14 @@ def require_work(device: str, ran: Mapping[str, int]) -> None:
 
     Of TensorRT one operator is enough, as it runs most of a graph as one; without any it is CUDA that was paid for.
     """
-    if device == "tensorrt" and not ran.get(TENSORRT):
+    if device != "tensorrt":
+        _require_enough(device, ran, "ran on the device", ENOUGH)
+    elif not ran.get(TENSORRT):
         others = ", ".join(f"{name} {count}" for name, count in ran.items())
         raise DeviceUnavailable(
             f"TensorRT ran none of the model's operators ({others or 'no other ran'})",
             do="use device: cuda for this model, or a smaller trt_min_subgraph_size in providerOptions",
         )
-    if device != "tensorrt":
-        _require_enough(device, ran, "ran on the device", ENOUGH)
 
 
 def _require_enough(device: str, operators: Mapping[str, int], what: str, share: float) -> None:

@@ -7,8 +7,9 @@ import json
 import os
 import signal
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tests.runtime import slow_model as slow
@@ -41,6 +42,14 @@ async def ask(port: int, number: int) -> int:
 async def crowd(port: int, count: int) -> Counter[int]:
     async with asyncio.timeout(PATIENCE):
         return Counter(await asyncio.gather(*(ask(port, number) for number in range(count))))
+
+
+async def given_up(server: Running, asking: Coroutine[Any, Any, object]) -> None:
+    """A crowd that leaves as soon as some of it wait."""
+    everybody = asyncio.create_task(asking)
+    await asyncio.to_thread(wait_until, lambda: gauge(server, UNREAD) > 0, "some are not read")
+    everybody.cancel()
+    await asyncio.gather(everybody, return_exceptions=True)
 
 
 @pytest.fixture
@@ -89,13 +98,7 @@ def test_who_waits_unread_is_answered_before_the_server_ends(narrow: Callable[..
 def test_a_client_that_leaves_unread_leaves_nothing_behind(narrow: Callable[..., Running]) -> None:
     server = narrow("--queue-timeout", "30s")
 
-    async def scenario() -> None:
-        everybody = asyncio.create_task(crowd(server.http, 300))
-        await asyncio.to_thread(wait_until, lambda: gauge(server, UNREAD) > 0, "some are not read")
-        everybody.cancel()
-        await asyncio.gather(everybody, return_exceptions=True)
-
-    asyncio.run(scenario())
+    asyncio.run(given_up(server, crowd(server.http, 300)))
 
     wait_for_gauge(server, UNREAD, 0)
     wait_for_gauge(server, "tidegate_requests_in_flight", 0)

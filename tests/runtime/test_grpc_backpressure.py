@@ -15,14 +15,13 @@ import pytest
 from tests.runtime import slow_model as slow
 from tests.runtime.conftest import DEADLINE, Running
 from tests.runtime.grpc_client import ALONE, SERVICE, Client
+from tests.runtime.test_backpressure import PATIENCE, UNREAD, given_up
 from tests.runtime.test_overload import gauge, wait_for_gauge
 from tests.waiting import wait_until
 
 from tidegate.protocol import open_inference_pb2 as messages
 
-UNREAD = "tidegate_connections_unread"
 CHANNELS = 4
-PATIENCE = 60.0
 PADDING = 300_000  # bytes of every other message: more than may come unasked
 
 
@@ -96,13 +95,7 @@ def test_who_waits_is_answered_before_the_server_ends(narrow: Callable[..., Runn
 def test_calls_that_are_given_up_while_they_wait_leave_nothing_behind(narrow: Callable[..., Running]) -> None:
     server = narrow("--queue-timeout", "30s")
 
-    async def story() -> None:
-        everybody = asyncio.create_task(crowd(server.grpc, 400))
-        await asyncio.to_thread(wait_until, lambda: gauge(server, UNREAD) > 0, "some wait")
-        everybody.cancel()
-        await asyncio.gather(everybody, return_exceptions=True)
-
-    asyncio.run(story())
+    asyncio.run(given_up(server, crowd(server.grpc, 400)))
 
     wait_for_gauge(server, UNREAD, 0)
     wait_for_gauge(server, "tidegate_requests_in_flight", 0)
